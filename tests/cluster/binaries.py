@@ -1,0 +1,143 @@
+"""The programs that the test cluster is made of, each built once and kept outside the checkout.
+
+A program lies at `bin/<name>-<digest>/<name>` in the cache, where the digest covers everything that its build depends
+on. So a changed input is a new folder, an unchanged one costs a `stat`, and two checkouts share their builds.
+
+    $LLM2LLM_CACHE, else $XDG_CACHE_HOME/llm2llm, else ~/.cache/llm2llm
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+KUBERNETES_VERSION = "1.34.4"
+VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
+MINIMUM_GO = (1, 26)
+
+_CONTROL_PLANE_SOURCE = Path(__file__).parent / "controlplane"
+_MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
+_VERSION_PACKAGE = "k8s.io/component-base/version"
+_CONTROL_PLANE_LDFLAGS = (
+    f"-s -w -X {_VERSION_PACKAGE}.gitVersion=v{KUBERNETES_VERSION}"
+    f" -X {_VERSION_PACKAGE}.gitMajor={_MAJOR} -X {_VERSION_PACKAGE}.gitMinor={_MINOR}"
+)
+# Without these helm renders for Kubernetes 1.20 whenever it has no cluster to ask (`helm template`).
+_HELM_LDFLAGS = (
+    f"-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor={_MAJOR}"
+    f" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor={_MINOR}"
+)
+
+
+class BuildError(RuntimeError):
+    """A program could not be built; the message says what to do."""
+
+
+def cache_folder() -> Path:
+    """The folder for everything that outlives a checkout: builds, and the state of the background cluster."""
+    chosen = os.environ.get("LLM2LLM_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "llm2llm"
+
+
+def control_plane() -> Path:
+    """etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl as one binary."""
+    digest = hashlib.sha256(_CONTROL_PLANE_LDFLAGS.encode())
+    for name in ("go.mod", "go.sum", "main.go"):
+        digest.update((_CONTROL_PLANE_SOURCE / name).read_bytes())
+
+    def build(folder: Path) -> None:
+        command = ["go", "build", "-trimpath", "-mod=readonly", "-ldflags", _CONTROL_PLANE_LDFLAGS]
+        _run([*command, "-o", str(folder / "controlplane"), "."], cwd=_CONTROL_PLANE_SOURCE)
+        script = folder / "kubectl"
+        script.write_text('#!/bin/sh\nexec "$(dirname "$(readlink -f "$0")")/controlplane" kubectl "$@"\n')
+        script.chmod(0o755)
+
+    return _built("controlplane", digest.hexdigest(), "about 9 CPU minutes when the Go cache is cold", build)
+
+
+def kubectl() -> Path:
+    """kubectl of the control plane's own version."""
+    return control_plane().with_name("kubectl")
+
+
+def versitygw() -> Path:
+    """The S3 server."""
+    return _installed("versitygw", VERSITYGW, "-s -w", "about 1 CPU minute")
+
+
+def helm() -> Path:
+    """helm, which takes the cluster for the version that it is also when rendering without one."""
+    return _installed("helm", HELM, _HELM_LDFLAGS, "about 2 CPU minutes")
+
+
+def _installed(name: str, package: str, ldflags: str, usually: str) -> Path:
+    def build(folder: Path) -> None:
+        _run(["go", "install", "-trimpath", "-ldflags", ldflags, package], env={"GOBIN": str(folder), "GOFLAGS": ""})
+
+    return _built(name, hashlib.sha256(f"{package} {ldflags}".encode()).hexdigest(), usually, build)
+
+
+def _built(name: str, digest: str, usually: str, build: Callable[[Path], None]) -> Path:
+    """Returns the program from the cache, building it into place first if it is not there."""
+    folder = cache_folder() / "bin" / f"{name}-{digest[:16]}"
+    program = folder / name
+    if program.exists():
+        return program
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_name(f".{folder.name}.lock")):
+        if program.exists():  # another builder was first
+            return program
+        _require_go()
+        print(f"building {name} (once; {usually}) ...", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        staging = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+        try:
+            build(staging)
+            staging.chmod(0o755)
+            staging.rename(folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        print(f"built {name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return program
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _require_go() -> None:
+    wanted = ".".join(map(str, MINIMUM_GO))
+    go = shutil.which("go")
+    if go is None:
+        raise BuildError(f"Go is not installed (no `go` on PATH): install Go {wanted} or newer to build the test cluster")
+    # Asked inside our module, so that GOTOOLCHAIN=auto has already chosen the toolchain that the build would get.
+    told = subprocess.run([go, "env", "GOVERSION"], cwd=_CONTROL_PLANE_SOURCE, capture_output=True, text=True, check=False)
+    found = re.match(r"go(\d+)\.(\d+)", told.stdout)
+    if told.returncode != 0 or found is None:
+        raise BuildError(f"`go env GOVERSION` failed: {told.stderr.strip() or told.stdout.strip()}")
+    if (int(found[1]), int(found[2])) < MINIMUM_GO:
+        raise BuildError(f"{told.stdout.strip()} is too old: Go {wanted} or newer, or GOTOOLCHAIN=auto, is needed")
+
+
+def _run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise BuildError(f"`{' '.join(command)}` failed with exit code {done.returncode}:\n{done.stderr[-4000:]}")
