@@ -1,0 +1,145 @@
+"""How a step can end, and what each ending means to whoever retries it.
+
+One table, used by the data plane (which exits with these codes), by the control plane (which decides by them) and by the
+documentation.
+
+    StepError
+    ├── ConfigurationError       64  the spec cannot work as written
+    ├── DataError                65  the user's rows are broken
+    ├── AuthenticationError      66  a key was refused
+    ├── TeacherQuotaExhausted    67  the teacher's account is out of credit
+    ├── BudgetReached            68  the run's own budget is spent
+    ├── GpuOutOfMemory           69  even the smallest trial did not fit
+    ├── IncompatibleArtifacts    70  what lies in the store belongs to another experiment
+    ├── LowAcceptance            71  the filters rejected too much of what the teacher wrote
+    ├── MetricInvalid            72  NaN or infinite
+    ├── Transient                75  try again later
+    └── Terminated              143  stopped by SIGTERM, after a checkpoint
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `llm2llm step`; any code that is not listed counts as transient."""
+
+    DONE = 0
+    BAD_CONFIGURATION = 64
+    BAD_DATA = 65
+    AUTHENTICATION = 66
+    TEACHER_QUOTA = 67
+    BUDGET = 68
+    GPU_OUT_OF_MEMORY = 69
+    INCOMPATIBLE = 70
+    LOW_ACCEPTANCE = 71
+    METRIC_INVALID = 72
+    TRANSIENT = 75
+    TERMINATED = 143
+
+
+class StepError(Exception):
+    """A step ends without a result; the message says what was wrong, where, and what to do."""
+
+    exit_code: ExitCode = ExitCode.TRANSIENT
+    reason: str = "StepFailed"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ConfigurationError(StepError):
+    exit_code = ExitCode.BAD_CONFIGURATION
+    reason = "InvalidSpec"
+
+
+class DataError(StepError):
+    exit_code = ExitCode.BAD_DATA
+    reason = "InvalidData"
+
+
+class AuthenticationError(StepError):
+    exit_code = ExitCode.AUTHENTICATION
+    reason = "AuthenticationFailed"
+
+
+class TeacherQuotaExhausted(StepError):
+    exit_code = ExitCode.TEACHER_QUOTA
+    reason = "TeacherQuotaExhausted"
+
+
+class BudgetReached(StepError):
+    exit_code = ExitCode.BUDGET
+    reason = "BudgetExceeded"
+
+
+class GpuOutOfMemory(StepError):
+    exit_code = ExitCode.GPU_OUT_OF_MEMORY
+    reason = "OutOfMemory"
+
+    def __init__(self, message: str, micro_batch: int) -> None:
+        super().__init__(message)
+        self.micro_batch = micro_batch
+
+
+class IncompatibleArtifacts(StepError):
+    exit_code = ExitCode.INCOMPATIBLE
+    reason = "IncompatibleArtifacts"
+
+
+class LowAcceptance(StepError):
+    exit_code = ExitCode.LOW_ACCEPTANCE
+    reason = "LowAcceptance"
+
+
+class MetricInvalid(StepError):
+    exit_code = ExitCode.METRIC_INVALID
+    reason = "MetricInvalid"
+
+
+class Transient(StepError):
+    exit_code = ExitCode.TRANSIENT
+    reason = "Transient"
+
+
+class Terminated(StepError):
+    exit_code = ExitCode.TERMINATED
+    reason = "Terminated"
+
+
+class InvalidManifest(ValueError):
+    """A run's file is refused before anything starts; `problems` holds one line for each, with its path."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+FAILS_AT_ONCE: frozenset[int] = frozenset(
+    {
+        ExitCode.BAD_CONFIGURATION,
+        ExitCode.BAD_DATA,
+        ExitCode.AUTHENTICATION,
+        ExitCode.INCOMPATIBLE,
+        ExitCode.LOW_ACCEPTANCE,
+        ExitCode.METRIC_INVALID,
+    }
+)
+"""Codes that no retry can mend: the run fails with the reason below until a person raises `spec.retry`."""
+
+REASONS: dict[int, str] = {
+    error.exit_code: error.reason
+    for error in (
+        ConfigurationError,
+        DataError,
+        AuthenticationError,
+        TeacherQuotaExhausted,
+        BudgetReached,
+        GpuOutOfMemory,
+        IncompatibleArtifacts,
+        LowAcceptance,
+        MetricInvalid,
+    )
+}

@@ -1,0 +1,112 @@
+"""Where each artifact of a run lies, and what makes two steps the same step.
+
+Pure: paths and keys only, no input or output. Every path is relative to the run's root,
+`<artifacts.uri>/<namespace>/<artifacts.key or name-uid8>/`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
+
+STAGE_SCHEMAS: dict[Stage, int] = {Stage.PREPARE: 1, Stage.TRAIN: 1, Stage.EVALUATE: 1, Stage.GENERATE: 1}
+"""Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
+
+INPUTS = "inputs"
+
+
+def run_root(spec: AugmentationRunSpec, namespace: str, name: str, uid: str) -> str:
+    """URI of the folder that holds everything of a run, without a slash at the end."""
+    key = spec.artifacts.key or f"{name}-{uid[:8]}"
+    return f"{spec.artifacts.uri.rstrip('/')}/{namespace}/{key}"
+
+
+def step_folder(stage: Stage, iteration: int) -> str:
+    """Folder of a step's output: `inputs` or `iterations/003/train`."""
+    return INPUTS if stage is Stage.PREPARE else f"iterations/{iteration:03d}/{stage.value.lower()}"
+
+
+def manifest_key(folder: str) -> str:
+    """The one fixed name in a step's folder: its commit marker."""
+    return f"{folder}/manifest.json"
+
+
+def data_folder(folder: str, pod_uid: str) -> str:
+    """Where one pod writes its output, so that a loser cannot hurt the winner."""
+    return f"{folder}/data/{pod_uid}"
+
+
+def checkpoint_folder(folder: str, step: int, pod_uid: str) -> str:
+    """An immutable checkpoint after `step` optimizer steps; its `marker.json` is written last."""
+    return f"{folder}/checkpoints/{step:06d}-{pod_uid}"
+
+
+def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
+    """The log of one pod of an attempt."""
+    name = "prepare" if stage is Stage.PREPARE else f"i{iteration:03d}-{stage.value.lower()}"
+    return f"logs/{name}-a{attempt}-{pod_uid}.log"
+
+
+def key_fields(step: StepDocument) -> dict[str, Any]:
+    """What a step's output depends on: the parents' digests and a listed set of fields of the spec (data plane, rule 1).
+
+    Budgets, limits, resources, scheduling, deadlines, images, the micro-batch and addresses are left out on purpose:
+    they change how a step runs, not what comes out.
+    """
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    fields: dict[str, Any] = {"stage": step.stage.value, "schema": STAGE_SCHEMAS[step.stage], "parents": step.parents}
+    match step.stage:
+        case Stage.PREPARE:
+            chosen: dict[str, Any] = {
+                "task": _dump(spec.task),
+                "data": _dump(spec.data),
+                "student.model": _dump(spec.student.model),
+                "evaluate.engine": spec.evaluate.resolved_engine(),
+                "generate.teacher.model": spec.generate.teacher.model,
+                "generate.teacher.parameters": spec.generate.teacher.parameters,
+            }
+        case Stage.TRAIN:
+            train = _dump(spec.train)
+            chosen = {
+                f"train.{name}": train.get(name)
+                for name in ("method", "lora", "hyperparameters", "minSteps", "precision")
+            }
+            chosen["startFrom"] = spec.start_from
+            chosen["iteration"] = step.iteration
+        case Stage.EVALUATE:
+            chosen = {
+                "task": _dump(spec.task),
+                "evaluate.engine": spec.evaluate.resolved_engine(),
+                "evaluate.precision": spec.evaluate.precision,
+                "evaluate.sampling": _dump(spec.evaluate.sampling),
+            }
+        case Stage.GENERATE:
+            generate = _dump(spec.generate)
+            chosen = {f"generate.{name}": generate.get(name) for name in _GENERATE_IDENTITY}
+            chosen["generate.teacher.model"] = spec.generate.teacher.model
+            chosen["generate.teacher.parameters"] = spec.generate.teacher.parameters
+            chosen["iteration"] = step.iteration
+    return fields | chosen | {"randomSeed": spec.random_seed}
+
+
+_GENERATE_IDENTITY = ("instructions", "examplesPerMistake", "filters")
+
+
+def content_key(step: StepDocument) -> str:
+    """Equal for two steps exactly when one's output can stand for the other's."""
+    return digest_of(key_fields(step))
+
+
+def differing_fields(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Names of the key fields that two steps disagree in, with both values, shortest first."""
+    names = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+    return [
+        f"{name}: {canonical_json(mine.get(name))} here, {canonical_json(theirs.get(name))} there" for name in names
+    ]
+
+
+def _dump(model: Any) -> dict[str, Any]:
+    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return dumped

@@ -1,0 +1,1 @@
+"""The stages of an iteration: each is `run(step, store, context) -> Report`."""
