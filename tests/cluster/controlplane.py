@@ -1,0 +1,343 @@
+"""The control plane: etcd, API server, controller manager and scheduler on loopback, each a process of its own.
+
+Everything is real but the machine under it: RBAC, the Node authorizer, NodeRestriction, PodSecurity and ServiceAccount
+admission are on, requests are audited, TLS is verified. `Cluster` is a context manager for tests; with `detached=True`
+the processes outlive the caller, which is what `python -m tests.cluster up` uses.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import ssl
+import subprocess
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from tests.cluster import binaries, credentials
+from tests.cluster.processes import (
+    Child,
+    PortTakenError,
+    StartError,
+    free_port,
+    listens,
+    recorded,
+    require_free,
+    spawn,
+    stop,
+    wait_until,
+)
+
+# In the order in which they are stopped: the store last.
+PARTS = ("scheduler", "controller-manager", "apiserver", "etcd")
+_ATTEMPTS = 5  # a port found free may be taken before its process binds it
+
+CONTROLLERS = (
+    "job-controller",
+    "garbage-collector-controller",
+    "ttl-after-finished-controller",
+    "namespace-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+    "root-ca-certificate-publisher-controller",
+    "pod-garbage-collector-controller",
+    "node-lifecycle-controller",
+    "taint-eviction-controller",
+    "resourcequota-controller",
+    "disruption-controller",
+    "clusterrole-aggregation-controller",
+    "deployment-controller",
+    "replicaset-controller",
+    "persistentvolume-binder-controller",
+    # Without these two a claim's finalizer is never taken away, and its namespace never goes.
+    "persistentvolumeclaim-protection-controller",
+    "persistentvolume-protection-controller",
+)
+
+# One line for each finished request, without bodies: what a test needs to count writes.
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"],
+    "rules": [{"level": "None", "nonResourceURLs": ["/readyz*", "/healthz*", "/livez*"]}, {"level": "Metadata"}],
+}
+
+
+class Cluster:
+    """A control plane in one folder.
+
+    Attributes:
+        folder: keys, kubeconfigs, logs and etcd's data; a temporary one is removed at the end.
+        server: the API server's URL.
+        kubeconfig: the administrator's kubeconfig.
+        audit_log: the API server's audit log, one JSON object a line.
+    """
+
+    def __init__(self, folder: Path | None = None, *, port: int | None = None, detached: bool = False) -> None:
+        """Prepares a cluster; `start()` or `with` starts it.
+
+        Args:
+            folder: where it lives; None makes a temporary folder.
+            port: the API server's port; None picks a free one.
+            detached: its processes outlive this one.
+        """
+        self._temporary = folder is None
+        self.folder = Path(tempfile.mkdtemp(prefix="llm2llm-cluster-")) if folder is None else folder.absolute()
+        self._wanted_port = port
+        self._detached = detached
+        self.children: dict[str, Child] = {}
+        self._restore_sigterm: Any = None
+        self.kubeconfig = self.folder / "admin.kubeconfig"
+        self.audit_log = self.folder / "audit.log"
+        self.authority = self.folder / "certs" / "apiserver.crt"
+        self.server = ""
+
+    def __enter__(self) -> Cluster:
+        self._restore_sigterm = _exit_on_sigterm()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            if self._restore_sigterm is not None:
+                signal.signal(signal.SIGTERM, self._restore_sigterm)
+
+    def start(self) -> None:
+        """Starts whatever does not run yet, and waits until the cluster is of use (about 4 s)."""
+        binary = str(binaries.control_plane())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._attach():
+            return
+        self.children = {}
+        self._write_files()
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._start_servers(binary)
+                break
+            except PortTakenError:
+                stop(self._running())
+                if self._wanted_port is not None or attempt == _ATTEMPTS:
+                    raise
+        self._start_controllers(binary)
+        (self.folder / "cluster.json").write_text(json.dumps({"server": self.server}))
+
+    def stop(self) -> None:
+        """Ends its own processes, and removes a temporary folder."""
+        for part in PARTS:
+            if part not in self.children and (child := recorded(part, self.folder)) is not None:
+                self.children[part] = child
+        stop(self._running())
+        self.children = {}
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def running(self) -> bool:
+        """Whether all of its processes run."""
+        return len(self.children) == len(PARTS) and all(child.alive() for child in self.children.values())
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", token: str = ""
+    ) -> Any:
+        """One request to the API server as administrator, for tests that need no client library.
+
+        Returns:
+            The decoded JSON, or the text where the answer is not JSON.
+
+        Raises:
+            urllib.error.HTTPError: the answer was not a success.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        bearer = token or credentials.read_token(self.folder / "tokens.csv", "admin")
+        headers = {"Authorization": f"Bearer {bearer}", "Content-Type": content_type}
+        request = urllib.request.Request(self.server + path, data=data, method=method, headers=headers)
+        context = ssl.create_default_context(cafile=str(self.authority))
+        with urllib.request.urlopen(request, timeout=30, context=context) as response:
+            text = response.read().decode()
+        return json.loads(text) if text.startswith(("{", "[")) else text
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Runs kubectl as administrator and returns what it printed on stdout.
+
+        Raises:
+            RuntimeError: it failed, and `check` is on; the message holds its stderr.
+        """
+        command = [str(binaries.kubectl()), f"--kubeconfig={self.kubeconfig}", *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if check and done.returncode != 0:
+            raise RuntimeError(f"kubectl {' '.join(arguments)} failed ({done.returncode}): {done.stderr.strip()}")
+        return done.stdout
+
+    def kubeconfig_for(self, namespace: str, service_account: str, *, lifetime_seconds: int = 86400) -> Path:
+        """A kubeconfig that speaks as a service account, by a token of the TokenRequest API."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
+        answer = self.request("POST", path, {"spec": {"expirationSeconds": lifetime_seconds}})
+        return credentials.write_kubeconfig(
+            self.folder / f"{namespace}.{service_account}.kubeconfig",
+            server=self.server,
+            authority=self.authority,
+            token=answer["status"]["token"],
+            namespace=namespace,
+        )
+
+    def create_namespace(self, name: str, *, pod_security: str | None = "restricted") -> None:
+        """Creates a namespace and waits until pods can be created in it."""
+        labels = {} if pod_security is None else {"pod-security.kubernetes.io/enforce": pod_security}
+        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
+        self._wait_for_namespace(name)
+
+    def _attach(self) -> bool:
+        """Takes over a detached cluster that already runs in the folder; ends the rest of one that half runs."""
+        found = {part: child for part in PARTS if (child := recorded(part, self.folder)) is not None}
+        state = self.folder / "cluster.json"
+        if len(found) == len(PARTS) and state.exists():
+            self.children = found
+            self.server = json.loads(state.read_text())["server"]
+            return True
+        stop(found[part] for part in PARTS if part in found)
+        state.unlink(missing_ok=True)
+        return False
+
+    def _write_files(self) -> None:
+        if not (self.folder / "tokens.csv").exists():
+            credentials.write_key(self.folder / "service-accounts.key")
+            credentials.write_tokens(self.folder / "tokens.csv")
+        (self.folder / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
+
+    def _start_servers(self, binary: str) -> None:
+        folder = self.folder
+        clients, peers = free_port(), free_port()
+        port = free_port() if self._wanted_port is None else require_free(self._wanted_port)
+        self.server = f"https://127.0.0.1:{port}"
+        store, peer = f"http://127.0.0.1:{clients}", f"http://127.0.0.1:{peers}"
+        etcd = self._spawn("etcd", [binary, "etcd", *_flags({
+            "data-dir": folder / "etcd",
+            "listen-client-urls": store,
+            "advertise-client-urls": store,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"default={peer}",
+            "unsafe-no-fsync": "true",  # a machine that loses power loses the test run anyway
+            "log-level": "warn",
+        })])
+        key = folder / "service-accounts.key"
+        apiserver = self._spawn("apiserver", [binary, "apiserver", *_flags({
+            "etcd-servers": store,
+            "bind-address": "127.0.0.1",
+            "advertise-address": "127.0.0.1",
+            "secure-port": port,
+            "cert-dir": self.authority.parent,
+            "token-auth-file": folder / "tokens.csv",
+            "authorization-mode": "Node,RBAC",
+            "enable-admission-plugins": "NodeRestriction",
+            "service-account-issuer": "https://kubernetes.default.svc",
+            "service-account-key-file": key,
+            "service-account-signing-key-file": key,
+            "service-cluster-ip-range": "10.96.0.0/16",
+            "kubelet-preferred-address-types": "InternalIP",
+            "audit-policy-file": folder / "audit-policy.json",
+            "audit-log-path": self.audit_log,
+            "max-requests-inflight": 1000,
+            "max-mutating-requests-inflight": 500,
+            "profiling": "false",
+        })])
+        both = (etcd, apiserver)
+        wait_until("etcd's port", lambda: listens(etcd, clients), both)
+        wait_until("the API server's port", lambda: listens(apiserver, port), both)
+        wait_until("a ready API server", self._ready, both)
+        token = credentials.read_token(folder / "tokens.csv", "admin")
+        credentials.write_kubeconfig(self.kubeconfig, server=self.server, authority=self.authority, token=token)
+
+    def _start_controllers(self, binary: str) -> None:
+        configs = {name: str(self.kubeconfig_of(name)) for name in ("controller-manager", "scheduler")}
+        self._spawn("controller-manager", [binary, "controller-manager", *_flags({
+            "kubeconfig": configs["controller-manager"],
+            "controllers": ",".join(CONTROLLERS),
+            "service-account-private-key-file": self.folder / "service-accounts.key",
+            "root-ca-file": self.authority,
+            "use-service-account-credentials": "true",  # else it may not create pods
+            "leader-elect": "false",
+            "secure-port": 0,
+            "kube-api-qps": 500,
+            "kube-api-burst": 1000,
+            "concurrent-job-syncs": 20,
+        })])
+        self._spawn("scheduler", [binary, "scheduler", *_flags({
+            "kubeconfig": configs["scheduler"],
+            "leader-elect": "false",
+            "secure-port": 0,
+            "kube-api-qps": 500,
+            "kube-api-burst": 1000,
+        })])
+        self._wait_for_namespace("default")
+
+    def kubeconfig_of(self, user: str) -> Path:
+        """The kubeconfig of one of the cluster's own parts (`credentials.USERS`)."""
+        token = credentials.read_token(self.folder / "tokens.csv", user)
+        path = self.folder / f"{user}.kubeconfig"
+        return credentials.write_kubeconfig(path, server=self.server, authority=self.authority, token=token)
+
+    def _wait_for_namespace(self, name: str) -> None:
+        paths = ("serviceaccounts/default", "configmaps/kube-root-ca.crt")
+        for path in paths:
+            wait_until(
+                f"{path} in namespace {name}",
+                lambda path=path: self._exists(f"/api/v1/namespaces/{name}/{path}"),  # type: ignore[misc]
+                self.children.values(),
+            )
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self.request("GET", path)
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return False
+            raise
+        return True
+
+    def _ready(self) -> bool:
+        try:
+            return bool(self.request("GET", "/readyz") == "ok")
+        except (OSError, ssl.SSLError):  # HTTPError is an OSError too
+            return False
+
+    def _spawn(self, name: str, command: list[str]) -> Child:
+        child = spawn(name, command, folder=self.folder, detached=self._detached)
+        self.children[name] = child
+        return child
+
+    def _running(self) -> list[Child]:
+        return [self.children[part] for part in PARTS if part in self.children]
+
+
+def _flags(flags: dict[str, Any]) -> list[str]:
+    return [f"--{name}={value}" for name, value in flags.items()]
+
+
+def _exit_on_sigterm() -> Any:
+    """Makes SIGTERM unwind the stack, so that `with` blocks end; returns what to restore, None when not ours to set."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return None
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    return signal.signal(signal.SIGTERM, leave)
+
+
+__all__ = ["CONTROLLERS", "PARTS", "Cluster", "StartError"]
