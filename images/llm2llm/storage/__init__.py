@@ -1,5 +1,7 @@
 """Places for artifacts: a local folder and S3, behind one small protocol."""
 
 from llm2llm.storage.base import ObjectMissing, Store
+from llm2llm.storage.local import LocalStore
+from llm2llm.storage.sources import local_path, open_store, read_source
 
-__all__ = ["ObjectMissing", "Store"]
+__all__ = ["LocalStore", "ObjectMissing", "Store", "local_path", "open_store", "read_source"]

@@ -1,0 +1,132 @@
+"""Base models as folders on this machine, and what identifies their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.errors import AuthenticationError, ConfigurationError, IncompatibleArtifacts, Transient
+from llm2llm.records import digest_of
+from llm2llm.storage.sources import local_path
+
+_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
+"""Files of a model repository that hold its tokenizer and config."""
+_ALL = (*_SMALL, "*.safetensors")
+_FORBIDDEN = (401, 403)
+_NOT_FOUND = 404
+
+
+def model_revision(spec: AugmentationRunSpec, environ: Mapping[str, str]) -> str:
+    """What identifies the base model's content: the commit of hf://, else a digest over its files.
+
+    For s3:// the digest is over names, sizes and entity tags, so that nothing is downloaded for it.
+
+    Raises:
+        ConfigurationError: there is no such model or revision.
+        AuthenticationError: it is gated, and the token does not open it.
+    """
+    model = spec.student.model
+    if model.uri.startswith("hf://"):
+        return _commit(model.uri.removeprefix("hf://"), model.revision, environ)
+    if model.uri.startswith("s3://"):
+        from llm2llm.storage.s3 import S3Store
+
+        entries = list(S3Store(model.uri, spec.artifacts, environ).entries(""))
+        _check_names(model.uri, [name for name, _, _ in entries])
+        return digest_of(sorted(entries))
+    folder = local_path(model.uri)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    _check_names(model.uri, [path.relative_to(folder).as_posix() for path in files])
+    return digest_of({path.relative_to(folder).as_posix(): _sha256(path) for path in files})
+
+
+def fetch_model(
+    spec: AugmentationRunSpec, revision: str, environ: Mapping[str, str], scratch: Path, *, weights: bool = True
+) -> Path:
+    """The base model as a folder on this machine; without its weights where those are not needed.
+
+    Raises:
+        IncompatibleArtifacts: the model has changed since Prepare resolved it.
+    """
+    uri = spec.student.model.uri
+    if uri.startswith("hf://"):
+        return _snapshot(uri.removeprefix("hf://"), revision, environ, weights=weights)
+    if model_revision(spec, environ) != revision:
+        raise IncompatibleArtifacts(f"{uri} has changed since the run began: restore it, or start another run")
+    if not uri.startswith("s3://"):
+        return local_path(uri)
+    return _download(spec, revision, environ, scratch, weights=weights)
+
+
+def _download(
+    spec: AugmentationRunSpec, revision: str, environ: Mapping[str, str], scratch: Path, *, weights: bool
+) -> Path:
+    from llm2llm.storage.s3 import S3Store
+
+    store = S3Store(spec.student.model.uri, spec.artifacts, environ)
+    target = scratch / "models" / revision.removeprefix("sha256:")[:16]
+    for name in store.list(""):
+        if (weights or Path(name).suffix != ".safetensors") and not (target / name).exists():
+            part = target / f"{name}.part"
+            store.download(name, part)
+            part.replace(target / name)
+    return target
+
+
+def _commit(repository: str, revision: str, environ: Mapping[str, str]) -> str:
+    from huggingface_hub import HfApi
+
+    with _hub_failures(repository, revision):
+        sha = HfApi(token=environ.get("HF_TOKEN")).model_info(repository, revision=revision).sha
+    if not sha:
+        raise ConfigurationError(f"hf://{repository} tells no commit for revision {revision}")
+    return sha
+
+
+def _snapshot(repository: str, revision: str, environ: Mapping[str, str], *, weights: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = list(_ALL if weights else _SMALL)
+    with _hub_failures(repository, revision):
+        folder = snapshot_download(
+            repository, revision=revision, token=environ.get("HF_TOKEN"), allow_patterns=patterns
+        )
+    return Path(str(folder))
+
+
+@contextmanager
+def _hub_failures(repository: str, revision: str) -> Iterator[None]:
+    """Says what the hub's own errors mean for a step."""
+    from huggingface_hub import errors
+
+    model = f"hf://{repository} at revision {revision}"
+    try:
+        yield
+    except errors.LocalEntryNotFoundError as error:  # the hub's word for "no connection"
+        raise Transient(f"{model}: {error}") from error
+    except (errors.GatedRepoError, errors.HfHubHTTPError) as error:
+        status = error.response.status_code
+        if isinstance(error, errors.GatedRepoError) or status in _FORBIDDEN:
+            raise AuthenticationError(
+                f"{model} is gated or private ({error}): check spec.student.tokenSecretRef"
+            ) from error
+        if status == _NOT_FOUND:
+            raise ConfigurationError(f"{model} does not exist ({error}): check spec.student.model") from error
+        raise Transient(f"{model}: {error}") from error
+    except (errors.HFValidationError, ValueError) as error:
+        raise ConfigurationError(f"{model}: {error}: check spec.student.model") from error
+    except OSError as error:
+        raise Transient(f"{model}: {error}") from error
+
+
+def _check_names(uri: str, names: list[str]) -> None:
+    if "config.json" not in names:
+        raise ConfigurationError(f"{uri} holds no config.json: check spec.student.model.uri")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

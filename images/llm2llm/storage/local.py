@@ -1,0 +1,135 @@
+"""Artifacts in a local folder: of the local runner, and of a mounted volume claim."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from llm2llm.errors import Transient
+from llm2llm.storage.base import ObjectMissing
+
+_TEMPORARY = ".part-"
+"""Prefix of a file that is being written: never listed, so that nobody takes it for an object."""
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
+
+
+class LocalStore:
+    """Objects as files below one folder.
+
+    A write goes to a file of its own, is flushed to the disk and renamed, so a reader sees the old or the new object
+    and never a part of it; `create` makes a hard link, which exactly one of several writers gets.
+    """
+
+    def __init__(self, folder: Path, uri: str = "") -> None:
+        self._folder = folder.absolute()
+        self.uri = uri.rstrip("/") or self._folder.as_uri()
+
+    def read(self, key: str) -> bytes:
+        with self._failures(key):
+            return (self._folder / key).read_bytes()
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._failures(key), self._part(key) as part:
+            _write_durably(part, data)
+            part.replace(self._folder / key)
+
+    def create(self, key: str, data: bytes) -> bool:
+        target = self._folder / key
+        if target.exists():
+            return False
+        with self._failures(key), self._part(key) as part:
+            _write_durably(part, data)
+            try:
+                os.link(part, target)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+                return _create_exclusively(target, data)
+        return True
+
+    def upload(self, key: str, path: Path) -> None:
+        with self._failures(key), self._part(key) as part:
+            shutil.copyfile(path, part)
+            _flush(part)
+            part.replace(self._folder / key)
+
+    def download(self, key: str, path: Path) -> None:
+        with self._failures(key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._folder / key, path)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        start = self._folder / prefix.rpartition("/")[0]
+        found = (
+            (Path(folder) / name).relative_to(self._folder).as_posix()
+            for folder, _, names in os.walk(start)
+            for name in names
+            if not name.startswith(_TEMPORARY)
+        )
+        yield from sorted(key for key in found if key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        with self._failures(key):
+            (self._folder / key).unlink(missing_ok=True)
+
+    @contextmanager
+    def _part(self, key: str) -> Iterator[Path]:
+        """A name for the new content, in the object's folder; flushes the folder once the object is in place."""
+        folder = (self._folder / key).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            yield part
+            _flush(folder)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _failures(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, IsADirectoryError) as error:
+            if error.filename is not None and Path(error.filename) != self._folder / key:
+                raise
+            raise ObjectMissing(key) from None
+        except OSError as error:
+            raise Transient(
+                f"{self.uri}/{key}: {error.strerror or error} ({errno.errorcode.get(error.errno or 0, 'OSError')}): "
+                "check the disk's space and rights"
+            ) from error
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _create_exclusively(path: Path, data: bytes) -> bool:
+    """For file systems without hard links: one winner too, but a crash in the middle leaves a part of the object."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return True

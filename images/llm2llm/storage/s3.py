@@ -1,0 +1,172 @@
+"""Artifacts in S3 or what speaks its API; the only module that knows boto3."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from llm2llm.api import Artifacts
+from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
+from llm2llm.storage.base import ObjectMissing
+
+ATTEMPTS = 8
+"""Tries of one request: with standard back-off and full jitter, about half a minute before a step gives up with 75."""
+_PART = 16 * 1024 * 1024
+_TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=8)
+_REFUSED = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "ExpiredToken",
+        "Forbidden",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
+_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+_MISCONFIGURED = frozenset(
+    {"InvalidBucketName", "NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed", "NotImplemented"}
+)
+_EXISTS = frozenset({"412", "PreconditionFailed"})
+_CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+
+
+class S3Store:
+    """Objects below `s3://bucket/prefix`.
+
+    Args:
+        uri: the root.
+        artifacts: endpoint, region, path style, and the name of the Secret for error messages.
+        environ: AWS_ACCESS_KEY_ID and the rest; without a key boto3 looks for credentials itself (workload identity).
+        attempts: tries of one request.
+    """
+
+    def __init__(self, uri: str, artifacts: Artifacts, environ: Mapping[str, str], *, attempts: int = ATTEMPTS) -> None:
+        self.uri = uri.rstrip("/")
+        self._bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._attempts = attempts
+        self._endpoint = artifacts.endpoint or environ.get("AWS_ENDPOINT_URL", "")
+        secret = artifacts.credentials_secret_ref
+        self._credentials = f"Secret {secret.name}" if secret else "the environment"
+        with self._failures(""):
+            self._client: Any = _client(self._endpoint, artifacts, environ, attempts)
+
+    def read(self, key: str) -> bytes:
+        with self._failures(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            data: bytes = answer["Body"].read()
+            return data
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._failures(key):
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """See Store.create; after a lost answer the retry may find this writer's own object and say False."""
+        with self._failures(key):
+            for attempt in range(self._attempts):
+                try:
+                    self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
+                except ClientError as error:
+                    if _code(error) in _EXISTS:
+                        return False
+                    if _code(error) not in _CONFLICT or attempt + 1 == self._attempts:
+                        raise
+                    time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter, no secret
+                else:
+                    return True
+        raise AssertionError("the last attempt returns or raises")
+
+    def upload(self, key: str, path: Path) -> None:
+        with self._failures(key):
+            self._client.upload_file(str(path), self._bucket, self._prefix + key, Config=_TRANSFER)
+
+    def download(self, key: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._failures(key):
+            self._client.download_file(self._bucket, self._prefix + key, str(path), Config=_TRANSFER)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        for key, _, _ in self.entries(prefix):
+            yield key
+
+    def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        """Key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order."""
+        with self._failures(prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
+                for entry in page.get("Contents", ()):
+                    yield entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"')
+
+    def delete(self, key: str) -> None:
+        try:
+            with self._failures(key):
+                self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        except ObjectMissing:
+            return
+
+    @contextmanager
+    def _failures(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (ClientError, BotoCoreError, Boto3Error) as error:
+            # The transfer manager raises its own error from inside the handler of the one that tells.
+            cause = error.__context__ if isinstance(error.__context__, ClientError) else error
+            raise self._translated(cause, key) from error
+        except ValueError as error:  # botocore's word for an endpoint that is no URL
+            raise ConfigurationError(f"spec.artifacts.endpoint {self._endpoint}: {error}") from error
+        except OSError as error:
+            raise Transient(f"{self.uri}/{key}: {error}") from error
+
+    def _translated(self, error: Exception, key: str) -> StepError | ObjectMissing:
+        code = _code(error) if isinstance(error, ClientError) else ""
+        where = f"bucket {self._bucket} at {self._endpoint or 'AWS'}"
+        if code in _MISSING:
+            return ObjectMissing(key)
+        if code in _REFUSED or isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+            return AuthenticationError(f"{where} refused the credentials ({error}): check {self._credentials}")
+        if code in _MISCONFIGURED:
+            return ConfigurationError(f"{where}: {error}: check spec.artifacts")
+        return Transient(f"{self.uri}/{key} at {self._endpoint or 'AWS'}: {error}")
+
+
+def _client(endpoint: str, artifacts: Artifacts, environ: Mapping[str, str], attempts: int) -> Any:
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        s3={"addressing_style": "path" if artifacts.path_style or endpoint else "auto"},
+        # A manifest holds the sha256 of every object; checksum trailers are what other servers stumble over.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=16,
+    )
+    session = boto3.session.Session(
+        aws_access_key_id=environ.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY"),
+        aws_session_token=environ.get("AWS_SESSION_TOKEN"),
+        region_name=artifacts.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+    )
+    return session.client("s3", endpoint_url=endpoint or None, config=config)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

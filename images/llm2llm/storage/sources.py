@@ -1,0 +1,65 @@
+"""Which store a URI means, and reading what the user brought along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from llm2llm.api import Artifacts
+from llm2llm.errors import ConfigurationError, DataError
+from llm2llm.storage.base import ObjectMissing, Store
+from llm2llm.storage.local import LocalStore
+
+CLAIMS = Path("/mnt/claims")
+"""Where the operator mounts a PersistentVolumeClaim that a `pvc://claim/path` names."""
+
+
+def open_store(uri: str, artifacts: Artifacts, environ: Mapping[str, str]) -> Store:
+    """The store whose root is `uri`: s3://bucket/prefix, file:///folder or pvc://claim/folder.
+
+    Raises:
+        ConfigurationError: the URI has another scheme.
+        AuthenticationError: there are no credentials.
+    """
+    if uri.startswith("s3://"):
+        from llm2llm.storage.s3 import S3Store
+
+        return S3Store(uri, artifacts, environ)
+    return LocalStore(local_path(uri), uri)
+
+
+def local_path(uri: str) -> Path:
+    """The file or folder that a file:// or pvc:// URI names.
+
+    Raises:
+        ConfigurationError: the URI has another scheme, or leaves its claim.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    if parts.scheme == "pvc":
+        path = CLAIMS / parts.netloc / unquote(parts.path).lstrip("/")
+        if ".." in path.parts:
+            raise ConfigurationError(f"{uri}: '..' is not allowed in a pvc:// path")
+        return path
+    raise ConfigurationError(f"{uri}: expected s3://bucket/..., pvc://claim/... or file:///...")
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """A URI of one object as the URI of its folder and its name there."""
+    folder, _, name = uri.rpartition("/")
+    return folder, name
+
+
+def read_source(uri: str, artifacts: Artifacts, environ: Mapping[str, str]) -> bytes:
+    """The content of one file of the user's; s3:// is read with the endpoint and credentials of the artifacts.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    folder, name = split_uri(uri)
+    try:
+        return open_store(folder, artifacts, environ).read(name)
+    except ObjectMissing:
+        raise DataError(f"{uri} does not exist: check its path") from None
