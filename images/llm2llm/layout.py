@@ -50,7 +50,7 @@ def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
 
 
 def key_fields(step: StepDocument) -> dict[str, Any]:
-    """What a step's output depends on: the parents' digests and a listed set of fields of the spec (data plane, rule 1).
+    """What a step's output depends on: the parents' digests and a listed set of the spec's fields (data plane, rule 1).
 
     Budgets, limits, resources, scheduling, deadlines, images, the micro-batch and addresses are left out on purpose:
     they change how a step runs, not what comes out.

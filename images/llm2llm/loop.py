@@ -130,7 +130,7 @@ def _plateaued(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> boo
 
 
 def objective_metric(outcome: Outcome) -> Metric:
-    """The score that chooses the best iteration: accuracy on the evaluation set, or on the seed set where there is none.
+    """The score that chooses the best iteration: accuracy on the evaluation set, else on the seed set.
 
     Raises:
         ValueError: the evaluation told no accuracy.

@@ -54,7 +54,7 @@ class Kind(StrEnum):
 
 
 class Example(Record):
-    """One row of a seed, evaluation or synthetic set. `fields` are what the task renders, `completion` is the answer."""
+    """One row of a seed, evaluation or synthetic set: `fields` are rendered by the task, `completion` is the answer."""
 
     id: str
     fields: dict[str, str]

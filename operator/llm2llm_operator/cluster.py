@@ -1,0 +1,198 @@
+"""The only module that talks to the API server (kopf's watches aside).
+
+Raw documents over one `kubernetes.aio` ApiClient: its typed models cost more time than the requests. Retries are our
+own (429 with Retry-After, 5xx, lost connections), and writes pass a token bucket, so that an outage ends in a steady stream
+and not in a burst (rule 12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from llm2llm.api import GROUP, PLURAL, VERSION
+from llm2llm_operator import metrics
+from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID
+from llm2llm_operator.errors import Conflict, NotFound, Unavailable, error_of
+
+READ_TIMEOUT = aiohttp.ClientTimeout(total=60)
+WRITE_TIMEOUT = aiohttp.ClientTimeout(total=15)
+TRIES = 5
+RUNS = f"/apis/{GROUP}/{VERSION}"
+COLLECTIONS = {
+    "runs": (RUNS, PLURAL, ""),
+    "jobs": ("/apis/batch/v1", "jobs", LABEL_RUN_UID),
+    "pods": ("/api/v1", "pods", LABEL_RUN_UID),
+}
+"""API path, plural and label selector of what the operator watches."""
+
+
+async def load_configuration() -> client.Configuration:
+    """Where the API server is: the pod's ServiceAccount, or KUBECONFIG."""
+    configuration = client.Configuration()
+    configuration.retries = None
+    configuration.connection_pool_maxsize = 64
+    if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    else:
+        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    return configuration
+
+
+class TokenBucket:
+    """At most `rate` writes a second, after a burst of at most `burst`."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._tokens = float(burst)
+        self._filled = 0.0
+
+    async def take(self) -> None:
+        """Waits until one write may go."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not self._filled:
+            self._filled = now
+        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
+        self._filled = now
+        self._tokens -= 1
+        if self._tokens < 0:
+            await asyncio.sleep(-self._tokens / self._rate)
+
+
+class Cluster:
+    """Requests to the API server; every method raises ApiError."""
+
+    def __init__(self, configuration: client.Configuration, *, write_rate: float, write_burst: int) -> None:
+        self.configuration = configuration
+        self._client = client.ApiClient(configuration)
+        self._bucket = TokenBucket(write_rate, write_burst)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def list_all(self, collection: str, namespace: str = "") -> tuple[list[dict[str, Any]], int]:
+        """All objects of a collection and the version that the list stands for."""
+        path, plural, selector = COLLECTIONS[collection]
+        where = f"{path}/namespaces/{namespace}/{plural}" if namespace else f"{path}/{plural}"
+        items: list[dict[str, Any]] = []
+        query = {"limit": "1000"} | ({"labelSelector": selector} if selector else {})
+        while True:
+            page = await self._request("GET", f"{where}?{urlencode(query)}")
+            items += page.get("items") or []
+            more = page["metadata"].get("continue")
+            if not more:
+                return items, int(page["metadata"]["resourceVersion"])
+            query["continue"] = more
+
+    async def get_run(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """A run as it is now, or None."""
+        return await self._get(f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}")
+
+    async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """A Job as it is now, or None."""
+        return await self._get(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}")
+
+    async def pods_of_job(self, namespace: str, job: str) -> list[dict[str, Any]]:
+        """The pods of a Job as they are now."""
+        query = urlencode({"labelSelector": f"{LABEL_JOB_NAME}={job}"})
+        page = await self._request("GET", f"/api/v1/namespaces/{namespace}/pods?{query}")
+        return list(page.get("items") or [])
+
+    async def events_about(self, namespace: str, uids: list[str]) -> list[dict[str, Any]]:
+        """Events about these objects: what was refused or could not be mounted is told nowhere else."""
+        found: list[dict[str, Any]] = []
+        for uid in uids:
+            query = urlencode({"fieldSelector": f"involvedObject.uid={uid}"})
+            page = await self._request("GET", f"/api/v1/namespaces/{namespace}/events?{query}")
+            found += page.get("items") or []
+        return found
+
+    async def patch_status(self, namespace: str, name: str, version: int, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes a merge patch to a run's status, only if nobody wrote since `version` (rule 6). Raises Conflict."""
+        body = {"metadata": {"resourceVersion": str(version)}, "status": patch}
+        path = f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}/status"
+        return await self._write("PATCH", path, body, kind="status")
+
+    async def create_job(self, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Creates a Job; of one that exists already (an earlier answer was lost) that one is returned."""
+        try:
+            return await self._write("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", body, kind="create")
+        except Conflict:
+            existing = await self.get_job(namespace, body["metadata"]["name"])
+            if existing is None:
+                raise
+            return existing
+
+    async def delete_job(self, namespace: str, name: str, uid: str, propagation: str) -> None:
+        """Deletes this very Job; that it is gone already, or another one has its name, is success (rule 4)."""
+        body = {"propagationPolicy": propagation, "preconditions": {"uid": uid}}
+        try:
+            await self._write("DELETE", f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}", body, kind="delete")
+        except (NotFound, Conflict):
+            return
+
+    async def create_event(self, namespace: str, body: dict[str, Any]) -> None:
+        """Writes an Event; one that exists already is success."""
+        try:
+            await self._write("POST", f"/api/v1/namespaces/{namespace}/events", body, kind="event")
+        except Conflict:
+            return
+
+    async def _get(self, path: str) -> dict[str, Any] | None:
+        try:
+            return await self._request("GET", path)
+        except NotFound:
+            return None
+
+    async def _write(self, method: str, path: str, body: Mapping[str, Any], *, kind: str) -> dict[str, Any]:
+        await self._bucket.take()
+        metrics.API_WRITES.labels(kind).inc()
+        return await self._request(method, path, body)
+
+    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """One request with its retries: each waits longer, with jitter, or as long as the server asks for."""
+        for attempt in range(TRIES):
+            try:
+                return await self._once(method, path, body)
+            except Unavailable as error:
+                if attempt + 1 == TRIES:
+                    raise
+                await asyncio.sleep(max(error.retry_after, random.uniform(0.5, 1.0) * 0.2 * 2**attempt))  # noqa: S311 - jitter
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        headers = {"Accept": "application/json", "User-Agent": "llm2llm-operator"}
+        headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        token = await self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            headers["Authorization"] = token
+        timeout = READ_TIMEOUT if method == "GET" else WRITE_TIMEOUT
+        try:
+            response = await self._client.call_api(
+                method, self.configuration.host + path, headers, body=body, _request_timeout=timeout
+            )
+            data: bytes = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            metrics.API_ERRORS.labels("connection").inc()
+            raise Unavailable(0, type(error).__name__, str(error)) from error
+        document: dict[str, Any] = json.loads(data) if data[:1] == b"{" else {}
+        if response.status < 400:  # noqa: PLR2004
+            return document
+        metrics.API_ERRORS.labels(str(response.status)).inc()
+        raise error_of(
+            response.status,
+            document.get("reason", ""),
+            document.get("message", data[:200].decode(errors="replace")),
+            response.headers.get("Retry-After", ""),
+        )

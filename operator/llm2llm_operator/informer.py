@@ -1,0 +1,164 @@
+"""All of kopf: the watches, their supervisor, and how the cache is known to be whole.
+
+kopf gives reliable watches and nothing else here: three `on.event` handlers that take an object into the cache and ask
+for a pass. Its handlers with state would write annotations and finalizers to the user's objects (rule 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import itertools
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from llm2llm.api import GROUP, PLURAL, VERSION
+from llm2llm_operator import metrics
+from llm2llm_operator.cache import Cache
+from llm2llm_operator.cluster import COLLECTIONS, Cluster
+from llm2llm_operator.constants import LABEL_RUN_UID
+from llm2llm_operator.errors import ApiError, Forbidden, NotFound
+from llm2llm_operator.resource import Key
+
+log = logging.getLogger(__name__)
+EARLY_RELISTS = (5.0, 30.0)
+"""Seconds after start: what vanished between our first list and kopf's first watch is found soon."""
+
+
+class CrdMissing(Exception):
+    """The API server does not know AugmentationRuns: the chart's CRD is not installed."""
+
+
+class Informer:
+    """Keeps the cache in step with the cluster; `synced` is set once it is whole."""
+
+    def __init__(
+        self, cluster: Cluster, cache: Cache, enqueue: Callable[[Key], None], namespaces: tuple[str, ...], resync: float
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._enqueue = enqueue
+        self._namespaces = namespaces
+        self._resync = resync
+        self.synced = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watches, seeds and lists again, until cancelled. Raises CrdMissing at start."""
+        await self._relist(first=True)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._supervise())
+            tasks.create_task(self._relist_forever())
+
+    async def _relist_forever(self) -> None:
+        for pause in itertools.chain(EARLY_RELISTS, itertools.repeat(self._resync)):
+            await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+            try:
+                await self._relist()
+            except ApiError as error:
+                log.warning("cannot list: %s", error)
+
+    async def _relist(self, *, first: bool = False) -> None:
+        """Lists everything, diffs it against the cache, and asks for a pass over every run."""
+        for collection in COLLECTIONS:
+            lists = [await self._list(collection, name, first=first) for name in self._namespaces or ("",)]
+            items = (body for page, _ in lists for body in page)
+            self._cache.replace(collection, items, min(version for _, version in lists))
+        self.synced.set()
+        for key in self._cache.keys():  # noqa: SIM118 - a method, not a dict's
+            self._enqueue(key)
+
+    async def _list(self, collection: str, namespace: str, *, first: bool) -> tuple[list[dict[str, Any]], int]:
+        while True:
+            try:
+                return await self._cluster.list_all(collection, namespace)
+            except NotFound as error:
+                if collection == "runs" and first:
+                    raise CrdMissing(
+                        f"the API server has no {PLURAL}.{GROUP}/{VERSION}: install the CRD (crds/, or the Helm chart)"
+                    ) from error
+                raise
+            except Forbidden:
+                raise
+            except ApiError as error:
+                if not first:
+                    raise
+                log.warning("waiting for the API server: %s", error)
+                await asyncio.sleep(2)
+
+    async def _supervise(self) -> None:
+        """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: start it again (rule 13)."""
+        while True:
+            try:
+                await kopf.operator(
+                    registry=self._registry(),
+                    settings=_settings(),
+                    standalone=True,
+                    clusterwide=not self._namespaces,
+                    namespaces=self._namespaces,
+                )
+            except Exception:
+                log.exception("the watches ended; starting them again")
+            metrics.WATCH_RESTARTS.inc()
+            await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+
+        def handler(collection: str) -> Callable[..., Any]:
+            async def on_event(event: dict[str, Any], **_: object) -> None:
+                body = event["object"]
+                if event["type"] == "DELETED":
+                    key = self._cache.drop(collection, body["metadata"]["uid"])
+                else:
+                    key = self._cache.put(collection, body)
+                if key:
+                    self._enqueue(key)
+
+            return on_event
+
+        async def login(**_: object) -> kopf.ConnectionInfo:
+            return await connection_info(self._cluster)
+
+        kopf.on.login(registry=registry)(login)
+        kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(handler("runs"))
+        kopf.on.event("batch", "v1", "jobs", registry=registry)(handler("jobs"))
+        kopf.on.event("", "v1", "pods", registry=registry)(handler("pods"))
+        return registry
+
+
+async def connection_info(cluster: Cluster) -> kopf.ConnectionInfo:
+    """Our client's credentials for kopf; they expire soon, so that a rotated token is read again (rule 13)."""
+    configuration = cluster.configuration
+    token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+    scheme, _, secret = (token or "").partition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        scheme=scheme if secret else None,
+        token=secret or None,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        expiration=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=10),
+    )
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.scanning.disabled = True  # no rights on CRDs and namespaces; what is served does not change
+    settings.posting.enabled = False  # our events are written after the status that they tell of
+    settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RUN_UID
+    settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN_UID
+    settings.networking.error_backoffs = _Backoffs()
+    return settings
+
+
+class _Backoffs:
+    """Endless jittered pauses; kopf iterates anew for each request."""
+
+    def __iter__(self) -> Any:
+        """1 s, 2 s, 4 s, then about 5 s for ever."""
+        return (min(5.0, 2.0**n) * random.uniform(0.75, 1.0) for n in itertools.count())  # noqa: S311 - jitter

@@ -1,0 +1,1 @@
+"""Decisions, one file each, all pure: facts in, verdict out."""

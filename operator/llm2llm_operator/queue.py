@@ -1,0 +1,103 @@
+"""The work queue: each run at most once in the queue, at most one pass a run at a time.
+
+What client-go's workqueue does, in asyncio: duplicates fold, a key that is added during its own pass comes back after
+it, failures back off per key with jitter, and a heap holds the wake-up times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections import deque
+
+from llm2llm_operator.resource import Key
+
+FIRST_BACKOFF = 1.0
+LONGEST_BACKOFF = 300.0
+
+
+class WorkQueue:
+    """Keys to look at; not thread-safe, for one event loop."""
+
+    def __init__(self) -> None:
+        self._ready: deque[Key] = deque()
+        self._queued: set[Key] = set()
+        self._active: set[Key] = set()
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._timers: list[tuple[float, Key]] = []
+        self._wake_at: dict[Key, float] = {}
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Keys that wait for a pass."""
+        return len(self._ready)
+
+    def add(self, key: Key) -> None:
+        """Asks for a pass now."""
+        if key in self._active:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._ready.append(key)
+            self._changed.set()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Asks for a pass in some time; an earlier wish for the same key stands."""
+        due = asyncio.get_running_loop().time() + seconds
+        if due < self._wake_at.get(key, float("inf")):
+            self._wake_at[key] = due
+            heapq.heappush(self._timers, (due, key))
+            self._changed.set()
+
+    async def get(self) -> Key:
+        """The next key; `done` or `failed` must follow."""
+        while True:
+            self._fire()
+            if self._ready:
+                key = self._ready.popleft()
+                self._queued.discard(key)
+                self._active.add(key)
+                return key
+            self._changed.clear()
+            loop = asyncio.get_running_loop()
+            pause = max(0.0, self._timers[0][0] - loop.time()) if self._timers else None
+            try:
+                await asyncio.wait_for(self._changed.wait(), pause)
+            except TimeoutError:
+                continue
+
+    def done(self, key: Key) -> None:
+        """The pass is over and went well."""
+        self._failures.pop(key, None)
+        self._release(key)
+
+    def failed(self, key: Key) -> float:
+        """The pass failed: the key comes back later each time. Returns the pause in seconds."""
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        pause = min(FIRST_BACKOFF * 2.0**count, LONGEST_BACKOFF) * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
+        self._again.discard(key)
+        self._release(key)
+        self.add_after(key, pause)
+        return pause
+
+    def forget(self, key: Key) -> None:
+        """The run is gone: no failure and no wake-up time of it is kept."""
+        self._failures.pop(key, None)
+        self._wake_at.pop(key, None)
+
+    def _release(self, key: Key) -> None:
+        self._active.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def _fire(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._timers and self._timers[0][0] <= now:
+            due, key = heapq.heappop(self._timers)
+            if self._wake_at.get(key) == due:
+                del self._wake_at[key]
+                self.add(key)

@@ -1,0 +1,163 @@
+"""The imperative shell around `plan`: observe, decide, write the status once, then create and delete.
+
+The order makes every interruption harmless: an attempt is persisted before its Job exists, a result is recorded before
+its Job is deleted, and whatever was lost between two writes is decided again by the next pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.records import Stage
+from llm2llm_operator import metrics
+from llm2llm_operator.cache import Cache
+from llm2llm_operator.cluster import Cluster
+from llm2llm_operator.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
+from llm2llm_operator.events import event_body
+from llm2llm_operator.observe import Job, Observation
+from llm2llm_operator.plan import Facts, Note, Plan, invalid, plan
+from llm2llm_operator.resource import Key, Run, RunStatus
+from llm2llm_operator.settings import Settings
+from llm2llm_operator.status import progressing, with_condition
+
+log = logging.getLogger(__name__)
+SLOW_RETRY_SECONDS = 60.0
+
+
+def utc_now() -> datetime:
+    """The wall clock, in whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Reconciler:
+    """One pass over one run."""
+
+    def __init__(
+        self, cluster: Cluster, cache: Cache, settings: Settings, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._settings = settings
+        self._clock = clock
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Looks at a run and does what comes next; returns when to look again, in seconds."""
+        run = self._cache.run(key)
+        if run is None or run.deleting:
+            return None
+        status = RunStatus.model_validate(run.status)
+        decided = await self._decide(run, status)
+        return await self._apply(run, decided)
+
+    async def _decide(self, run: Run, status: RunStatus) -> Plan:
+        try:
+            spec = AugmentationRunSpec.model_validate(run.spec)
+        except ValidationError as error:
+            return invalid(run, status, error, self._clock())
+        facts = Facts(
+            run=run,
+            spec=spec,
+            seen=await self._observe(run, status),
+            now=self._clock(),
+            images={stage.value.lower(): self._settings.images.get(stage, "") for stage in Stage},
+            backoff_base=self._settings.backoff_seconds,
+        )
+        decided = plan(facts, status)
+        if not decided.verify_gone:
+            return decided
+        body = await self._cluster.get_job(run.namespace, decided.verify_gone)
+        if body is not None:
+            self._cache.put("jobs", body)
+            return plan(replace(facts, seen=self._cache.observation(run)), status)
+        return plan(replace(facts, gone=frozenset({decided.verify_gone})), status)
+
+    async def _observe(self, run: Run, status: RunStatus) -> Observation:
+        """The cache's view; where a Job ended before the watch told of its pod, the pod is read now."""
+        seen = self._cache.observation(run)
+        current = status.current_step
+        job = seen.job(current.job_name) if current else None
+        if job is None or not job.ended or any(pod.exit_code is not None for pod in seen.pods_of(job)):
+            return seen
+        for body in await self._cluster.pods_of_job(run.namespace, job.name):
+            self._cache.put("pods", body)
+        return self._cache.observation(run)
+
+    async def _apply(self, run: Run, decided: Plan) -> float | None:
+        run = await self._write_status(run, decided.status)
+        if decided.create is not None:
+            refused = await self._create(run, decided.create)
+            if refused:
+                told = _refused(decided.status, refused, self._clock(), run.generation)
+                await self._write_status(run, told)
+                return SLOW_RETRY_SECONDS
+        for job in decided.delete:
+            await self._delete(job)
+        for note in decided.notes:
+            await self._tell(run, note)
+        return decided.wake_after
+
+    async def _write_status(self, run: Run, status: RunStatus) -> Run:
+        """One write, and none where nothing changed; what the write returned is the newest version."""
+        patch = merge_patch(run.status, status.model_dump(mode="json", by_alias=True, exclude_none=True))
+        if not patch:
+            return run
+        try:
+            body = await self._cluster.patch_status(run.namespace, run.name, run.version, patch)
+        except Conflict:
+            metrics.CONFLICTS.inc()
+            newest = await self._cluster.get_run(run.namespace, run.name)
+            if newest is not None:
+                self._cache.put("runs", newest)
+            raise
+        self._cache.put("runs", body)
+        return Run.from_object(body)
+
+    async def _create(self, run: Run, body: dict[str, Any]) -> ApiError | None:
+        try:
+            created = await self._cluster.create_job(run.namespace, body)
+        except (Forbidden, Rejected) as error:
+            return error
+        except NotFound:  # the namespace is gone: the run is going, too
+            return None
+        self._cache.put("jobs", created)
+        log.info("created Job %s", body["metadata"]["name"], extra={"run": f"{run.namespace}/{run.name}"})
+        return None
+
+    async def _delete(self, job: Job) -> None:
+        await self._cluster.delete_job(job.namespace, job.name, job.uid, "Background" if job.ended else "Foreground")
+
+    async def _tell(self, run: Run, note: Note) -> None:
+        metrics.STEPS.labels(note.reason).inc()
+        try:
+            await self._cluster.create_event(run.namespace, event_body(run, note, self._clock()))
+        except ApiError as error:
+            log.warning("cannot write an event: %s", error, extra={"run": f"{run.namespace}/{run.name}"})
+
+
+def _refused(status: RunStatus, error: ApiError, now: datetime, generation: int) -> RunStatus:
+    """RBAC, a policy or a webhook does not let us create the Job: told in its own words, tried again slowly."""
+    webhook = "admission webhook" in error.message
+    reason = "WebhookDenied" if webhook else "Forbidden" if isinstance(error, Forbidden) else "JobRejected"
+    status = with_condition(status, "Reconciling", False, reason, "", now=now, generation=generation)
+    return progressing(status, reason, error.message, value=False, now=now, generation=generation)
+
+
+def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch (RFC 7386) that makes `old` into `new`; empty where they are equal."""
+    patch: dict[str, Any] = dict.fromkeys(old.keys() - new.keys())
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = merge_patch(before, value)
+            if inner:
+                patch[name] = inner
+        elif before != value:
+            patch[name] = value
+    return patch

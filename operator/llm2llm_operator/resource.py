@@ -1,0 +1,190 @@
+"""The AugmentationRun as the operator reads and writes it: its status, typed, and the slim view kept in the cache.
+
+Status fields that a newer operator wrote are kept (`extra="allow"`), and the CRD's status schema is generated from
+these models, because a field that the schema does not know would be pruned silently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class StatusModel(BaseModel):
+    """camelCase outside; unknown fields of a newer version survive."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="allow")
+
+
+class Condition(StatusModel):
+    type: str = Field(max_length=64, description="Complete, Failed, Suspended, Progressing, Reconciling or Stalled.")
+    status: str = Field(max_length=16, description="True, False or Unknown.")
+    reason: str = Field(max_length=128, description="CamelCase reason.")
+    message: str = Field("", max_length=4096, description="For people.")
+    last_transition_time: str = Field(max_length=64, description="When status changed last.")
+    observed_generation: int = Field(0, description="metadata.generation that this is about.")
+
+
+class MetricStatus(StatusModel):
+    name: str = Field(max_length=64, description="accuracy.")
+    dataset: str = Field(max_length=32, description="seed or evaluation.")
+    value: str = Field(max_length=16, description="The score, four decimals.")
+    examples: int = Field(description="Rows that it was computed from.")
+    low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
+    high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
+
+
+class StepRecord(StatusModel):
+    """The ledger: a step that ended."""
+
+    stage: str = Field(max_length=16, description="Prepare, Train, Evaluate or Generate.")
+    attempt: int = Field(description="The attempt that ended the step, from 0.")
+    kind: str = Field("Run", max_length=16, description="Run, or Collect: the report was read again from the manifest.")
+    job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of the Job of that attempt.")
+    outcome: str = Field(max_length=16, description="Succeeded or Failed.")
+    reason: str = Field("", max_length=64, description="Why it failed.")
+    start_time: str = Field("", max_length=64, description="When its container started.")
+    completion_time: str = Field("", max_length=64, description="When its container ended.")
+    active_seconds: int = Field(0, description="Seconds that its containers ran.")
+    digest: str = Field("", max_length=128, description="Digest of the committed output.")
+    model_uri: str = Field("", max_length=2048, description="Train only: where the adapter lies.")
+
+
+class IterationStatus(StatusModel):
+    index: int = Field(description="Iteration, from 0.")
+    train_examples: int = Field(0, description="Rows of D(i).")
+    optimizer_steps: int = Field(0, description="Optimizer steps of its training.")
+    mistakes: int = Field(0, description="Seed rows that the student of this iteration got wrong.")
+    generated: int = Field(0, description="Rows that the teacher wrote.")
+    kept: int = Field(0, description="Rows that the filters kept.")
+    metrics: list[MetricStatus] = Field(default_factory=list, max_length=8, description="Scores with their intervals.")
+    steps: list[StepRecord] = Field(default_factory=list, max_length=8, description="Steps that ended.")
+
+
+class RetryCounts(StatusModel):
+    transient: int = Field(0, description="Attempts after a transient failure.")
+    out_of_memory: int = Field(0, description="Attempts after GPU out of memory.")
+    job_deleted: int = Field(0, description="Attempts after the Job was deleted.")
+
+
+class CurrentStep(StatusModel):
+    stage: str = Field(max_length=16, description="Prepare, Train, Evaluate or Generate.")
+    iteration: int = Field(0, description="Iteration, from 0.")
+    attempt: int = Field(0, description="Attempt, from 0: one Job each.")
+    kind: str = Field("Run", max_length=16, description="Run, or Collect: read the report again from the manifest.")
+    micro_batch: int = Field(0, description="Ceiling of the micro-batch after GPU out of memory; 0: none.")
+    job_name: str = Field("", max_length=253, description="Name of the attempt's Job.")
+    job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of that Job, once it was seen.")
+    state: str = Field("Pending", max_length=32, description="Pending, Running or BackingOff.")
+    since: str = Field("", max_length=64, description="When state began.")
+    message: str = Field("", max_length=1024, description="Why the attempt before this one ended.")
+    disruptions: int = Field(0, description="Pods of this step that were evicted or preempted.")
+    retries: RetryCounts = Field(default_factory=RetryCounts, description="Attempts spent, by cause.")
+
+
+class BestStatus(StatusModel):
+    iteration: int = Field(description="Iteration of the best adapter.")
+    metric: str = Field("accuracy", max_length=64, description="What chose it.")
+    dataset: str = Field(max_length=32, description="evaluation, or seed where there is no evaluation set.")
+    value: str = Field(max_length=16, description="Its score.")
+    examples: int = Field(description="Rows behind the score.")
+    low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
+    high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
+    model_uri: str = Field("", max_length=2048, description="Where the adapter lies.")
+    digest: str = Field("", max_length=128, description="Digest of the training step's output.")
+
+
+class UsageStatus(StatusModel):
+    teacher_requests: int = Field(0, description="Requests that the teacher answered.")
+    teacher_input_tokens: int = Field(0, description="Tokens sent.")
+    teacher_output_tokens: int = Field(0, description="Tokens received.")
+
+
+class Summary(StatusModel):
+    """What the printer columns show."""
+
+    accuracy: str = Field("", max_length=64, description="Best accuracy with its interval.")
+    mistakes: str = Field("", max_length=64, description="Seed rows wrong in the newest evaluation.")
+    cost: str = Field("", max_length=64, description="Teacher tokens spent.")
+
+
+class ResolvedStatus(StatusModel):
+    model_revision: str = Field("", max_length=256, description="Commit or digest of the base model.")
+    engine: str = Field("", max_length=32, description="Engine of the evaluation.")
+
+
+class RunStatus(StatusModel):
+    observed_generation: int = Field(0, description="metadata.generation that the operator acted on last.")
+    phase: str = Field("", max_length=16, description="Pending, Queued, Running, Suspended, Succeeded or Failed.")
+    message: str = Field("", max_length=4096, description="One line on what the run does or why it waits.")
+    conditions: list[Condition] = Field(default_factory=list, max_length=16, description="Conditions, by type.")
+    start_time: str = Field("", max_length=64, description="When the run was accepted.")
+    completion_time: str = Field("", max_length=64, description="When it was complete or failed.")
+    active_seconds: int = Field(0, description="Seconds that containers of this run were running.")
+    retry: int = Field(0, description="The spec.retry that was acted on last.")
+    images: dict[str, str] = Field(
+        default_factory=dict, description="Images pinned when the run was accepted, by stage."
+    )
+    resolved: ResolvedStatus = Field(default_factory=ResolvedStatus, description="What Prepare found out.")
+    current_iteration: int = Field(0, description="Iteration in progress, from 0.")
+    current_step: CurrentStep | None = Field(None, description="The step in progress.")
+    steps: list[StepRecord] = Field(default_factory=list, max_length=8, description="The run's own steps that ended.")
+    seed_count: int = Field(0, description="Rows of the seed set.")
+    evaluation_count: int = Field(0, description="Rows of the evaluation set.")
+    inputs_digest: str = Field("", max_length=128, description="Digest of the frozen inputs.")
+    evaluation_digest: str = Field("", max_length=128, description="Digest of the frozen evaluation set.")
+    artifacts_uri: str = Field("", max_length=2048, description="Folder of everything that the run makes.")
+    best: BestStatus | None = Field(None, description="The best iteration so far.")
+    usage: UsageStatus = Field(default_factory=UsageStatus, description="What was spent, over all attempts.")
+    summary: Summary = Field(default_factory=Summary, description="What the printer columns show.")
+    iterations: list[IterationStatus] = Field(default_factory=list, max_length=64, description="The iteration table.")
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of this type, if it was ever set."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+    def is_true(self, kind: str) -> bool:
+        """Whether the condition of this type is True."""
+        condition = self.condition(kind)
+        return condition is not None and condition.status == "True"
+
+
+Key = tuple[str, str]
+"""Namespace and name of a run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One AugmentationRun as the cache keeps it; `spec` and `status` are as the API server gave them."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    generation: int
+    deleting: bool
+    spec: dict[str, Any] = field(repr=False)
+    status: dict[str, Any] = field(repr=False)
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return (self.namespace, self.name)
+
+    @classmethod
+    def from_object(cls, body: dict[str, Any]) -> Run:
+        """The view of an object of the API."""
+        metadata = body["metadata"]
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            version=int(metadata["resourceVersion"]),
+            generation=metadata.get("generation", 0),
+            deleting="deletionTimestamp" in metadata,
+            spec=body.get("spec") or {},
+            status=body.get("status") or {},
+        )

@@ -1,0 +1,213 @@
+"""Status of a run as a pure function of what happened: conditions, phase, iteration table, best, printer fields."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from llm2llm.loop import Best, Outcome, StepId, best_iteration
+from llm2llm.records import Metric, Report, Stage
+from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
+from llm2llm_operator.resource import (
+    BestStatus,
+    Condition,
+    CurrentStep,
+    IterationStatus,
+    MetricStatus,
+    ResolvedStatus,
+    RunStatus,
+    StepRecord,
+    UsageStatus,
+)
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in seconds, as Kubernetes writes times."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def with_condition(
+    status: RunStatus, kind: str, value: bool, reason: str, message: str, *, now: datetime, generation: int
+) -> RunStatus:
+    """Sets one condition; its transition time changes only with its value."""
+    old = status.condition(kind)
+    text = "True" if value else "False"
+    since = old.last_transition_time if old and old.status == text else timestamp(now)
+    new = Condition(
+        type=kind,
+        status=text,
+        reason=reason,
+        message=message[:4096],
+        last_transition_time=since,
+        observed_generation=generation,
+    )
+    others = [condition for condition in status.conditions if condition.type != kind]
+    if old and old.model_copy(update={"observed_generation": generation}) == new:
+        return status
+    index = next((i for i, c in enumerate(status.conditions) if c.type == kind), len(others))
+    return status.model_copy(update={"conditions": [*others[:index], new, *others[index:]]})
+
+
+def progressing(
+    status: RunStatus, reason: str, message: str, *, value: bool, now: datetime, generation: int
+) -> RunStatus:
+    """The condition Progressing and the one-line message beside it."""
+    status = with_condition(status, PROGRESSING, value, reason, message, now=now, generation=generation)
+    return status.model_copy(update={"message": message[:4096]})
+
+
+def failed(status: RunStatus, reason: str, message: str, *, now: datetime, generation: int) -> RunStatus:
+    """Ends the run with Failed (kstatus: Stalled mirrors it); recorded successes stay."""
+    status = with_condition(status, FAILED, True, reason, message, now=now, generation=generation)
+    status = with_condition(status, STALLED, True, reason, message, now=now, generation=generation)
+    status = with_condition(status, RECONCILING, False, reason, "", now=now, generation=generation)
+    status = progressing(status, reason, message, value=False, now=now, generation=generation)
+    return status.model_copy(update={"completion_time": timestamp(now)})
+
+
+def complete(status: RunStatus, reason: str, message: str, *, now: datetime, generation: int) -> RunStatus:
+    """Ends the run with Complete."""
+    status = with_condition(status, COMPLETE, True, reason, message, now=now, generation=generation)
+    status = progressing(status, reason, message, value=False, now=now, generation=generation)
+    return status.model_copy(update={"completion_time": timestamp(now), "current_step": None})
+
+
+def phase_of(status: RunStatus) -> str:
+    """Phase for people, derived from the conditions; nothing ever decides by it."""
+    if status.is_true(COMPLETE):
+        return "Succeeded"
+    if status.is_true(FAILED):
+        return "Failed"
+    if status.is_true(SUSPENDED):
+        return "Suspended"
+    condition = status.condition(PROGRESSING)
+    if condition and condition.reason == "Queued":
+        return "Queued"
+    started = bool(status.steps) or (status.current_step is not None and status.current_step.state == "Running")
+    return "Running" if started else "Pending"
+
+
+def outcomes(status: RunStatus) -> list[Outcome]:
+    """The committed steps in the form that the loop decides by."""
+    found = [Outcome(StepId(Stage(record.stage)), record.digest) for record in status.steps if _succeeded(record)]
+    for row in status.iterations:
+        for record in row.steps:
+            if _succeeded(record):
+                stage = Stage(record.stage)
+                found.append(
+                    Outcome(
+                        step=StepId(stage, row.index),
+                        digest=record.digest,
+                        metrics=tuple(_metric(metric) for metric in row.metrics) if stage is Stage.EVALUATE else (),
+                        mistakes=row.mistakes,
+                        kept=row.kept,
+                        model_uri=record.model_uri,
+                    )
+                )
+    return found
+
+
+def record_success(status: RunStatus, current: CurrentStep, report: Report, record: StepRecord) -> RunStatus:
+    """Enters a committed step into the ledger, the iteration table, best, usage and the printer fields."""
+    record = record.model_copy(update={"outcome": "Succeeded", "digest": report.digest, "model_uri": report.model_uri})
+    status = _with_usage(status, report)
+    status = status.model_copy(update={"active_seconds": status.active_seconds + record.active_seconds})
+    if report.stage is Stage.PREPARE:
+        resolved = report.resolved
+        updates: dict[str, object] = {"steps": [*status.steps, record], "inputs_digest": report.digest}
+        if resolved:
+            updates |= {
+                "resolved": ResolvedStatus(model_revision=resolved.model_revision, engine=resolved.engine),
+                "seed_count": resolved.seed_count,
+                "evaluation_count": resolved.evaluation_count,
+                "evaluation_digest": resolved.evaluation_digest,
+            }
+        return status.model_copy(update=updates)
+    row = next((r for r in status.iterations if r.index == current.iteration), IterationStatus(index=current.iteration))
+    changes: dict[str, object] = {"steps": [*row.steps, record]}
+    match report.stage:
+        case Stage.TRAIN:
+            changes |= {"train_examples": report.train_examples, "optimizer_steps": report.optimizer_steps}
+        case Stage.EVALUATE:
+            changes |= {"mistakes": report.mistakes, "metrics": [_metric_status(m) for m in report.metrics]}
+        case Stage.GENERATE:
+            changes |= {"generated": report.generated, "kept": report.kept}
+    rows = [r for r in status.iterations if r.index != current.iteration] + [row.model_copy(update=changes)]
+    status = status.model_copy(update={"iterations": sorted(rows, key=lambda r: r.index)})
+    return _with_best(status) if report.stage is Stage.EVALUATE else status
+
+
+def with_cost(status: RunStatus) -> RunStatus:
+    """The printer field for cost, once it is known what was spent."""
+    tokens = status.usage.teacher_input_tokens + status.usage.teacher_output_tokens
+    summary = status.summary.model_copy(update={"cost": f"{tokens} tokens"})
+    return status.model_copy(update={"summary": summary})
+
+
+def _succeeded(record: StepRecord) -> bool:
+    return record.outcome == "Succeeded"
+
+
+def _with_usage(status: RunStatus, report: Report) -> RunStatus:
+    """Adds what this step spent. A report tells its step's whole ledger, so a step is counted once, when recorded."""
+    usage = UsageStatus(
+        teacher_requests=status.usage.teacher_requests + report.usage.teacher_requests,
+        teacher_input_tokens=status.usage.teacher_input_tokens + report.usage.teacher_input_tokens,
+        teacher_output_tokens=status.usage.teacher_output_tokens + report.usage.teacher_output_tokens,
+    )
+    return with_cost(status.model_copy(update={"usage": usage}))
+
+
+def _with_best(status: RunStatus) -> RunStatus:
+    best = best_iteration(outcomes(status))
+    newest = status.iterations[-1]
+    summary = status.summary.model_copy(update={"mistakes": f"{newest.mistakes}/{status.seed_count}"})
+    if best is None:
+        return status.model_copy(update={"summary": summary})
+    summary = summary.model_copy(update={"accuracy": _with_interval(best.metric)})
+    return status.model_copy(update={"best": _best_status(best), "summary": summary})
+
+
+def _best_status(best: Best) -> BestStatus:
+    score = _metric_status(best.metric)
+    return BestStatus(
+        iteration=best.iteration,
+        metric=score.name,
+        dataset=score.dataset,
+        value=score.value,
+        examples=score.examples,
+        low=score.low,
+        high=score.high,
+        model_uri=best.model_uri,
+        digest=best.digest,
+    )
+
+
+def _with_interval(metric: Metric) -> str:
+    return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+
+
+def _metric_status(metric: Metric) -> MetricStatus:
+    return MetricStatus(
+        name=metric.name,
+        dataset=metric.dataset,
+        value=f"{metric.value:.4f}",
+        examples=metric.examples,
+        low=f"{metric.low:.4f}",
+        high=f"{metric.high:.4f}",
+    )
+
+
+def _metric(metric: MetricStatus) -> Metric:
+    return Metric(
+        name=metric.name,
+        dataset=metric.dataset,
+        value=float(metric.value),
+        examples=metric.examples,
+        low=float(metric.low),
+        high=float(metric.high),
+    )
+
+
+def accepted(status: RunStatus, images: dict[str, str], uri: str, now: datetime) -> RunStatus:
+    """The first status of a run: its images are pinned now, so an upgrade of the operator changes no experiment."""
+    return status.model_copy(update={"start_time": timestamp(now), "images": images, "artifacts_uri": uri})
