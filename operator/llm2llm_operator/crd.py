@@ -1,0 +1,207 @@
+"""The CustomResourceDefinition, generated from the typed models, so that the two cannot disagree.
+
+pydantic's JSON schema becomes a structural schema (references inlined, optional fields without a null branch), defaults
+go into it, and what only CEL can say is added: fields that define the experiment do not change, names fit into Job
+names, environment variables that are ours are not set by users.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import WithDefaultSchema
+
+from llm2llm.api import (
+    GROUP,
+    KIND,
+    NAME_LIMIT,
+    PLURAL,
+    VERSION,
+    AugmentationRunSpec,
+    identity_paths,
+)
+from llm2llm_operator.resource import RunStatus
+
+SIZE_LIMIT = 200_000
+"""Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations end at 256 KiB."""
+KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
+PRINTER_COLUMNS = (
+    ("Phase", "string", ".status.phase", 0),
+    ("Stage", "string", ".status.currentStep.stage", 0),
+    ("Iteration", "integer", ".status.currentIteration", 0),
+    ("Accuracy", "string", ".status.summary.accuracy", 0),
+    ("Mistakes", "string", ".status.summary.mistakes", 0),
+    ("Cost", "string", ".status.summary.cost", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Message", "string", ".status.message", 1),
+)
+
+
+def custom_resource_definition() -> dict[str, Any]:
+    """The whole CRD."""
+    spec = structural(AugmentationRunSpec)
+    spec["x-kubernetes-validations"] = _spec_rules()
+    status = structural(RunStatus, defaults=False)
+    status.pop("required", None)
+    root = {
+        "type": "object",
+        "description": "One LLM2LLM run: train a student, find its mistakes, let a teacher write more like them, repeat.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec | {"description": "What to train on what, and how."},
+            "status": status | {"description": "What happened so far; written by the operator only."},
+        },
+        "x-kubernetes-validations": [
+            {
+                "rule": f"self.metadata.name.size() <= {NAME_LIMIT} && !self.metadata.name.contains('.')",
+                "message": f"metadata.name must be a DNS label of at most {NAME_LIMIT} characters, without a dot",
+            }
+        ],
+    }
+    columns = [
+        {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
+        for name, kind, path, priority in PRINTER_COLUMNS
+    ]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["arun"],
+                "categories": ["llm2llm"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": columns,
+                    "schema": {"openAPIV3Schema": root},
+                }
+            ],
+        },
+    }
+
+
+def structural(model: type[BaseModel], *, defaults: bool = True) -> dict[str, Any]:
+    """A model's structural schema (Kubernetes API conventions: no $ref, no null, no anyOf).
+
+    Args:
+        model: the pydantic model.
+        defaults: whether to put defaults in; a status has none, since the operator writes all of it.
+    """
+    whole = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_WithFactories)
+    return _structural(whole, whole.get("$defs", {}), defaults=defaults)
+
+
+class _WithFactories(GenerateJsonSchema):
+    """pydantic leaves out defaults that a factory makes; the API server should fill them in like any other."""
+
+    def get_default_value(self, schema: WithDefaultSchema) -> Any:
+        """The default, called for where it is a factory."""
+        factory = schema.get("default_factory")
+        return factory() if factory else super().get_default_value(schema)  # type: ignore[call-arg]
+
+
+def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
+    node = _resolved(node, definitions)
+    schema = {name: node[name] for name in KEPT if name in node and (defaults or name != "default")}
+    if "const" in node:
+        schema["enum"] = [node["const"]]
+    if not schema.get("default", True) and schema.get("type") in ("object", "array"):
+        del schema["default"]  # an empty list or map needs no default
+    if node.get("type") == "object" and "properties" in node:
+        if "default" in schema:
+            schema["default"] = {}  # its fields have defaults of their own
+        schema.pop("description", None)
+        schema |= {"description": node["description"]} if node.get("described") else {}
+        schema["properties"] = {
+            name: _structural(child, definitions, defaults=defaults) for name, child in node["properties"].items()
+        }
+        if node.get("required"):
+            schema["required"] = node["required"]
+    elif node.get("type") == "object":
+        schema["additionalProperties"] = _structural(
+            node.get("additionalProperties", {"type": "string"}), definitions, defaults=defaults
+        )
+        if "maxProperties" in node:
+            schema["maxProperties"] = node["maxProperties"]
+    elif node.get("type") == "array":
+        schema["items"] = _structural(node["items"], definitions, defaults=defaults)
+    elif node.get("type") == "integer":
+        schema["format"] = "int64"
+    return schema
+
+
+def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Follows a reference and takes the non-null branch of an optional field; the field's own words win."""
+    own = {name: value for name, value in node.items() if name not in ("$ref", "anyOf", "allOf")}
+    if own.get("default", ...) is None:
+        del own["default"]
+    if "description" in own:
+        own["described"] = True
+    if "anyOf" in node:
+        branch = next(option for option in node["anyOf"] if option.get("type") != "null")
+        return _resolved(branch, definitions) | own
+    if "$ref" in node:
+        target = definitions[node["$ref"].rsplit("/", 1)[-1]]
+        return _resolved({k: v for k, v in target.items() if k != "description"}, definitions) | own
+    return node | own
+
+
+def _spec_rules() -> list[dict[str, str]]:
+    """Transition rules on the required parent: on an optional field they could be got round by removing it."""
+    rules = []
+    for path in identity_paths():
+        dotted = ".".join(path)
+        # every parent on the way has a default or is required, only the last field may be missing
+        now, before = f"self.{dotted}", f"oldSelf.{dotted}"
+        rules.append(
+            {
+                "rule": f"has({now}) == has({before}) && (!has({now}) || {now} == {before})",
+                "message": f"spec.{dotted} defines the experiment and cannot change: create another run",
+            }
+        )
+    choice = "self.task.grader.type != 'Choice' || (has(self.task.labels) && self.task.labels.size() > 0)"
+    rules.append({"rule": choice, "message": "spec.task.labels must not be empty when spec.task.grader.type is Choice"})
+    reserved = " && ".join(
+        f"(!has(self.{block}.env) || self.{block}.env.all(e, !e.name.startsWith('LLM2LLM_')))"
+        for block in ("prepare", "train", "evaluate", "generate")
+    )
+    rules.append({"rule": reserved, "message": "names in env must not begin with LLM2LLM_, which is reserved"})
+    return rules
+
+
+def main() -> int:
+    """Writes the CRD to the file that is named (`make verify` compares it with the committed one)."""
+    document = custom_resource_definition()
+    size = len(json.dumps(document))
+    if size > SIZE_LIMIT:
+        print(f"the CRD has {size} bytes, more than {SIZE_LIMIT}", file=sys.stderr)
+        return 1
+    text = "# Generated from images/llm2llm/api.py by `make generate`: change it there.\n"
+    text += yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+    for path in sys.argv[1:]:
+        Path(path).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
