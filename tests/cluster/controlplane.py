@@ -274,6 +274,9 @@ class Cluster:
             "kube-api-qps": 500,
             "kube-api-burst": 1000,
             "concurrent-job-syncs": 20,
+            # The node agent renews its Lease every 2 s; a lost node is to be noticed in seconds, not in a minute.
+            "node-monitor-period": "1s",
+            "node-monitor-grace-period": "12s",
         })])
         self._spawn("scheduler", [binary, "scheduler", *_flags({
             "kubeconfig": configs["scheduler"],

@@ -54,7 +54,14 @@ class Child:
 
 
 def spawn(
-    name: str, command: list[str], *, folder: Path, env: dict[str, str] | None = None, detached: bool = False
+    name: str,
+    command: list[str],
+    *,
+    folder: Path,
+    env: dict[str, str] | None = None,
+    detached: bool = False,
+    keep: tuple[int, ...] = (),
+    cwd: Path | None = None,
 ) -> Child:
     """Starts a process with its log at `<folder>/<name>.log`.
 
@@ -64,6 +71,8 @@ def spawn(
         folder: where log and record go.
         env: its whole environment; None passes ours on.
         detached: it outlives us. Otherwise the kernel kills it when the calling thread ends, however that happens.
+        keep: file descriptors that it inherits.
+        cwd: where it runs.
     """
     log = folder / f"{name}.log"
     parent = os.getpid()
@@ -82,6 +91,8 @@ def spawn(
             stderr=output,
             env=env,
             start_new_session=True,
+            pass_fds=keep,
+            cwd=cwd,
             preexec_fn=None if detached else die_with_parent,
         )
     process.returncode = 0  # `Child` waits for it by pid; this keeps Popen from warning about a running process
