@@ -189,6 +189,18 @@ def _spec_rules() -> list[dict[str, str]]:
     return rules
 
 
+class _Quoting(yaml.SafeDumper):
+    """Quotes strings that other YAML readers take for numbers: PyYAML writes 2e-4 bare, Go's reader makes it a float."""
+
+
+def _string(dumper: _Quoting, value: str) -> yaml.ScalarNode:
+    numeric = value[:1].isdigit() and not value.strip("0123456789.eE+-")
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if numeric else None)
+
+
+_Quoting.add_representer(str, _string)
+
+
 def main() -> int:
     """Writes the CRD to the file that is named (`make verify` compares it with the committed one)."""
     document = custom_resource_definition()
@@ -197,7 +209,7 @@ def main() -> int:
         print(f"the CRD has {size} bytes, more than {SIZE_LIMIT}", file=sys.stderr)
         return 1
     text = "# Generated from images/llm2llm/api.py by `make generate`: change it there.\n"
-    text += yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+    text += yaml.dump(document, Dumper=_Quoting, sort_keys=False, width=120, allow_unicode=True)
     for path in sys.argv[1:]:
         Path(path).write_text(text, encoding="utf-8")
     return 0

@@ -1,0 +1,25 @@
+{{- define "llm2llm.labels" -}}
+app.kubernetes.io/name: llm2llm-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* What the operator may do with the objects of a run. One place, for the ClusterRole and for Roles. */}}
+{{- define "llm2llm.rules" -}}
+- apiGroups: [llm2llm.dev]
+  resources: [augmentationruns]
+  verbs: [get, list, watch]
+- apiGroups: [llm2llm.dev]
+  resources: [augmentationruns/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end }}

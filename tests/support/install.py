@@ -1,0 +1,122 @@
+"""The chart, installed as a user would have it but for its Deployment: the operator then runs as a process of ours.
+
+RBAC has one home, the chart: what the tests and the demo run under is what a cluster gets.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from tests.cluster import binaries
+from tests.cluster.controlplane import Cluster
+from tests.cluster.processes import Child, free_port, spawn, stop, wait_until
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CHART = CHECKOUT / "charts" / "llm2llm-operator"
+RELEASE = "llm2llm"
+SYSTEM = "llm2llm-system"
+IMAGES = {f"LLM2LLM_IMAGE_{stage}": f"llm2llm/{stage.lower()}:test" for stage in ("PREPARE", "TRAIN", "EVALUATE", "GENERATE")}
+
+
+def render(*settings: str) -> str:
+    """The chart's manifests with its CRD, as `helm template --set` gives them."""
+    command = [str(binaries.helm()), "template", RELEASE, str(CHART), "--namespace", SYSTEM, "--include-crds"]
+    command += ["--kube-version", "1.34.4"]
+    for setting in settings:
+        command += ["--set", setting]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"helm template failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def install(cluster: Cluster) -> None:
+    """Applies the chart without its Deployment, and waits until the API server serves AugmentationRuns."""
+    try:
+        cluster.create_namespace(SYSTEM)
+    except urllib.error.HTTPError as error:
+        if error.code != 409:  # installed before
+            raise
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=render("deployment.enabled=false"))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/augmentationruns.llm2llm.dev", "--timeout=30s")
+
+
+class OperatorProcess:
+    """The operator as a separate process under the chart's ServiceAccount.
+
+    Attributes:
+        folder: where its log lies.
+        port: where it serves /metrics, /healthz and /readyz.
+    """
+
+    def __init__(self, cluster: Cluster, folder: Path, *, name: str = "operator", detached: bool = False,
+                 environment: Mapping[str, str] | None = None) -> None:  # fmt: skip
+        self.folder = folder
+        self.port = 0
+        self._cluster = cluster
+        self._name = name
+        self._detached = detached
+        self._environment = dict(environment or {})
+        self.child: Child | None = None
+
+    def __enter__(self) -> OperatorProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts it and waits until it is ready."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        kubeconfig = self._cluster.kubeconfig_for(SYSTEM, RELEASE)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "KUBECONFIG": str(kubeconfig),
+            "PYTHONPATH": os.pathsep.join([str(CHECKOUT / "operator"), str(CHECKOUT / "images")]),
+            "LLM2LLM_HTTP_HOST": "127.0.0.1",
+            "LLM2LLM_HTTP_PORT": str(self.port),
+            "LLM2LLM_BACKOFF_SECONDS": "1",
+        }
+        command = [sys.executable, "-m", "llm2llm_operator.main"]
+        self.child = spawn(
+            self._name,
+            command,
+            folder=self.folder,
+            env=environment | IMAGES | self._environment,
+            detached=self._detached,
+        )
+        wait_until("a ready operator", self.ready, [self.child], timeout=30)
+
+    def ready(self) -> bool:
+        """Whether /readyz says so."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL, as a node failure or the kernel would."""
+        if self.child is not None and self.child.alive():
+            os.kill(self.child.pid, 9)
+            wait_until("the end of the operator", lambda: not (self.child and self.child.alive()), [])
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL after a grace."""
+        if self.child is not None:
+            stop([self.child])
+
+    def log(self) -> str:
+        """What it logged so far."""
+        return self.child.log_tail(100_000) if self.child else ""
