@@ -43,6 +43,11 @@ def checkpoint_folder(folder: str, step: int, pod_uid: str) -> str:
     return f"{folder}/checkpoints/{step:06d}-{pod_uid}"
 
 
+def ledger_folder(folder: str) -> str:
+    """Where each pod of a generation step records what it paid for: `<pod-uid>/<sequence>.jsonl`, read as a union."""
+    return f"{folder}/ledger"
+
+
 def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
     """The log of one pod of an attempt."""
     name = "prepare" if stage is Stage.PREPARE else f"i{iteration:03d}-{stage.value.lower()}"
