@@ -1,0 +1,62 @@
+"""Whether a new row is, or contains, a held-out one. Always on: a benchmark that was trained on measures nothing.
+
+On the fields of the task, as casefolded words. A held-out row of any length is refused as an equal sequence; from 8
+words on also one that differs in a word or so (LCS-F1 of at least 0.9); from 13 on by any shared 13-gram that does not
+occur in the seed set too (a phrase that the seeds have is the task's, not the held-out row's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from llm2llm.augment.dedup import SequenceIndex
+from llm2llm.augment.tokens import casefolded_words, field_text, joined
+from llm2llm.records import Example
+
+NGRAM = 13
+SHORTEST_FOR_LCS = 8
+LCS_THRESHOLD = 0.9
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out rows, ready to be asked about. Made by `held_out`."""
+
+    equal: Mapping[str, str]
+    near: SequenceIndex
+    grams: Mapping[str, str]
+
+    def leak(self, fields: Mapping[str, str]) -> str | None:
+        """Which held-out row this one gives away, and how; None where it is clean."""
+        words = casefolded_words(field_text(fields))
+        if name := self.equal.get(joined(words)):
+            return f"equals held-out row {name}"
+        if match := self.near.nearest(words):
+            return f"differs little from held-out row {match.name} (LCS-F1 {match.score:.3f})"
+        for gram in _grams(words):
+            if name := self.grams.get(gram):
+                return f"shares {NGRAM} words in a row with held-out row {name}"
+        return None
+
+
+def held_out(rows: Sequence[Example], seeds: Sequence[Example]) -> HeldOut:
+    """An index of the held-out rows."""
+    equal: dict[str, str] = {}
+    near = SequenceIndex(LCS_THRESHOLD)
+    grams: dict[str, str] = {}
+    for row in rows:
+        words = casefolded_words(field_text(row.fields))
+        equal.setdefault(joined(words), row.id)
+        if SHORTEST_FOR_LCS <= len(words) < NGRAM:
+            near.add(words, row.id)
+        for gram in _grams(words):
+            grams.setdefault(gram, row.id)
+    for seed in seeds:
+        for gram in _grams(casefolded_words(field_text(seed.fields))):
+            grams.pop(gram, None)
+    return HeldOut(equal, near, grams)
+
+
+def _grams(words: Sequence[str]) -> Iterator[str]:
+    return (joined(words[start : start + NGRAM]) for start in range(len(words) - NGRAM + 1))

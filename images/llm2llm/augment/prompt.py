@@ -1,0 +1,128 @@
+"""What the teacher is asked: the mistake, the right answer, the wrong one, and a few examples of the task.
+
+Rows are shown as one line of JSON each: whatever stands in a row stays data, and the shape of the prompt stays the
+same. The prompt is a pure function of committed inputs, so a resumed round asks for the same and the ledger knows it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llm2llm.records import Example
+
+COMPLETION = "completion"
+EXAMPLES_SHOWN = 2
+EARLIER_SHOWN = 8
+"""How many of the rows that were written for this seed before the teacher is shown: the newest."""
+OUTPUT_LIMIT = 2000
+"""Characters of the student's wrong answer that are shown."""
+
+SYSTEM = (
+    "You write training examples for a small language model that is learning a task. "
+    "Answer with one JSON object and nothing else."
+)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A seed example that the student got wrong, and what it answered."""
+
+    example: Example
+    output: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One row that the teacher is to write: the `sample`-th (from 1) of `samples` for a mistake."""
+
+    mistake: Mistake
+    sample: int
+    samples: int
+    shown: Sequence[Example]
+    """Examples of the task."""
+    earlier: Sequence[Example]
+    """What the teacher wrote for this seed in earlier iterations."""
+    refused: Sequence[str]
+    """Answers to this assignment in earlier waves, and why they were refused."""
+
+
+def response_schema(example: Example, *, choice: bool) -> dict[str, Any]:
+    """JSON schema of a new row: the fields of the task and, where the label is not given, the completion."""
+    names = sorted(example.fields) + ([] if choice else [COMPLETION])
+    return {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in names},
+        "required": names,
+        "additionalProperties": False,
+    }
+
+
+def messages(assignment: Assignment, instructions: str, *, choice: bool) -> list[dict[str, str]]:
+    """The chat that asks for one row."""
+    parts = [
+        f"The task: {instructions or 'see the examples.'}",
+        _section("Examples of the task:", [_row(shown) for shown in assignment.shown]),
+        _mistake(assignment.mistake),
+        _section("Written for it before, do not repeat these:", [_fields(row.fields) for row in assignment.earlier]),
+        _section("Your earlier answers to this request were refused:", list(assignment.refused)),
+        _request(assignment, choice=choice),
+    ]
+    return [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": "\n\n".join(part for part in parts if part)},
+    ]
+
+
+def examples_to_show(seeds: Sequence[Example], mistake: Example, rng: random.Random) -> list[Example]:
+    """Other seed examples, drawn by `rng`; never the mistake itself, never a held-out row."""
+    others = [seed for seed in seeds if seed.id != mistake.id]
+    return rng.sample(others, min(EXAMPLES_SHOWN, len(others)))
+
+
+def refusal(fields: Mapping[str, str] | None, text: str, reason: str) -> str:
+    """One line of a refused answer for the next wave's prompt."""
+    shown = _fields(fields) if fields else _text(text[:200])
+    return f"{shown} ({reason})"
+
+
+def _request(assignment: Assignment, *, choice: bool) -> str:
+    names = ", ".join(_text(name) for name in sorted(assignment.mistake.example.fields))
+    number = f"This is number {assignment.sample} of {assignment.samples} for it; make each different."
+    if choice:
+        return (
+            f"Write one new example that practises what the small model lacks here, and whose right answer is "
+            f"{_text(assignment.mistake.example.completion)}. {number} Give only the input, as a JSON object with the "
+            f"keys {names}."
+        )
+    return (
+        f"Write one new example that practises what the small model lacks here, with its right answer. {number} Give a "
+        f'JSON object with the keys {names} and "{COMPLETION}".'
+    )
+
+
+def _mistake(mistake: Mistake) -> str:
+    return (
+        f"The small model got this one wrong:\n{_fields(mistake.example.fields)}\n"
+        f"Right answer: {_text(mistake.example.completion)}\n"
+        f"Its answer: {_text(mistake.output[:OUTPUT_LIMIT])}"
+    )
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([title, *lines]) if lines else ""
+
+
+def _row(example: Example) -> str:
+    return _fields({**example.fields, COMPLETION: example.completion})
+
+
+def _fields(fields: Mapping[str, str]) -> str:
+    return json.dumps(dict(fields), ensure_ascii=False, sort_keys=True)
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,322 @@
+"""Stage Generate: from the mistakes of this iteration to new training examples (LLM2LLM, algorithm 1).
+
+A round is waves. The requests of wave 0 are a pure function of committed inputs; once all of them are answered, the
+filters judge the answers in (seed, sample) order, and what was refused forms the next wave. So a round that was killed
+and begun again, on whatever pod and with whatever timing, is the same round: the ledger has its answers already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.augment import prompt
+from llm2llm.augment.filters import Filters, Verdict, filters_for
+from llm2llm.errors import LowAcceptance
+from llm2llm.layout import INPUTS, ledger_folder, step_folder
+from llm2llm.records import (
+    Example,
+    Manifest,
+    Record,
+    Report,
+    Stage,
+    StepDocument,
+    digest_of,
+    examples_from_jsonl,
+    predictions_from_jsonl,
+    to_jsonl,
+)
+from llm2llm.stages.commit import commit, parent_manifest, read_object
+from llm2llm.stages.context import StepContext
+from llm2llm.storage import Store
+from llm2llm.tasks import task_of
+from llm2llm.teacher.client import connect
+from llm2llm.teacher.ledger import LedgerRecord, Request, merged, open_ledger, read_segments, usage_of
+from llm2llm.teacher.limits import Limiter
+from llm2llm.teacher.paid import PaidTeacher
+
+WAVES = 3
+"""How often one row is asked for, at most."""
+FEWEST_FOR_A_SHARE = 10
+"""Answers below which a share says nothing: one unlucky row must not fail a run that has one mistake left."""
+SAMPLES_TOLD = 3
+PROGRESS_SECONDS = 1.0
+
+
+class RejectedRow(Record):
+    """One answer that a filter refused, with the reason; `text` is what the teacher wrote."""
+
+    id: str
+    reason: str
+    detail: str
+    text: str
+    fields: dict[str, str] | None = None
+    completion: str = ""
+    lineage: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a round depends on, read from committed outputs."""
+
+    seeds: Sequence[Example]
+    evaluation: Sequence[Example]
+    mistakes: Sequence[prompt.Mistake]
+    synthetic: Sequence[Example]
+    by_seed: Mapping[str, Sequence[Example]]
+    """The rows of `synthetic` that were written for each seed example."""
+
+    def written_for(self, seed: str) -> Sequence[Example]:
+        """The newest of what the teacher wrote for this seed in earlier iterations."""
+        return self.by_seed.get(seed, ())[-prompt.EARLIER_SHOWN :]
+
+
+@dataclass
+class Item:
+    """One row that is wanted, and what came of it so far."""
+
+    mistake: prompt.Mistake
+    sample: int
+    refused: list[str] = field(default_factory=list)
+    row: Example | None = None
+
+
+@dataclass
+class Round:
+    """One round of generation. Made by `run`."""
+
+    spec: AugmentationRunSpec
+    iteration: int
+    inputs: Inputs
+    filters: Filters
+    items: list[Item]
+    rejected: list[RejectedRow] = field(default_factory=list)
+    judged: int = 0
+
+    @property
+    def choice(self) -> bool:
+        """The label is given to the teacher, who writes only the input."""
+        return self.spec.task.grader.type == "Choice"
+
+    @property
+    def kept(self) -> list[Example]:
+        return [item.row for item in self.items if item.row]
+
+    def request(self, item: Item, wave: int) -> Request:
+        """What is asked for this row in this wave."""
+        example = item.mistake.example
+        rng = random.Random(digest_of([self.spec.random_seed, self.iteration, example.id, item.sample]))  # noqa: S311
+        assignment = prompt.Assignment(
+            mistake=item.mistake,
+            sample=item.sample,
+            samples=self.spec.generate.examples_per_mistake,
+            shown=prompt.examples_to_show(self.inputs.seeds, example, rng),
+            earlier=self.inputs.written_for(example.id),
+            refused=item.refused,
+        )
+        return Request(
+            seed=example.id,
+            seed_digest=digest_of([example.fields, example.completion]),
+            iteration=self.iteration,
+            sample=item.sample,
+            wave=wave,
+            messages=prompt.messages(assignment, self.spec.generate.instructions, choice=self.choice),
+            schema=prompt.response_schema(example, choice=self.choice),
+        )
+
+    def judge(self, item: Item, record: LedgerRecord) -> None:
+        """Keeps the answer as a row, or notes why not; has to be called in (seed, sample) order."""
+        verdict = self.filters.judge(record.text, record.finish, item.mistake.example)
+        self.judged += 1
+        name = f"s{self.iteration}-{item.mistake.example.id}-{item.sample}"
+        lineage = _lineage(record, verdict)
+        if verdict.kept and verdict.fields is not None:
+            item.row = Example(id=name, fields=verdict.fields, completion=verdict.completion, lineage=lineage)
+            self.filters.know(item.row)
+            return
+        item.refused.append(prompt.refusal(verdict.fields, record.text, verdict.detail))
+        self.rejected.append(
+            RejectedRow(
+                id=name,
+                reason=verdict.reason,
+                detail=verdict.detail,
+                text=record.text,
+                fields=verdict.fields,
+                completion=verdict.completion,
+                lineage=lineage,
+            )
+        )
+
+    def check_acceptance(self) -> None:
+        """Raises LowAcceptance where the filters refuse nearly everything: the teacher is not up to this task."""
+        floor = float(self.spec.generate.filters.min_acceptance)
+        kept = len(self.kept)
+        if self.judged >= FEWEST_FOR_A_SHARE and kept < floor * self.judged:
+            samples = "; ".join(
+                f"{row.reason}: {row.detail[:120]} <- {row.text[:160]!r}" for row in self.rejected[:SAMPLES_TOLD]
+            )
+            raise LowAcceptance(
+                f"the filters kept {kept} of {self.judged} rows ({self.refusals()}), below "
+                f"spec.generate.filters.minAcceptance {floor}. For example: {samples}. Check the instructions and the "
+                "teacher, then raise spec.retry; answers that are paid for are judged again, not bought again"
+            )
+
+    def refusals(self) -> str:
+        """How many were refused for which reason, and how many kept rows are almost their own seed."""
+        reasons = Counter(row.reason for row in self.rejected)
+        told = [f"{reason} {number}" for reason, number in sorted(reasons.items())] or ["none refused"]
+        near = sum((row.lineage or {})["scores"]["withinOneWordOfSeed"] for row in self.kept)
+        return ", ".join(told) + (f"; {near} kept within one word of their own seed" if near else "")
+
+
+def run(step: StepDocument, store: Store, context: StepContext) -> Report:
+    """Buys, filters and commits the synthetic set of one iteration.
+
+    Raises:
+        AuthenticationError, TeacherQuotaExhausted, ConfigurationError, Transient: the teacher refuses.
+        LowAcceptance: the filters refused nearly everything.
+        Terminated: SIGTERM came; what was answered until then is recorded.
+    """
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    with context.timed("load"):
+        inputs = _read_inputs(step, store)
+        round_ = _begin(spec, step.iteration, inputs)
+    with context.timed("compute"):
+        asyncio.run(_play(round_, step, store, context))
+    round_.check_acceptance()
+    segments = list(read_segments(store, ledger_folder(step_folder(Stage.GENERATE, step.iteration))))
+    files = {
+        "synthetic.jsonl": to_jsonl(round_.kept),
+        "rejected.jsonl": to_jsonl(round_.rejected),
+        "ledger.jsonl": merged(segments),
+    }
+    report = Report(
+        run_uid=step.run_uid,
+        stage=step.stage,
+        iteration=step.iteration,
+        attempt=step.attempt,
+        generated=round_.judged,
+        kept=len(round_.kept),
+        usage=usage_of(segments),
+        message=f"kept {len(round_.kept)} of {round_.judged} rows ({round_.refusals()})",
+    )
+    return commit(store, step, context, files, report)
+
+
+async def _play(round_: Round, step: StepDocument, store: Store, context: StepContext) -> None:
+    """All waves of a round."""
+    limiter = Limiter(round_.spec.generate.limits.max_concurrent_requests)
+    folder = ledger_folder(step_folder(Stage.GENERATE, step.iteration))
+    ledger = open_ledger(store, folder, context.pod_uid, lambda: limiter.in_flight)
+
+    def tell(message: str) -> None:
+        context.progress({"stage": step.stage.value, "iteration": step.iteration, "message": message})
+
+    async with connect(round_.spec.generate.teacher, context.environ, tell) as client:
+        teacher = PaidTeacher(client, limiter, ledger)
+        pending = round_.items
+        for wave in range(WAVES):
+            requests = [round_.request(item, wave) for item in pending]
+            teacher.answered = _Progress(context, step, wave, len(requests))
+            records = await teacher.answers(requests, context.stopping.is_set)
+            for item, record in zip(pending, records, strict=True):
+                round_.judge(item, record)
+            pending = [item for item in pending if item.row is None]
+            if not pending:
+                return
+            round_.check_acceptance()  # garbage is not asked for again
+
+
+class _Progress:
+    """One line a second: how many rows of this wave were answered by the teacher."""
+
+    def __init__(self, context: StepContext, step: StepDocument, wave: int, wanted: int) -> None:
+        self._context, self._step, self._wave, self._wanted = context, step, wave, wanted
+        self._answered = 0
+        self._told = context.clock() - PROGRESS_SECONDS
+
+    def __call__(self) -> None:
+        self._answered += 1
+        now = self._context.clock()
+        if now - self._told >= PROGRESS_SECONDS or self._answered == self._wanted:
+            self._told = now
+            self._context.progress(
+                {
+                    "stage": self._step.stage.value,
+                    "iteration": self._step.iteration,
+                    "wave": self._wave,
+                    "answered": self._answered,
+                    "wanted": self._wanted,
+                }
+            )
+
+
+def _begin(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:
+    filters = filters_for(
+        seeds=inputs.seeds,
+        evaluation=inputs.evaluation,
+        synthetic=inputs.synthetic,
+        threshold=float(spec.generate.filters.dedup.threshold),
+        problem_with=task_of(spec.task).problem_with,
+        choice=spec.task.grader.type == "Choice",
+    )
+    items = [
+        Item(mistake, sample)
+        for mistake in inputs.mistakes
+        for sample in range(1, spec.generate.examples_per_mistake + 1)
+    ]
+    return Round(spec, iteration, inputs, filters, items)
+
+
+def _read_inputs(step: StepDocument, store: Store) -> Inputs:
+    frozen = parent_manifest(store, step, INPUTS)
+    seeds = list(examples_from_jsonl(read_object(store, frozen, "seed.jsonl")))
+    evaluated = parent_manifest(store, step, step_folder(Stage.EVALUATE, step.iteration))
+    predictions = {
+        prediction.id: prediction
+        for prediction in predictions_from_jsonl(read_object(store, evaluated, "predictions.seed.jsonl"))
+    }
+    synthetic = [
+        row
+        for earlier in range(step.iteration)
+        for row in _optional_rows(
+            store, parent_manifest(store, step, step_folder(Stage.GENERATE, earlier)), "synthetic.jsonl"
+        )
+    ]
+    by_seed: dict[str, list[Example]] = defaultdict(list)
+    for row in synthetic:
+        by_seed[str((row.lineage or {}).get("seed", ""))].append(row)
+    return Inputs(
+        seeds=seeds,
+        evaluation=_optional_rows(store, frozen, "evaluation.jsonl"),
+        mistakes=[
+            prompt.Mistake(seed, predictions[seed.id].output) for seed in seeds if not predictions[seed.id].correct
+        ],
+        synthetic=synthetic,
+        by_seed=by_seed,
+    )
+
+
+def _optional_rows(store: Store, manifest: Manifest, name: str) -> list[Example]:
+    """Rows of a set; none where the step has no such output (a run without an evaluation set)."""
+    if all(entry.name != name for entry in manifest.objects):
+        return []
+    return list(examples_from_jsonl(read_object(store, manifest, name)))
+
+
+def _lineage(record: LedgerRecord, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "seed": record.seed,
+        "iteration": record.iteration,
+        "sample": record.sample,
+        "wave": record.wave,
+        "teacher": record.model,
+        "promptDigest": record.prompt_digest,
+        "requestKey": record.key,
+        "scores": verdict.scores,
+    }

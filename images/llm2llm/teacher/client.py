@@ -1,0 +1,269 @@
+"""One request to an OpenAI-compatible endpoint, and what each way of failing means.
+
+The client's own retries are off: a retry is a paid request, so `paid.py` decides on it and the ledger knows of it.
+Unset parameters are not sent, and one that the endpoint refuses is left out from then on, and told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, NoReturn, Self
+
+import openai
+
+from llm2llm import api
+from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuotaExhausted, Transient
+from llm2llm.records import Usage
+
+API_KEY_VARIABLE = "LLM2LLM_TEACHER_API_KEY"
+TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
+"""May be set in spec.generate.env for a slow endpoint."""
+DEFAULT_TIMEOUT = 120.0
+CONTENT_FILTER = "content_filter"
+
+Message = Mapping[str, str]
+_MESSAGE_LIMIT = 300
+_NEVER_DROPPED = {"model", "messages"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the teacher wrote; `finish` is stop, length or content_filter, usage None where the endpoint told none."""
+
+    text: str
+    finish: str
+    usage: Usage | None
+
+
+class RateLimited(Exception):
+    """The endpoint asked for a pause (429)."""
+
+    def __init__(self, message: str, retry_after: float | None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(Exception):
+    """5xx, a cut connection or a timeout; `maybe_paid` where the endpoint may have worked on the request."""
+
+    def __init__(self, message: str, retry_after: float | None, *, maybe_paid: bool) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.maybe_paid = maybe_paid
+
+
+@dataclass
+class TeacherClient:
+    """The teacher of a run. Made by `connect`; use it as an async context manager."""
+
+    teacher: api.Teacher
+    connection: openai.AsyncOpenAI
+    tell: Callable[[str], None] = lambda _: None
+    dropped: set[str] = field(default_factory=set)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.connection.close()
+
+    async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Reply:
+        """One paid request; the answer shall be a JSON object of `schema`.
+
+        Raises:
+            RateLimited, Unavailable: asking again may help.
+            AuthenticationError, TeacherQuotaExhausted, ConfigurationError: it cannot.
+        """
+        while True:
+            arguments = self._arguments(messages, schema)
+            try:
+                completion = await self.connection.chat.completions.create(**arguments)
+            except openai.BadRequestError as error:
+                if error.code in ("content_filter", "content_policy_violation"):
+                    return Reply("", CONTENT_FILTER, None)
+                self._leave_out_what_is_refused(error, arguments)
+            except (openai.APIError, openai.OpenAIError) as error:
+                self._fail(error)
+            else:
+                return _reply(completion)
+
+    def _arguments(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
+        chosen: dict[str, Any] = {name: _value(text) for name, text in self.teacher.parameters.items()}
+        chosen["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "example", "schema": dict(schema), "strict": True},
+        }
+        kept = {name: value for name, value in chosen.items() if name not in self.dropped}
+        return {"model": self.teacher.model, "messages": list(messages), **_split_extra(kept)}
+
+    def _leave_out_what_is_refused(self, error: openai.BadRequestError, arguments: Mapping[str, Any]) -> None:
+        """Drops the parameter that a 400 names; raises ConfigurationError where it names none that was sent."""
+        sent = (set(arguments) | set(arguments.get("extra_body", ()))) - _NEVER_DROPPED - {"extra_body"}
+        text = f"{error.param or ''} {error}"
+        refused = [name for name in sorted(sent) if name == error.param or name in text]
+        if not refused and "response_format" in sent and ("json_schema" in text or "schema" in text):
+            refused = ["response_format"]
+        if not refused:
+            raise ConfigurationError(
+                f"the teacher {self.teacher.base_url} refused a request (400): {_brief(error)}: check "
+                "spec.generate.teacher.model and parameters"
+            ) from error
+        self.dropped.update(refused)
+        self.tell(f"the teacher does not know {', '.join(refused)}: left out from here on ({_brief(error)})")
+
+    def _fail(self, error: openai.OpenAIError) -> NoReturn:
+        where = f"the teacher {self.teacher.base_url}"
+        match error:
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                raise AuthenticationError(
+                    f"{where} refused the key ({error.status_code}): {self._key_advice()}, then raise spec.retry"
+                ) from error
+            case openai.RateLimitError() if "insufficient_quota" in (error.code, error.type):
+                raise TeacherQuotaExhausted(
+                    f"{where}: the account is out of credit ({_brief(error)}): add credit, then raise spec.retry"
+                ) from error
+            case openai.RateLimitError():
+                raise RateLimited(f"{where}: {_brief(error)}", _retry_after(error)) from error
+            case openai.NotFoundError():
+                raise ConfigurationError(
+                    f"{where} knows no model {self.teacher.model!r} or no such path (404): check "
+                    "spec.generate.teacher.model and baseUrl"
+                ) from error
+            case openai.APIStatusError() if _worth_another_try(error.status_code):
+                message = f"{where}: {error.status_code} {_brief(error)}"
+                raise Unavailable(message, _retry_after(error), maybe_paid=False) from error
+            case openai.APIStatusError():
+                raise ConfigurationError(f"{where}: {error.status_code} {_brief(error)}") from error
+            case openai.APITimeoutError():
+                raise Unavailable(
+                    f"{where}: no answer within {self.connection.timeout} s", None, maybe_paid=True
+                ) from error
+            case openai.APIConnectionError() if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout"):
+                raise Unavailable(f"{where} cannot be reached", None, maybe_paid=False) from error
+            case _:
+                # A cut connection, or an answer that is no completion: the endpoint may have done the work.
+                raise Unavailable(f"{where}: {_brief(error)}", None, maybe_paid=True) from error
+
+    def _key_advice(self) -> str:
+        reference = self.teacher.api_key_secret_ref
+        if reference is None:
+            return "name a Secret in spec.generate.teacher.apiKeySecretRef"
+        return f"check Secret {reference.name}, key {reference.key} (spec.generate.teacher.apiKeySecretRef)"
+
+
+def connect(
+    teacher: api.Teacher, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+) -> TeacherClient:
+    """A client for this teacher; the key comes from the environment, nothing is sent yet.
+
+    Raises:
+        AuthenticationError: the run names a Secret, and its key is not in the environment or is empty.
+        ConfigurationError: the timeout is no number.
+    """
+    # A newline at the end of a Secret's value is a common slip, and never part of a key.
+    key = environ.get(API_KEY_VARIABLE, "").strip()
+    reference = teacher.api_key_secret_ref
+    if reference and not key:
+        raise AuthenticationError(
+            f"there is no teacher key: Secret {reference.name}, key {reference.key} "
+            "(spec.generate.teacher.apiKeySecretRef) is missing or empty"
+        )
+    text = environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT))
+    try:
+        timeout = float(text)
+    except ValueError:
+        raise ConfigurationError(f"{TIMEOUT_VARIABLE} must be a number of seconds, not {text!r}") from None
+    connection = openai.AsyncOpenAI(
+        api_key=key or "none", base_url=teacher.base_url, max_retries=0, timeout=timeout, _enforce_credentials=False
+    )
+    return TeacherClient(teacher, connection, tell)
+
+
+def probe(generate: api.Generate, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None) -> Usage:
+    """One small request, which shows that address, key, model and parameters work (stage Prepare).
+
+    Raises:
+        Transient: the endpoint cannot be reached, or asks for a pause.
+        AuthenticationError, TeacherQuotaExhausted, ConfigurationError: it refuses.
+    """
+    return asyncio.run(_probe(generate.teacher, environ, tell))
+
+
+async def _probe(teacher: api.Teacher, environ: Mapping[str, str], tell: Callable[[str], None]) -> Usage:
+    schema = {
+        "type": "object",
+        "properties": {"ready": {"type": "string"}},
+        "required": ["ready"],
+        "additionalProperties": False,
+    }
+    async with connect(teacher, environ, tell) as client:
+        try:
+            reply = await client.complete([{"role": "user", "content": 'Answer with {"ready": "yes"}.'}], schema)
+        except (RateLimited, Unavailable) as error:
+            raise Transient(f"{error}: tried again at the next attempt") from error
+    return reply.usage or Usage(teacher_requests=1)
+
+
+def _reply(completion: Any) -> Reply:
+    choice = completion.choices[0] if getattr(completion, "choices", None) else None
+    usage = getattr(completion, "usage", None)
+    counted = usage and Usage(
+        teacher_requests=1,
+        teacher_input_tokens=usage.prompt_tokens or 0,
+        teacher_output_tokens=usage.completion_tokens or 0,
+    )
+    if choice is None or choice.message is None:
+        return Reply("", "empty", counted)
+    # JSON can escape half of a UTF-16 pair, which no file can hold.
+    text = (choice.message.content or "").encode("utf-8", "replace").decode()
+    return Reply(text, choice.finish_reason or "stop", counted or None)
+
+
+def _split_extra(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters that the client does not know by name travel in `extra_body`."""
+    extra = {name: value for name, value in chosen.items() if name not in _KNOWN}
+    known: dict[str, Any] = {name: value for name, value in chosen.items() if name in _KNOWN}
+    return known | ({"extra_body": extra} if extra else {})
+
+
+_KNOWN = {
+    "response_format",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+    "reasoning_effort",
+    "service_tier",
+}
+
+
+def _value(text: str) -> Any:
+    """A parameter as written in the spec: JSON where it is JSON ("0.8", "true"), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _worth_another_try(status: int) -> bool:
+    return status in (408, 409, 425) or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _retry_after(error: openai.APIStatusError) -> float | None:
+    """Seconds of a Retry-After header; a date or nonsense counts as none."""
+    try:
+        return max(0.0, float(error.response.headers.get("retry-after", "")))
+    except ValueError:
+        return None
+
+
+def _brief(error: Exception) -> str:
+    return str(error)[:_MESSAGE_LIMIT]

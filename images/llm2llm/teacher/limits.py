@@ -1,0 +1,102 @@
+"""How many requests are in flight: below the user's ceiling, and as many as the endpoint bears.
+
+It starts with one request (a refused key costs one request, not a storm), opens by one for each answer until the first
+429, halves on a 429 and then climbs by one for each full round of answers (additive increase, multiplicative decrease).
+A 429 also pauses everybody, for as long as Retry-After says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+
+
+class Stopping(Exception):
+    """No request may begin any more."""
+
+
+@dataclass
+class Limiter:
+    """Concurrency slots. `ceiling` is `limits.maxConcurrentRequests`."""
+
+    ceiling: int
+    rng: random.Random = field(default_factory=random.Random)
+    allowed: float = 1.0
+    in_flight: int = 0
+    _climbing: bool = True
+    _paused_until: float = 0.0
+    _pauses: int = 0
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[float]:
+        """Waits for a slot and holds it; gives the time at which it began. Raises Stopping."""
+        await self._enter()
+        try:
+            yield asyncio.get_running_loop().time()
+        finally:
+            self.in_flight -= 1
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _enter(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if self.stopped:
+                raise Stopping
+            pause = self._paused_until - loop.time()
+            if pause > 0:
+                await self.sleep(pause)
+            elif self.in_flight < int(self.allowed):
+                self.in_flight += 1
+                return
+            else:
+                async with self._changed:
+                    if not self.stopped and self.in_flight >= int(self.allowed):
+                        await self._changed.wait()
+
+    def succeeded(self) -> None:
+        """An answer came: one more slot, or a part of one after the first 429."""
+        self._pauses = 0
+        self.allowed = min(float(self.ceiling), self.allowed + (1.0 if self._climbing else 1.0 / self.allowed))
+
+    def limited(self, began: float, retry_after: float | None) -> None:
+        """A 429 came to a request that began then; many at once are one signal."""
+        now = asyncio.get_running_loop().time()
+        if began >= self._paused_until:
+            self.allowed = max(1.0, self.allowed / 2)
+            self._climbing = False
+            self._pauses += 1
+        pause = retry_after if retry_after is not None else self.backoff(self._pauses)
+        # Jitter upwards only: never earlier than the endpoint asked for.
+        self._paused_until = max(self._paused_until, now + pause * (1 + self.rng.random() / 10))
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row, with jitter."""
+        longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** max(0, failures - 1))
+        return longest * (0.5 + self.rng.random() / 2)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps, or raises Stopping as soon as that is asked for."""
+        try:
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        except TimeoutError:
+            return
+        raise Stopping
+
+    async def stop(self) -> None:
+        """Lets no further request begin; those in flight go on."""
+        self._stopped.set()
+        async with self._changed:
+            self._changed.notify_all()

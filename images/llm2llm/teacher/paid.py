@@ -1,0 +1,161 @@
+"""An answer to each request, paid for once: from the ledger where it is there, else from the teacher.
+
+Every way of failing has its own answer: a refused key, an empty account or a wrong setting ends the step; a 429 pauses
+everybody; 5xx, timeouts and cut connections are asked again, each request a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from llm2llm.errors import Terminated, Transient
+from llm2llm.records import Usage
+from llm2llm.teacher.client import RateLimited, Reply, TeacherClient, Unavailable
+from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request
+from llm2llm.teacher.limits import Limiter, Stopping
+
+ATTEMPTS = 6
+"""How often one request is sent, 429s not counted."""
+PATIENCE_SECONDS = 600.0
+"""How long 429s may go on without one answer between them."""
+DRAIN_SECONDS = 20.0
+"""How long a stopping step waits for what is in flight; below a pod's usual grace of 30 s."""
+POLL_SECONDS = 0.1
+_CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass
+class PaidTeacher:
+    """The teacher, its pace and its ledger."""
+
+    client: TeacherClient
+    limiter: Limiter
+    ledger: Ledger
+    answered: Callable[[], None] = lambda: None
+
+    async def answers(self, requests: Sequence[Request], stopping: Callable[[], bool]) -> list[LedgerRecord]:
+        """One record for each request, in their order; those in the ledger already are not sent.
+
+        Raises:
+            Terminated: `stopping` became true; what was in flight is recorded.
+            StepError: the first that ended a request; likewise.
+        """
+        results: list[LedgerRecord | None] = [self.ledger.answers.get(self._key(request)) for request in requests]
+        queue = iter([place for place, result in enumerate(results) if result is None])
+        writer = asyncio.create_task(self.ledger.run())
+        workers = {
+            asyncio.create_task(self._work(queue, requests, results))
+            for _ in range(min(self.limiter.ceiling, len(results)))
+        }
+        try:
+            await self._watch(workers, stopping)
+        finally:
+            for task in (*workers, writer):
+                task.cancel()
+            await asyncio.gather(*workers, writer, return_exceptions=True)
+        return [record for record in results if record is not None]
+
+    async def _watch(self, workers: set[asyncio.Task[None]], stopping: Callable[[], bool]) -> None:
+        """Waits for the workers; on a stop or an error lets those in flight finish, then raises."""
+        pending = workers
+        error: BaseException | None = None
+        while pending and error is None:
+            done, pending = await asyncio.wait(pending, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            error = next((task.exception() for task in done if task.exception()), None)
+            if error is None and stopping():
+                error = Terminated("stopped; what the teacher answered so far is in the ledger")
+        if error is not None:
+            await self.limiter.stop()
+            if pending:
+                await asyncio.wait(pending, timeout=DRAIN_SECONDS)
+            raise error
+
+    async def _work(
+        self, queue: Iterator[int], requests: Sequence[Request], results: list[LedgerRecord | None]
+    ) -> None:
+        with suppress(Stopping):
+            for place in queue:
+                results[place] = await self._pay(requests[place])
+                self.answered()
+
+    async def _pay(self, request: Request) -> LedgerRecord:
+        loop = asyncio.get_running_loop()
+        failures, limited_since = 0, None
+        while True:
+            try:
+                async with self.limiter.slot() as began:
+                    reply = await self._ask(request, began)
+                    if reply is not None:
+                        record = self._record(request, reply)
+                        await self.ledger.add(record)  # still holding the slot
+                        self.limiter.succeeded()
+                        return record
+                limited_since = limited_since or loop.time()
+                if loop.time() - limited_since > PATIENCE_SECONDS:
+                    raise Transient(
+                        f"the teacher {self.client.teacher.base_url} answered only 429 to a request for "
+                        f"{PATIENCE_SECONDS:.0f} s: check the account's rate limit"
+                    )
+            except Unavailable as error:
+                failures += 1
+                if failures >= ATTEMPTS:
+                    raise Transient(f"{error} ({failures} times)") from error
+                pause = error.retry_after if error.retry_after is not None else self.limiter.backoff(failures)
+                await self.limiter.sleep(pause)
+
+    async def _ask(self, request: Request, began: float) -> Reply | None:
+        """The reply, or None after a 429. Raises Unavailable, after recording what may have been paid for."""
+        try:
+            return await self.client.complete(request.messages, request.schema)
+        except RateLimited as error:
+            self.limiter.limited(began, error.retry_after)
+            return None
+        except Unavailable as error:
+            if error.maybe_paid:
+                await self.ledger.add(self._lost(request))
+            raise
+
+    def _key(self, request: Request) -> str:
+        return request.key(self.client.teacher.model, self.client.teacher.parameters)
+
+    def _record(self, request: Request, reply: Reply) -> LedgerRecord:
+        usage = reply.usage or self._estimate(request, reply.text)
+        return self._blank(request).model_copy(
+            update={
+                "finish": reply.finish,
+                "text": reply.text,
+                "input_tokens": usage.teacher_input_tokens,
+                "output_tokens": usage.teacher_output_tokens,
+                "estimated": reply.usage is None,
+            }
+        )
+
+    def _lost(self, request: Request) -> LedgerRecord:
+        usage = self._estimate(request, "")
+        return self._blank(request).model_copy(
+            update={"outcome": "lost", "finish": "", "input_tokens": usage.teacher_input_tokens, "estimated": True}
+        )
+
+    def _blank(self, request: Request) -> LedgerRecord:
+        return LedgerRecord(
+            key=self._key(request),
+            iteration=request.iteration,
+            seed=request.seed,
+            sample=request.sample,
+            wave=request.wave,
+            model=self.client.teacher.model,
+            prompt_digest=request.prompt_digest,
+        )
+
+    @staticmethod
+    def _estimate(request: Request, text: str) -> Usage:
+        """For a request whose usage nobody told: four characters a token."""
+        asked = sum(len(message["content"]) for message in request.messages)
+        return Usage(
+            teacher_requests=1,
+            teacher_input_tokens=asked // _CHARACTERS_PER_TOKEN,
+            teacher_output_tokens=len(text) // _CHARACTERS_PER_TOKEN,
+        )
