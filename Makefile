@@ -1,0 +1,69 @@
+# `make` shows the targets. Everything is installed into virtual environments in the checkout and a cache outside it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/crds/llm2llm.dev_augmentationruns.yaml
+
+.PHONY: help demo try test test-fast lint format generate verify constraints clean
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## a run on a real control plane, from kubectl apply to the best adapter (KEEP=1 leaves it up)
+	@$(PYTHON) tests/support/preflight.py demo
+	@$(MAKE) .venv/installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.support.demo $(if $(KEEP),--keep)
+
+try: ## the same run in one process: no cluster, no Go, no vLLM
+	@$(PYTHON) tests/support/preflight.py try
+	@$(MAKE) .venv-try/installed
+	@PATH="$(CURDIR)/.venv-try/bin:$$PATH" .venv-try/bin/python examples/keyword/try.py
+
+test: ## all tests, quiet when green
+	@$(PYTHON) tests/support/preflight.py test
+	@$(MAKE) .venv/installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q $(PYTEST)
+
+test-fast: .venv/installed ## unit tests only: no network, seconds
+	@$(BIN)/pytest -q tests/unit $(PYTEST)
+
+lint: .venv/installed ## ruff, mypy strict, import contracts
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 3
+
+format: .venv/installed ## format the code
+	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
+
+generate: .venv/installed ## write the CRD anew from the typed model
+	@$(BIN)/python -m llm2llm_operator.crd $(CRDS)
+
+verify: generate ## the generated files are what is committed
+	@git diff --exit-code --stat -- $(CRDS)
+
+constraints: .venv/installed ## resolve the exact versions anew
+	@for name in dev try; do $(BIN)/uv pip compile -q constraints/$$name.in --override constraints/overrides.txt \
+	  --python-version 3.11 --no-header --no-annotate --upgrade -o constraints/$$name.txt; done
+
+clean: ## remove the environments and what the demo left (the cache outside the checkout stays)
+	@rm -rf .venv .venv-try out
+
+# $(1): environment, $(2): constraints. --no-deps: the constraints are the whole resolution (constraints/dev.in says why)
+define environment
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=$(1) $(1)/bin/uv pip install -q --no-deps -r $(2)
+	@VIRTUAL_ENV=$(1) $(1)/bin/uv pip install -q --no-deps -e .
+	@touch $(1)/installed
+endef
+
+.venv/installed: constraints/dev.txt pyproject.toml
+	$(call environment,.venv,constraints/dev.txt)
+
+.venv-try/installed: constraints/try.txt pyproject.toml
+	$(call environment,.venv-try,constraints/try.txt)
