@@ -20,6 +20,22 @@ from llm2llm.stages.context import StepContext
 from llm2llm.storage import ObjectMissing, Store
 
 
+def manifest_in(store: Store, folder: str) -> Manifest | None:
+    """The manifest of what is committed in a step's folder, whatever its content key; None if nothing is.
+
+    Raises:
+        IncompatibleArtifacts: it cannot be read.
+    """
+    try:
+        data = store.read(manifest_key(folder))
+    except ObjectMissing:
+        return None
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} cannot be read: {error}") from error
+
+
 def committed(store: Store, step: StepDocument) -> Manifest | None:
     """The manifest of this step, if its output is there already.
 
@@ -27,7 +43,7 @@ def committed(store: Store, step: StepDocument) -> Manifest | None:
         IncompatibleArtifacts: something else is committed under this path; names the fields that differ.
     """
     folder = step_folder(step.stage, step.iteration)
-    manifest = _read_manifest(store, folder)
+    manifest = manifest_in(store, folder)
     if manifest is None or manifest.content_key == content_key(step):
         return manifest
     differences = "; ".join(differing_fields(key_fields(step), manifest.key_fields))
@@ -74,7 +90,7 @@ def parent_manifest(store: Store, step: StepDocument, folder: str) -> Manifest:
     Raises:
         IncompatibleArtifacts: it is missing, or its digest is another one.
     """
-    manifest = _read_manifest(store, folder)
+    manifest = manifest_in(store, folder)
     wanted = step.parents.get(folder)
     if manifest is None:
         raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} is missing: was the artifact folder emptied?")
@@ -109,17 +125,6 @@ def download_folder(store: Store, manifest: Manifest, prefix: str, target: Path)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(read_object(store, manifest, entry.name))
     return target
-
-
-def _read_manifest(store: Store, folder: str) -> Manifest | None:
-    try:
-        data = store.read(manifest_key(folder))
-    except ObjectMissing:
-        return None
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} cannot be read: {error}") from error
 
 
 def _upload(store: Store, key: str, name: str, content: bytes | Path) -> StoredObject:

@@ -1,0 +1,54 @@
+"""What evaluation needs from whatever runs a student: token ids in, token ids out, greedily."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from llm2llm.errors import ConfigurationError
+
+
+class Engine(Protocol):
+    """A student that is loaded and ready."""
+
+    def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+        """The most likely continuation of each prompt, in the order of the prompts.
+
+        An answer ends with EOS, which is part of it, or is cut after `max_new_tokens`.
+        """
+
+
+def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:
+    """Whether an engine computes in bf16: Auto does where the device has it."""
+    import torch
+
+    return precision == "bf16" or (precision == "Auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+
+
+def load_engine(
+    name: Literal["vLLM", "Transformers"],
+    base: Path,
+    adapter: Path,
+    *,
+    eos: int,
+    pad: int,
+    precision: Literal["Auto", "fp32", "bf16"],
+) -> Engine:
+    """The engine of this name with a base model and its adapter.
+
+    Raises:
+        ConfigurationError: this image does not hold the engine.
+    """
+    if name == "Transformers":
+        from llm2llm.engines.transformers import TransformersEngine
+
+        return TransformersEngine(base, adapter, eos=eos, pad=pad, precision=precision)
+    try:
+        from llm2llm.engines.vllm import VllmEngine
+    except ImportError as error:
+        raise ConfigurationError(
+            f"spec.evaluate.engine is vLLM, and this image cannot import it ({error}): use the evaluator image, "
+            "or set engine: Transformers"
+        ) from error
+    return VllmEngine(base, adapter, eos=eos, precision=precision)

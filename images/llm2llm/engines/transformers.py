@@ -1,0 +1,75 @@
+"""Greedy generation by transformers: no GPU needed, and the reference that vLLM's verdicts are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from llm2llm.engines.base import computes_in_bf16
+
+_BATCH_TOKENS = 16384
+_BATCH_ROWS = 512
+
+
+class TransformersEngine:
+    """A base model with its adapter on the GPU, or on the CPU where there is none."""
+
+    def __init__(
+        self, base: Path, adapter: Path, *, eos: int, pad: int, precision: Literal["Auto", "fp32", "bf16"]
+    ) -> None:
+        cuda = torch.cuda.is_available()
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            str(base), dtype=torch.bfloat16 if computes_in_bf16(precision) else torch.float32, local_files_only=True
+        )
+        # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
+        model.generation_config = _greedy(eos, pad)
+        self._model: Any = PeftModel.from_pretrained(model, str(adapter)).to("cuda" if cuda else "cpu").eval()
+        self._eos = eos
+        self._pad = pad
+
+    def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+        """See Engine. Prompts of like length share a batch; padding is on the left and masked."""
+        answers: list[list[int]] = [[] for _ in prompts]
+        with torch.inference_mode():
+            for batch in _batches([len(prompt) for prompt in prompts], max_new_tokens):
+                for index, answer in zip(
+                    batch, self._continue([prompts[index] for index in batch], max_new_tokens), strict=True
+                ):
+                    answers[index] = answer
+        return answers
+
+    def _continue(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> Iterator[list[int]]:
+        width = max(len(prompt) for prompt in prompts)
+        ids = torch.tensor([[self._pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        output = self._model.generate(
+            input_ids=ids.to(self._model.device),
+            attention_mask=mask.to(self._model.device),
+            generation_config=_greedy(self._eos, self._pad, max_new_tokens=max_new_tokens),
+        )
+        for row in output[:, width:].tolist():
+            yield row[: row.index(self._eos) + 1] if self._eos in row else row
+
+
+def _greedy(eos: int, pad: int, **more: int) -> Any:
+    config: Any = GenerationConfig
+    return config(do_sample=False, num_beams=1, repetition_penalty=1.0, eos_token_id=eos, pad_token_id=pad, **more)
+
+
+def _batches(lengths: Sequence[int], max_new_tokens: int) -> Iterator[list[int]]:
+    """Indices of prompts in batches of like length, the longest first, so that memory runs out at once or never."""
+    batch: list[int] = []
+    width = 0
+    for index in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        width = max(width, lengths[index] + max_new_tokens)
+        if batch and (len(batch) == _BATCH_ROWS or width * (len(batch) + 1) > _BATCH_TOKENS):
+            yield batch
+            batch, width = [], lengths[index] + max_new_tokens
+        batch.append(index)
+    if batch:
+        yield batch

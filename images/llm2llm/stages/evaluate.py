@@ -1,0 +1,111 @@
+"""Evaluate: what the student of this iteration answers to the seed and the evaluation set, and how often rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.engines import Engine, load_engine
+from llm2llm.errors import Terminated
+from llm2llm.layout import INPUTS, step_folder
+from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
+from llm2llm.stages.commit import commit, download_folder, parent_manifest
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.rows import EVALUATION, SEED, frozen, resolved
+from llm2llm.stages.scores import accuracy
+from llm2llm.stages.views import write_best
+from llm2llm.storage import Store
+from llm2llm.storage.hub import fetch_model
+from llm2llm.tasks import Task, grading, task_of
+from llm2llm.tasks.tokens import Tokens, load_tokenizer
+
+_LEAST_TOKENS = 4
+_CHUNK = 4096
+"""Prompts between two looks at SIGTERM and two lines of progress."""
+
+
+def run(step: StepDocument, store: Store, context: StepContext) -> Report:
+    """Answers both sets with one engine load, and commits the predictions.
+
+    Raises:
+        Terminated: SIGTERM came; a new attempt begins anew.
+        ConfigurationError: the engine is not there.
+        MetricInvalid: a score is not a number.
+    """
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    with context.timed("load"):
+        inputs = parent_manifest(store, step, INPUTS)
+        trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
+        sets = {"seed": frozen(store, inputs, SEED), "evaluation": frozen(store, inputs, EVALUATION)}
+        adapter = context.scratch / f"adapter-{step.iteration:03d}-{context.pod_uid}"
+        download_folder(store, trained, "adapter/", adapter)
+        base = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
+        tokens = load_tokenizer(base)
+        engine = load_engine(
+            spec.evaluate.resolved_engine(),
+            base,
+            adapter,
+            eos=tokens.eos,
+            pad=tokens.pad,
+            precision=spec.evaluate.precision,
+        )
+    limit = spec.evaluate.sampling.max_tokens or _token_limit(sets["seed"], tokens)
+    task = task_of(spec.task)
+    with context.timed("compute"):
+        rows = [row for examples in sets.values() for row in examples]
+        predictions = _predict(rows, task, tokens, engine, limit, step, context)
+    seeds, held_out = predictions[: len(sets["seed"])], predictions[len(sets["seed"]) :]
+    report = Report(
+        run_uid=step.run_uid,
+        stage=Stage.EVALUATE,
+        iteration=step.iteration,
+        attempt=step.attempt,
+        metrics=(accuracy("seed", seeds), *([accuracy("evaluation", held_out)] if held_out else [])),
+        mistakes=sum(not prediction.correct for prediction in seeds),
+    )
+    files = {"predictions.seed.jsonl": to_jsonl(seeds)}
+    if held_out:
+        files["predictions.evaluation.jsonl"] = to_jsonl(held_out)
+    report = commit(store, step, context, files, report)
+    write_best(store)
+    return report
+
+
+def _token_limit(seeds: Sequence[Example], tokens: Tokens) -> int:
+    """Twice the longest seed completion, its EOS not counted."""
+    completions = tokens.completions([example.completion for example in seeds])
+    return max(_LEAST_TOKENS, 2 * max(len(ids) - 1 for ids in completions))
+
+
+def _predict(
+    examples: Sequence[Example],
+    task: Task,
+    tokens: Tokens,
+    engine: Engine,
+    limit: int,
+    step: StepDocument,
+    context: StepContext,
+) -> list[Prediction]:
+    prompts = tokens.prompts([task.render(example.fields) for example in examples])
+    predictions: list[Prediction] = []
+    for start in range(0, len(examples), _CHUNK):
+        if context.stopping.is_set():
+            raise Terminated("stopped by SIGTERM; the evaluation begins anew")
+        answers = engine.generate(prompts[start : start + _CHUNK], limit)
+        predictions += [
+            predict(example, answer, task, tokens)
+            for example, answer in zip(examples[start : start + _CHUNK], answers, strict=True)
+        ]
+        context.progress(
+            {"stage": "Evaluate", "iteration": step.iteration, "step": len(predictions), "steps": len(examples)}
+        )
+    return predictions
+
+
+def predict(example: Example, answer_ids: Sequence[int], task: Task, tokens: Tokens) -> Prediction:
+    """What an answer's token ids mean: an answer without EOS was cut off, and is wrong."""
+    ended = tokens.eos in answer_ids
+    output = tokens.text(answer_ids[: list(answer_ids).index(tokens.eos)] if ended else answer_ids)
+    answer = task.extract(output)
+    verdict = task.judge(answer, example.completion) if ended else grading.TRUNCATED
+    return Prediction(id=example.id, output=output, answer=answer, correct=verdict == grading.CORRECT, verdict=verdict)

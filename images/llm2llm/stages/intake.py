@@ -1,0 +1,133 @@
+"""PURE: the user's rows, as data. Whatever is in them is taken as text or refused with its line number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from llm2llm.records import Example, digest_of
+
+_SHOWN = 10
+"""Line numbers that an error names: enough to see the pattern, few enough to read."""
+_REASON_LENGTH = 120
+_ID_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """An example with the line that it stands in."""
+
+    line: int
+    example: Example
+
+
+@dataclass
+class Rows:
+    """What one file held: usable rows, and for each broken line why."""
+
+    uri: str
+    rows: list[Row] = field(default_factory=list)
+    broken: dict[int, str] = field(default_factory=dict)
+
+    def refuse(self, lines: Mapping[int, str]) -> None:
+        """Takes out the rows of these lines."""
+        self.broken |= lines
+        self.rows = [row for row in self.rows if row.line not in lines]
+
+    def problem(self, name: str) -> str:
+        """One sentence about the broken lines with the first of them, or '' if there is none."""
+        if not self.broken:
+            return ""
+        shown = "; ".join(
+            f"line {line}: {reason[:_REASON_LENGTH]}" for line, reason in sorted(self.broken.items())[:_SHOWN]
+        )
+        more = f"; and {len(self.broken) - _SHOWN} more" if len(self.broken) > _SHOWN else ""
+        return f"{name} {self.uri} has {len(self.broken)} broken rows: {shown}{more}"
+
+
+def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:
+    """Rows of a .jsonl file.
+
+    Args:
+        uri: where it lies, for messages.
+        data: its content: UTF-8, one JSON object a line; blank lines count but hold no row.
+        mapping: name in the task to name in the file; `completion` is the answer, `id` (by default `id`) names the row.
+    """
+    found = Rows(uri)
+    seen: dict[str, int] = {}
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            example, named = _example(line, mapping)
+        except ValueError as error:
+            found.broken[number] = str(error)
+            continue
+        if named and example.id in seen:
+            found.broken[number] = f"the id {example.id[:60]!r} is also that of line {seen[example.id]}"
+            continue
+        identity = _free_id(example.id, seen)
+        seen[identity] = number
+        found.rows.append(Row(number, example.model_copy(update={"id": identity})))
+    return found
+
+
+def _example(line: bytes, mapping: Mapping[str, str]) -> tuple[Example, bool]:
+    """The row in a line, and whether it brought an id of its own.
+
+    Raises:
+        ValueError: the line cannot be used; says why.
+    """
+    row = _parsed(line)
+    texts = {name: _text(row, column) for name, column in mapping.items() if name != "id"}
+    completion = texts.pop("completion")
+    column = mapping.get("id", "id")
+    if row.get(column) not in (None, ""):
+        return Example(id=_text(row, column), fields=texts, completion=completion), True
+    identity = digest_of([texts, completion]).removeprefix("sha256:")[:_ID_DIGITS]
+    return Example(id=identity, fields=texts, completion=completion), False
+
+
+def _parsed(line: bytes) -> dict[str, object]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"no UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"no JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004 - a row's fault, not a caller's
+    return row
+
+
+def _text(row: Mapping[str, object], column: str) -> str:
+    if column not in row:
+        raise ValueError(f"no field {column!r}")
+    value = row[column]
+    if isinstance(value, (bool, int, float)):
+        value = json.dumps(value)
+    if not isinstance(value, str):
+        raise ValueError(f"field {column!r} is no text")  # noqa: TRY004
+    if "\0" in value:
+        raise ValueError(f"field {column!r} holds a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"field {column!r} holds half of a surrogate pair") from None
+    return value
+
+
+def _free_id(wanted: str, taken: Mapping[str, int]) -> str:
+    """Of rows with the same content the second gets `-2`, so that every id names one row."""
+    candidates: Iterator[str] = (f"{wanted}-{number}" for number in range(2, len(taken) + 3))
+    return wanted if wanted not in taken else next(name for name in candidates if name not in taken)
+
+
+def lines_where(rows: Iterable[Row], reasons: Sequence[str | None]) -> dict[int, str]:
+    """Line to reason, of the rows that have one."""
+    return {row.line: reason for row, reason in zip(rows, reasons, strict=True) if reason is not None}

@@ -1,0 +1,59 @@
+"""The frozen sets of a run, and rows of theirs as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llm2llm.errors import IncompatibleArtifacts
+from llm2llm.layout import INPUTS, step_folder
+from llm2llm.records import Example, Manifest, Resolved, Stage, StepDocument, examples_from_jsonl
+from llm2llm.stages.commit import parent_manifest, read_object
+from llm2llm.storage import Store
+from llm2llm.tasks import Task
+from llm2llm.tasks.tokens import Tokens
+from llm2llm.training.data import Row
+
+SEED = "seed.jsonl"
+EVALUATION = "evaluation.jsonl"
+SYNTHETIC = "synthetic.jsonl"
+
+
+def frozen(store: Store, manifest: Manifest, name: str) -> list[Example]:
+    """A set as it was frozen; empty if the step froze none of this name.
+
+    Raises:
+        IncompatibleArtifacts: it is damaged.
+    """
+    if all(entry.name != name for entry in manifest.objects):
+        return []
+    return list(examples_from_jsonl(read_object(store, manifest, name)))
+
+
+def training_set(store: Store, step: StepDocument) -> list[Example]:
+    """D(i): the seed set, then the synthetic sets of the iterations before (LLM2LLM, algorithm 1)."""
+    examples = frozen(store, parent_manifest(store, step, INPUTS), SEED)
+    for iteration in range(step.iteration):
+        generated = parent_manifest(store, step, step_folder(Stage.GENERATE, iteration))
+        examples += frozen(store, generated, SYNTHETIC)
+    return examples
+
+
+def resolved(manifest: Manifest) -> Resolved:
+    """What Prepare found out.
+
+    Raises:
+        IncompatibleArtifacts: the manifest is not one of Prepare's.
+    """
+    if manifest.report.resolved is None:
+        raise IncompatibleArtifacts("the manifest of inputs tells no model revision: it is not one of Prepare's")
+    return manifest.report.resolved
+
+
+def token_rows(examples: Sequence[Example], task: Task, tokens: Tokens) -> list[Row]:
+    """Prompt, completion and EOS of every example as token ids."""
+    prompts = tokens.prompts([task.render(example.fields) for example in examples])
+    completions = tokens.completions([example.completion for example in examples])
+    return [
+        Row(example.id, prompt + completion, len(prompt))
+        for example, prompt, completion in zip(examples, prompts, completions, strict=True)
+    ]

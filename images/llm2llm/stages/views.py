@@ -1,0 +1,37 @@
+"""Derived views: rewritten from the manifests in the store, read by people and never by a step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from llm2llm.layout import step_folder
+from llm2llm.loop import Outcome, best_iteration
+from llm2llm.records import Stage, canonical_json
+from llm2llm.stages.commit import manifest_in
+from llm2llm.storage import Store
+
+BEST = "best.json"
+
+
+def write_best(store: Store) -> None:
+    """Rewrites `best.json`: which iteration is best, by which number, and where its adapter lies."""
+    best = best_iteration(list(_outcomes(store)))
+    if best is not None:
+        view = {
+            "iteration": best.iteration,
+            "metric": best.metric.model_dump(mode="json", by_alias=True),
+            "modelUri": best.model_uri,
+            "digest": best.digest,
+        }
+        store.write(BEST, (canonical_json(view) + "\n").encode())
+
+
+def _outcomes(store: Store) -> Iterator[Outcome]:
+    """What is committed, iteration by iteration, until there is no more."""
+    for iteration in itertools.count():
+        for stage in (Stage.TRAIN, Stage.EVALUATE):
+            manifest = manifest_in(store, step_folder(stage, iteration))
+            if manifest is None:
+                return
+            yield Outcome.of(manifest.report)

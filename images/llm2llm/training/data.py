@@ -1,0 +1,31 @@
+"""Rows as token ids: prompt and completion joined, the prompt masked by its length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+IGNORED = -100
+"""Label of a position that is not learnt (the convention of torch's cross entropy)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training row: prompt, completion and EOS in `ids`, of which the first `prompt` are not learnt."""
+
+    id: str
+    ids: list[int]
+    prompt: int
+
+
+def padded(rows: Sequence[Row], pad: int) -> dict[str, list[list[int]]]:
+    """A micro-batch, padded on the right to its longest row: input_ids, attention_mask and labels, one list a row.
+
+    The labels are masked by position and never by token: the pad token may be EOS, which has to be learnt.
+    """
+    width = max(len(row.ids) for row in rows)
+    return {
+        "input_ids": [row.ids + [pad] * (width - len(row.ids)) for row in rows],
+        "attention_mask": [[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows],
+        "labels": [[IGNORED] * row.prompt + row.ids[row.prompt :] + [IGNORED] * (width - len(row.ids)) for row in rows],
+    }

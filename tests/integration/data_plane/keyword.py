@@ -1,0 +1,146 @@
+"""The keyword task (DESIGN, "The synthetic task"), small: a sentence of fillers and one keyword, whose class is the label.
+
+The lexicon, the tokenizer and an untrained student with the shapes that the task uses. Enough for every test that asks
+how training and evaluation behave; how well a student learns is measured on the example's pretrained one.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llm2llm.layout import step_folder
+from llm2llm.loop import Outcome, StepId, parents
+from llm2llm.records import Report, Stage, StepDocument
+from llm2llm.storage import Store
+
+FILLERS = [f"f{number}" for number in range(200)]
+CLASS_SIZES = [2] * 16 + [80] * 4
+LEXICON = [[f"k{label}x{number}" for number in range(size)] for label, size in enumerate(CLASS_SIZES)]
+LABELS = [f"label{label}" for label in range(len(CLASS_SIZES))]
+WORDS = ["<pad>", "<eos>", "<sep>", *FILLERS, *(word for words in LEXICON for word in words), *LABELS]
+
+
+def sentence(label: int, rng: random.Random) -> str:
+    """Seven fillers with one keyword of the class at a random place."""
+    words = [rng.choice(FILLERS) for _ in range(7)]
+    words.insert(rng.randrange(8), rng.choice(LEXICON[label]))
+    return " ".join(words)
+
+
+def rows(per_class: int, seed: int, classes: int = len(LABELS)) -> list[dict[str, str]]:
+    """Rows as they lie in a user's file."""
+    rng = random.Random(seed)
+    return [
+        {"text": sentence(label, rng), "label": LABELS[label]} for label in range(classes) for _ in range(per_class)
+    ]
+
+
+def jsonl(entries: Sequence[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(entry) + "\n" for entry in entries).encode()
+
+
+def write_student(folder: Path, seed: int = 0) -> Path:
+    """An untrained student with its tokenizer, in the Hugging Face format."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    write_tokenizer(folder)
+    torch.manual_seed(seed)
+    LlamaForCausalLM(config()).save_pretrained(str(folder))
+    return folder
+
+
+def config() -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+        tie_word_embeddings=False,
+    )
+
+
+def write_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")
+    fast.save_pretrained(str(folder))
+
+
+def spec(*, seed_uri: str, evaluation_uri: str, model_uri: str, artifacts_uri: str, **changes: Any) -> dict[str, Any]:
+    """A run's spec with the task's hyperparameters; `changes` are `a__b=value` paths."""
+    fields = {"text": "text", "completion": "label"}
+    document: dict[str, Any] = {
+        "maxIterations": 1,
+        "task": {"promptTemplate": "{{ text }} <sep>", "grader": {"type": "Choice"}, "labels": LABELS},
+        "data": {"seed": {"uri": seed_uri, "fields": fields}, "evaluation": {"uri": evaluation_uri}},
+        "student": {"model": {"uri": model_uri}},
+        "artifacts": {"uri": artifacts_uri, "key": "run"},
+        "train": {
+            "lora": {"r": 8, "alpha": 16, "dropout": "0.1"},
+            "hyperparameters": {
+                "learningRate": "3e-3",
+                "numTrainEpochs": 16,
+                "effectiveBatchSize": 16,
+                "maxLength": 64,
+                "gradientCheckpointing": False,
+            },
+            "minSteps": 1,
+        },
+        "evaluate": {"engine": "Transformers"},
+        "generate": {"teacher": {"model": "teacher", "baseUrl": "http://127.0.0.1:9/v1"}, "examplesPerMistake": 3},
+    }
+    for path, value in changes.items():
+        *folders, name = path.split("__")
+        place = document
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = value
+    return document
+
+
+class Run:
+    """The steps of one run, with the parents that the loop gives them."""
+
+    def __init__(self, document: dict[str, Any], uid: str = "0123456789abcdef") -> None:
+        self.document = document
+        self.uid = uid
+        self.reports: list[Report] = []
+
+    def step(self, stage: Stage, iteration: int = 0, **more: Any) -> StepDocument:
+        outcomes = [Outcome.of(report) for report in self.reports]
+        return StepDocument(
+            stage=stage,
+            iteration=iteration,
+            namespace="team-a",
+            run="run",
+            run_uid=self.uid,
+            spec=self.document,
+            parents=parents(StepId(stage, iteration), outcomes),
+            **more,
+        )
+
+    def add(self, report: Report) -> Report:
+        self.reports.append(report)
+        return report
+
+
+def adapter_bytes(store: Store, iteration: int = 0) -> dict[str, bytes]:
+    """The committed adapter's files."""
+    manifest = json.loads(store.read(f"{step_folder(Stage.TRAIN, iteration)}/manifest.json"))
+    return {entry["name"]: store.read(entry["key"]) for entry in manifest["objects"]}
