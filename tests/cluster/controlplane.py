@@ -69,6 +69,15 @@ _AUDIT_POLICY = {
 }
 
 
+class RequestError(RuntimeError):
+    """The API server refused a request; `code` is the HTTP status, the message its words."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
 class Cluster:
     """A control plane in one folder.
 
@@ -120,9 +129,9 @@ class Cluster:
         """Starts whatever does not run yet, and waits until the cluster is of use (about 4 s)."""
         binary = str(binaries.control_plane())
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self._attach():
+        if self.attach():
             return
-        self.children = {}
+        self._stop_recorded()  # the rest of one that half runs
         self._write_files()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -135,13 +144,24 @@ class Cluster:
         self._start_controllers(binary)
         (self.folder / "cluster.json").write_text(json.dumps({"server": self.server}))
 
+    def evict(self, namespace: str, pod: str) -> None:
+        """Evicts a pod by the Eviction API, as `kubectl drain` does: DisruptionTarget with EvictionByEvictionAPI."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}}
+        self.request("POST", f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", body)
+
+    def attach(self) -> bool:
+        """Takes over a cluster that already runs in the folder; False when there is none, or only a part of one."""
+        found = {part: child for part in PARTS if (child := recorded(part, self.folder)) is not None}
+        state = self.folder / "cluster.json"
+        if len(found) < len(PARTS) or not state.exists():
+            return False
+        self.children = found
+        self.server = json.loads(state.read_text())["server"]
+        return True
+
     def stop(self) -> None:
         """Ends its own processes, and removes a temporary folder."""
-        for part in PARTS:
-            if part not in self.children and (child := recorded(part, self.folder)) is not None:
-                self.children[part] = child
-        stop(self._running())
-        self.children = {}
+        self._stop_recorded()
         if self._temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -158,15 +178,19 @@ class Cluster:
             The decoded JSON, or the text where the answer is not JSON.
 
         Raises:
-            urllib.error.HTTPError: the answer was not a success.
+            RequestError: the answer was not a success.
         """
         data = None if body is None else json.dumps(body).encode()
         bearer = token or credentials.read_token(self.folder / "tokens.csv", "admin")
         headers = {"Authorization": f"Bearer {bearer}", "Content-Type": content_type}
         request = urllib.request.Request(self.server + path, data=data, method=method, headers=headers)
         context = ssl.create_default_context(cafile=str(self.authority))
-        with urllib.request.urlopen(request, timeout=30, context=context) as response:
-            text = response.read().decode()
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=context) as response:
+                text = response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RequestError(error.code, error.read().decode()) from None
         return json.loads(text) if text.startswith(("{", "[")) else text
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
@@ -199,17 +223,13 @@ class Cluster:
         self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
         self._wait_for_namespace(name)
 
-    def _attach(self) -> bool:
-        """Takes over a detached cluster that already runs in the folder; ends the rest of one that half runs."""
-        found = {part: child for part in PARTS if (child := recorded(part, self.folder)) is not None}
-        state = self.folder / "cluster.json"
-        if len(found) == len(PARTS) and state.exists():
-            self.children = found
-            self.server = json.loads(state.read_text())["server"]
-            return True
-        stop(found[part] for part in PARTS if part in found)
-        state.unlink(missing_ok=True)
-        return False
+    def _stop_recorded(self) -> None:
+        for part in PARTS:
+            if part not in self.children and (child := recorded(part, self.folder)) is not None:
+                self.children[part] = child
+        stop(self._running())
+        self.children = {}
+        (self.folder / "cluster.json").unlink(missing_ok=True)
 
     def _write_files(self) -> None:
         if not (self.folder / "tokens.csv").exists():
@@ -274,9 +294,9 @@ class Cluster:
             "kube-api-qps": 500,
             "kube-api-burst": 1000,
             "concurrent-job-syncs": 20,
-            # The node agent renews its Lease every 2 s; a lost node is to be noticed in seconds, not in a minute.
+            # The node agent renews its Lease every second; a lost node is to be noticed in seconds, not in a minute.
             "node-monitor-period": "1s",
-            "node-monitor-grace-period": "12s",
+            "node-monitor-grace-period": "8s",
         })])
         self._spawn("scheduler", [binary, "scheduler", *_flags({
             "kubeconfig": configs["scheduler"],
@@ -305,7 +325,7 @@ class Cluster:
     def _exists(self, path: str) -> bool:
         try:
             self.request("GET", path)
-        except urllib.error.HTTPError as error:
+        except RequestError as error:
             if error.code == 404:
                 return False
             raise
@@ -314,7 +334,7 @@ class Cluster:
     def _ready(self) -> bool:
         try:
             return bool(self.request("GET", "/readyz") == "ok")
-        except (OSError, ssl.SSLError):  # HTTPError is an OSError too
+        except (RequestError, OSError):  # refused connections and TLS errors are OSErrors
             return False
 
     def _spawn(self, name: str, command: list[str]) -> Child:
@@ -343,4 +363,4 @@ def _exit_on_sigterm() -> Any:
     return signal.signal(signal.SIGTERM, leave)
 
 
-__all__ = ["CONTROLLERS", "PARTS", "Cluster", "StartError"]
+__all__ = ["CONTROLLERS", "PARTS", "Cluster", "RequestError", "StartError"]

@@ -21,8 +21,8 @@ ALLOCATABLE = {
     "nvidia.com/gpu": str(GPUS),
 }
 # Shorter than a kubelet's (10 s, 5 min); the controller manager's grace period is set to match.
-LEASE_SECONDS = 2.0
-_STATUS_EVERY = 5
+LEASE_SECONDS = 1.0
+_STATUS_EVERY = 10
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _NODE = f"/api/v1/nodes/{NODE_NAME}"
 _CONFLICT = 409

@@ -79,12 +79,7 @@ class S3Server:
         objects, users = self.folder / "objects", self.folder / "iam"
         for folder in (objects, users):
             folder.mkdir(parents=True, exist_ok=True)
-        state = self.folder / "s3.json"
-        found = recorded("versitygw", self.folder)
-        if found is not None and state.exists():
-            self._child = found
-            known = json.loads(state.read_text())
-            self.endpoint, self.secret_key = known["endpoint"], known["secret_key"]
+        if self.attach():
             return
         program = str(binaries.versitygw())
         for attempt in range(1, _ATTEMPTS + 1):
@@ -108,8 +103,20 @@ class S3Server:
             self.endpoint = f"http://127.0.0.1:{port}"
             wait_until("a healthy S3 server", self._healthy, [child])
             break
+        state = self.folder / "s3.json"
         state.touch(mode=0o600)
         state.write_text(json.dumps({"endpoint": self.endpoint, "secret_key": self.secret_key}))
+
+    def attach(self) -> bool:
+        """Takes over a server that already runs in the folder; False when there is none."""
+        state = self.folder / "s3.json"
+        found = recorded("versitygw", self.folder)
+        if found is None or not state.exists():
+            return False
+        self._child = found
+        known = json.loads(state.read_text())
+        self.endpoint, self.secret_key = known["endpoint"], known["secret_key"]
+        return True
 
     def stop(self) -> None:
         """Ends the server, and removes a temporary folder."""
