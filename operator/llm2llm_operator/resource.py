@@ -104,7 +104,7 @@ class UsageStatus(StatusModel):
 
 
 class Summary(StatusModel):
-    """What the printer columns show."""
+    """Strings, because a printer column cannot format."""
 
     accuracy: str = Field("", max_length=64, description="Best accuracy with its interval.")
     mistakes: str = Field("", max_length=64, description="Seed rows wrong in the newest evaluation.")

@@ -22,7 +22,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CHART = CHECKOUT / "charts" / "llm2llm-operator"
 RELEASE = "llm2llm"
 SYSTEM = "llm2llm-system"
-IMAGES = {f"LLM2LLM_IMAGE_{stage}": f"llm2llm/{stage.lower()}:test" for stage in ("PREPARE", "TRAIN", "EVALUATE", "GENERATE")}
+IMAGES = {
+    f"LLM2LLM_IMAGE_{stage}": f"llm2llm/{stage.lower()}:test" for stage in ("PREPARE", "TRAIN", "EVALUATE", "GENERATE")
+}
 
 
 def render(*settings: str) -> str:

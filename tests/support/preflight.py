@@ -1,4 +1,4 @@
-"""What `make demo`, `make try` and `make test` print first: what was found, what will happen, how long it usually takes.
+"""What `make demo`, `make try` and `make test` print first: what was found, what follows, how long it usually takes.
 
 Standard library only, and fast: it runs before there is a virtual environment.
 """
@@ -18,9 +18,9 @@ DISK_GIB = {"demo": 14, "test": 14, "try": 8}
 PLAN = {
     "demo": (
         "make a virtual environment with PyTorch and vLLM for CPU (5 GB; about 1 minute the first time)",
-        "build Kubernetes 1.34, an S3 server and helm from their Go modules (about 5 to 10 minutes the first time, "
-        "kept outside the checkout); meanwhile the example runs once without a cluster",
-        "start the control plane, a GPU node agent, S3 and a teacher on loopback, install the chart, start the operator",
+        "build Kubernetes 1.34, an S3 server and helm from their Go modules (5 to 10 minutes the first time); "  # noqa: ISC004
+        "meanwhile the example runs once without a cluster",
+        "start the control plane, a node agent with 8 GPUs, S3 and a teacher on loopback, the chart, the operator",
         "apply examples/keyword/run.yaml and show it until the best adapter is found (2 to 4 minutes)",
         "take everything down again (make demo KEEP=1 leaves it up)",
     ),
@@ -58,7 +58,7 @@ def main() -> int:
     what = sys.argv[1]
     missing = []
     found = [f"Python {sys.version.split()[0]}"]
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - it is the check
         missing.append("Python 3.11 or newer (set PYTHON=...)")
     for tool in NEEDS[what]:
         told = version(tool)
@@ -73,7 +73,10 @@ def main() -> int:
     network = "not needed" if installed and (built or what == "try") else "package registries (PyPI, Go modules)"
     print(f"found    {', '.join(found)}; {free:.0f} GiB free disk; network: {network}")
     ready = "installed" if installed else "not yet installed"
-    print(f"         environment {ready}" + ("" if what == "try" else f"; control plane {'built' if built else 'not yet built'}"))
+    print(
+        f"         environment {ready}"
+        + ("" if what == "try" else f"; control plane {'built' if built else 'not yet built'}")
+    )
     for number, line in enumerate(PLAN[what], 1):
         print(f"{'will' if number == 1 else '    '}     {number}. {line}")
     for thing in missing:

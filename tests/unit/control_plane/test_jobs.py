@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.support import builders
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.loop import StepId
+from llm2llm.records import Stage
+from llm2llm_operator.jobs import job_manifest, job_name
+from llm2llm_operator.resource import CurrentStep
+
+IMAGES = {"prepare": "p", "train": "t", "evaluate": "e", "generate": "g"}
+SECRETS = {
+    "artifacts": {"uri": "s3://b/runs", "credentialsSecretRef": {"name": "s3"}},
+    "generate": {
+        "teacher": {"model": "t", "baseUrl": "http://x/v1", "apiKeySecretRef": {"name": "teacher", "key": "api-key"}}
+    },
+}
+
+
+def manifest(stage: Stage, **changes: Any) -> dict[str, Any]:
+    run = builders.run(**changes)
+    current = CurrentStep(stage=stage.value, job_name="name")
+    return job_manifest(run, AugmentationRunSpec.model_validate(run.spec), current, {}, IMAGES)
+
+
+def container(body: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = body["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def environment(body: dict[str, Any]) -> dict[str, Any]:
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container(body)["env"]}
+
+
+def test_names_are_deterministic_and_fit_into_a_label():
+    name = job_name("a" * 40, builders.UID, StepId(Stage.GENERATE, 63), 99)
+    assert name == job_name("a" * 40, builders.UID, StepId(Stage.GENERATE, 63), 99)
+    assert len(name) <= 63
+    assert name.endswith("-i063-generate-a99")
+    assert job_name("r", builders.UID, StepId(Stage.PREPARE), 0).endswith("-prepare-a0")
+
+
+def test_a_run_of_the_same_name_with_another_uid_has_other_jobs():
+    assert job_name("r", "u1", StepId(Stage.TRAIN), 0) != job_name("r", "u2", StepId(Stage.TRAIN), 0)
+
+
+def test_the_job_has_no_retries_of_its_own_and_replaces_only_ended_pods():
+    spec = manifest(Stage.TRAIN)["spec"]
+    assert (spec["backoffLimit"], spec["podReplacementPolicy"]) == (0, "Failed")
+    assert [rule["action"] for rule in spec["podFailurePolicy"]["rules"]] == ["Ignore", "Ignore", "FailJob"]
+    assert spec["podFailurePolicy"]["rules"][2]["onExitCodes"]["values"] == list(range(64, 73))
+
+
+def test_the_owner_is_the_run_and_does_not_block_its_deletion():
+    owner = manifest(Stage.TRAIN)["metadata"]["ownerReferences"][0]
+    assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (builders.UID, True, False)
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"),
+    [(Stage.PREPARE, True), (Stage.TRAIN, False), (Stage.EVALUATE, False), (Stage.GENERATE, True)],
+    ids=str,
+)
+def test_only_the_steps_that_speak_with_the_teacher_get_its_key(stage: Stage, key: bool):
+    names = environment(manifest(stage, **SECRETS))
+    assert ("LLM2LLM_TEACHER_API_KEY" in names) is key
+    assert names["AWS_ACCESS_KEY_ID"]["secretKeyRef"] == {"name": "s3", "key": "AWS_ACCESS_KEY_ID"}
+
+
+def test_dollar_signs_and_braces_reach_the_step_byte_for_byte():
+    template = "$(HOME) $$ {{ prompt }} 'quoted' \"twice\" \\ $"
+    body = manifest(Stage.TRAIN, task={"promptTemplate": template, "grader": {"type": "ExactMatch"}})
+    text = environment(body)["LLM2LLM_STEP"]
+    assert "$" not in text  # nothing for a kubelet to expand
+    assert json.loads(text)["spec"]["task"]["promptTemplate"] == template
+
+
+def test_a_step_document_that_does_not_fit_is_refused():
+    labels = ["x" * 250] * 1000
+    with pytest.raises(ValueError, match="more than 65536"):
+        manifest(Stage.TRAIN, task={"promptTemplate": "{{ prompt }}", "labels": labels})
+
+
+def test_pods_satisfy_restricted_and_get_no_api_token():
+    body = manifest(Stage.TRAIN)
+    pod = body["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container(body)["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_an_image_in_the_step_block_wins_over_the_pinned_one():
+    assert container(manifest(Stage.TRAIN))["image"] == "t"
+    assert container(manifest(Stage.TRAIN, train={"image": "mine"}))["image"] == "mine"
+
+
+def test_the_queue_label_is_on_the_job_of_a_gpu_step_and_not_on_prepare():
+    queue = {"scheduling": {"queueName": "gpu"}}
+    assert manifest(Stage.TRAIN, **queue)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
+    assert "kueue.x-k8s.io/queue-name" not in manifest(Stage.PREPARE, **queue)["metadata"]["labels"]

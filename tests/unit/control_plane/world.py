@@ -1,0 +1,106 @@
+"""A tiny cluster for tests of `plan`: it does what plans ask for and lets a test end Jobs as it likes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from tests.support import builders
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.records import Report, Stage
+from llm2llm_operator.observe import Job, Observation, Pod
+from llm2llm_operator.plan import Facts, Plan, plan
+from llm2llm_operator.resource import RunStatus
+
+IMAGES = {stage.value.lower(): f"image/{stage.value.lower()}" for stage in Stage}
+
+
+@dataclass
+class World:
+    """One run and its Jobs; `step()` is one pass of the operator."""
+
+    spec: dict[str, Any] = field(default_factory=builders.spec)
+    status: dict[str, Any] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    pods: dict[str, list[Pod]] = field(default_factory=dict)
+    created: list[dict[str, Any]] = field(default_factory=list)
+    writes: int = 0
+    seconds: float = 0.0
+
+    def facts(self, gone: frozenset[str] = frozenset()) -> Facts:
+        run = replace(builders.run(self.status), spec=self.spec)
+        return Facts(
+            run=run,
+            spec=AugmentationRunSpec.model_validate(self.spec),
+            seen=Observation(tuple(self.jobs.values()), tuple(p for pods in self.pods.values() for p in pods)),
+            now=builders.NOW + timedelta(seconds=self.seconds),
+            images=IMAGES,
+            backoff_base=10.0,
+            gone=gone,
+        )
+
+    def decide(self) -> Plan:
+        """What a pass would do now; a Job that is not here is really gone."""
+        status = RunStatus.model_validate(self.status)
+        decided = plan(self.facts(), status)
+        if decided.verify_gone:
+            decided = plan(self.facts(gone=frozenset({decided.verify_gone})), status)
+        return decided
+
+    def step(self) -> Plan:
+        """One pass: decides and does it."""
+        decided = self.decide()
+        status = decided.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        self.writes += status != self.status
+        self.status = status
+        if decided.create:
+            name = decided.create["metadata"]["name"]
+            if name not in self.jobs:
+                self.created.append(decided.create)
+                self.jobs[name] = builders.job(name)
+                self.pods[name] = []
+        for job in decided.delete:
+            self.vanish(job.name)
+        return decided
+
+    def settle(self) -> Plan:
+        """Passes until nothing changes."""
+        for _ in range(10):
+            before = (self.status, len(self.created), sorted(self.jobs))
+            decided = self.step()
+            if before == (self.status, len(self.created), sorted(self.jobs)):
+                return decided
+        raise AssertionError("plan asks for something new in every pass")
+
+    @property
+    def current(self) -> str:
+        """Name of the Job in progress."""
+        return str(self.status["currentStep"]["jobName"])
+
+    def vanish(self, name: str) -> None:
+        """Somebody deletes a Job."""
+        self.jobs.pop(name, None)
+        self.pods.pop(name, None)
+
+    def start(self) -> None:
+        """The container of the current Job starts."""
+        self.pods[self.current] = [builders.pod(self.jobs[self.current], running=True)]
+
+    def end(self, exit_code: int = 0, report: Report | str | None = None, **pod: Any) -> None:
+        """The current Job ends with this exit code and termination message."""
+        message = report if isinstance(report, str) else report.to_termination_message() if report else ""
+        state = {"complete": True} if exit_code == 0 else {"failed": True}
+        name = self.current
+        self.jobs[name] = replace(self.jobs[name], **state)
+        self.pods[name] = [builders.pod(self.jobs[name], exit_code=exit_code, message=message, **pod)]
+
+    def succeed(self, **changes: Any) -> None:
+        """The current step ends well."""
+        step = self.status["currentStep"]
+        self.end(0, builders.report(Stage(step["stage"]), step["iteration"], **changes))
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        """A condition of the run."""
+        return next((c for c in self.status.get("conditions", []) if c["type"] == kind), {})

@@ -1,0 +1,42 @@
+"""What would break far away from where it was caused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def test_the_folder_operator_does_not_shadow_the_standard_library():
+    assert not (CHECKOUT / "operator" / "__init__.py").exists()
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", "import sys; sys.path.insert(0, ''); import operator; print(operator.add(1, 2))"],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "3", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("modules", "forbidden"),
+    [
+        ("llm2llm.api, llm2llm.loop, llm2llm.layout", "torch transformers peft vllm openai boto3 kopf kubernetes"),
+        ("llm2llm_operator.plan, llm2llm_operator.reconcile", "torch transformers peft vllm openai boto3 kopf"),
+        ("llm2llm_operator.main", "torch transformers peft vllm openai boto3"),
+    ],
+)
+def test_importing_a_part_does_not_load_what_its_image_does_not_hold(modules: str, forbidden: str):
+    code = f"import {modules}, sys; print([m for m in '{forbidden}'.split() if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_no_file_has_more_than_400_lines():
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    ).stdout
+    long = {name: n for name in tracked.split() if (n := len((CHECKOUT / name).read_text().splitlines())) > 400}
+    assert long == {}

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support import builders
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.loop import Finished, Outcome, StepId, best_iteration, next_step, parents, stop_rule
+from llm2llm.records import Stage
+
+
+def spec(**changes: Any) -> AugmentationRunSpec:
+    return AugmentationRunSpec.model_validate(builders.spec(**changes))
+
+
+def evaluation(iteration: int, value: float, mistakes: int = 5, examples: int = 100) -> Outcome:
+    metric = builders.accuracy(value, examples=examples)
+    return Outcome(StepId(Stage.EVALUATE, iteration), f"e{iteration}", (metric,), mistakes)
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "reason"),
+    [
+        pytest.param([0.5], {"maxIterations": 2}, None, id="goes on while nothing stops it"),
+        pytest.param([0.5, 0.6], {"maxIterations": 2}, "MaxIterationsReached", id="ends after the last iteration"),
+        pytest.param([0.5], {"maxIterations": 1}, "MaxIterationsReached", id="one iteration is plain fine-tuning"),
+        pytest.param([0.81], {"maxIterations": 9, "objective": {"goal": "0.81"}}, "GoalReached", id="the goal is inclusive"),
+        pytest.param([0.809], {"maxIterations": 9, "objective": {"goal": "0.81"}}, None, id="just below the goal goes on"),
+        pytest.param([0.7, 0.69, 0.70, 0.70], {"maxIterations": 9, "earlyStopping": {"patience": 3}}, "Plateaued",
+                     id="three iterations without a gain of minDelta"),
+        pytest.param([0.7, 0.69, 0.70, 0.72], {"maxIterations": 9, "earlyStopping": {"patience": 3}}, None,
+                     id="a gain in the last iteration goes on"),
+        pytest.param([0.7, 0.69, 0.70], {"maxIterations": 9, "earlyStopping": {"patience": 3}}, None,
+                     id="patience is not used up yet"),
+        pytest.param([0.70, 0.705, 0.705, 0.705], {"maxIterations": 9, "earlyStopping": {"patience": 3, "minDelta": "0"}},
+                     "Plateaued", id="less than one example of 100 is no improvement"),
+    ],
+)  # fmt: skip
+def test_the_loop_ends(values: list[float], changes: dict[str, Any], reason: str | None):
+    finished = stop_rule(spec(**changes), [evaluation(i, value) for i, value in enumerate(values)])
+    assert (finished.reason if finished else None) == reason
+
+
+def test_no_mistakes_left_ends_the_loop_and_warns_when_the_evaluation_set_lags():
+    finished = stop_rule(spec(), [evaluation(0, 0.6, mistakes=0)])
+    assert finished is not None
+    assert finished.reason == "NoMistakes"
+    assert "memorised" in finished.message
+
+
+def test_stages_follow_each_other_and_the_last_iteration_does_not_generate():
+    order: list[StepId | Finished] = []
+    done: list[Outcome] = []
+    while True:
+        following = next_step(spec(maxIterations=2), done)
+        order.append(following)
+        if isinstance(following, Finished):
+            break
+        metrics = (builders.accuracy(0.5),) if following.stage is Stage.EVALUATE else ()
+        done.append(Outcome(following, f"{following.stage}{following.iteration}", metrics, mistakes=3))
+    assert [step.stage.value for step in order[:-1] if isinstance(step, StepId)] == [
+        "Prepare", "Train", "Evaluate", "Generate", "Train", "Evaluate",
+    ]  # fmt: skip
+
+
+def test_a_step_reads_exactly_what_it_needs():
+    done = [
+        Outcome(StepId(Stage.PREPARE), "p"),
+        *(Outcome(StepId(stage, i), f"{stage.value[0]}{i}") for i in range(3) for stage in (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)),
+    ]  # fmt: skip
+    assert parents(StepId(Stage.TRAIN, 2), done) == {
+        "inputs": "p", "iterations/000/generate": "G0", "iterations/001/generate": "G1",
+    }  # fmt: skip
+    assert parents(StepId(Stage.EVALUATE, 2), done) == {"inputs": "p", "iterations/002/train": "T2"}
+    assert parents(StepId(Stage.GENERATE, 1), done) == {
+        "inputs": "p", "iterations/000/generate": "G0", "iterations/001/evaluate": "E1",
+    }  # fmt: skip
+
+
+def test_best_is_the_highest_score_and_of_equal_ones_the_earliest():
+    done = [evaluation(0, 0.7), evaluation(1, 0.8), evaluation(2, 0.8)]
+    done += [Outcome(StepId(Stage.TRAIN, i), f"t{i}", model_uri=f"m{i}") for i in range(3)]
+    best = best_iteration(done)
+    assert best is not None
+    assert (best.iteration, best.model_uri, best.digest) == (1, "m1", "t1")
