@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from llm2llm import api
 from llm2llm.errors import ConfigurationError
@@ -44,6 +45,7 @@ def load_base(folder: Path, precision: Precision) -> Any:
     Raises:
         ConfigurationError: its files cannot be loaded.
     """
+    disable_progress_bar()  # a pod's log is no terminal
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, local_files_only=True)

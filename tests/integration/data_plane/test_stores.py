@@ -1,0 +1,158 @@
+"""One behaviour, two stores: a local folder and a real S3 server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.cluster.processes import free_port
+from tests.cluster.s3 import S3Server
+
+from llm2llm.api import Artifacts
+from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, Transient
+from llm2llm.storage import ObjectMissing, Store, open_store, read_source
+from llm2llm.storage.s3 import S3Store
+
+ARTIFACTS = Artifacts(uri="s3://bucket/runs")
+
+
+def artifacts(endpoint: str) -> Artifacts:
+    return Artifacts.model_validate(
+        {
+            "uri": "s3://bucket/runs",
+            "endpoint": endpoint,
+            "pathStyle": True,
+            "credentialsSecretRef": {"name": "s3-keys"},
+        }
+    )
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server, prefix: str) -> Iterator[Store]:
+    if request.param == "local":
+        return open_store(f"{tmp_path.as_uri()}/folder/", ARTIFACTS, {})
+    return open_store(f"s3://bucket/{prefix}/", artifacts(s3.endpoint), s3.environment)
+
+
+def test_what_is_written_is_read_and_replaced(store: Store) -> None:
+    store.write("a/b.json", b"one")
+    store.write("a/b.json", b"two")
+
+    assert store.read("a/b.json") == b"two"
+    assert not store.uri.endswith("/")
+
+
+def test_what_is_missing_is_said_to_be_missing(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ObjectMissing):
+        store.read("a/none")
+    with pytest.raises(ObjectMissing):
+        store.download("a/none", tmp_path / "none")
+    store.delete("a/none")
+    assert list(store.list("a/")) == []
+
+
+def test_create_has_one_winner_and_never_replaces(store: Store) -> None:
+    barrier = threading.Barrier(8)
+
+    def contend(writer: int) -> bool:
+        barrier.wait()
+        return store.create("inputs/manifest.json", str(writer).encode())
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(contend, range(8)))
+
+    assert sum(won) == 1
+    assert store.read("inputs/manifest.json") == str(won.index(True)).encode()
+    assert store.create("inputs/manifest.json", b"late") is False
+
+
+def test_files_of_several_parts_come_and_go_whole(store: Store, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "deep" / "target"
+    source.write_bytes(bytes(range(256)) * (40 * 4096))
+    store.upload("adapter/big.bin", source)
+    store.download("adapter/big.bin", target)
+
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_keys_are_listed_in_lexical_order_below_their_prefix(store: Store) -> None:
+    for key in ("a/2", "a/10", "a/1/x", "ab", "b"):
+        store.write(key, b"")
+
+    assert list(store.list("a/")) == ["a/1/x", "a/10", "a/2"]
+    assert list(store.list("a")) == ["a/1/x", "a/10", "a/2", "ab"]
+    assert list(store.list("")) == ["a/1/x", "a/10", "a/2", "ab", "b"]
+
+
+def test_a_deleted_object_is_gone(store: Store) -> None:
+    store.write("x", b"1")
+    store.delete("x")
+
+    assert list(store.list("")) == []
+
+
+def test_fault_47_a_full_or_unwritable_disk_is_transient_and_leaves_nothing(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    store = open_store(blocked.as_uri(), ARTIFACTS, {})
+
+    with pytest.raises(Transient, match="check the disk's space and rights"):
+        store.write("a/b", b"data")
+
+
+def test_a_part_of_a_write_is_never_listed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".part-0123").write_bytes(b"half")
+
+    assert list(open_store(tmp_path.as_uri(), ARTIFACTS, {}).list("")) == []
+
+
+def test_wrong_keys_are_told_with_bucket_endpoint_and_secret(s3: S3Server) -> None:
+    wrong = s3.environment | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+
+    with pytest.raises(AuthenticationError, match=f"bucket bucket at {s3.endpoint}.*Secret s3-keys"):
+        open_store("s3://bucket/x", artifacts(s3.endpoint), wrong).read("key")
+
+
+def test_an_upload_with_wrong_keys_is_told_in_the_same_words(s3: S3Server, tmp_path: Path) -> None:
+    wrong = s3.environment | {"AWS_ACCESS_KEY_ID": "nobody"}
+    (tmp_path / "file").write_bytes(b"x")
+
+    with pytest.raises(AuthenticationError, match="Secret s3-keys"):
+        open_store("s3://bucket/x", artifacts(s3.endpoint), wrong).upload("key", tmp_path / "file")
+
+
+def test_a_bucket_that_is_not_there_is_a_mistake_in_the_spec(s3: S3Server) -> None:
+    with pytest.raises(ConfigurationError, match="no-such-bucket"):
+        open_store("s3://no-such-bucket/x", artifacts(s3.endpoint), s3.environment).write("key", b"")
+
+
+def test_fault_30_a_server_that_is_away_is_transient(s3: S3Server) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    store = S3Store("s3://bucket/x", artifacts(endpoint), s3.environment, attempts=2)
+
+    with pytest.raises(Transient, match=endpoint):
+        store.read("key")
+
+
+def test_a_source_is_read_from_either_place(s3: S3Server, prefix: str, tmp_path: Path) -> None:
+    (tmp_path / "seed.jsonl").write_bytes(b"local")
+    open_store(f"s3://bucket/{prefix}", artifacts(s3.endpoint), s3.environment).write("seed.jsonl", b"remote")
+
+    assert read_source((tmp_path / "seed.jsonl").as_uri(), ARTIFACTS, {}) == b"local"
+    remote = read_source(f"s3://bucket/{prefix}/seed.jsonl", artifacts(s3.endpoint), s3.environment)
+    assert remote == b"remote"
+
+
+def test_a_source_that_is_not_there_is_a_mistake_in_the_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.jsonl does not exist"):
+        read_source(f"{tmp_path.as_uri()}/none.jsonl", ARTIFACTS, {})
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/x", "pvc://claim/../../etc", "file://host/x"])
+def test_other_places_are_refused(uri: str) -> None:
+    with pytest.raises(ConfigurationError, match=uri.replace(".", r"\.")):
+        open_store(uri, ARTIFACTS, {})

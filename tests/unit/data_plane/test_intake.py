@@ -1,0 +1,102 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm2llm.records import Example, examples_from_jsonl, to_jsonl
+from llm2llm.stages.intake import read_rows
+
+MAPPING = {"prompt": "question", "completion": "answer"}
+GOOD = b'{"question": "q", "answer": "a"}'
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        pytest.param(b'{"question": "q"', "no JSON", id="a cut line"),
+        pytest.param(b'["q", "a"]', "no JSON object", id="a list"),
+        pytest.param(b'{"question": "q"}', "no field 'answer'", id="a missing field"),
+        pytest.param(b'{"question": ["q"], "answer": "a"}', "'question' is no text", id="a list for a text"),
+        pytest.param(b'{"question": null, "answer": "a"}', "'question' is no text", id="null for a text"),
+        pytest.param(b'{"question": "\xff", "answer": "a"}', "no UTF-8 at byte 14", id="latin-1"),
+        pytest.param(b'{"question": "\\u0000", "answer": "a"}', "NUL", id="a NUL character"),
+        pytest.param(b'{"question": "\\ud800", "answer": "a"}', "surrogate", id="half a surrogate pair"),
+        pytest.param(b'{"question": "q", "answer": ' + b"[" * 200_000, "", id="JSON 200,000 levels deep"),
+        pytest.param(b'{"question": "q", "answer": ' + b"9" * 5000 + b"}", "no JSON", id="a number of 5,000 digits"),
+        pytest.param(b"\0\0\0", "no JSON", id="binary"),
+    ],
+)
+def test_faults_33_and_48_a_broken_line_is_refused_with_its_number(line: Any, reason: str) -> None:
+    found = read_rows("s3://b/seed.jsonl", b"\n".join([GOOD, b"", line, GOOD]), MAPPING)
+
+    assert [row.line for row in found.rows] == [1, 4]
+    assert "s3://b/seed.jsonl has 1 broken rows: line 3: " in found.problem("data.seed")
+    assert reason in found.problem("data.seed")
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "completion"),
+    [
+        pytest.param(
+            {"question": "x" * 1_000_000, "answer": "a"}, {"prompt": "x" * 1_000_000}, "a", id="a line of 1 MB"
+        ),
+        pytest.param({"question": "q", "answer": 3}, {"prompt": "q"}, "3", id="a number is its text"),
+        pytest.param({"question": "q", "answer": True}, {"prompt": "q"}, "true", id="a boolean is its JSON"),
+        pytest.param(
+            {"question": "a\r\n\u2028b", "answer": "c"}, {"prompt": "a\r\n\u2028b"}, "c", id="line separators"
+        ),
+        pytest.param({"question": "\x1b[2J", "answer": "{{ x }}"}, {"prompt": "\x1b[2J"}, "{{ x }}", id="codes"),
+    ],
+)
+def test_fault_48_an_odd_row_is_taken_as_data(line: Any, fields: dict[str, str], completion: str) -> None:
+    found = read_rows("file:///seed.jsonl", json.dumps(line).encode(), MAPPING)
+
+    assert [(row.example.fields, row.example.completion) for row in found.rows] == [(fields, completion)]
+
+
+def test_ten_lines_are_named_and_the_others_counted() -> None:
+    problem = read_rows("file:///seed.jsonl", b"nonsense\n" * 37, MAPPING).problem("data.seed")
+
+    assert "37 broken rows" in problem
+    assert "line 10:" in problem
+    assert "line 11:" not in problem
+    assert problem.endswith("and 27 more")
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_no_problem() -> None:
+    assert len(read_rows("file:///x", b"\xef\xbb\xbf" + GOOD + b"\r\n" + GOOD + b"\r\n", MAPPING).rows) == 2
+
+
+def test_a_given_id_is_kept_and_a_second_one_refused() -> None:
+    lines = [{"id": name, "question": "q", "answer": "a"} for name in ("x", "y", "x", 7)]
+    found = read_rows("file:///x", "\n".join(map(json.dumps, lines)).encode(), MAPPING)
+
+    assert [row.example.id for row in found.rows] == ["x", "y", "7"]
+    assert "line 3: the id 'x' is also that of line 1" in found.problem("data.seed")
+
+
+def test_a_row_without_id_gets_one_from_its_content() -> None:
+    again = read_rows("file:///x", GOOD + b"\n" + GOOD, MAPPING)
+    other = read_rows("file:///x", b'{"question": "q", "answer": "b"}', MAPPING)
+    first, second = (row.example.id for row in again.rows)
+
+    assert first == read_rows("file:///y", GOOD, MAPPING).rows[0].example.id
+    assert second == f"{first}-2"
+    assert other.rows[0].example.id != first
+
+
+@given(st.binary(max_size=400))
+def test_fault_48_no_bytes_make_it_crash(data: bytes) -> None:
+    read_rows("file:///x", data, MAPPING)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50))
+def test_a_text_survives_reading_freezing_and_reading_again(text: str) -> None:
+    line = json.dumps({"question": text, "answer": text}).encode()
+    examples = [row.example for row in read_rows("file:///x", line, MAPPING).rows]
+
+    assert examples == list(examples_from_jsonl(to_jsonl(examples)))
+    assert isinstance(examples[0], Example)
+    assert examples[0].fields == {"prompt": text}
