@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from task import CLASS_OF_KEYWORD, LABELS, draw, evaluation_set
+from task import CLASS_OF_KEYWORD, LABELS, Sentence, draw, evaluation_set
 
 WRONG_EXAMPLE = re.compile(r"^The small model got this one wrong:\n(\{.*\})$", re.MULTILINE)
 RIGHT_ANSWER = re.compile(r'^Right answer: (".*")$', re.MULTILINE)
@@ -86,27 +86,30 @@ class State:
 
 @dataclass(frozen=True)
 class Question:
-    """What a prompt asks for: a sentence of `label`, as an object with `keys`."""
+    """What a prompt asks for: a sentence of `label` (None: any word will do), as an object with `keys`."""
 
-    label: int
+    label: int | None
     keys: tuple[str, ...]
     structured: bool
 
 
 class Unreadable(ValueError):
-    """The prompt names no example of this task."""
+    """The prompt contradicts itself: the label is not that of the sentence."""
 
 
 def read_question(body: dict[str, Any]) -> Question:
     """What the request wants.
 
     Raises:
-        Unreadable: no example of this task is in it.
+        Unreadable: it shows an example that is not of this task, or not of the class that it says.
     """
     text = "\n".join(str(message.get("content", "")) for message in body.get("messages", []))
     examples, answers = WRONG_EXAMPLE.findall(text), RIGHT_ANSWER.findall(text)
-    if not examples:
-        raise Unreadable("there is no example that the small model got wrong")
+    response_format = body.get("response_format") or {}
+    schema = response_format.get("json_schema", {}).get("schema", {})
+    keys, structured = tuple(schema.get("properties", {"prompt": {}})), bool(schema)
+    if not examples:  # a question of another kind: "are you there?"
+        return Question(None, keys, structured)
     words = " ".join(str(value) for value in json.loads(examples[-1]).values()).split()
     classes = {CLASS_OF_KEYWORD[word] for word in words if word in CLASS_OF_KEYWORD}
     if answers and json.loads(answers[-1]) in LABELS:
@@ -117,24 +120,29 @@ def read_question(body: dict[str, Any]) -> Question:
         label = classes.pop()
     else:
         raise Unreadable(f"the example {words} has no keyword")
-    response_format = body.get("response_format") or {}
-    schema = response_format.get("json_schema", {}).get("schema", {})
-    return Question(label, tuple(schema.get("properties", {"prompt": {}})), bool(schema))
+    return Question(label, keys, structured)
+
+
+def new_sentence(label: int, rng: random.Random, fault: str) -> Sentence:
+    """A sentence of this class, not one of the evaluation set unless the fault wants that."""
+    if fault == "leak":
+        return rng.choice([held for held in evaluation_set() if held.label == label])
+    if fault == "duplicates":
+        rng = random.Random(0)
+    while (sentence := draw(label, rng)).words in HELD_OUT:
+        pass
+    return sentence
 
 
 def write_answer(question: Question, rng: random.Random, fault: str) -> str:
     """The text of the answer, as the fault wants it."""
-    sentence = draw(question.label, rng)
-    while sentence.words in HELD_OUT:
-        sentence = draw(question.label, rng)
-    if fault == "duplicates":
-        sentence = draw(question.label, random.Random(0))
-    if fault == "leak":
-        sentence = rng.choice([held for held in evaluation_set() if held.label == question.label])
-    row = dict.fromkeys(question.keys, sentence.text)
-    if "completion" in question.keys or fault == "wrong-label":
-        shift = 1 if fault == "wrong-label" else 0
-        row["completion"] = LABELS[(question.label + shift) % len(LABELS)]
+    if question.label is None:
+        row = dict.fromkeys(question.keys, "yes")
+    else:
+        row = dict.fromkeys(question.keys, new_sentence(question.label, rng, fault).text)
+        if "completion" in question.keys or fault == "wrong-label":
+            shift = 1 if fault == "wrong-label" else 0
+            row["completion"] = LABELS[(question.label + shift) % len(LABELS)]
     text = json.dumps(row)
     if fault == "bad-json":
         return text[: len(text) // 2]

@@ -250,8 +250,8 @@ class _Progress:
                     "stage": self._step.stage.value,
                     "iteration": self._step.iteration,
                     "wave": self._wave,
-                    "answered": self._answered,
-                    "wanted": self._wanted,
+                    "step": self._answered,
+                    "steps": self._wanted,
                 }
             )
 

@@ -32,7 +32,7 @@ class Limiter:
     _climbing: bool = True
     _paused_until: float = 0.0
     _pauses: int = 0
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -47,8 +47,7 @@ class Limiter:
             yield asyncio.get_running_loop().time()
         finally:
             self.in_flight -= 1
-            async with self._changed:
-                self._changed.notify_all()
+            self._changed.set()
 
     async def _enter(self) -> None:
         loop = asyncio.get_running_loop()
@@ -62,13 +61,13 @@ class Limiter:
                 self.in_flight += 1
                 return
             else:
-                async with self._changed:
-                    if not self.stopped and self.in_flight >= int(self.allowed):
-                        await self._changed.wait()
+                self._changed.clear()
+                await self._changed.wait()
 
     def succeeded(self) -> None:
         """An answer came: one more slot, or a part of one after the first 429."""
         self._pauses = 0
+        self._changed.set()
         self.allowed = min(float(self.ceiling), self.allowed + (1.0 if self._climbing else 1.0 / self.allowed))
 
     def limited(self, began: float, retry_after: float | None) -> None:
@@ -95,8 +94,7 @@ class Limiter:
             return
         raise Stopping
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Lets no further request begin; those in flight go on."""
         self._stopped.set()
-        async with self._changed:
-            self._changed.notify_all()
+        self._changed.set()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from llm2llm.errors import Terminated, Transient
+from llm2llm.errors import StepError, Terminated, Transient
 from llm2llm.records import Usage
 from llm2llm.teacher.client import RateLimited, Reply, TeacherClient, Unavailable
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request
@@ -68,7 +68,7 @@ class PaidTeacher:
             if error is None and stopping():
                 error = Terminated("stopped; what the teacher answered so far is in the ledger")
         if error is not None:
-            await self.limiter.stop()
+            self.limiter.stop()
             if pending:
                 await asyncio.wait(pending, timeout=DRAIN_SECONDS)
             raise error
@@ -116,6 +116,9 @@ class PaidTeacher:
         except Unavailable as error:
             if error.maybe_paid:
                 await self.ledger.add(self._lost(request))
+            raise
+        except StepError:
+            self.limiter.stop()  # before this slot is free: nobody else shall ask in vain
             raise
 
     def _key(self, request: Request) -> str:

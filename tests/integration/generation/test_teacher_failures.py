@@ -1,0 +1,182 @@
+"""What the user sees when the teacher fails, in every way that a real one does."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.integration.generation import rounds
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.errors import (
+    AuthenticationError,
+    LowAcceptance,
+    StepError,
+    TeacherQuotaExhausted,
+    Transient,
+)
+from llm2llm.records import Report
+from llm2llm.stages import generate
+from llm2llm.teacher import limits
+from llm2llm.teacher.client import probe
+
+
+@pytest.fixture
+def teacher() -> Iterator[rounds.Teacher]:
+    with rounds.teacher_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.02)
+
+
+def generated(folder: Path, teacher: rounds.Teacher, **options: object) -> Report:
+    environ = {"TEACHER_TIMEOUT_SECONDS": "0.5"}
+    parameters = options.pop("parameters", None)
+    spec = rounds.spec_for(teacher, parameters=parameters)  # type: ignore[arg-type]
+    store, step = rounds.prepared(folder, spec)
+    return generate.run(step, store, rounds.context_for("pod-a", folder, environ))
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "told"),
+    [
+        pytest.param(
+            {"kind": "revoke-key"},
+            AuthenticationError,
+            "check Secret teacher, key api-key (spec.generate.teacher.apiKeySecretRef), then raise spec.retry",
+            id="a refused key is named with its Secret",
+        ),
+        pytest.param(
+            {"kind": "403", "count": -1}, AuthenticationError, "refused the key (403)", id="a forbidden model"
+        ),
+        pytest.param(
+            {"kind": "quota", "count": -1}, TeacherQuotaExhausted, "out of credit", id="an account without credit"
+        ),
+    ],
+)
+def test_what_no_retry_can_mend_costs_one_request(
+    tmp_path: Path, teacher: rounds.Teacher, fault: dict[str, object], error: type[StepError], told: str
+):
+    teacher.fault(**fault)
+    with pytest.raises(error) as caught:
+        generated(tmp_path, teacher)
+    assert told in caught.value.message
+    assert teacher.stats()["requests"] == 1
+    assert rounds.KEY not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"kind": "429", "retryAfter": 0.1, "count": 30}, id="a storm of 429"),
+        pytest.param({"kind": "500", "count": 4}, id="some 5xx"),
+        pytest.param({"kind": "cut", "count": 4}, id="cut connections"),
+        pytest.param({"kind": "hang", "count": 3}, id="requests that hang"),
+    ],
+)
+def test_passing_trouble_changes_nothing_in_the_result(
+    tmp_path: Path, teacher: rounds.Teacher, fault: dict[str, object]
+):
+    calm = generated(tmp_path / "calm", teacher)
+    teacher.fault(**fault)
+    rough = generated(tmp_path / "rough", teacher)
+    assert (rough.kept, rough.generated, rough.digest) == (calm.kept, calm.generated, calm.digest)
+
+
+def test_a_storm_of_429_is_paced_and_not_hammered(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="429", retryAfter=0.3, count=5)
+    generated(tmp_path, teacher)
+    assert teacher.stats()["statuses"]["429"] == 5  # the canary's, one by one
+
+
+def test_a_teacher_that_stays_broken_is_given_up_and_named(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="500", count=-1)
+    with pytest.raises(Transient, match=teacher.base_url):
+        generated(tmp_path, teacher)
+
+
+def test_a_hanging_request_is_charged_by_estimate(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="hang", count=1)
+    report = generated(tmp_path, teacher)
+    assert report.usage.teacher_requests == 61
+    assert report.usage.teacher_input_tokens > teacher.stats()["inputTokens"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("bad-json", "schema"),
+        ("empty", "schema"),
+        ("wrong-label", "label"),
+        ("duplicates", "copy"),
+        ("leak", "contaminated"),
+        ("content-filter", "contentFilter"),
+    ],
+)
+def test_garbage_is_refused_row_by_row_and_asked_for_again(
+    tmp_path: Path, teacher: rounds.Teacher, fault: str, reason: str
+):
+    teacher.fault(kind=fault, count=12)
+    report = generated(tmp_path, teacher)
+    assert report.kept == 60
+    store = rounds.LocalStore(tmp_path)
+    refused = Counter(row["reason"] for row in rounds.rows(store, "rejected.jsonl"))
+    assert set(refused) == {reason}
+    assert report.generated == 60 + refused[reason]
+    held_out = {row.fields["prompt"] for row in rounds.evaluation_rows()}
+    assert not held_out & {row["fields"]["prompt"] for row in rounds.rows(store, "synthetic.jsonl")}
+
+
+def test_a_teacher_that_writes_only_garbage_fails_the_step_with_samples(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="bad-json", count=-1)
+    with pytest.raises(LowAcceptance, match=r"kept 0 of 60 rows.*no JSON object"):
+        generated(tmp_path, teacher)
+    assert teacher.stats()["answered"] == 60  # and no second wave of it
+
+
+def test_prose_around_the_object_is_read(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="prose", count=-1)
+    assert generated(tmp_path, teacher).kept == 60
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"kind": "no-schema", "count": -1}, id="no JSON schema"),
+        pytest.param({"kind": "unsupported-parameter", "parameter": "temperature", "count": -1}, id="no temperature"),
+    ],
+)
+def test_what_the_endpoint_does_not_know_is_left_out_after_one_refusal(
+    tmp_path: Path, teacher: rounds.Teacher, fault: dict[str, object]
+):
+    teacher.fault(**fault)
+    assert generated(tmp_path, teacher, parameters={"temperature": "0.8"}).kept == 60
+    assert teacher.stats()["statuses"]["400"] == 1
+
+
+def test_every_row_tells_where_it_comes_from(tmp_path: Path, teacher: rounds.Teacher):
+    generated(tmp_path, teacher)
+    store = rounds.LocalStore(tmp_path)
+    row = rounds.rows(store, "synthetic.jsonl")[0]
+    assert row["id"] == "s0-seed-0000-1"
+    assert row["completion"] == "label00"
+    assert row["lineage"]["seed"] == "seed-0000"
+    assert (row["lineage"]["iteration"], row["lineage"]["wave"]) == (0, 0)
+    assert row["lineage"]["teacher"] == "keyword-teacher"
+    assert set(row["lineage"]["scores"]) == {"rougeL", "rougeLToSeed", "withinOneWordOfSeed"}
+    assert row["lineage"]["requestKey"] in {entry["key"] for entry in rounds.rows(store, "ledger.jsonl")}
+    assert rounds.KEY not in json.dumps(rounds.rows(store, "ledger.jsonl"))
+
+
+def test_the_probe_of_prepare_tells_what_it_cost_or_what_is_wrong(teacher: rounds.Teacher):
+    generate_spec = AugmentationRunSpec.model_validate(rounds.spec_for(teacher)).generate
+    usage = probe(generate_spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY})
+    assert (usage.teacher_requests, usage.teacher_input_tokens) == (1, teacher.stats()["inputTokens"])
+    with pytest.raises(AuthenticationError, match="Secret teacher, key api-key"):
+        probe(generate_spec, {})

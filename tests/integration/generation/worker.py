@@ -1,0 +1,29 @@
+"""Runs one generation step in a process of its own: `python -m tests.integration.generation.worker STORE POD`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from llm2llm.errors import StepError
+from llm2llm.records import StepDocument
+from llm2llm.stages import generate
+from llm2llm.stages.context import StepContext
+from llm2llm.storage import LocalStore
+
+
+def main() -> int:
+    step = StepDocument.model_validate_json(os.environ["LLM2LLM_STEP"])
+    context = StepContext(pod_uid=sys.argv[2], scratch=Path(sys.argv[1]), environ=os.environ)
+    signal.signal(signal.SIGTERM, lambda *_: context.stopping.set())
+    try:
+        generate.run(step, LocalStore(Path(sys.argv[1])), context)
+    except StepError as error:
+        return int(error.exit_code)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
