@@ -32,7 +32,7 @@ from llm2llm.stages.rows import EVALUATION, SEED
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import fetch_model, model_revision
 from llm2llm.tasks import Task, grading, task_of
-from llm2llm.tasks.tokens import Tokens, context_length, load_tokenizer
+from llm2llm.tasks.tokens import Tokens, context_length, load_quickly
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,10 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     with _noted(problems):
         task = task_of(spec.task)
     with _noted(problems), context.timed("load"):
-        seeds = _read("data.seed", spec.data.seed.uri, _seed_mapping(spec), spec, context)
-        if spec.data.evaluation is not None:
-            mapping = spec.data.evaluation.fields or _seed_mapping(spec)
+        seeds = _read("data.seed", spec.data.seed.uri, spec.data.seed.fields, spec, context)
+    if spec.data.evaluation is not None:
+        with _noted(problems), context.timed("load"):
+            mapping = spec.data.evaluation.fields or spec.data.seed.fields
             held_out = _read("data.evaluation", spec.data.evaluation.uri, mapping, spec, context)
     with _noted(problems):
         model = _inspect_model(spec, context)
@@ -97,12 +98,6 @@ def _together(problems: Sequence[StepError]) -> StepError:
     return kind("\n".join(error.message for error in problems))
 
 
-def _seed_mapping(spec: AugmentationRunSpec) -> Mapping[str, str]:
-    if "completion" not in spec.data.seed.fields:
-        raise ConfigurationError("spec.data.seed.fields: 'completion' is missing, the name of the answer's field")
-    return spec.data.seed.fields
-
-
 def _read(name: str, uri: str, mapping: Mapping[str, str], spec: AugmentationRunSpec, context: StepContext) -> Rows:
     if "completion" not in mapping:
         raise ConfigurationError(f"spec.{name}.fields: 'completion' is missing, the name of the answer's field")
@@ -116,7 +111,7 @@ def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
     with context.timed("load"):
         revision = model_revision(spec, context.environ)
         folder: Path = fetch_model(spec, revision, context.environ, context.scratch, weights=False)
-        return _Model(revision, load_tokenizer(folder), context_length(folder))
+        return _Model(revision, load_quickly(folder), context_length(folder))
 
 
 def _pass_through_task(rows: Rows, task: Task) -> None:

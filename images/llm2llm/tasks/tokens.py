@@ -6,7 +6,8 @@ taught and where it is asked for, and the prompt is masked by its length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,20 @@ from typing import Any
 from llm2llm.errors import ConfigurationError
 
 _CHUNK = 1000
+_TOKENIZER = "spec.student.model: the tokenizer"
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A tokenizer with the few things that a student needs from it. Made by `load_tokenizer`."""
+    """What a student needs from its tokenizer. Made by `load_tokenizer` or `load_quickly`.
 
-    tokenizer: Any
+    Attributes:
+        encode: texts to token ids, with or without the special tokens of the model.
+        decode: token ids to text, without special tokens.
+    """
+
+    encode: Callable[[list[str], bool], list[list[int]]]
+    decode: Callable[[list[int]], str]
     eos: int
     pad: int
 
@@ -33,18 +41,16 @@ class Tokens:
         return [[*ids, self.eos] for ids in self._ids([text.strip() for text in texts], special=False)]
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of generated ids, without special tokens."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+        """The text of generated ids."""
+        return self.decode(list(ids))
 
     def _ids(self, texts: Sequence[str], *, special: bool) -> Iterator[list[int]]:
         for start in range(0, len(texts), _CHUNK):
-            chunk = list(texts[start : start + _CHUNK])
-            encoded = self.tokenizer(chunk, add_special_tokens=special, return_attention_mask=False)["input_ids"]
-            yield from ([int(token) for token in ids] for ids in encoded)
+            yield from self.encode(list(texts[start : start + _CHUNK]), special)
 
 
 def load_tokenizer(folder: Path) -> Tokens:
-    """The tokenizer of a model's folder.
+    """The tokenizer of a model's folder, as transformers loads it.
 
     Raises:
         ConfigurationError: it cannot be loaded, or has no EOS token, without which no answer ends.
@@ -52,25 +58,72 @@ def load_tokenizer(folder: Path) -> Tokens:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"spec.student.model: the tokenizer cannot be loaded: {error}") from error
+        raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {error}") from error
     if tokenizer.eos_token_id is None:
-        raise ConfigurationError("spec.student.model: the tokenizer has no EOS token, so no answer would end")
+        raise ConfigurationError(f"{_TOKENIZER} has no EOS token, so no answer would end")
     eos = int(tokenizer.eos_token_id)
-    return Tokens(tokenizer, eos, eos if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id))
+    pad = tokenizer.pad_token_id
+    return Tokens(
+        encode=lambda texts, special: tokenizer(texts, add_special_tokens=special)["input_ids"],
+        decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
+        eos=eos,
+        pad=eos if pad is None else int(pad),
+    )
+
+
+def load_quickly(folder: Path) -> Tokens:
+    """The same tokenizer without transformers where its file allows that: a second instead of ten, for Prepare.
+
+    Raises:
+        ConfigurationError: as `load_tokenizer`.
+    """
+    if not (folder / "tokenizer.json").exists():
+        return load_tokenizer(folder)
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises nothing more specific
+        raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {error}") from error
+    named = _json(folder / "tokenizer_config.json").get("eos_token")
+    eos = tokenizer.token_to_id(named["content"] if isinstance(named, dict) else named) if named else None
+    if eos is None:
+        raise ConfigurationError(f"{_TOKENIZER} has no EOS token, so no answer would end")
+    return Tokens(
+        encode=lambda texts, special: [
+            encoded.ids for encoded in tokenizer.encode_batch(texts, add_special_tokens=special)
+        ],
+        decode=lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
+        eos=eos,
+        pad=eos,
+    )
 
 
 def context_length(folder: Path) -> int:
     """Tokens that the model of this folder can look at, prompt and answer together; 0 where its config says nothing.
 
     Raises:
-        ConfigurationError: the config cannot be read, or is of an architecture that this image does not know.
+        ConfigurationError: the config cannot be read, or is of an architecture that the trainer would not know.
     """
-    from transformers import AutoConfig
+    # This module of transformers is a table: what it is read through elsewhere imports torch first.
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 
+    config = _json(folder / "config.json")
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        raise ConfigurationError(
+            f"spec.student.model: transformers does not know its model_type {config.get('model_type')!r}"
+        )
+    length = config.get("max_position_embeddings")
+    return length if isinstance(length, int) else 0
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"spec.student.model: the config cannot be loaded: {error}") from error
-    return int(getattr(config, "max_position_embeddings", 0) or 0)
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"spec.student.model: {path.name} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"spec.student.model: {path.name} is no JSON object")
+    return content

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.data_plane import keyword
+
+from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, StepError
+from llm2llm.records import Report, Stage, examples_from_jsonl
+from llm2llm.stages.commit import committed, read_object
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.entry import run_step
+from llm2llm.stages.prepare import prove_create
+from llm2llm.storage import LocalStore
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A student without weights: Prepare asks for none."""
+    folder = tmp_path / "model"
+    keyword.write_tokenizer(folder)
+    keyword.config().save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "runs")
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StepContext:
+    return StepContext(pod_uid="pod-1", scratch=tmp_path / "scratch")
+
+
+def document(tmp_path: Path, model: Path, seeds: bytes, held_out: bytes = b"", **changes: Any) -> dict[str, Any]:
+    (tmp_path / "seed.jsonl").write_bytes(seeds)
+    (tmp_path / "evaluation.jsonl").write_bytes(held_out or keyword.jsonl(keyword.rows(2, 5)))
+    return keyword.spec(
+        seed_uri=(tmp_path / "seed.jsonl").as_uri(),
+        evaluation_uri=(tmp_path / "evaluation.jsonl").as_uri(),
+        model_uri=model.as_uri(),
+        artifacts_uri=(tmp_path / "runs").as_uri(),
+        **changes,
+    )
+
+
+def prepare(spec: dict[str, Any], store: LocalStore, context: StepContext) -> Report:
+    return run_step(keyword.Run(spec).step(Stage.PREPARE), store, context)
+
+
+def test_the_inputs_are_frozen_and_told(tmp_path: Path, model: Path, store: LocalStore, context: StepContext) -> None:
+    spec = document(tmp_path, model, keyword.jsonl(keyword.rows(3, 1)))
+    report = prepare(spec, store, context)
+    manifest = committed(store, keyword.Run(spec).step(Stage.PREPARE))
+
+    assert manifest is not None
+    assert report.resolved is not None
+    assert (report.resolved.seed_count, report.resolved.evaluation_count) == (60, 40)
+    assert report.resolved.model_revision.startswith("sha256:")
+    assert report.resolved.engine == "Transformers"
+    rows = list(examples_from_jsonl(read_object(store, manifest, "seed.jsonl")))
+    assert [(row.fields, row.completion) for row in rows] == [
+        ({"text": row["text"]}, row["label"]) for row in keyword.rows(3, 1)
+    ]
+
+
+def test_fault_32_sources_that_change_later_have_no_effect(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    spec = document(tmp_path, model, keyword.jsonl(keyword.rows(3, 1)))
+    first = prepare(spec, store, context)
+    document(tmp_path, model, b"nonsense\n")
+
+    assert prepare(spec, store, context).digest == first.digest
+
+
+def test_fault_33_all_problems_are_told_at_once(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    seeds = keyword.jsonl(keyword.rows(1, 1)) + b'{"text": "cut\n' + keyword.jsonl([{"text": "x", "label": "nolabel"}])
+    held_out = b'{"text": "only"}\n'
+    spec = document(tmp_path, model, seeds, held_out, student__model={"uri": (tmp_path / "none").as_uri()})
+
+    with pytest.raises(StepError) as caught:
+        prepare(spec | {"maxIterations": 1}, store, context)
+    for words in (
+        "seed.jsonl has 2 broken rows: line 21: no JSON",
+        "line 22: the completion 'nolabel' is none of spec.task.labels",
+        "evaluation.jsonl has 1 broken rows: line 1: no field 'label'",
+        "none holds no config.json",
+    ):
+        assert words in caught.value.message
+    assert list(store.list("")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        pytest.param(
+            {"train__hyperparameters": {"maxLength": 8}},
+            DataError,
+            "line 1: 9 tokens of prompt and 2 of completion exceed maxLength 8",
+            id="a row that is longer than maxLength",
+        ),
+        pytest.param({"task__promptTemplate": "{{ nothing }}"}, DataError, "'nothing' is undefined", id="a wrong name"),
+        pytest.param({"task__promptTemplate": "{{"}, ConfigurationError, "spec.task.promptTemplate", id="no template"),
+        pytest.param(
+            {"data__seed__fields": {"text": "text"}}, ConfigurationError, "'completion' is missing", id="no completion"
+        ),
+        pytest.param({"data__seed__uri": "file:///none.jsonl"}, DataError, "does not exist", id="no file"),
+    ],
+)
+def test_what_cannot_work_is_told_before_a_gpu_is_asked_for(
+    changes: dict[str, Any],
+    kind: type[Exception],
+    words: str,
+    tmp_path: Path,
+    model: Path,
+    store: LocalStore,
+    context: StepContext,
+) -> None:
+    with pytest.raises(kind, match=words):
+        prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), **changes), store, context)
+
+
+def test_evaluation_rows_that_are_seeds_are_dropped_and_told(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    seeds, others = keyword.rows(1, 1), keyword.rows(1, 2)
+    shouted = [row | {"text": row["text"].upper() + " "} for row in seeds[:3]]
+    report = prepare(document(tmp_path, model, keyword.jsonl(seeds), keyword.jsonl(shouted + others)), store, context)
+
+    assert report.resolved is not None
+    assert report.resolved.evaluation_count == len(others)
+    assert report.message == "3 evaluation rows are also seed rows and were dropped"
+
+
+def test_an_evaluation_set_of_seeds_alone_is_refused(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    seeds = keyword.jsonl(keyword.rows(1, 1))
+
+    with pytest.raises(DataError, match="every row is also a seed row"):
+        prepare(document(tmp_path, model, seeds, seeds), store, context)
+
+
+def test_an_architecture_that_nobody_knows_is_told(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    (model / "config.json").write_text(json.dumps({"model_type": "hal9000"}))
+
+    with pytest.raises(ConfigurationError, match="hal9000"):
+        prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
+
+
+def test_another_experiment_under_the_same_path_is_named(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    seeds = keyword.jsonl(keyword.rows(1, 1))
+    prepare(document(tmp_path, model, seeds), store, context)
+
+    with pytest.raises(IncompatibleArtifacts, match="randomSeed: 7 here, 0 there"):
+        prepare(document(tmp_path, model, seeds, randomSeed=7), store, context)
+
+
+def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
+    class Careless(LocalStore):
+        def create(self, key: str, data: bytes) -> bool:
+            self.write(key, data)
+            return True
+
+    with pytest.raises(ConfigurationError, match="If-None-Match"):
+        prove_create(Careless(tmp_path))
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """A teacher that refuses every key."""
+
+    requests: int = 0
+
+    def do_POST(self) -> None:
+        type(self).requests += 1
+        self.rfile.read(int(self.headers["Content-Length"]))
+        answer = b'{"error": {"message": "Incorrect API key", "code": "invalid_api_key"}}'
+        self.send_response(401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Quiet."""
+
+
+@pytest.fixture
+def refusing_teacher() -> Iterator[str]:
+    _Refusing.requests = 0
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def test_fault_34_a_refused_teacher_key_is_told_after_one_request(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext, refusing_teacher: str
+) -> None:
+    teacher = {"model": "m", "baseUrl": refusing_teacher, "apiKeySecretRef": {"name": "teacher", "key": "api-key"}}
+    spec = document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), generate__teacher=teacher, maxIterations=2)
+    context.environ = {"LLM2LLM_TEACHER_API_KEY": "wrong-key"}
+
+    with pytest.raises(AuthenticationError, match=r"teacher.*api-key"):
+        prepare(spec, store, context)
+    assert _Refusing.requests == 1
