@@ -125,9 +125,13 @@ def _require_go() -> None:
     wanted = ".".join(map(str, MINIMUM_GO))
     go = shutil.which("go")
     if go is None:
-        raise BuildError(f"Go is not installed (no `go` on PATH): install Go {wanted} or newer to build the test cluster")
+        raise BuildError(
+            f"Go is not installed (no `go` on PATH): install Go {wanted} or newer to build the test cluster"
+        )
     # Asked inside our module, so that GOTOOLCHAIN=auto has already chosen the toolchain that the build would get.
-    told = subprocess.run([go, "env", "GOVERSION"], cwd=_CONTROL_PLANE_SOURCE, capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        [go, "env", "GOVERSION"], cwd=_CONTROL_PLANE_SOURCE, capture_output=True, text=True, check=False
+    )
     found = re.match(r"go(\d+)\.(\d+)", told.stdout)
     if told.returncode != 0 or found is None:
         raise BuildError(f"`go env GOVERSION` failed: {told.stderr.strip() or told.stdout.strip()}")

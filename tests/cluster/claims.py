@@ -20,20 +20,19 @@ _CLAIMS = "/api/v1/persistentvolumeclaims"
 _CONFLICT = 409
 
 
-async def provision(kubeconfig: Path, folder: Path) -> None:
+async def provision(api: ApiClient, folder: Path) -> None:
     """Creates a volume for every claim that has none, for ever."""
-    async with ApiClient(kubeconfig) as api:
-        while True:
-            try:
-                listed = await api.request("GET", _CLAIMS)
-                for claim in listed["items"]:
-                    await _provide(api, claim, folder)
-                async for event in api.watch(_CLAIMS, listed["metadata"]["resourceVersion"], {}):
-                    if event["type"] in ("ADDED", "MODIFIED"):
-                        await _provide(api, event["object"], folder)
-            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                _log.info("the watch of claims ended: %s", error)
-                await asyncio.sleep(0.5)
+    while True:
+        try:
+            listed = await api.request("GET", _CLAIMS)
+            for claim in listed["items"]:
+                await _provide(api, claim, folder)
+            async for event in api.watch(_CLAIMS, listed["metadata"]["resourceVersion"], {}):
+                if event["type"] in ("ADDED", "MODIFIED"):
+                    await _provide(api, event["object"], folder)
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            _log.info("the watch of claims ended: %s", error)
+            await asyncio.sleep(0.5)
 
 
 async def _provide(api: ApiClient, claim: dict[str, Any], folder: Path) -> None:

@@ -243,37 +243,55 @@ class Cluster:
         port = free_port() if self._wanted_port is None else require_free(self._wanted_port)
         self.server = f"https://127.0.0.1:{port}"
         store, peer = f"http://127.0.0.1:{clients}", f"http://127.0.0.1:{peers}"
-        etcd = self._spawn("etcd", [binary, "etcd", *_flags({
-            "data-dir": folder / "etcd",
-            "listen-client-urls": store,
-            "advertise-client-urls": store,
-            "listen-peer-urls": peer,
-            "initial-advertise-peer-urls": peer,
-            "initial-cluster": f"default={peer}",
-            "unsafe-no-fsync": "true",  # a machine that loses power loses the test run anyway
-            "log-level": "warn",
-        })])
+        etcd = self._spawn(
+            "etcd",
+            [
+                binary,
+                "etcd",
+                *_flags(
+                    {
+                        "data-dir": folder / "etcd",
+                        "listen-client-urls": store,
+                        "advertise-client-urls": store,
+                        "listen-peer-urls": peer,
+                        "initial-advertise-peer-urls": peer,
+                        "initial-cluster": f"default={peer}",
+                        "unsafe-no-fsync": "true",  # a machine that loses power loses the test run anyway
+                        "log-level": "warn",
+                    }
+                ),
+            ],
+        )
         key = folder / "service-accounts.key"
-        apiserver = self._spawn("apiserver", [binary, "apiserver", *_flags({
-            "etcd-servers": store,
-            "bind-address": "127.0.0.1",
-            "advertise-address": "127.0.0.1",
-            "secure-port": port,
-            "cert-dir": self.authority.parent,
-            "token-auth-file": folder / "tokens.csv",
-            "authorization-mode": "Node,RBAC",
-            "enable-admission-plugins": "NodeRestriction",
-            "service-account-issuer": "https://kubernetes.default.svc",
-            "service-account-key-file": key,
-            "service-account-signing-key-file": key,
-            "service-cluster-ip-range": "10.96.0.0/16",
-            "kubelet-preferred-address-types": "InternalIP",
-            "audit-policy-file": folder / "audit-policy.json",
-            "audit-log-path": self.audit_log,
-            "max-requests-inflight": 1000,
-            "max-mutating-requests-inflight": 500,
-            "profiling": "false",
-        })])
+        apiserver = self._spawn(
+            "apiserver",
+            [
+                binary,
+                "apiserver",
+                *_flags(
+                    {
+                        "etcd-servers": store,
+                        "bind-address": "127.0.0.1",
+                        "advertise-address": "127.0.0.1",
+                        "secure-port": port,
+                        "cert-dir": self.authority.parent,
+                        "token-auth-file": folder / "tokens.csv",
+                        "authorization-mode": "Node,RBAC",
+                        "enable-admission-plugins": "NodeRestriction",
+                        "service-account-issuer": "https://kubernetes.default.svc",
+                        "service-account-key-file": key,
+                        "service-account-signing-key-file": key,
+                        "service-cluster-ip-range": "10.96.0.0/16",
+                        "kubelet-preferred-address-types": "InternalIP",
+                        "audit-policy-file": folder / "audit-policy.json",
+                        "audit-log-path": self.audit_log,
+                        "max-requests-inflight": 1000,
+                        "max-mutating-requests-inflight": 500,
+                        "profiling": "false",
+                    }
+                ),
+            ],
+        )
         both = (etcd, apiserver)
         wait_until("etcd's port", lambda: listens(etcd, clients), both)
         wait_until("the API server's port", lambda: listens(apiserver, port), both)
@@ -283,28 +301,47 @@ class Cluster:
 
     def _start_controllers(self, binary: str) -> None:
         configs = {name: str(self.kubeconfig_of(name)) for name in ("controller-manager", "scheduler")}
-        self._spawn("controller-manager", [binary, "controller-manager", *_flags({
-            "kubeconfig": configs["controller-manager"],
-            "controllers": ",".join(CONTROLLERS),
-            "service-account-private-key-file": self.folder / "service-accounts.key",
-            "root-ca-file": self.authority,
-            "use-service-account-credentials": "true",  # else it may not create pods
-            "leader-elect": "false",
-            "secure-port": 0,
-            "kube-api-qps": 500,
-            "kube-api-burst": 1000,
-            "concurrent-job-syncs": 20,
-            # The node agent renews its Lease every second; a lost node is to be noticed in seconds, not in a minute.
-            "node-monitor-period": "1s",
-            "node-monitor-grace-period": "8s",
-        })])
-        self._spawn("scheduler", [binary, "scheduler", *_flags({
-            "kubeconfig": configs["scheduler"],
-            "leader-elect": "false",
-            "secure-port": 0,
-            "kube-api-qps": 500,
-            "kube-api-burst": 1000,
-        })])
+        self._spawn(
+            "controller-manager",
+            [
+                binary,
+                "controller-manager",
+                *_flags(
+                    {
+                        "kubeconfig": configs["controller-manager"],
+                        "controllers": ",".join(CONTROLLERS),
+                        "service-account-private-key-file": self.folder / "service-accounts.key",
+                        "root-ca-file": self.authority,
+                        "use-service-account-credentials": "true",  # else it may not create pods
+                        "leader-elect": "false",
+                        "secure-port": 0,
+                        "kube-api-qps": 500,
+                        "kube-api-burst": 1000,
+                        "concurrent-job-syncs": 20,
+                        # The node agent renews its Lease every second; a lost node is to be noticed in seconds, not in a minute.
+                        "node-monitor-period": "1s",
+                        "node-monitor-grace-period": "8s",
+                        "node-eviction-rate": 10,
+                    }
+                ),
+            ],
+        )
+        self._spawn(
+            "scheduler",
+            [
+                binary,
+                "scheduler",
+                *_flags(
+                    {
+                        "kubeconfig": configs["scheduler"],
+                        "leader-elect": "false",
+                        "secure-port": 0,
+                        "kube-api-qps": 500,
+                        "kube-api-burst": 1000,
+                    }
+                ),
+            ],
+        )
         self._wait_for_namespace("default")
 
     def kubeconfig_of(self, user: str) -> Path:

@@ -15,7 +15,7 @@ USERS: dict[str, tuple[str, str]] = {
     "controller-manager": ("system:kube-controller-manager", ""),
     "scheduler": ("system:kube-scheduler", ""),
     "node": (f"system:node:{NODE_NAME}", "system:nodes"),
-    # Stands in for a storage class's provisioner, which a node's own identity may not do.
+    # Does what a node's own identity may not: a storage class's provisioner, and the second node's agent.
     "provisioner": ("provisioner", "system:masters"),
 }
 

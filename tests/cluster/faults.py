@@ -11,6 +11,7 @@ The endpoint listens on loopback without authentication; its URL is in `<node fo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 import urllib.error
@@ -150,9 +151,7 @@ class NodeFaults:
             yield name
 
     @contextmanager
-    def stuck_terminating(
-        self, match: Match, *, count: int | None = None, keep_running: bool = False
-    ) -> Iterator[str]:
+    def stuck_terminating(self, match: Match, *, count: int | None = None, keep_running: bool = False) -> Iterator[str]:
         """Deleted pods that match get no terminal status and do not go until the block ends.
 
         Args:
@@ -186,10 +185,8 @@ class NodeFaults:
         try:
             yield name
         finally:
-            try:
+            with contextlib.suppress(FaultError):  # released by hand inside the block
                 self.release(name)
-            except FaultError:
-                pass  # released by hand inside the block
 
     def _once(
         self, kind: str, match: Match, count: int | None, wait_seconds: float, extra: dict[str, Any] | None = None

@@ -1,6 +1,6 @@
 """The node agent: stands in for a kubelet, and runs each pod's commands as processes of this machine.
 
-    python -m tests.cluster.node --kubeconfig FILE --dir FOLDER [--zygote MODULES --zygote-command NAME=MODULE:FUNCTION]
+    python -m tests.cluster.node --kubeconfig FILE --admin-kubeconfig FILE --dir FOLDER [--zygote MODULES --zygote-command NAME=MODULE:FUNCTION]
 
 It speaks as `system:node:node-0`, so the Node authorizer and NodeRestriction hold for it as for a real kubelet.
 """
@@ -22,12 +22,12 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.cluster import heartbeat
 from tests.cluster.apiclient import ApiClient, ApiError
 from tests.cluster.claims import provision
 from tests.cluster.credentials import NODE_NAME
 from tests.cluster.faultrules import Rules
 from tests.cluster.faults import CONTROL_FILE, FaultServer
-from tests.cluster.heartbeat import ALLOCATABLE, HOST_IP, beat, register
 from tests.cluster.kubeletapi import KubeletApi, serving_tls
 from tests.cluster.launcher import Launcher, LauncherError, probe
 from tests.cluster.podspec import Spec
@@ -135,13 +135,15 @@ async def serve(options: argparse.Namespace) -> None:
         launchers.append(Launcher("zygote", folder, image_env, modules, options.zygote_command))
 
     def launcher_for(program: str) -> Launcher:
-        return next((one for one in launchers if os.path.basename(program) in one.serves), plain)
+        return next((one for one in launchers if Path(program).name in one.serves), plain)
 
     rules = Rules()
-    async with ApiClient(options.kubeconfig) as api:
+    async with ApiClient(options.kubeconfig) as api, ApiClient(options.admin_kubeconfig) as admin:
         server = urllib.parse.urlsplit(api.server)
         services = {"KUBERNETES_SERVICE_HOST": server.hostname or "", "KUBERNETES_SERVICE_PORT": str(server.port)}
-        node = Node(NODE_NAME, api, folder, HOST_IP, ALLOCATABLE, image_env, services, rules, launcher_for)
+        node = Node(
+            NODE_NAME, api, folder, heartbeat.HOST_IP, heartbeat.ALLOCATABLE, image_env, services, rules, launcher_for
+        )
         agent = NodeAgent(node)
         runners: list[web.AppRunner] = []
         background: list[asyncio.Task[Any]] = []
@@ -150,10 +152,11 @@ async def serve(options: argparse.Namespace) -> None:
             faults = FaultServer(rules, api, agent.workers)
             control = await _listen(faults.routes(), runners)
             logs = await _listen(KubeletApi(agent.find).routes(), runners, tls_folder=folder)
-            await register(api, logs)
-            background = [asyncio.create_task(agent.follow()), asyncio.create_task(beat(api, logs))]
-            if options.provisioner_kubeconfig is not None:
-                background.append(asyncio.create_task(provision(options.provisioner_kubeconfig, folder)))
+            main, other = heartbeat.worker(logs), heartbeat.control_plane()
+            await heartbeat.register(admin, other)
+            await heartbeat.register(api, main)
+            tasks = (agent.follow(), heartbeat.beat(api, main), heartbeat.beat(admin, other), provision(admin, folder))
+            background = [asyncio.create_task(task) for task in tasks]
             background.append(asyncio.create_task(stopped.wait()))
             _write_control(folder, control)
             ended, _ = await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
@@ -202,7 +205,7 @@ def main(argv: list[str]) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.node", description=__doc__)
     parser.add_argument("--kubeconfig", type=Path, required=True, help="of user system:node:node-0")
-    parser.add_argument("--provisioner-kubeconfig", type=Path, help="whoever may create volumes for claims")
+    parser.add_argument("--admin-kubeconfig", type=Path, required=True, help="makes claims' volumes and a second node")
     parser.add_argument("--dir", type=Path, required=True, help="the node's folder")
     parser.add_argument("--image-env", action="append", default=[], metavar="NAME=VALUE", help="set in every container")
     parser.add_argument("--zygote", default="", metavar="MODULE,...", help="modules to import once")

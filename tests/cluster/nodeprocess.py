@@ -96,7 +96,7 @@ class NodeProcess:
 
     def _start(self) -> None:
         (self.folder / CONTROL_FILE).unlink(missing_ok=True)
-        users = {"--kubeconfig": "node", "--provisioner-kubeconfig": "provisioner"}
+        users = {"--kubeconfig": "node", "--admin-kubeconfig": "provisioner"}
         configs = [f"{option}={self._cluster.kubeconfig_of(user)}" for option, user in users.items()]
         command = [sys.executable, "-m", "tests.cluster.node", *configs, f"--dir={self.folder}", *self._arguments]
         checkout = Path(__file__).parents[2]

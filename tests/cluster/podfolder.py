@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,7 +65,7 @@ class PodFolder:
         binds = [self._bind(mount) for mount in mounts_of(container, self._volumes)]
         taken = {bind.target for bind in binds}
         binds.append(Bind(str(message), container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH, False))
-        if "/etc/hosts" not in taken and os.path.exists("/etc/hosts"):
+        if "/etc/hosts" not in taken and Path("/etc/hosts").exists():
             binds.append(Bind(str(hosts), "/etc/hosts", True))
         security = {**self._pod["spec"].get("securityContext", {}), **container.get("securityContext", {})}
         uid = security.get("runAsUser", _UNNAMED_USER if security.get("runAsNonRoot") else None)

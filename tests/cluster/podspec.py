@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 Spec = Mapping[str, Any]
-_SUFFIXES = {"m": Fraction(1, 1000), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SUFFIXES: dict[str, Fraction | int] = {"m": Fraction(1, 1000), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SUFFIXES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -277,7 +277,9 @@ def _value_from(pod: Spec, container: Spec, source: Spec, objects: Objects, host
         return field(pod, source["fieldRef"]["fieldPath"], host)
     if "resourceFieldRef" in source:
         return _resource(container, source["resourceFieldRef"], host)
-    kind, ref = ("Secret", source["secretKeyRef"]) if "secretKeyRef" in source else ("ConfigMap", source["configMapKeyRef"])
+    kind, ref = (
+        ("Secret", source["secretKeyRef"]) if "secretKeyRef" in source else ("ConfigMap", source["configMapKeyRef"])
+    )
     data = _object(objects, kind, ref)
     if data is not None and ref["key"] in data:
         return data[ref["key"]].decode()

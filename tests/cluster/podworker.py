@@ -46,7 +46,7 @@ class Node:
     launcher_for: Callable[[str], Launcher]
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error
+class _Stopped(Exception):
     """The pod shall end before its containers ran."""
 
 
@@ -171,7 +171,9 @@ class PodWorker:
         """There are no images: this is where their faults are played."""
         rules, image, name = self._node.rules, container.get("image", ""), container["name"]
         if rules.find("invalid_image_name", self.pod):
-            words = f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": invalid reference'
+            words = (
+                f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": invalid reference'
+            )
             await self._set(name, Waiting("InvalidImageName", f"{words} format"))
             await self._objects.warn("InspectFailed", f"{words} format")
             await self._release("invalid_image_name")
@@ -180,7 +182,9 @@ class PodWorker:
             await self._set(name, Waiting("ErrImagePull", words))
             await self._objects.warn("Failed", f'Failed to pull image "{image}": {words}')
             await self._pause(1.0)
-            await self._set(name, Waiting("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {words}'))
+            await self._set(
+                name, Waiting("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {words}')
+            )
             await self._objects.warn("BackOff", f'Back-off pulling image "{image}"')
             await self._release("image_pull_backoff")
 
@@ -294,12 +298,12 @@ class PodWorker:
             await self._pause(_FAULT_POLL_SECONDS)
 
     async def _wait_while_stuck(self) -> None:
-        while self._deleted.is_set() and self._node.rules.find("stuck_terminating", self.pod):
+        while self._deleted.is_set() and self._node.rules.find("stuck_terminating", self.pod):  # noqa: ASYNC110 - rules are data
             await asyncio.sleep(_FAULT_POLL_SECONDS)
 
     async def _end(self) -> None:
         """Ends a deleted pod's containers, once no fault keeps them running."""
-        while (rule := self._node.rules.find("stuck_terminating", self.pod)) is not None and rule.keep_running:
+        while (rule := self._node.rules.find("stuck_terminating", self.pod)) and rule.keep_running:  # noqa: ASYNC110 - as above
             await asyncio.sleep(_FAULT_POLL_SECONDS)
         self.terminate(self.pod["metadata"].get("deletionGracePeriodSeconds") or 0)
 

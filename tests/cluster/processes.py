@@ -6,6 +6,7 @@ its start time), must not survive a test run that was SIGKILLed, and must not mi
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -93,7 +94,7 @@ def spawn(
             start_new_session=True,
             pass_fds=keep,
             cwd=cwd,
-            preexec_fn=None if detached else die_with_parent,
+            preexec_fn=None if detached else die_with_parent,  # noqa: PLW1509 - calls prctl and getppid only
         )
     process.returncode = 0  # `Child` waits for it by pid; this keeps Popen from warning about a running process
     child = Child(name, process.pid, _start_time(process.pid) or 0, log, folder / f"{name}.pid.json")
@@ -119,7 +120,8 @@ def stop(children: Iterable[Child], *, grace: float = 10.0) -> None:
                 break
             os.kill(child.pid, number)
             _wait(lambda child=child: not child.alive(), grace)  # type: ignore[misc]
-        child.record.unlink(missing_ok=True)
+        if child.record.exists() and json.loads(child.record.read_text())["pid"] == child.pid:
+            child.record.unlink()  # unless a successor of that name has written its own
 
 
 def wait_until(what: str, ready: Callable[[], bool], children: Iterable[Child], *, timeout: float = 60.0) -> None:
@@ -129,7 +131,9 @@ def wait_until(what: str, ready: Callable[[], bool], children: Iterable[Child], 
     while not ready():
         for child in watched:
             if not child.alive():
-                raise StartError(f"{child.name} ended while waiting for {what}; the end of its log:\n{child.log_tail()}")
+                raise StartError(
+                    f"{child.name} ended while waiting for {what}; the end of its log:\n{child.log_tail()}"
+                )
         if time.monotonic() > deadline:
             logs = "\n".join(f"--- {child.name}\n{child.log_tail()}" for child in watched)
             raise StartError(f"no {what} after {timeout:.0f} s\n{logs}")
@@ -165,7 +169,7 @@ def listens(child: Child, port: int) -> bool:
         return False
     for entry in Path(f"/proc/{child.pid}/fd").iterdir():
         try:
-            target = os.readlink(entry)
+            target = str(entry.readlink())
         except FileNotFoundError:
             continue
         if target.removeprefix("socket:[").removesuffix("]") in inodes:
@@ -196,10 +200,8 @@ def _start_time(pid: int) -> int | None:
 
 
 def _reap(pid: int) -> None:
-    try:
+    with contextlib.suppress(ChildProcessError):  # started by another process, or reaped already
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass  # started by another process, or reaped already
 
 
 def _wait(done: Callable[[], bool], timeout: float) -> None:

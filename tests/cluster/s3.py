@@ -6,7 +6,7 @@ the conditional put (`If-None-Match: *`) on which the commit of a step's output 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import hmac
 import json
@@ -129,7 +129,9 @@ class S3Server:
 
     def create_bucket(self, name: str) -> str:
         """Creates a bucket, unless it exists, and returns its name."""
-        request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT", headers=self._signed("PUT", f"/{name}"))
+        request = urllib.request.Request(
+            f"{self.endpoint}/{name}", method="PUT", headers=self._signed("PUT", f"/{name}")
+        )
         try:
             urllib.request.urlopen(request, timeout=10).close()
         except urllib.error.HTTPError as error:
@@ -146,7 +148,7 @@ class S3Server:
 
     def _signed(self, method: str, path: str) -> dict[str, str]:
         """Headers of an empty request by AWS Signature Version 4 (here, so that a bucket needs no boto3)."""
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+        now = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         empty = hashlib.sha256(b"").hexdigest()
         host = self.endpoint.removeprefix("http://")
         signed = "host;x-amz-content-sha256;x-amz-date"

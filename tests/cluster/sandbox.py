@@ -6,6 +6,9 @@ folder is replaced, in this view only, by a tmpfs into which its entries are bou
 the host name and the process ids are the container's own; the network is the host's.
 """
 
+# ruff: noqa: PTH102, PTH112, PTH114, PTH115, PTH116, PTH118, PTH120, PTH211
+# A path of the container is `root + path`, and `Path` would drop the root before an absolute path
+
 from __future__ import annotations
 
 import contextlib

@@ -26,6 +26,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.cluster import sandbox
@@ -135,9 +136,9 @@ def _prepare(request: dict[str, Any], answers: int, commands: dict[str, Command]
     for number, descriptor in enumerate((null, log, log)):
         os.dup2(descriptor, number)
     for descriptor in (null, log):
-        if descriptor > 2:  # noqa: PLR2004 - stdin, stdout, stderr
+        if descriptor > 2:
             os.close(descriptor)
-    function = commands.get(os.path.basename(argv[0]))
+    function = commands.get(Path(argv[0]).name)
     _tell(answers, {"started": True})
     if function is None:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; a program expects the defaults
@@ -152,13 +153,21 @@ def _python_body(function: Command, program: str, argv: list[str], env: dict[str
     os.environ.clear()
     os.environ.update(env)
     sys.argv = [program, *argv[1:]]
-    sys.path[0] = os.path.dirname(program)
+    sys.path[0] = str(Path(program).parent)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     unbuffered = bool(env.get("PYTHONUNBUFFERED"))
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - they live as long as the process
     sys.stdout = open(1, "w", encoding="utf-8", buffering=1 if unbuffered else -1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    return lambda: function(argv[1:])
+
+    def body() -> Any:
+        try:
+            return function(argv[1:])
+        finally:  # the interpreter does so after a script, before it prints a traceback
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+
+    return body
 
 
 def _end(containers: dict[int, tuple[str, int]]) -> None:

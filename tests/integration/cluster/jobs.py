@@ -48,7 +48,9 @@ def create(api: Cluster, namespace: str, manifest: dict[str, Any]) -> None:
 def pods(api: Cluster, namespace: str) -> list[dict[str, Any]]:
     """The namespace's pods, the oldest first."""
     items = api.request("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
-    return sorted(items, key=lambda pod: (pod["metadata"]["creationTimestamp"], int(pod["metadata"]["resourceVersion"])))
+    return sorted(
+        items, key=lambda pod: (pod["metadata"]["creationTimestamp"], int(pod["metadata"]["resourceVersion"]))
+    )
 
 
 def wait_for(what: str, look: Callable[[], T | None], *, timeout: float = 20.0) -> T:
@@ -70,6 +72,15 @@ def finished(api: Cluster, namespace: str, name: str) -> dict[str, Any]:
         return found if ended else None
 
     return wait_for(f"end of Job {name}", look)
+
+
+def ended(api: Cluster, namespace: str, name: str = "") -> dict[str, Any]:
+    """A pod (of that Job) that has ended; a second earlier than the Job controller says so of the Job."""
+
+    def accept(pod: dict[str, Any]) -> bool:
+        return pod["metadata"]["name"].startswith(name) and pod["status"].get("phase") in ("Succeeded", "Failed")
+
+    return pod_where(api, namespace, f"end of pod {name}", accept)
 
 
 def outcome(job: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -11,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.cluster.controlplane import Cluster, RequestError
 from tests.cluster.fixtures import RunningCluster
 from tests.cluster.processes import PortTakenError
@@ -62,7 +60,9 @@ def alive(pids: set[int]) -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "SIGTERM", "SIGKILL"]
+)
 def test_a_cluster_in_a_with_block_leaves_no_process(number: signal.Signals) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -127,8 +127,8 @@ def test_every_write_is_in_the_audit_log_once(cluster: RunningCluster, namespace
 def test_the_node_may_not_read_what_its_pods_do_not_refer_to(cluster: RunningCluster, namespace: str) -> None:
     cluster.api.request("POST", f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": "private"}})
     config = json.loads(cluster.api.kubeconfig_of("node").read_text())
+    token = config["users"][0]["user"]["token"]
     with pytest.raises(RequestError, match="no relationship found"):
-        token = config["users"][0]["user"]["token"]
         cluster.api.request("GET", f"/api/v1/namespaces/{namespace}/secrets/private", token=token)
 
 
@@ -155,7 +155,7 @@ def test_a_background_cluster_survives_its_starter_and_goes_down(tmp_path: Path)
     finally:
         call("down")
     assert not alive(pids)
-    assert os.path.isdir(tmp_path / "etcd"), "the state stays"
+    assert (tmp_path / "etcd").is_dir(), "the state stays"
 
 
 def test_the_s3_server_keeps_what_was_put_first(cluster: RunningCluster) -> None:

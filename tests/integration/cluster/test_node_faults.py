@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
-
 from tests.cluster.faultrules import Match
 from tests.cluster.faults import FaultError
 from tests.cluster.fixtures import RunningCluster
 from tests.integration.cluster.jobs import (
     condition,
     create,
+    ended,
     finished,
     job,
     outcome,
@@ -57,17 +57,15 @@ def test_an_evicted_pod_is_replaced_within_the_same_job(cluster: RunningCluster,
 def test_an_out_of_memory_kill_is_told_by_its_reason(cluster: RunningCluster, namespace: str) -> None:
     create(cluster.api, namespace, job("greedy", ["sh", "-c", FOREVER]))
     cluster.faults.oom(Match(namespace=namespace))
-    assert outcome(finished(cluster.api, namespace, "greedy")) == "Failed"
-    ended = terminated(pods(cluster.api, namespace)[0])
-    assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
+    how = terminated(ended(cluster.api, namespace))
+    assert (how["exitCode"], how["reason"]) == (137, "OOMKilled")
 
 
 def test_a_killed_process_is_an_error_with_137(cluster: RunningCluster, namespace: str) -> None:
     create(cluster.api, namespace, job("killed", ["sh", "-c", FOREVER]))
     cluster.faults.kill(Match(namespace=namespace, labels={"batch.kubernetes.io/job-name": "killed"}), count=1)
-    finished(cluster.api, namespace, "killed")
-    ended = terminated(pods(cluster.api, namespace)[0])
-    assert (ended["exitCode"], ended["reason"]) == (137, "Error")
+    how = terminated(ended(cluster.api, namespace))
+    assert (how["exitCode"], how["reason"]) == (137, "Error")
 
 
 def test_a_fault_without_a_pod_to_meet_is_an_error(cluster: RunningCluster, namespace: str) -> None:
@@ -80,7 +78,7 @@ def test_an_image_that_cannot_be_pulled_backs_off_until_it_can(cluster: RunningC
         create(cluster.api, namespace, job("pull", ["true"]))
         for reason in ("ErrImagePull", "ImagePullBackOff"):
             pod_where(cluster.api, namespace, reason, lambda pod, reason=reason: waiting(pod)[0] == reason)  # type: ignore[misc]
-    assert outcome(finished(cluster.api, namespace, "pull")) == "Complete"
+    assert ended(cluster.api, namespace, "pull")["status"]["phase"] == "Succeeded"
 
 
 def test_an_invalid_image_name_is_told_at_once(cluster: RunningCluster, namespace: str) -> None:
@@ -94,9 +92,9 @@ def test_held_pods_stay_creating_and_the_count_is_kept(cluster: RunningCluster, 
         create(cluster.api, namespace, job("held", ["true"]))
         pod_where(cluster.api, namespace, "creating pod", lambda pod: waiting(pod)[0] == "ContainerCreating")
         create(cluster.api, namespace, job("free", ["true"]))
-        finished(cluster.api, namespace, "free")
+        ended(cluster.api, namespace, "free")
         assert waiting(pods(cluster.api, namespace)[0])[0] == "ContainerCreating"
-    assert outcome(finished(cluster.api, namespace, "held")) == "Complete"
+    assert ended(cluster.api, namespace, "held")["status"]["phase"] == "Succeeded"
 
 
 def test_a_pod_deleted_before_its_container_ran_ends_as_failed(cluster: RunningCluster, namespace: str) -> None:
@@ -117,11 +115,14 @@ def test_a_stuck_pod_gets_no_terminal_status_until_it_is_released(cluster: Runni
         cluster.api.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}")
         wait_for(
             "terminating pod in the Job's status",
-            lambda: (status := cluster.api.request("GET", path)["status"]).get("terminating") == 1
-            and not status.get("active"),
+            lambda: (
+                (status := cluster.api.request("GET", path)["status"]).get("terminating") == 1
+                and not status.get("active")
+            ),
         )
         (pod,) = pods(cluster.api, namespace)
-        assert pod["metadata"]["deletionTimestamp"] and pod["status"]["phase"] == "Running"
+        assert pod["metadata"]["deletionTimestamp"]
+        assert pod["status"]["phase"] == "Running"
     wait_for("end of the pod", lambda: all(one["metadata"]["name"] != name for one in pods(cluster.api, namespace)))
 
 
@@ -136,7 +137,9 @@ def test_a_stuck_pod_can_go_on_running(cluster: RunningCluster, namespace: str) 
 
 
 def test_a_lost_node_is_noticed_and_its_processes_go_on(cluster: RunningCluster, namespace: str) -> None:
-    tolerations = [{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}]
+    tolerations = [
+        {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}
+    ]
     create(cluster.api, namespace, job("away", ["sh", "-c", FOREVER], tolerations=tolerations))
     name = running(cluster.api, namespace)["metadata"]["name"]
     with cluster.faults.node_lost():

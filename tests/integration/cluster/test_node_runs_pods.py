@@ -11,6 +11,7 @@ from tests.integration.cluster.jobs import (
     condition,
     container_state,
     create,
+    ended,
     events,
     finished,
     job,
@@ -48,11 +49,15 @@ raise SystemExit(3)
 
 
 def secret(cluster: RunningCluster, namespace: str, name: str, **data: str) -> None:
-    cluster.api.request("POST", f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": name}, "stringData": data})
+    cluster.api.request(
+        "POST", f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": name}, "stringData": data}
+    )
 
 
 def config_map(cluster: RunningCluster, namespace: str, name: str, **data: str) -> None:
-    cluster.api.request("POST", f"/api/v1/namespaces/{namespace}/configmaps", {"metadata": {"name": name}, "data": data})
+    cluster.api.request(
+        "POST", f"/api/v1/namespaces/{namespace}/configmaps", {"metadata": {"name": name}, "data": data}
+    )
 
 
 def claim(cluster: RunningCluster, namespace: str, name: str) -> None:
@@ -99,16 +104,18 @@ def test_a_restricted_job_finds_its_environment_its_volumes_and_nothing_of_the_a
     volumes: list[dict[str, Any]] = [
         {"name": "scratch", "emptyDir": {}},
         {"name": "state", "emptyDir": {}},
-        {"name": "keys", "secret": {"secretName": "teacher", "defaultMode": 0o440, "items": [{"key": "api-key", "path": "api-key"}]}},
+        {
+            "name": "keys",
+            "secret": {"secretName": "teacher", "defaultMode": 0o440, "items": [{"key": "api-key", "path": "api-key"}]},
+        },
         {"name": "models", "persistentVolumeClaim": {"claimName": "models"}},
     ]
     create(cluster.api, namespace, job("probe", ["python", "-c", PROBE], container=container, volumes=volumes))
 
-    assert outcome(finished(cluster.api, namespace, "probe")) == "Failed"
-    (pod,) = pods(cluster.api, namespace)
-    ended = terminated(pod)
-    assert (ended["exitCode"], ended["reason"]) == (3, "Error")
-    seen = json.loads(ended["message"])
+    pod = ended(cluster.api, namespace)
+    how = terminated(pod)
+    assert (how["exitCode"], how["reason"]) == (3, "Error")
+    seen = json.loads(how["message"])
     got = seen["env"]
     server = cluster.api.server.rsplit(":", 1)
     assert got.pop("PATH").split(":")[0].endswith("/bin")
@@ -150,8 +157,11 @@ def test_a_pod_becomes_pending_running_and_succeeded_with_a_kubelets_conditions(
     create(cluster.api, namespace, job("steps", ["sh", "-c", "sleep 0.5"]))
     pod = running(cluster.api, namespace)
     assert pod["status"]["phase"] == "Running"
-    assert [condition(pod, kind)["status"] for kind in ("PodScheduled", "Initialized", "Ready", "ContainersReady")] == ["True"] * 4
-    assert pod["status"]["podIP"].startswith("127.") and pod["status"]["hostIP"] == "127.0.0.1"
+    assert [condition(pod, kind)["status"] for kind in ("PodScheduled", "Initialized", "Ready", "ContainersReady")] == [
+        "True"
+    ] * 4
+    assert pod["status"]["podIP"].startswith("127.")
+    assert pod["status"]["hostIP"] == "127.0.0.1"
 
     assert outcome(finished(cluster.api, namespace, "steps")) == "Complete"
     (pod,) = pods(cluster.api, namespace)
@@ -162,8 +172,13 @@ def test_a_pod_becomes_pending_running_and_succeeded_with_a_kubelets_conditions(
 
 def test_a_pod_that_asks_for_nine_gpus_stays_unschedulable(cluster: RunningCluster, namespace: str) -> None:
     create(cluster.api, namespace, job("big", ["true"], container={"resources": {"limits": {"nvidia.com/gpu": "9"}}}))
-    pod = pod_where(cluster.api, namespace, "verdict of the scheduler", lambda pod: bool(condition(pod, "PodScheduled")))
-    assert (condition(pod, "PodScheduled")["status"], condition(pod, "PodScheduled")["reason"]) == ("False", "Unschedulable")
+    pod = pod_where(
+        cluster.api, namespace, "verdict of the scheduler", lambda pod: bool(condition(pod, "PodScheduled"))
+    )
+    assert (condition(pod, "PodScheduled")["status"], condition(pod, "PodScheduled")["reason"]) == (
+        "False",
+        "Unschedulable",
+    )
     assert "Insufficient nvidia.com/gpu" in condition(pod, "PodScheduled")["message"]
 
 
@@ -172,8 +187,13 @@ def test_gpus_in_use_are_not_given_twice(cluster: RunningCluster, namespace: str
     create(cluster.api, namespace, job("first", ["sh", "-c", "sleep 0.7"], container=asks))
     running(cluster.api, namespace)
     create(cluster.api, namespace, job("second", ["true"], container=asks))
-    pod_where(cluster.api, namespace, "waiting pod", lambda pod: condition(pod, "PodScheduled").get("reason") == "Unschedulable")
-    assert outcome(finished(cluster.api, namespace, "second")) == "Complete"
+    pod_where(
+        cluster.api,
+        namespace,
+        "waiting pod",
+        lambda pod: condition(pod, "PodScheduled").get("reason") == "Unschedulable",
+    )
+    assert ended(cluster.api, namespace, "second")["status"]["phase"] == "Succeeded"
 
 
 def test_a_missing_secret_in_the_environment_waits_and_goes_on_once_it_exists(
@@ -190,7 +210,7 @@ def test_a_missing_secret_in_the_environment_waits_and_goes_on_once_it_exists(
     waits_with(f"couldn't find key k in Secret {namespace}/late")
     path = f"/api/v1/namespaces/{namespace}/secrets/late"
     cluster.api.request("PATCH", path, {"stringData": {"k": "v"}}, content_type="application/merge-patch+json")
-    assert outcome(finished(cluster.api, namespace, "patient")) == "Complete"
+    assert ended(cluster.api, namespace, "patient")["status"]["phase"] == "Succeeded"
 
 
 def test_a_missing_secret_volume_is_told_by_an_event_only(cluster: RunningCluster, namespace: str) -> None:
@@ -201,15 +221,14 @@ def test_a_missing_secret_volume_is_told_by_an_event_only(cluster: RunningCluste
     assert message == 'MountVolume.SetUp failed for volume "keys" : secret "late" not found'
     assert waiting(pods(cluster.api, namespace)[0]) == ("ContainerCreating", "")
     secret(cluster, namespace, "late", k="v")
-    assert outcome(finished(cluster.api, namespace, "mounts")) == "Complete"
+    assert ended(cluster.api, namespace, "mounts")["status"]["phase"] == "Succeeded"
 
 
 def test_a_program_that_does_not_exist_is_a_start_error(cluster: RunningCluster, namespace: str) -> None:
     create(cluster.api, namespace, job("typo", ["no-such-program"]))
-    assert outcome(finished(cluster.api, namespace, "typo")) == "Failed"
-    ended = terminated(pods(cluster.api, namespace)[0])
-    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
-    assert 'exec: "no-such-program": executable file not found in $PATH' in ended["message"]
+    how = terminated(ended(cluster.api, namespace))
+    assert (how["exitCode"], how["reason"]) == (128, "StartError")
+    assert 'exec: "no-such-program": executable file not found in $PATH' in how["message"]
 
 
 def test_the_end_of_the_log_is_the_message_of_a_container_that_asks_for_it(
@@ -217,19 +236,23 @@ def test_the_end_of_the_log_is_the_message_of_a_container_that_asks_for_it(
 ) -> None:
     container = {"terminationMessagePolicy": "FallbackToLogsOnError"}
     create(cluster.api, namespace, job("talks", ["sh", "-c", "echo broken; exit 65"], container=container))
-    finished(cluster.api, namespace, "talks")
-    ended = terminated(pods(cluster.api, namespace)[0])
-    assert (ended["exitCode"], ended["message"]) == (65, "broken\n")
+    how = terminated(ended(cluster.api, namespace))
+    assert (how["exitCode"], how["message"]) == (65, "broken\n")
 
 
 def test_init_containers_run_first_and_share_the_volumes(cluster: RunningCluster, namespace: str) -> None:
     mount = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
     first = job("", ["sh", "-c", "echo hello > /shared/word"], container=mount | {"name": "first"})
-    spec = job("init", ["sh", "-c", 'test "$(cat /shared/word)" = hello'], container=mount, volumes=[{"name": "shared", "emptyDir": {}}])
+    spec = job(
+        "init",
+        ["sh", "-c", 'test "$(cat /shared/word)" = hello'],
+        container=mount,
+        volumes=[{"name": "shared", "emptyDir": {}}],
+    )
     template = spec["spec"]["template"]["spec"]
     template["initContainers"] = first["spec"]["template"]["spec"]["containers"]
     create(cluster.api, namespace, spec)
-    assert outcome(finished(cluster.api, namespace, "init")) == "Complete"
+    assert ended(cluster.api, namespace, "init")["status"]["phase"] == "Succeeded"
 
 
 def test_kubectl_logs_shows_and_follows_what_the_container_printed(cluster: RunningCluster, namespace: str) -> None:
@@ -246,7 +269,9 @@ def test_a_deleted_pod_has_its_grace_and_its_own_exit_code(cluster: RunningClust
     create(cluster.api, namespace, manifest)
     name = running(cluster.api, namespace)["metadata"]["name"]
     path = f"/api/v1/namespaces/{namespace}/pods/{name}"
-    cluster.api.request("PATCH", path, {"metadata": {"finalizers": ["test/keep"]}}, content_type="application/merge-patch+json")
+    cluster.api.request(
+        "PATCH", path, {"metadata": {"finalizers": ["test/keep"]}}, content_type="application/merge-patch+json"
+    )
     cluster.api.request("DELETE", path)
     pod = pod_where(cluster.api, namespace, "ended container", lambda pod: "terminated" in container_state(pod))
     assert (terminated(pod)["exitCode"], pod["status"]["phase"]) == (143, "Failed")
@@ -255,7 +280,9 @@ def test_a_deleted_pod_has_its_grace_and_its_own_exit_code(cluster: RunningClust
 
 
 def test_a_container_that_ignores_sigterm_is_killed_after_its_grace(cluster: RunningCluster, namespace: str) -> None:
-    manifest = job("stubborn", ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], terminationGracePeriodSeconds=1)
+    manifest = job(
+        "stubborn", ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], terminationGracePeriodSeconds=1
+    )
     create(cluster.api, namespace, manifest)
     name = running(cluster.api, namespace)["metadata"]["name"]
     started = time.monotonic()
@@ -271,7 +298,7 @@ def test_nothing_of_a_container_outlives_its_first_process(cluster: RunningClust
     claim(cluster, namespace, "out")
     volumes = [{"name": "out", "persistentVolumeClaim": {"claimName": "out"}}]
     create(cluster.api, namespace, job("parent", ["sh", "-c", script], container=mount, volumes=volumes))
-    finished(cluster.api, namespace, "parent")
+    ended(cluster.api, namespace)
     alive = cluster.node.folder / "claims" / namespace / "out" / "alive"
     last = alive.read_text()
     time.sleep(0.3)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.cluster.fixtures import RunningCluster
 from tests.cluster.nodeprocess import NodeProcess
-from tests.cluster.processes import StartError
-from tests.integration.cluster.jobs import create, finished, job, pod_where, pods, running, terminated
+from tests.integration.cluster.jobs import create, ended, job, pod_where, running, terminated
 
 CHECKOUT = Path(__file__).parents[3]
 FUNCTION = "tests.integration.cluster.tinycommand:main"
@@ -47,45 +46,55 @@ def zygote(cluster: RunningCluster, programs: Path) -> Iterator[None]:
     cluster.node.start()
 
 
-def both(cluster: RunningCluster, namespace: str, *arguments: str) -> tuple[dict[str, Any], str]:
-    """Runs the command both ways, asserts that they end alike, and returns how, and what was printed."""
+WAYS = {
+    "environment, folder, user and streams are the container's": (("environment",), 0, "to stderr"),
+    "the function's number is the exit code, after atexit": (("code", "69"), 69, "at exit"),
+    "a text is printed and means 1": (("text",), 1, "a text goes to stderr"),
+    "an uncaught exception is a traceback and 1": (("raise",), 1, "ValueError: uncaught"),
+    "threads are waited for": (("thread",), 0, "thread ended"),
+    "os._exit is at once": (("exit",), 9, ""),
+    "any other argument": (("other",), 64, ""),
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """How a container ended and what it printed, with its own name taken out."""
+
+    how: dict[str, Any]
+    printed: list[str]
+
+
+@pytest.fixture(scope="module")
+def ends(cluster: RunningCluster, zygote: None) -> dict[tuple[str, str], End]:
+    """Every way to end, both ways to start, all at once."""
+    namespace = "test-zygote"
+    cluster.api.create_namespace(namespace)
     mount = {"volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}], "env": [{"name": "A", "value": "$(B)"}]}
-    ends = []
-    for name in ("forked", "execed"):
-        manifest = job(name, [name, *arguments], container=mount, volumes=[{"name": "scratch", "emptyDir": {}}])
-        create(cluster.api, namespace, manifest)
-    for name in ("forked", "execed"):
-        finished(cluster.api, namespace, name)
-        pod = next(pod for pod in pods(cluster.api, namespace) if pod["metadata"]["name"].startswith(name))
-        log = cluster.api.kubectl("logs", "-n", namespace, f"job/{name}").replace(name, "<name>")
-        ends.append(({key: terminated(pod).get(key) for key in ("exitCode", "reason", "message")}, log))
-    (forked, forked_log), (execed, execed_log) = ends
-    assert forked == execed
-    if arguments == ("raise",):  # the frames between differ, not what went wrong
-        assert forked_log.splitlines()[-1] == execed_log.splitlines()[-1]
+    names = {(way, start): f"{start}-{number}" for number, way in enumerate(WAYS) for start in ("forked", "execed")}
+    for (way, start), name in names.items():
+        volumes = [{"name": "scratch", "emptyDir": {}}]
+        create(cluster.api, namespace, job(name, [start, *WAYS[way][0]], container=mount, volumes=volumes))
+    found = {}
+    for (way, start), name in names.items():
+        pod = ended(cluster.api, namespace, name)
+        how = {key: terminated(pod).get(key) for key in ("exitCode", "reason", "message")}
+        log = cluster.api.kubectl("logs", "-n", namespace, pod["metadata"]["name"])
+        found[way, start] = End(how, log.replace(start, "<start>").splitlines())
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_forked_command_ends_like_an_execed_one(ends: dict[tuple[str, str], End], way: str) -> None:
+    forked, execed = ends[way, "forked"], ends[way, "execed"]
+    _, code, printed = WAYS[way]
+    assert forked.how == execed.how
+    assert forked.how["exitCode"] == code
+    if "traceback" in way:  # the frames between differ, not what went wrong
+        assert (forked.printed[0], forked.printed[-1]) == (execed.printed[0], execed.printed[-1])
     else:
-        assert sorted(forked_log.splitlines()) == sorted(execed_log.splitlines())
-    return forked, forked_log
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "printed"),
-    [
-        pytest.param(("environment",), 0, "to stderr", id="environment, folder, user and streams are the container's"),
-        pytest.param(("code", "69"), 69, "at exit", id="the function's number is the exit code, after atexit"),
-        pytest.param(("text",), 1, "a text goes to stderr", id="a text is printed and means 1"),
-        pytest.param(("raise",), 1, "ValueError: uncaught", id="an uncaught exception is a traceback and 1"),
-        pytest.param(("thread",), 0, "thread ended", id="threads are waited for"),
-        pytest.param(("exit",), 9, "", id="os._exit is at once"),
-        pytest.param(("other",), 64, "", id="any other argument"),
-    ],
-)
-def test_a_forked_command_ends_like_an_execed_one(
-    cluster: RunningCluster, namespace: str, zygote: None, arguments: tuple[str, ...], code: int, printed: str
-) -> None:
-    ended, log = both(cluster, namespace, *arguments)
-    assert ended["exitCode"] == code
-    assert printed in log
+        assert sorted(forked.printed) == sorted(execed.printed)
+    assert printed in "\n".join(forked.printed)
 
 
 @pytest.mark.parametrize("name", ["forked", "execed"])
@@ -95,32 +104,14 @@ def test_a_command_hears_sigterm_and_ends_by_its_own_code(
     create(cluster.api, namespace, job(name, [name, "sigterm"]))
     pod = running(cluster.api, namespace)
     path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}"
-    pod_where(cluster.api, namespace, "handler", lambda _: "waiting" in cluster.api.kubectl("logs", "-n", namespace, pod["metadata"]["name"]))
+    pod_where(
+        cluster.api,
+        namespace,
+        "handler",
+        lambda _: "waiting" in cluster.api.kubectl("logs", "-n", namespace, pod["metadata"]["name"]),
+    )
     finalizers = {"metadata": {"finalizers": ["test/keep"]}}
     cluster.api.request("PATCH", path, finalizers, content_type="application/merge-patch+json")
     cluster.api.request("DELETE", path)
-    ended = pod_where(cluster.api, namespace, "ended pod", lambda pod: pod["status"]["phase"] == "Failed")
-    assert terminated(ended)["exitCode"] == 143
+    assert terminated(ended(cluster.api, namespace))["exitCode"] == 143
     cluster.api.request("PATCH", path, {"metadata": {"finalizers": None}}, content_type="application/merge-patch+json")
-
-
-def test_pods_that_ran_when_the_agent_stopped_are_failed_by_the_next_one(
-    cluster: RunningCluster, namespace: str
-) -> None:
-    create(cluster.api, namespace, job("orphan", ["sleep", "600"]))
-    running(cluster.api, namespace)
-    cluster.node.stop()
-    cluster.node.start()
-    pod = pod_where(cluster.api, namespace, "failed pod", lambda pod: pod["status"]["phase"] == "Failed")
-    assert (terminated(pod)["exitCode"], terminated(pod)["reason"]) == (137, "ContainerStatusUnknown")
-
-
-def test_a_zygote_that_cannot_import_its_modules_fails_the_start(cluster: RunningCluster) -> None:
-    cluster.node.stop()
-    node = NodeProcess(cluster.api, zygote_modules=["no_such_module"], zygote_commands=[f"x={FUNCTION}"])
-    try:
-        with pytest.raises(StartError, match="No module named 'no_such_module'"):
-            node.start()
-    finally:
-        node.stop()
-        cluster.node.start()

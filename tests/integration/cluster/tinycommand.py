@@ -12,18 +12,18 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 
 
 def main(argv: list[str]) -> int | str | None:
-    print(f"argv {sys.argv[1:]} {os.path.basename(sys.argv[0])}")
+    print(f"argv {sys.argv[1:]} {Path(sys.argv[0]).name}")
     match argv:
         case ["environment"]:
             shown = {key: value for key, value in sorted(os.environ.items()) if key != "HOSTNAME"}
-            print(json.dumps(shown), os.getcwd(), os.getpid(), os.getuid(), __name__ in sys.modules)
+            print(json.dumps(shown), Path.cwd(), os.getpid(), os.getuid(), __name__ in sys.modules)
             print("to stderr", file=sys.stderr)
-            with open("/scratch/written", "w", encoding="utf-8") as file:
-                file.write("x")
+            Path("/scratch/written").write_text("x")
             return None
         case ["code", code]:
             atexit.register(print, "at exit")
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int | str | None:
         case ["raise"]:
             raise ValueError("uncaught")
         case ["thread"]:
-            threading.Thread(target=lambda: (time.sleep(0.2), print("thread ended"))).start()
+            threading.Thread(target=_speak_late).start()
             return 0
         case ["exit"]:
             os._exit(9)
@@ -41,6 +41,11 @@ def main(argv: list[str]) -> int | str | None:
             return _until_asked()
         case _:
             return 64
+
+
+def _speak_late() -> None:
+    time.sleep(0.2)
+    print("thread ended")
 
 
 def _until_asked() -> int:
