@@ -6,6 +6,7 @@ how training and evaluation behave; how well a student learns is measured on the
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Sequence
@@ -22,6 +23,19 @@ CLASS_SIZES = [2] * 16 + [80] * 4
 LEXICON = [[f"k{label}x{number}" for number in range(size)] for label, size in enumerate(CLASS_SIZES)]
 LABELS = [f"label{label}" for label in range(len(CLASS_SIZES))]
 WORDS = ["<pad>", "<eos>", "<sep>", *FILLERS, *(word for words in LEXICON for word in words), *LABELS]
+
+HYPERPARAMETERS: dict[str, Any] = {
+    "learningRate": "3e-3",
+    "numTrainEpochs": 16,
+    "effectiveBatchSize": 16,
+    "maxLength": 64,
+    "gradientCheckpointing": False,
+}
+TRAIN: dict[str, Any] = {
+    "lora": {"r": 8, "alpha": 16, "dropout": "0.1"},
+    "hyperparameters": HYPERPARAMETERS,
+    "minSteps": 1,
+}
 
 
 def sentence(label: int, rng: random.Random) -> str:
@@ -91,17 +105,7 @@ def spec(*, seed_uri: str, evaluation_uri: str, model_uri: str, artifacts_uri: s
         "data": {"seed": {"uri": seed_uri, "fields": fields}, "evaluation": {"uri": evaluation_uri}},
         "student": {"model": {"uri": model_uri}},
         "artifacts": {"uri": artifacts_uri, "key": "run"},
-        "train": {
-            "lora": {"r": 8, "alpha": 16, "dropout": "0.1"},
-            "hyperparameters": {
-                "learningRate": "3e-3",
-                "numTrainEpochs": 16,
-                "effectiveBatchSize": 16,
-                "maxLength": 64,
-                "gradientCheckpointing": False,
-            },
-            "minSteps": 1,
-        },
+        "train": copy.deepcopy(TRAIN),
         "evaluate": {"engine": "Transformers"},
         "generate": {"teacher": {"model": "teacher", "baseUrl": "http://127.0.0.1:9/v1"}, "examplesPerMistake": 3},
     }

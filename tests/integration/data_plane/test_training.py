@@ -1,0 +1,249 @@
+"""Training as a user sees it: the bytes of adapters, and what is left in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.data_plane import keyword
+
+from llm2llm.errors import IncompatibleArtifacts, MetricInvalid, Terminated
+from llm2llm.layout import content_key, step_folder
+from llm2llm.records import Example, Report, Stage, to_jsonl
+from llm2llm.stages.commit import commit
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.entry import run_step
+from llm2llm.storage import LocalStore
+
+STEPS = {"hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 2}, "minSteps": 1}
+"""40 rows in batches of 16, twice: five optimizer steps."""
+
+
+class Bench:
+    """Runs of the keyword task over one student, each in a store of its own."""
+
+    def __init__(self, folder: Path, student: Path) -> None:
+        self.folder = folder
+        self.student = student
+        (folder / "seed.jsonl").write_bytes(keyword.jsonl(keyword.rows(2, 1)))
+        (folder / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(1, 5)))
+
+    def run(self, name: str, **changes: Any) -> tuple[keyword.Run, LocalStore]:
+        """A run that is prepared."""
+        run = keyword.Run(
+            keyword.spec(
+                seed_uri=(self.folder / "seed.jsonl").as_uri(),
+                evaluation_uri=(self.folder / "evaluation.jsonl").as_uri(),
+                model_uri=self.student.as_uri(),
+                artifacts_uri="file:///artifacts",
+                **({"train": {**keyword.TRAIN, **STEPS}} | changes),
+            )
+        )
+        store = LocalStore(self.folder / name)
+        run.add(run_step(run.step(Stage.PREPARE), store, self.context()))
+        return run, store
+
+    def context(self, pod_uid: str = "pod-1", **more: Any) -> StepContext:
+        return StepContext(pod_uid=pod_uid, scratch=self.folder / "scratch" / pod_uid, progress=lambda _: None, **more)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, student: Path) -> Bench:
+    return Bench(tmp_path, student)
+
+
+def stop_after(context: StepContext, steps: int) -> Callable[[], float]:
+    """A clock that raises SIGTERM's flag after some optimizer steps: each asks for the time when it ends."""
+    asked = 0
+
+    def clock() -> float:
+        nonlocal asked
+        asked += context.seconds.get("load") is not None
+        if asked >= steps:
+            context.stopping.set()
+        return 0.0
+
+    return clock
+
+
+def markers(store: LocalStore) -> list[str]:
+    return [key for key in store.list("iterations/000/train/checkpoints/") if key.endswith("marker.json")]
+
+
+def test_the_same_seed_gives_the_same_adapter_byte_for_byte(bench: Bench) -> None:
+    adapters = []
+    for name in ("one", "two"):
+        run, store = bench.run(name)
+        report = run_step(run.step(Stage.TRAIN), store, bench.context(f"pod-{name}"))
+        adapters.append((report.digest, keyword.adapter_bytes(store)))
+
+    assert adapters[0] == adapters[1]
+
+
+def test_another_seed_gives_another_adapter(bench: Bench) -> None:
+    digests = set()
+    for seed in (0, 1):
+        run, store = bench.run(f"seed-{seed}", randomSeed=seed)
+        digests.add(run_step(run.step(Stage.TRAIN), store, bench.context()).digest)
+
+    assert len(digests) == 2
+
+
+def test_the_adapter_describes_itself_and_names_no_folder_of_this_machine(bench: Bench) -> None:
+    run, store = bench.run("run")
+    report = run_step(run.step(Stage.TRAIN), store, bench.context())
+    files = keyword.adapter_bytes(store)
+
+    assert {
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "adapter/tokenizer.json",
+        "adapter/tokenizer_config.json",
+        "adapter/prompt_template.jinja",
+        "adapter/README.md",
+        "rows.json",
+    } <= files.keys()
+    config = json.loads(files["adapter/adapter_config.json"])
+    assert config["base_model_name_or_path"] == run.document["student"]["model"]["uri"]
+    assert not any(b"scratch" in content for content in files.values())
+    assert files["adapter/prompt_template.jinja"] == b"{{ text }} <sep>"
+    assert (report.train_examples, report.optimizer_steps, report.micro_batch) == (40, 5, 16)
+    assert report.model_uri == f"{store.uri}/iterations/000/train/data/pod-1/adapter"
+    assert markers(store) == []
+
+
+def test_synthetic_rows_of_earlier_iterations_are_trained_on(bench: Bench) -> None:
+    run, store = bench.run("run")
+    run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
+    run.add(run_step(run.step(Stage.EVALUATE), store, bench.context()))
+    rows = [
+        Example(id=f"new-{n}", fields={"text": row["text"]}, completion=row["label"])
+        for n, row in enumerate(keyword.rows(1, 9))
+    ]
+    told = Report(run_uid=run.uid, stage=Stage.GENERATE, kept=len(rows))
+    run.add(commit(store, run.step(Stage.GENERATE), bench.context(), {"synthetic.jsonl": to_jsonl(rows)}, told))
+    report = run_step(run.step(Stage.TRAIN, 1), store, bench.context())
+
+    assert report.train_examples == 60
+    assert json.loads(keyword.adapter_bytes(store, 1)["rows.json"])["examples"] == 60
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "with gradient checkpointing"])
+def test_fault_19_a_run_that_goes_on_after_sigterm_ends_with_the_weights_of_an_uninterrupted_one(
+    bench: Bench, checkpointing: bool
+) -> None:
+    train = {
+        **keyword.TRAIN,
+        "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 4, "gradientCheckpointing": checkpointing},
+    }
+    run, store = bench.run("whole", train=train)
+    whole = run_step(run.step(Stage.TRAIN), store, bench.context())
+    run, store = bench.run("stopped", train=train)
+    first = bench.context("pod-1")
+    first.clock = stop_after(first, 8)
+    with pytest.raises(Terminated, match="a checkpoint is in the store"):
+        run_step(run.step(Stage.TRAIN), store, first)
+    assert len(markers(store)) == 1
+    told: list[dict[str, object]] = []
+    second = bench.context("pod-2")
+    second.progress = lambda event: told.append(dict(event))
+    report = run_step(run.step(Stage.TRAIN), store, second)
+
+    assert [event["resumedFrom"] for event in told if "resumedFrom" in event]
+    assert report.digest == whole.digest
+    assert report.optimizer_steps == whole.optimizer_steps
+    assert markers(store) == []
+
+
+def test_periodic_checkpoints_change_nothing_and_only_the_newest_are_kept(bench: Bench) -> None:
+    run, store = bench.run("plain")
+    plain = run_step(run.step(Stage.TRAIN), store, bench.context())
+    run, store = bench.run("often", train={**keyword.TRAIN, **STEPS, "checkpoint": {"intervalSeconds": 1, "keep": 2}})
+    seen: list[int] = []
+    write = store.write
+
+    def watched(key: str, data: bytes) -> None:
+        write(key, data)
+        if key.endswith("marker.json"):
+            seen.append(len(markers(store)))
+
+    store.write = watched  # type: ignore[method-assign]
+    context = bench.context()
+    ticks = iter(range(10_000))
+    context.clock = lambda: float(next(ticks))
+    often = run_step(run.step(Stage.TRAIN), store, context)
+
+    assert often.digest == plain.digest
+    assert seen == [1, 2, 3, 3]  # the new one is there before the oldest goes
+
+
+def test_a_checkpoint_that_is_not_whole_is_passed_over(bench: Bench) -> None:
+    run, store = bench.run("whole")
+    whole = run_step(run.step(Stage.TRAIN), store, bench.context())
+    run, store = bench.run("stopped")
+    first = bench.context("pod-1")
+    first.clock = stop_after(first, 7)
+    with pytest.raises(Terminated):
+        run_step(run.step(Stage.TRAIN), store, first)
+    weights = next(key for key in store.list("iterations/000/train/checkpoints/") if key.endswith("model.safetensors"))
+    store.write(weights, store.read(weights)[:100])
+
+    assert run_step(run.step(Stage.TRAIN), store, bench.context("pod-2")).digest == whole.digest
+
+
+def test_a_checkpoint_of_another_training_is_refused(bench: Bench) -> None:
+    run, store = bench.run("run")
+    first = bench.context("pod-1")
+    first.clock = stop_after(first, 7)
+    with pytest.raises(Terminated):
+        run_step(run.step(Stage.TRAIN), store, first)
+    run.document["train"]["lora"]["r"] = 4
+
+    with pytest.raises(IncompatibleArtifacts, match="belongs to another training"):
+        run_step(run.step(Stage.TRAIN), store, bench.context("pod-2"))
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 5])
+def test_the_loss_of_a_step_does_not_depend_on_how_it_is_cut(bench: Bench, micro_batch: int) -> None:
+    """The first weights after one step show it: equal gradients, so (nearly) equal weights."""
+    import torch
+    from safetensors.torch import load
+
+    train = {**keyword.TRAIN, "lora": {"r": 8, "alpha": 16, "dropout": "0"}}
+    train["hyperparameters"] = {**keyword.HYPERPARAMETERS, "numTrainEpochs": 1, "weightDecay": "0"}
+    adapters = []
+    for name, ceiling in (("whole", 0), ("cut", micro_batch)):
+        run, store = bench.run(name, train=train)
+        report = run_step(run.step(Stage.TRAIN, micro_batch=ceiling), store, bench.context())
+        adapters.append(load(keyword.adapter_bytes(store)["adapter/adapter_model.safetensors"]))
+        assert report.micro_batch == (ceiling or 16)
+        assert report.optimizer_steps == 3
+
+    assert all(torch.allclose(adapters[0][name], adapters[1][name], atol=1e-4) for name in adapters[0])
+
+
+def test_fault_38_training_that_diverges_fails_and_commits_nothing(bench: Bench) -> None:
+    train = {**keyword.TRAIN, "hyperparameters": {**keyword.HYPERPARAMETERS, "learningRate": "1e30"}}
+    run, store = bench.run("run", train=train)
+
+    with pytest.raises(MetricInvalid, match="learningRate"):
+        run_step(run.step(Stage.TRAIN), store, bench.context())
+    assert not [key for key in store.list(step_folder(Stage.TRAIN, 0)) if "checkpoints" not in key]
+
+
+def test_a_model_that_changed_since_prepare_is_refused(bench: Bench, tmp_path: Path) -> None:
+    bench.student = keyword.write_student(tmp_path / "own")
+    run, store = bench.run("run")
+    keyword.write_student(tmp_path / "own", seed=1)
+
+    with pytest.raises(IncompatibleArtifacts, match="has changed since the run began"):
+        run_step(run.step(Stage.TRAIN), store, bench.context())
+
+
+def test_the_micro_batch_is_no_part_of_what_a_step_is(bench: Bench) -> None:
+    run, _ = bench.run("run")
+
+    assert content_key(run.step(Stage.TRAIN, micro_batch=2)) == content_key(run.step(Stage.TRAIN))
