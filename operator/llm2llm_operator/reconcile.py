@@ -105,7 +105,7 @@ class Reconciler:
 
     async def _write_status(self, run: Run, status: RunStatus) -> Run:
         """One write, and none where nothing changed; what the write returned is the newest version."""
-        patch = merge_patch(run.status, status.model_dump(mode="json", by_alias=True, exclude_none=True))
+        patch = merge_patch(run.status, status.to_document())
         if not patch:
             return run
         try:

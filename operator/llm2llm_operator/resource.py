@@ -142,6 +142,10 @@ class RunStatus(StatusModel):
     summary: Summary = Field(default_factory=Summary, description="What the printer columns show.")
     iterations: list[IterationStatus] = Field(default_factory=list, max_length=64, description="The iteration table.")
 
+    def to_document(self) -> dict[str, Any]:
+        """The status as it is written: what is empty is left out, so that `kubectl get -o yaml` reads well."""
+        return _without_empty(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, if it was ever set."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
@@ -150,6 +154,18 @@ class RunStatus(StatusModel):
         """Whether the condition of this type is True."""
         condition = self.condition(kind)
         return condition is not None and condition.status == "True"
+
+
+def _without_empty(document: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            value = _without_empty(value)  # noqa: PLW2901
+        elif isinstance(value, list):
+            value = [_without_empty(item) if isinstance(item, dict) else item for item in value]  # noqa: PLW2901
+        if value not in ("", [], {}):
+            kept[name] = value
+    return kept
 
 
 Key = tuple[str, str]

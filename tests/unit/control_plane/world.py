@@ -52,7 +52,7 @@ class World:
     def step(self) -> Plan:
         """One pass: decides and does it."""
         decided = self.decide()
-        status = decided.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        status = decided.status.to_document()
         self.writes += status != self.status
         self.status = status
         if decided.create:
