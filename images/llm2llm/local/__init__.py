@@ -1,0 +1,1 @@
+"""The local runner: the same manifest, the same loop and the same stages, in one process and without a cluster."""

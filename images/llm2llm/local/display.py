@@ -1,0 +1,176 @@
+"""What a person sees of a local run: a progress bar and a growing table, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from llm2llm.loop import StepId
+from llm2llm.records import Metric, Report, Stage
+
+COLUMNS = ("iteration", "train rows", "accuracy", "interval", "mistakes", "generated", "kept", "tokens")
+
+
+@dataclass
+class Iteration:
+    """One row of the table, filled as its steps end."""
+
+    index: int
+    train_rows: int | None = None
+    accuracy: Metric | None = None
+    mistakes: int | None = None
+    generated: int | None = None
+    kept: int | None = None
+    tokens: int | None = None
+
+    def take(self, report: Report) -> None:
+        """Notes what a step's report tells."""
+        match report.stage:
+            case Stage.TRAIN:
+                self.train_rows = report.train_examples
+            case Stage.EVALUATE:
+                by_dataset = {metric.dataset: metric for metric in report.metrics if metric.name == "accuracy"}
+                self.accuracy = by_dataset.get("evaluation") or by_dataset.get("seed")
+                self.mistakes = report.mistakes
+            case Stage.GENERATE:
+                self.generated, self.kept = report.generated, report.kept
+                self.tokens = report.usage.teacher_input_tokens + report.usage.teacher_output_tokens
+
+    def cells(self) -> list[str]:
+        score = self.accuracy
+        return [
+            str(self.index),
+            _number(self.train_rows),
+            f"{score.value:.3f}" if score else "",
+            f"{score.low:.3f}-{score.high:.3f}" if score else "",
+            _number(self.mistakes),
+            _number(self.generated),
+            _number(self.kept),
+            _number(self.tokens),
+        ]
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+class Display(Protocol):
+    """Where a run shows itself."""
+
+    def begins(self, step: StepId) -> None:
+        """A step begins."""
+
+    def progress(self, event: Mapping[str, object]) -> None:
+        """A stage tells how far it is."""
+
+    def ended(self, report: Report, *, before: bool) -> None:
+        """A step ended; `before` where its output was there already."""
+
+    def say(self, sentence: str) -> None:
+        """Something that a person should know."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+@dataclass
+class Lines:
+    """Plain lines, for logs and pipes: one for each step, and one a row of the table."""
+
+    iterations: dict[int, Iteration] = field(default_factory=dict)
+
+    def begins(self, step: StepId) -> None:
+        self.say(f"{_title(step.stage, step.iteration)} ...")
+
+    def progress(self, event: Mapping[str, object]) -> None:
+        if "message" in event:
+            self.say(str(event["message"]))
+
+    def ended(self, report: Report, *, before: bool) -> None:
+        if before:
+            self.say(f"{_title(report.stage, report.iteration)}: done before")
+        if report.stage is Stage.PREPARE:
+            return
+        row = self.iterations.setdefault(report.iteration, Iteration(report.iteration))
+        row.take(report)
+        if report.stage is not Stage.TRAIN:
+            told = [f"{name} {cell}" for name, cell in zip(COLUMNS, row.cells(), strict=True) if cell]
+            self.say(", ".join(told))
+
+    def say(self, sentence: str) -> None:
+        print(sentence, flush=True)
+
+    def close(self) -> None:
+        """Lines need no end."""
+
+
+class Screen:
+    """A live table with a progress bar below."""
+
+    def __init__(self, steps: int) -> None:
+        self._iterations: dict[int, Iteration] = {}
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), auto_refresh=False
+        )
+        self._run = self._bars.add_task("run", total=steps)
+        self._step = self._bars.add_task("", total=None)
+        self._live = Live(self._view(), console=Console(), refresh_per_second=4, redirect_stderr=False)
+        self._live.start()
+
+    def begins(self, step: StepId) -> None:
+        self._bars.reset(self._step, description=_title(step.stage, step.iteration), total=None)
+        self._show()
+
+    def progress(self, event: Mapping[str, object]) -> None:
+        if "message" in event:
+            self.say(str(event["message"]))
+        step, steps = event.get("step"), event.get("steps")
+        if isinstance(step, int) and isinstance(steps, int):
+            self._bars.update(self._step, completed=step, total=steps)
+            self._show()
+
+    def ended(self, report: Report, *, before: bool) -> None:  # noqa: ARG002 - the table looks the same
+        if report.stage is not Stage.PREPARE:
+            self._iterations.setdefault(report.iteration, Iteration(report.iteration)).take(report)
+        self._bars.advance(self._run)
+        self._show()
+
+    def say(self, sentence: str) -> None:
+        self._live.console.print(sentence, highlight=False, markup=False)
+
+    def close(self) -> None:
+        self._bars.remove_task(self._step)
+        self._show()
+        self._live.stop()
+
+    def _show(self) -> None:
+        self._live.update(self._view())
+
+    def _view(self) -> Group:
+        return Group(iteration_table(self._iterations), self._bars)
+
+
+def iteration_table(iterations: Mapping[int, Iteration]) -> Table:
+    """The table of a run, one row an iteration."""
+    table = Table()
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    for index in sorted(iterations):
+        table.add_row(*iterations[index].cells())
+    return table
+
+
+def display_for(steps: int) -> Display:
+    """A live screen on a terminal, else lines."""
+    return Screen(steps) if sys.stdout.isatty() else Lines()
+
+
+def _title(stage: Stage, iteration: int) -> str:
+    return "prepare" if stage is Stage.PREPARE else f"iteration {iteration}: {stage.value.lower()}"

@@ -1,0 +1,185 @@
+"""Files and folders as kubectl takes them, and what the command line changes in them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llm2llm import api
+from llm2llm.errors import InvalidManifest
+from llm2llm.local.problems import checked_spec
+
+_SUFFIXES = {".yaml", ".yml", ".json"}
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """One AugmentationRun, checked."""
+
+    name: str
+    namespace: str
+    spec: api.AugmentationRunSpec
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What was found: runs as they were written (file, document), and the Secrets beside them by name."""
+
+    runs: Sequence[tuple[Path, Mapping[str, Any]]]
+    secrets: Mapping[str, Mapping[str, str]]
+
+    def the_run(self) -> Mapping[str, Any]:
+        """The one AugmentationRun.
+
+        Raises:
+            InvalidManifest: there are several.
+        """
+        if len(self.runs) > 1:
+            found = ", ".join(str(file) for file, _ in self.runs)
+            raise InvalidManifest([f"there are {len(self.runs)} AugmentationRuns ({found}): name one file"])
+        return self.runs[0][1]
+
+
+@dataclass
+class _Found:
+    runs: list[tuple[Path, Mapping[str, Any]]] = field(default_factory=list)
+    secrets: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_documents(paths: Iterable[Path]) -> Documents:
+    """All documents of these files, and of the files directly in these folders; other kinds are left alone.
+
+    Raises:
+        InvalidManifest: a file cannot be read or is no YAML, or there is no AugmentationRun in any.
+    """
+    found = _Found()
+    for file in _files(paths, found.problems):
+        try:
+            documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            found.problems.append(f"{file}: {' '.join(str(error).split())}")
+            continue
+        for document in _flat(documents):
+            _sort(file, document, found)
+    if not found.runs and not found.problems:
+        found.problems.append(f"there is no document of kind {api.KIND} in {', '.join(map(str, paths))}")
+    if found.problems:
+        raise InvalidManifest(found.problems)
+    return Documents(found.runs, found.secrets)
+
+
+def checked_run(document: Mapping[str, Any]) -> LocalRun:
+    """The run of a document.
+
+    Raises:
+        InvalidManifest: with all its problems.
+    """
+    spec = checked_spec(document)
+    metadata = document["metadata"]
+    return LocalRun(metadata["name"], str(metadata.get("namespace") or "default"), spec)
+
+
+def with_fields(document: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """A copy of the document with `path=value` set for each of these, e.g. `spec.maxIterations=2`.
+
+    A value is read as YAML, except that a decimal stays a string and so does what replaces a string: fractions and
+    money are strings in this API.
+
+    Raises:
+        InvalidManifest: a setting has no `=`, or leads through something that is no mapping.
+    """
+    changed = copy.deepcopy(dict(document))
+    problems = []
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        *parents, last = path.split(".")
+        target: Any = changed
+        for parent in parents:
+            target = target.setdefault(parent, {}) if isinstance(target, dict) else None
+        if not equals or not last or not isinstance(target, dict):
+            problems.append(f"--set {setting}: must be path=value, with a path of mappings such as spec.maxIterations")
+        else:
+            target[last] = _value(text, target.get(last))
+    if problems:
+        raise InvalidManifest(problems)
+    return changed
+
+
+def with_secrets(
+    secrets: Mapping[str, Mapping[str, str]], settings: Sequence[str], environ: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """The Secrets with `name/key=ENVVAR` added for each of these.
+
+    Raises:
+        InvalidManifest: a setting has another form, or its variable is not set.
+    """
+    added = {name: dict(values) for name, values in secrets.items()}
+    problems = []
+    for setting in settings:
+        address, _, variable = setting.partition("=")
+        name, _, key = address.partition("/")
+        if not (name and key and variable):
+            problems.append(f"--secret {setting}: must be name/key=ENVVAR")
+        elif variable not in environ:
+            problems.append(f"--secret {setting}: the environment has no {variable}")
+        else:
+            added.setdefault(name, {})[key] = environ[variable]
+    if problems:
+        raise InvalidManifest(problems)
+    return added
+
+
+def _files(paths: Iterable[Path], problems: list[str]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+        elif path.exists():
+            yield path
+        else:
+            problems.append(f"{path}: there is no such file or folder")
+
+
+def _flat(documents: Iterable[Any]) -> Iterator[Any]:
+    """The documents, with those of a List taken out of it; empty ones left out."""
+    for document in documents:
+        if isinstance(document, dict) and document.get("kind") == "List":
+            yield from document.get("items") or []
+        elif document is not None:
+            yield document
+
+
+def _sort(file: Path, document: Any, found: _Found) -> None:
+    if not isinstance(document, dict) or "kind" not in document:
+        found.problems.append(f"{file}: a document without kind")
+    elif document["kind"] == api.KIND:
+        found.runs.append((file, document))
+    elif document["kind"] == "Secret":
+        try:
+            found.secrets[document["metadata"]["name"]] = _secret(document)
+        except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeDecodeError):
+            found.problems.append(f"{file}: a Secret without metadata.name, or with data that is no base64 of text")
+
+
+def _secret(document: Mapping[str, Any]) -> dict[str, str]:
+    decoded = {
+        key: base64.b64decode(text, validate=True).decode() for key, text in (document.get("data") or {}).items()
+    }
+    return decoded | {key: str(text) for key, text in (document.get("stringData") or {}).items()}
+
+
+def _value(text: str, before: Any) -> Any:
+    if isinstance(before, str):
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return text if value is None or isinstance(value, float) else value

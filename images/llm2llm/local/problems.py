@@ -1,0 +1,129 @@
+"""Every problem of an AugmentationRun at once, each with its path: `spec.train.lora.r: must be at least 1`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from llm2llm import api
+from llm2llm.errors import InvalidManifest
+
+_RESERVED = "LLM2LLM_"
+_STEP_BLOCKS = ("prepare", "train", "evaluate", "generate")
+
+
+def checked_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
+    """The typed spec of an AugmentationRun.
+
+    Raises:
+        InvalidManifest: with all problems of the document.
+    """
+    problems = [*_outer_problems(document)]
+    spec: api.AugmentationRunSpec | None = None
+    try:
+        # Strict, and as JSON, because that is what the API server does: "8" is no number there, and 8 no string.
+        text = json.dumps(document.get("spec", {}), default=str)
+        spec = api.AugmentationRunSpec.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        problems += [f"{_path(item['loc'])}: {_sentence(item)}" for item in error.errors(include_url=False)]
+    if spec is not None:
+        problems += _reserved_names(spec)
+    if problems or spec is None:
+        raise InvalidManifest(problems)
+    return spec
+
+
+def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
+    if document.get("apiVersion") != api.API_VERSION:
+        yield f"apiVersion: must be {api.API_VERSION}"
+    for unknown in sorted(document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"}):
+        yield f"{unknown}: unknown field"
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(name, str) or not name:
+        yield "metadata.name: is required"
+    elif len(name) > api.NAME_LIMIT or not re.fullmatch(api.NAME_PATTERN, name):
+        yield (
+            f"metadata.name: must be a DNS label of at most {api.NAME_LIMIT} characters: a-z, 0-9 and -, no dot, "
+            "beginning and ending with a letter or digit"
+        )
+    if "spec" not in document:
+        yield "spec: is required"
+
+
+def _reserved_names(spec: api.AugmentationRunSpec) -> Iterator[str]:
+    for block in _STEP_BLOCKS:
+        for place, variable in enumerate(getattr(spec, block).env):
+            if variable.name.startswith(_RESERVED):
+                yield f"spec.{block}.env[{place}].name: names that begin with {_RESERVED} are reserved"
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = "spec"
+    for part in location:
+        if part != "[key]":
+            path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path
+
+
+def _sentence(item: Mapping[str, Any]) -> str:
+    """What is wrong, in the words of somebody who writes YAML."""
+    given, limits = item.get("input"), item.get("ctx", {})
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown field{_suggestion(item['loc'])}"
+        case "string_type":
+            return f'must be a string: write "{given}"' if isinstance(given, int | float) else "must be a string"
+        case "string_pattern_mismatch":
+            return f"{given!r} does not match {limits['pattern']}"
+        case kind if kind in _SENTENCES:
+            return _SENTENCES[kind].format(given=repr(given), **limits)
+        case _:
+            return str(item["msg"]).removeprefix("Value error, ")
+
+
+_SENTENCES = {
+    "missing": "is required",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "int_type": "must be a whole number, not {given}",
+    "int_parsing": "must be a whole number, not {given}",
+    "int_from_float": "must be a whole number, not {given}",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "literal_error": "must be {expected}",
+    "string_too_long": "has more than {max_length} characters",
+    "string_too_short": "must not be empty",
+    "too_long": "has more than {max_length} entries",
+}
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    *parents, name = location
+    model: Any = api.AugmentationRunSpec
+    for parent in parents:
+        if isinstance(parent, int):
+            continue
+        fields = {info.alias or key: info.annotation for key, info in model.model_fields.items()}
+        model = _model_in(fields.get(parent))
+        if model is None:
+            return ""
+    names = [info.alias or key for key, info in model.model_fields.items()]
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field, also of an optional one and of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)

@@ -1,0 +1,47 @@
+"""`llm2llm report`: the table of finished and unfinished runs, read from their manifests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from llm2llm.errors import ExitCode, StepError
+from llm2llm.layout import step_folder
+from llm2llm.local.display import Iteration, iteration_table
+from llm2llm.local.runner import RECORD, RunRecord
+from llm2llm.records import Stage
+from llm2llm.stages.commit import manifest_in
+from llm2llm.storage import LocalStore
+
+
+def print_reports(workdir: Path) -> int:
+    """Prints each run below `workdir`; the exit code of the command."""
+    records = sorted(workdir.glob(f"*/*/{RECORD}"))
+    if not records:
+        print(f"{workdir}: there is no run in it; `llm2llm run --workdir {workdir}` makes one", file=sys.stderr)
+        return ExitCode.BAD_CONFIGURATION
+    for path in records:
+        try:
+            record = RunRecord.model_validate_json(path.read_bytes())
+            table = iteration_table(_iterations(LocalStore(path.parent)))
+        except (StepError, ValueError) as error:
+            print(f"{path.parent}: {error}", file=sys.stderr)
+            return ExitCode.INCOMPATIBLE
+        table.title = f"{record.namespace}/{record.name}"
+        Console().print(table)
+    return ExitCode.DONE
+
+
+def _iterations(store: LocalStore) -> dict[int, Iteration]:
+    found: dict[int, Iteration] = {}
+    index = 0
+    while manifest_in(store, step_folder(Stage.TRAIN, index)):
+        found[index] = Iteration(index)
+        for stage in (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE):
+            manifest = manifest_in(store, step_folder(stage, index))
+            if manifest:
+                found[index].take(manifest.report)
+        index += 1
+    return found

@@ -1,0 +1,203 @@
+"""Drives the loop in this process: asks `next_step`, runs the stage, and asks again.
+
+The store is the memory: a step whose output is committed is not run again, so the same command goes on where it was
+interrupted. The run's identity is its name in its namespace, so the same folder is found again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import secrets as randomness
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm2llm.api import AugmentationRunSpec, identity_paths
+from llm2llm.errors import ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
+from llm2llm.layout import run_root
+from llm2llm.local.display import Display
+from llm2llm.local.documents import LocalRun
+from llm2llm.local.environment import step_environment
+from llm2llm.loop import Best, Finished, Outcome, StepId, best_iteration, next_step, parents
+from llm2llm.records import Record, Report, StepDocument, canonical_json
+from llm2llm.stages.commit import committed
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.entry import run_step
+from llm2llm.storage import ObjectMissing, Store, open_store
+
+RECORD = "run.json"
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+
+
+class RunRecord(Record):
+    """`run.json`: what a folder of artifacts belongs to; a local run's counterpart of the object in a cluster."""
+
+    name: str
+    namespace: str
+    uid: str
+    settings: tuple[str, ...] = ()
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    finished: Finished
+    best: Best | None
+
+
+@dataclass
+class Runner:
+    """One run in this process. `stopping` is set by Ctrl-C; `settings` are the `--set` of the command line."""
+
+    run: LocalRun
+    secrets: Mapping[str, Mapping[str, str]]
+    environ: Mapping[str, str]
+    display: Display
+    stopping: threading.Event = field(default_factory=threading.Event)
+    settings: Sequence[str] = ()
+    execute: Callable[[StepDocument, Store, StepContext], Report] = run_step
+
+    @property
+    def spec(self) -> AugmentationRunSpec:
+        return self.run.spec
+
+    @property
+    def uid(self) -> str:
+        """The same for the same name: the folder, not this process, is the run."""
+        return str(uuid.UUID(bytes=hashlib.sha256(f"{self.run.namespace}/{self.run.name}".encode()).digest()[:16]))
+
+    def complete(self) -> Result:
+        """Runs what is not done yet.
+
+        Raises:
+            StepError: of the step that could not be done; calling again goes on from there.
+        """
+        store = self._store()
+        self._claim(store)
+        outcomes: list[Outcome] = []
+        while True:
+            step = next_step(self.spec, outcomes)
+            if isinstance(step, Finished):
+                return Result(step, best_iteration(outcomes))
+            outcomes.append(Outcome.of(self._ended(step, outcomes, store)))
+
+    def _ended(self, step: StepId, outcomes: Sequence[Outcome], store: Store) -> Report:
+        """The report of a step, done before or now."""
+        document = StepDocument(
+            stage=step.stage,
+            iteration=step.iteration,
+            namespace=self.run.namespace,
+            run=self.run.name,
+            run_uid=self.uid,
+            spec=_dumped(self.spec),
+            parents=parents(step, outcomes),
+        )
+        before = committed(store, document)
+        if before is not None:
+            self.display.ended(before.report, before=True)
+            return before.report
+        self.display.begins(step)
+        report = self._with_retries(document, store)
+        self.display.ended(report, before=False)
+        return report
+
+    def _with_retries(self, step: StepDocument, store: Store) -> Report:
+        """Attempts of one step: transient failures pause, out of memory halves the micro-batch."""
+        transient = memory = 0
+        while True:
+            if self.stopping.is_set():
+                raise Terminated("interrupted: the same command goes on from here")
+            try:
+                return self._attempt(step, store)
+            except GpuOutOfMemory as error:
+                memory += 1
+                if memory > self.spec.retries.out_of_memory or error.micro_batch <= 1:
+                    raise
+                step = step.model_copy(update={"attempt": step.attempt + 1, "micro_batch": error.micro_batch // 2})
+                self.display.say(f"{error.message}: again with a micro-batch of {step.micro_batch}")
+            except StepError as error:
+                transient += 1
+                if error.exit_code != ExitCode.TRANSIENT or transient > self.spec.retries.transient:
+                    raise
+                step = step.model_copy(update={"attempt": step.attempt + 1})
+                pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (transient - 1)) * random.uniform(0.5, 1)  # noqa: S311
+                self.display.say(f"{error.message}: again in {pause:.0f} s")
+                self.stopping.wait(pause)
+
+    def _attempt(self, step: StepDocument, store: Store) -> Report:
+        with tempfile.TemporaryDirectory(prefix="llm2llm-", ignore_cleanup_errors=True) as scratch:
+            context = StepContext(
+                pod_uid=randomness.token_hex(8),
+                scratch=Path(scratch),
+                environ=step_environment(self.spec, step.stage, self.secrets, self.environ),
+                stopping=self.stopping,
+                progress=self.display.progress,
+            )
+            return self.execute(step, store, context)
+
+    def _store(self) -> Store:
+        root = run_root(self.spec, self.run.namespace, self.run.name, self.uid)
+        credentials = self.spec.artifacts.credentials_secret_ref
+        given = self.secrets.get(credentials.name, {}) if credentials else {}
+        return open_store(root, self.spec.artifacts, {**self.environ, **given})
+
+    def _claim(self, store: Store) -> None:
+        """Writes `run.json`, after comparing with the one that is there.
+
+        Raises:
+            IncompatibleArtifacts: a field that defines the experiment has changed.
+        """
+        spec = _dumped(self.spec)
+        try:
+            earlier = RunRecord.model_validate_json(store.read(RECORD)).spec
+        except ObjectMissing:
+            earlier = spec
+        except ValueError as error:
+            raise IncompatibleArtifacts(f"{store.uri}/{RECORD} cannot be read: {error}") from error
+        changed = list(_changes(earlier, spec))
+        if changed:
+            raise IncompatibleArtifacts(
+                f"{store.uri} belongs to another experiment: {'; '.join(changed)}: take another --workdir, or restore "
+                "these fields"
+            )
+        record = RunRecord(
+            name=self.run.name, namespace=self.run.namespace, uid=self.uid, settings=tuple(self.settings), spec=spec
+        )
+        store.write(RECORD, record.to_json().encode() + b"\n")
+
+
+def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Fields that define the experiment and differ, with both values; where the artifacts lie is no part of it."""
+    changed = []
+    for path in identity_paths():
+        if path[0] != "artifacts":
+            changed += _differences(_at(earlier, path), _at(now, path), ".".join(("spec", *path)))
+    return changed
+
+
+def _differences(before: Any, now: Any, path: str) -> list[str]:
+    """The leaves that differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(before.keys() | now.keys())
+        return [found for name in names for found in _differences(before.get(name), now.get(name), f"{path}.{name}")]
+    return [] if before == now else [f"{path} was {canonical_json(before)}, is {canonical_json(now)}"]
+
+
+def _at(spec: Mapping[str, Any], path: Sequence[str]) -> Any:
+    value: Any = spec
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _dumped(spec: AugmentationRunSpec) -> dict[str, Any]:
+    dumped: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return dumped
