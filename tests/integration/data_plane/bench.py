@@ -1,0 +1,44 @@
+"""Runs of the keyword task that are small enough for a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.integration.data_plane import keyword
+
+from llm2llm.records import Stage
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.entry import run_step
+from llm2llm.storage import LocalStore
+
+STEPS = {"hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 2}, "minSteps": 1}
+"""40 rows in batches of 16, twice: five optimizer steps."""
+
+
+class Bench:
+    """Runs of the keyword task over one student, each in a store of its own."""
+
+    def __init__(self, folder: Path, student: Path) -> None:
+        self.folder = folder
+        self.student = student
+        (folder / "seed.jsonl").write_bytes(keyword.jsonl(keyword.rows(2, 1)))
+        (folder / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(1, 5)))
+
+    def run(self, name: str, **changes: Any) -> tuple[keyword.Run, LocalStore]:
+        """A run that is prepared."""
+        run = keyword.Run(
+            keyword.spec(
+                seed_uri=(self.folder / "seed.jsonl").as_uri(),
+                evaluation_uri=(self.folder / "evaluation.jsonl").as_uri(),
+                model_uri=self.student.as_uri(),
+                artifacts_uri="file:///artifacts",
+                **({"train": {**keyword.TRAIN, **STEPS}} | changes),
+            )
+        )
+        store = LocalStore(self.folder / name)
+        run.add(run_step(run.step(Stage.PREPARE), store, self.context()))
+        return run, store
+
+    def context(self, pod_uid: str = "pod-1", **more: Any) -> StepContext:
+        return StepContext(pod_uid=pod_uid, scratch=self.folder / "scratch" / pod_uid, progress=lambda _: None, **more)

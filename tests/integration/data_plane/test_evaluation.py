@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.integration.data_plane import keyword
+from tests.integration.data_plane.bench import Bench
+
+from llm2llm.errors import IncompatibleArtifacts, Terminated
+from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl
+from llm2llm.stages.commit import committed, read_object
+from llm2llm.stages.entry import run_step
+from llm2llm.stages.evaluate import predict
+from llm2llm.storage import LocalStore
+from llm2llm.tasks import task_of
+from llm2llm.tasks.tokens import load_quickly, load_tokenizer
+
+
+@pytest.fixture
+def bench(tmp_path: Path, student: Path) -> Bench:
+    return Bench(tmp_path, student)
+
+
+def learnt(bench: Bench) -> tuple[keyword.Run, LocalStore]:
+    """A run whose student has learnt enough of 40 rows to be right and wrong."""
+    train = {**keyword.TRAIN, "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 20}}
+    run, store = bench.run("run", train=train)
+    run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
+    return run, store
+
+
+def predictions(store: LocalStore, run: keyword.Run, name: str) -> list[Prediction]:
+    manifest = committed(store, run.step(Stage.EVALUATE))
+    assert manifest is not None
+    return list(predictions_from_jsonl(read_object(store, manifest, f"predictions.{name}.jsonl")))
+
+
+def test_every_row_is_answered_and_the_report_counts_what_the_predictions_say(bench: Bench) -> None:
+    run, store = learnt(bench)
+    report = run_step(run.step(Stage.EVALUATE), store, bench.context())
+    seeds, held_out = predictions(store, run, "seed"), predictions(store, run, "evaluation")
+
+    assert (len(seeds), len(held_out)) == (40, 20)
+    assert report.mistakes == sum(not prediction.correct for prediction in seeds)
+    assert 0 < report.mistakes < 40
+    assert [(metric.dataset, metric.examples) for metric in report.metrics] == [("seed", 40), ("evaluation", 20)]
+    assert report.metrics[0].value == (40 - report.mistakes) / 40
+    assert all(metric.low <= metric.value <= metric.high for metric in report.metrics)
+
+
+def test_best_json_is_a_view_that_comes_back_when_a_committed_step_is_run_again(bench: Bench) -> None:
+    run, store = learnt(bench)
+    report = run.add(run_step(run.step(Stage.EVALUATE), store, bench.context()))
+    best = json.loads(store.read("best.json"))
+    store.delete("best.json")
+    again = run_step(run.step(Stage.EVALUATE), store, bench.context("pod-2"))
+
+    assert best["iteration"] == 0
+    assert best["digest"] == run.reports[1].digest
+    assert best["metric"]["value"] == report.metrics[1].value
+    assert again.digest == report.digest
+    assert json.loads(store.read("best.json")) == best
+
+
+def test_an_adapter_that_was_damaged_is_named(bench: Bench) -> None:
+    run, store = learnt(bench)
+    key = "iterations/000/train/data/pod-1/adapter/adapter_model.safetensors"
+    store.write(key, store.read(key)[:-1])
+
+    with pytest.raises(IncompatibleArtifacts, match=f"{key} is damaged"):
+        run_step(run.step(Stage.EVALUATE), store, bench.context())
+
+
+def test_sigterm_ends_an_evaluation_without_a_result(bench: Bench) -> None:
+    run, store = learnt(bench)
+    context = bench.context()
+    context.stopping.set()
+
+    with pytest.raises(Terminated):
+        run_step(run.step(Stage.EVALUATE), store, context)
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        pytest.param(["label3", "<eos>"], "correct", id="the label and an end"),
+        pytest.param(["label4", "<eos>"], "wrong", id="another label"),
+        pytest.param(["label3", "label3", "<eos>"], "noAnswer", id="two labels"),
+        pytest.param(["<eos>"], "noAnswer", id="nothing"),
+        pytest.param(["label3", "label3"], "truncated", id="no end within the limit"),
+        pytest.param(["label3"], "truncated", id="the label without an end"),
+    ],
+)
+def test_an_answer_without_an_end_is_truncated_and_wrong(student: Path, words: list[str], verdict: str) -> None:
+    from llm2llm import api
+
+    task = task_of(
+        api.Task.model_validate({"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": keyword.LABELS})
+    )
+    example = Example(id="1", fields={}, completion="label3")
+    prediction = predict(example, [keyword.WORDS.index(word) for word in words], task, load_tokenizer(student))
+
+    assert prediction.verdict == verdict
+    assert prediction.correct == (verdict == "correct")
+
+
+def test_prepare_counts_tokens_as_training_does(student: Path) -> None:
+    texts = [row["text"] + " <sep>" for row in keyword.rows(2, 3)]
+    slow, quick = load_tokenizer(student), load_quickly(student)
+
+    assert quick.prompts(texts) == slow.prompts(texts)
+    assert quick.completions(keyword.LABELS) == slow.completions(keyword.LABELS)
+    assert quick.text([3, 4]) == slow.text([3, 4])
+
+
+@pytest.mark.vllm
+def test_both_engines_give_the_same_verdicts_for_one_adapter(bench: Bench, tmp_path: Path) -> None:
+    run, store = learnt(bench)
+    run_step(run.step(Stage.EVALUATE), store, bench.context())
+    expected = predictions(store, run, "seed") + predictions(store, run, "evaluation")
+    run.document["evaluate"]["engine"] = "vLLM"
+    vllm, other = Bench(tmp_path, bench.student).run("vllm", train=run.document["train"], evaluate={"engine": "vLLM"})
+    vllm.add(run_step(vllm.step(Stage.TRAIN), other, bench.context("pod-1")))
+    assert vllm.reports[1].digest == run.reports[1].digest
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN_STEP, vllm.step(Stage.EVALUATE).to_json(), str(tmp_path / "vllm"), str(tmp_path)],
+        env=os.environ
+        | {
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = predictions(other, vllm, "seed") + predictions(other, vllm, "evaluation")
+
+    assert found == expected
+    assert len(Counter(prediction.verdict for prediction in found)) > 1
+
+
+_RUN_STEP = """
+import sys
+from pathlib import Path
+from llm2llm.records import StepDocument
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.entry import run_step
+from llm2llm.storage import LocalStore
+
+step, store, folder = StepDocument.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+run_step(step, LocalStore(store), StepContext(pod_uid="vllm", scratch=folder / "scratch-vllm"))
+"""
