@@ -42,8 +42,8 @@ def make(out: Path, seed: int) -> None:
 
 def cached_base_model() -> Path:
     """Folder of the base model, pretrained now unless it was before."""
-    folder = cache_folder() / f"keyword-{_digest()}"
-    if folder.exists():
+    folder = _cached_folder()
+    if is_cached():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     print("pretraining the base model, once: a minute or two", file=sys.stderr)
@@ -57,6 +57,15 @@ def cached_base_model() -> Path:
     except OSError:  # somebody else was faster; theirs has the same bytes
         shutil.rmtree(made)
     return folder
+
+
+def is_cached() -> bool:
+    """Whether the base model has been pretrained before."""
+    return _cached_folder().exists()
+
+
+def _cached_folder() -> Path:
+    return cache_folder() / f"keyword-{_digest()}"
 
 
 def _readable_by_all(folder: Path) -> None:
