@@ -62,6 +62,7 @@ def cluster() -> Iterator[RunningCluster]:
 @pytest.fixture
 def namespace(cluster: RunningCluster) -> Iterator[str]:
     """A fresh namespace that enforces the Pod Security Standard `restricted`; deleted without waiting."""
+    cluster.node.check()
     name = f"test-{next(_namespaces)}"
     cluster.api.create_namespace(name, pod_security="restricted")
     yield name

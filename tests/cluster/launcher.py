@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.cluster.processes import Child, spawn
 from tests.cluster.processes import stop as stop_children
@@ -74,11 +74,11 @@ class Launcher:
         self.serves = frozenset(command.partition("=")[0] for command in commands)
         self._processes: dict[str, Process] = {}
         self._child: Child | None = None
-        self._ready = asyncio.Event()
+        self._found = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Starts the zygote, and waits until it has imported its modules."""
+        """Starts the zygote, and waits until it has found its modules; containers wait until it has imported them."""
         ours, theirs = socket.socketpair()
         theirs.set_inheritable(True)
         with theirs:
@@ -89,11 +89,25 @@ class Launcher:
             )
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=_LARGEST_ANSWER)
         self._reading = asyncio.create_task(self._read())
-        waiting = asyncio.create_task(self._ready.wait())
+        waiting = asyncio.create_task(self._found.wait())
         await asyncio.wait({waiting, self._reading}, return_when=asyncio.FIRST_COMPLETED)
-        if not self._ready.is_set():
+        if not self._found.is_set():
             waiting.cancel()
-            raise LauncherError(f"{self._name} did not start:\n{self._child.log_tail()}")
+            self._fail()
+
+    async def watch(self) -> None:
+        """Returns never; without its zygote the agent is of no use.
+
+        Raises:
+            LauncherError: the zygote has ended, as when a module cannot be imported.
+        """
+        assert self._reading is not None
+        await asyncio.wait({self._reading})
+        self._fail()
+
+    def _fail(self) -> NoReturn:
+        tail = self._child.log_tail() if self._child is not None else ""
+        raise LauncherError(f"{self._name} did not start, or ended:\n{tail}")
 
     async def stop(self) -> None:
         """Ends the zygote and with it every container that it forked."""
@@ -114,8 +128,8 @@ class Launcher:
     async def _read(self) -> None:
         while line := await self._reader.readline():
             answer = json.loads(line)
-            if "ready" in answer:
-                self._ready.set()
+            if "found" in answer:
+                self._found.set()
                 continue
             process = self._processes[answer["id"]]
             process.heard(answer)

@@ -157,6 +157,7 @@ async def serve(options: argparse.Namespace) -> None:
             await heartbeat.register(api, main)
             tasks = (agent.follow(), heartbeat.beat(api, main), heartbeat.beat(admin, other), provision(admin, folder))
             background = [asyncio.create_task(task) for task in tasks]
+            background += [asyncio.create_task(launcher.watch()) for launcher in launchers]
             background.append(asyncio.create_task(stopped.wait()))
             _write_control(folder, control)
             ended, _ = await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)

@@ -11,12 +11,11 @@ from types import TracebackType
 from tests.cluster.controlplane import Cluster
 from tests.cluster.credentials import NODE_NAME
 from tests.cluster.faults import CONTROL_FILE, NodeFaults
-from tests.cluster.processes import Child, recorded, spawn, stop, wait_until
+from tests.cluster.processes import Child, StartError, recorded, spawn, stop, wait_until
 
 # What the data plane's steps import first; the agent forks them from a process that has done so once.
 ZYGOTE_MODULES = ("torch", "transformers", "peft")
 ZYGOTE_COMMANDS = ("llm2llm=llm2llm.cli:main",)
-_IMPORT_SECONDS = 180.0
 
 
 class NodeProcess:
@@ -76,6 +75,11 @@ class NodeProcess:
         """The agent's process, None when it was not started."""
         return None if self._child is None else self._child.pid
 
+    def check(self) -> None:
+        """Raises StartError, with the end of its log, when the agent has ended by itself."""
+        if self._child is not None and not self._child.alive():
+            raise StartError(f"the node agent has ended:\n{self._child.log_tail()}")
+
     def start(self) -> None:
         """Starts the agent unless it runs, and waits until pods can be scheduled to the node."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +88,7 @@ class NodeProcess:
             self._start()
         child = self._child
         assert child is not None
-        wait_until("the node agent", (self.folder / CONTROL_FILE).exists, [child], timeout=_IMPORT_SECONDS)
+        wait_until("the node agent", (self.folder / CONTROL_FILE).exists, [child])
         wait_until("a schedulable node", self._schedulable, [child])
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ seconds that importing torch takes. Without modules it only forks and execs. Bot
 what a container sees, and how it ends, is the same.
 
     request   {"id", "argv", "env", "log", "sandbox"}
-    answers   {"ready"}, then for each id {"pid"}, {"started"} or {"error"}, and last {"status"} as waitpid tells it
+    answers   {"found"} once its modules are known to exist, then for each id {"pid"}, {"started"} or {"error"}, and last {"status"} as waitpid tells it
 
 A container is two processes: one that waits outside the pid namespace, and the first one inside it. When that one ends,
 the kernel ends the whole namespace; when the waiting one, the zygote or the agent is killed, that one is killed too.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import selectors
@@ -42,15 +43,20 @@ def main(argv: list[str]) -> Any:
     parser.add_argument("--import", dest="modules", action="append", default=[], help="a module to import once")
     parser.add_argument("--command", action="append", default=[], metavar="NAME=MODULE:FUNCTION")
     options = parser.parse_args(argv)
-    for module in options.modules:
-        importlib.import_module(module)
-    commands: dict[str, Command] = {}
-    for text in options.command:
-        name, _, target = text.partition("=")
-        module, _, function = target.partition(":")
-        commands[name] = getattr(importlib.import_module(module), function)
+    targets = {name: target for name, _, target in (text.partition("=") for text in options.command)}
+    wanted = [*options.modules, *(target.partition(":")[0] for target in targets.values())]
+    for module in wanted:
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}")
     with socket.socket(fileno=options.fd) as connection:
         connection.set_inheritable(False)
+        _send(connection, {"found": True})  # importing takes long: the agent goes on, containers wait for us
+        for module in wanted:
+            importlib.import_module(module)
+        commands: dict[str, Command] = {}
+        for name, target in targets.items():
+            module, _, function = target.partition(":")
+            commands[name] = getattr(sys.modules[module], function)
         body = _serve(connection, commands)
     # In the zygote there is no body. In a container the stack is unwound to here before its function runs, so that
     # SystemExit, exceptions and `atexit` do what they do in any program.
@@ -63,7 +69,6 @@ def _serve(connection: socket.socket, commands: dict[str, Command]) -> Body | No
     buffered = b""
     with selectors.DefaultSelector() as selector:
         selector.register(connection, selectors.EVENT_READ)
-        _send(connection, {"ready": True})
         while True:
             for key, _ in selector.select():
                 if key.fileobj is connection:
