@@ -1,0 +1,53 @@
+"""The parser takes what means a row, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm2llm.augment.parse import Draft, Unparsable, parse
+
+ROW = Draft({"prompt": "a b"}, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "draft"),
+    [
+        pytest.param('{"prompt": "a b"}', ROW, id="the object alone"),
+        pytest.param('Sure!\n```json\n{"prompt": " a b "}\n```\nDone.', ROW, id="in a code fence, with prose"),
+        pytest.param('{"examples": [{"prompt": "a b"}]}', ROW, id="in a list in an object"),
+        pytest.param('[{"prompt": "a b"}, {"prompt": "c"}]', ROW, id="the first of a list"),
+        pytest.param('{"example": {"prompt": "a b"}}', ROW, id="in one more object"),
+        pytest.param('I use {braces} freely: {"prompt": "a b"}', ROW, id="after braces that are no JSON"),
+        pytest.param('{"prompt": 42}', Draft({"prompt": "42"}, None), id="a number means its text"),
+        pytest.param('{"prompt": "a b", "completion": "x"}', Draft({"prompt": "a b"}, "x"), id="with a completion"),
+        pytest.param(
+            '{"prompt": "{{ 7*7 }} $(HOME)"}', Draft({"prompt": "{{ 7*7 }} $(HOME)"}, None), id="syntax is data"
+        ),
+    ],
+)
+def test_reads(text: str, draft: Draft):
+    assert parse(text, ["prompt"], choice=True) == draft
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("", "empty", id="nothing"),
+        pytest.param("I cannot help with that.", "no JSON object", id="a refusal in prose"),
+        pytest.param('{"prompt": "a', "no JSON object", id="cut in the middle"),
+        pytest.param('{"question": "a"}', "prompt is missing", id="another name"),
+        pytest.param('{"prompt": ["a"]}', "prompt is missing or no text", id="a list is no text"),
+        pytest.param('{"prompt": null}', "prompt is missing or no text", id="null is no text"),
+        pytest.param("{" * 100_000, "no JSON object", id="a wall of braces takes no time"),
+        pytest.param('{"a":' * 5_000, "no JSON object", id="deep nesting is no crash"),
+        pytest.param('{"prompt": "\\ud83d"}', "half a character", id="a lone surrogate"),
+    ],
+)
+def test_refuses(text: str, told: str):
+    with pytest.raises(Unparsable, match=told):
+        parse(text, ["prompt"], choice=True)
+
+
+def test_a_task_without_labels_needs_the_completion():
+    with pytest.raises(Unparsable, match="completion is missing"):
+        parse('{"prompt": "a"}', ["prompt"], choice=False)
