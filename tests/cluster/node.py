@@ -74,6 +74,11 @@ class NodeAgent:
             while version:
                 version = await self._watch(version)
 
+    def close(self) -> None:
+        """Stops writing about pods: what still runs will be found lost by the next agent."""
+        for task in self._tasks.values():
+            task.cancel()
+
     async def _watch(self, version: str) -> str:
         """Follows one watch to its end; returns the version to go on from, empty when a new list is needed."""
         try:
@@ -165,6 +170,7 @@ async def serve(options: argparse.Namespace) -> None:
                 task.result()
         finally:
             (folder / CONTROL_FILE).unlink(missing_ok=True)
+            agent.close()
             for task in background:
                 task.cancel()
             for launcher in launchers:

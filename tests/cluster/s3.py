@@ -81,6 +81,9 @@ class S3Server:
             folder.mkdir(parents=True, exist_ok=True)
         if self.attach():
             return
+        state = self.folder / "s3.json"
+        if state.exists():  # a folder keeps its keys, which Secrets may hold by now
+            self.secret_key = json.loads(state.read_text())["secret_key"]
         program = str(binaries.versitygw())
         for attempt in range(1, _ATTEMPTS + 1):
             port = free_port()
@@ -103,7 +106,6 @@ class S3Server:
             self.endpoint = f"http://127.0.0.1:{port}"
             wait_until("a healthy S3 server", self._healthy, [child])
             break
-        state = self.folder / "s3.json"
         state.touch(mode=0o600)
         state.write_text(json.dumps({"endpoint": self.endpoint, "secret_key": self.secret_key}))
 

@@ -131,7 +131,7 @@ def test_a_stuck_pod_can_go_on_running(cluster: RunningCluster, namespace: str) 
     name = running(cluster.api, namespace)["metadata"]["name"]
     with cluster.faults.stuck_terminating(Match(namespace=namespace), keep_running=True):
         cluster.api.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}?gracePeriodSeconds=1")
-        time.sleep(1.5)
+        time.sleep(0.7)
         assert cluster.api.kubectl("logs", "-n", namespace, name) == ""
     wait_for("end of the pod", lambda: all(one["metadata"]["name"] != name for one in pods(cluster.api, namespace)))
 

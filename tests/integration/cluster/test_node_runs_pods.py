@@ -225,6 +225,14 @@ def test_a_missing_secret_volume_is_told_by_an_event_only(cluster: RunningCluste
     assert ended(cluster.api, namespace, "mounts")["status"]["phase"] == "Succeeded"
 
 
+def test_a_pod_that_would_be_restarted_is_refused_by_an_event(cluster: RunningCluster, namespace: str) -> None:
+    manifest = job("again", ["true"], restartPolicy="OnFailure")
+    del manifest["spec"]["podFailurePolicy"]
+    create(cluster.api, namespace, manifest)
+    (message,) = wait_for("event", lambda: events(cluster.api, namespace, "UnsupportedRestartPolicy"))
+    assert message == "this test node runs pods with restartPolicy Never only, not OnFailure"
+
+
 def test_a_program_that_does_not_exist_is_a_start_error(cluster: RunningCluster, namespace: str) -> None:
     create(cluster.api, namespace, job("typo", ["no-such-program"]))
     how = terminated(ended(cluster.api, namespace))
