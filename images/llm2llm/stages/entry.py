@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -65,9 +65,12 @@ def main_step(environ: Mapping[str, str]) -> int:
         return ExitCode.BAD_CONFIGURATION
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    with recorded() as log, _scratch(environ) as scratch:
+    with recorded() as log:
         context = StepContext(
-            pod_uid=environ.get(POD_UID) or secrets.token_hex(8), scratch=scratch, environ=environ, stopping=stopping
+            pod_uid=environ.get(POD_UID) or secrets.token_hex(8),
+            scratch=Path(environ.get(SCRATCH) or tempfile.mkdtemp(prefix="llm2llm-")),
+            environ=environ,
+            stopping=stopping,
         )
         report = _attempt(step, spec, context)
         if report.message:
@@ -75,6 +78,8 @@ def main_step(environ: Mapping[str, str]) -> int:
         print(report.to_termination_message())
         _leave_report(report, environ)
         _leave_log(log, step, spec, context)
+        if not environ.get(SCRATCH):
+            shutil.rmtree(context.scratch, ignore_errors=True)
     return report.exit_code
 
 
@@ -89,6 +94,7 @@ def failed_report(step: StepDocument, error: StepError) -> Report:
 def _attempt(step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> Report:
     """Every way that a step can end, as a report."""
     try:
+        context.scratch.mkdir(parents=True, exist_ok=True)
         store = open_store(_root(step, spec), spec.artifacts, context.environ)
         report = run_step(step, store, context)
     except StepError as error:
@@ -131,18 +137,6 @@ def _report_of(step: StepDocument, code: ExitCode, reason: str, message: str) ->
 
 def _root(step: StepDocument, spec: AugmentationRunSpec) -> str:
     return run_root(spec, step.namespace, step.run, step.run_uid)
-
-
-@contextmanager
-def _scratch(environ: Mapping[str, str]) -> Iterator[Path]:
-    """The folder for work files: the pod's, or one that ends with this step."""
-    given = environ.get(SCRATCH)
-    if given:
-        Path(given).mkdir(parents=True, exist_ok=True)
-        yield Path(given)
-        return
-    with tempfile.TemporaryDirectory(prefix="llm2llm-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 def _leave_report(report: Report, environ: Mapping[str, str]) -> None:

@@ -25,17 +25,19 @@ class Bench:
         (folder / "seed.jsonl").write_bytes(keyword.jsonl(keyword.rows(2, 1)))
         (folder / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(1, 5)))
 
+    def document(self, artifacts_uri: str = "file:///artifacts", **changes: Any) -> dict[str, Any]:
+        """A spec over the bench's files; `changes` are top-level fields."""
+        return keyword.spec(
+            seed_uri=(self.folder / "seed.jsonl").as_uri(),
+            evaluation_uri=(self.folder / "evaluation.jsonl").as_uri(),
+            model_uri=self.student.as_uri(),
+            artifacts_uri=artifacts_uri,
+            **({"train": {**keyword.TRAIN, **STEPS}} | changes),
+        )
+
     def run(self, name: str, **changes: Any) -> tuple[keyword.Run, LocalStore]:
         """A run that is prepared."""
-        run = keyword.Run(
-            keyword.spec(
-                seed_uri=(self.folder / "seed.jsonl").as_uri(),
-                evaluation_uri=(self.folder / "evaluation.jsonl").as_uri(),
-                model_uri=self.student.as_uri(),
-                artifacts_uri="file:///artifacts",
-                **({"train": {**keyword.TRAIN, **STEPS}} | changes),
-            )
-        )
+        run = keyword.Run(self.document(**changes))
         store = LocalStore(self.folder / name)
         run.add(run_step(run.step(Stage.PREPARE), store, self.context()))
         return run, store

@@ -1,0 +1,304 @@
+"""Steps as processes: what a pod does, and what is left in the store whenever it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.s3 import S3Server
+from tests.integration.data_plane import keyword
+from tests.integration.data_plane.bench import Bench
+
+from llm2llm.api import Artifacts
+from llm2llm.errors import ExitCode, IncompatibleArtifacts
+from llm2llm.records import REPORT_LIMIT, Kind, Report, Stage, StepDocument
+from llm2llm.stages.commit import commit, committed, read_object
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.entry import main_step, run_step
+from llm2llm.storage import LocalStore, Store, open_store
+
+LONG = {
+    **keyword.TRAIN,
+    "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 120},
+    "checkpoint": {"intervalSeconds": 1, "keep": 2},
+}
+"""300 optimizer steps: some seconds, with a checkpoint every second."""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, student: Path) -> Bench:
+    return Bench(tmp_path, student)
+
+
+class Pods:
+    """A run whose steps are processes, on a store that they open themselves."""
+
+    def __init__(self, folder: Path, document: dict[str, Any], environ: dict[str, str]) -> None:
+        self.run = keyword.Run(document)
+        self.environ = environ
+        self.folder = folder
+        uri = f"{document['artifacts']['uri']}/team-a/run"
+        self.store: Store = open_store(uri, Artifacts.model_validate(document["artifacts"]), environ)
+
+    def environment(self, step: StepDocument, pod_uid: str) -> dict[str, str]:
+        return self.environ | {
+            "LLM2LLM_STEP": step.to_environment().replace("\\u0024", "$"),
+            "LLM2LLM_TERMINATION_PATH": str(self.folder / f"report-{pod_uid}.json"),
+            "LLM2LLM_SCRATCH": str(self.folder / f"scratch-{pod_uid}"),
+            "POD_UID": pod_uid,
+        }
+
+    def start(self, step: StepDocument, pod_uid: str) -> subprocess.Popen[bytes]:
+        code = "import os, sys; from llm2llm.stages.entry import main_step; sys.exit(main_step(os.environ))"
+        with (self.folder / f"log-{pod_uid}").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", code],
+                env=os.environ | self.environment(step, pod_uid) | {"OMP_NUM_THREADS": "1"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def log(self, pod_uid: str) -> str:
+        return (self.folder / f"log-{pod_uid}").read_text()
+
+    def report(self, pod_uid: str) -> Report:
+        return Report.model_validate_json((self.folder / f"report-{pod_uid}.json").read_bytes())
+
+    def context(self, pod_uid: str) -> StepContext:
+        return StepContext(
+            pod_uid=pod_uid, scratch=self.folder / f"scratch-{pod_uid}", environ=self.environ, progress=lambda _: None
+        )
+
+    def until_checkpoint(self, process: subprocess.Popen[bytes], pod_uid: str) -> None:
+        deadline = time.monotonic() + 120
+        while not any(key.endswith("marker.json") for key in self.store.list("iterations/000/train/checkpoints/")):
+            assert process.poll() is None, self.log(pod_uid)
+            assert time.monotonic() < deadline, self.log(pod_uid)
+            time.sleep(0.02)
+
+
+@pytest.fixture(params=["local", "s3"])
+def pods(request: pytest.FixtureRequest, bench: Bench, s3: S3Server, prefix: str) -> Pods:
+    """A prepared run with long training: on a local folder, or with everything on a real S3 server."""
+    if request.param == "local":
+        document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri(), train=LONG)
+        pods = Pods(bench.folder, document, {})
+    else:
+        artifacts = {"uri": f"s3://bucket/{prefix}/runs", "key": "run", "endpoint": s3.endpoint, "pathStyle": True}
+        inputs = open_store(f"s3://bucket/{prefix}", Artifacts.model_validate(artifacts), s3.environment)
+        for path in [*bench.student.iterdir(), *bench.folder.glob("*.jsonl")]:
+            inputs.upload(f"in/{path.name}", path)
+        document = bench.document(train=LONG, artifacts=artifacts, student={"model": {"uri": f"{inputs.uri}/in"}})
+        document["data"]["seed"]["uri"] = f"{inputs.uri}/in/seed.jsonl"
+        document["data"]["evaluation"]["uri"] = f"{inputs.uri}/in/evaluation.jsonl"
+        pods = Pods(bench.folder, document, {name: s3.environment[name] for name in s3.environment if "KEY" in name})
+    pods.run.add(run_step(pods.run.step(Stage.PREPARE), pods.store, pods.context("prepare")))
+    return pods
+
+
+def uninterrupted(pods: Pods) -> str:
+    """The digest of the same training without an interruption, in a store of its own."""
+    store = LocalStore(pods.folder / "uninterrupted")
+    run_step(pods.run.step(Stage.PREPARE), store, pods.context("reference"))
+    return run_step(pods.run.step(Stage.TRAIN), store, pods.context("reference")).digest
+
+
+def test_fault_46_training_goes_on_after_sigkill_and_ends_as_if_nothing_had_happened(pods: Pods) -> None:
+    step = pods.run.step(Stage.TRAIN)
+    killed = pods.start(step, "pod-1")
+    pods.until_checkpoint(killed, "pod-1")
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert committed(pods.store, step) is None
+    second = pods.start(step, "pod-2")
+
+    assert second.wait(timeout=300) == ExitCode.DONE, pods.log("pod-2")
+    assert '"resumedFrom":' in pods.log("pod-2")
+    assert pods.report("pod-2").digest == uninterrupted(pods)
+
+
+@pytest.mark.parametrize("pods", ["local"], indirect=True)
+def test_fault_19_sigterm_leaves_a_checkpoint_and_exit_143(pods: Pods) -> None:
+    step = pods.run.step(Stage.TRAIN)
+    process = pods.start(step, "pod-1")
+    pods.until_checkpoint(process, "pod-1")
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(timeout=30) == ExitCode.TERMINATED, pods.log("pod-1")
+    report = pods.report("pod-1")
+    assert (report.exit_code, report.reason) == (143, "Terminated")
+    assert "a checkpoint is in the store" in report.message
+    logs = list(pods.store.list("logs/"))
+    assert logs == ["logs/i000-train-a0-pod-1.log"]
+    assert b"a checkpoint is in the store" in pods.store.read(logs[0])
+
+
+def test_fault_49_a_committed_step_costs_nothing_the_second_time(bench: Bench) -> None:
+    run, store = bench.run("run")
+    first = run_step(run.step(Stage.TRAIN), store, bench.context())
+    later = keyword.Run(run.document, uid="fedcba9876543210")
+    later.reports = run.reports
+    context = bench.context("pod-2")
+    again = run_step(later.step(Stage.TRAIN, attempt=3), store, context)
+
+    assert again.digest == first.digest
+    assert (again.run_uid, again.attempt, again.seconds) == (later.uid, 3, {})
+    assert context.seconds == {}
+    assert not [key for key in store.list("") if "pod-2" in key]
+
+
+def test_fault_50_of_two_pods_the_first_commit_stands_and_the_other_tells_its_report(bench: Bench) -> None:
+    run, store = bench.run("run")
+    step = run.step(Stage.TRAIN)
+    told = Report(run_uid=run.uid, stage=Stage.TRAIN, model_uri="x/pod-a/adapter")
+    winner = commit(store, step, bench.context("pod-a"), {"rows.json": b"a"}, told)
+    loser = commit(
+        store,
+        step,
+        bench.context("pod-b"),
+        {"rows.json": b"b"},
+        told.model_copy(update={"model_uri": "x/pod-b/adapter"}),
+    )
+    manifest = committed(store, step)
+
+    assert manifest is not None
+    assert loser.digest == winner.digest
+    assert loser.model_uri == "x/pod-a/adapter"
+    assert read_object(store, manifest, "rows.json") == b"a"
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        pytest.param(b"", "is damaged: 0 bytes", id="truncated"),
+        pytest.param(None, "is missing, though its manifest names it", id="removed"),
+    ],
+)
+def test_fault_31_a_damaged_object_is_named(bench: Bench, damage: bytes | None, words: str) -> None:
+    run, store = bench.run("run")
+    key = "inputs/data/pod-1/seed.jsonl"
+    if damage is None:
+        store.delete(key)
+    else:
+        store.write(key, damage)
+
+    with pytest.raises(IncompatibleArtifacts, match=f"{key} {words}"):
+        run_step(run.step(Stage.TRAIN), store, bench.context())
+
+
+def test_fault_31_an_upload_without_its_manifest_counts_for_nothing(bench: Bench) -> None:
+    run, store = bench.run("run")
+    store.write("iterations/000/train/data/pod-0/adapter/adapter_model.safetensors", b"half")
+    report = run_step(run.step(Stage.TRAIN), store, bench.context())
+
+    assert "/pod-1/" in report.model_uri
+    assert all(content != b"half" for content in keyword.adapter_bytes(store).values())
+
+
+def test_collect_tells_what_is_committed_and_never_does_the_work(bench: Bench) -> None:
+    run, store = bench.run("run")
+    collect = run.step(Stage.TRAIN, kind=Kind.COLLECT)
+    missing = run_step(collect, store, bench.context())
+    done = run_step(run.step(Stage.TRAIN), store, bench.context())
+    found = run_step(collect, store, bench.context())
+
+    assert (missing.exit_code, missing.reason) == (ExitCode.TRANSIENT, "NotCommitted")
+    assert (found.exit_code, found.digest) == (ExitCode.DONE, done.digest)
+
+
+class Main:
+    """main_step in this process, with SIGTERM's handler put back afterwards."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.handler = signal.getsignal(signal.SIGTERM)
+
+    def __call__(self, step: StepDocument, **environ: str) -> tuple[int, Report]:
+        path = self.folder / f"report-{secrets.token_hex(4)}"
+        try:
+            code = main_step(
+                {
+                    "LLM2LLM_STEP": step.to_environment(),
+                    "LLM2LLM_TERMINATION_PATH": str(path),
+                    "LLM2LLM_SCRATCH": str(self.folder / "scratch"),
+                    **environ,
+                }
+            )
+        finally:
+            signal.signal(signal.SIGTERM, self.handler)
+        assert len(path.read_bytes()) <= REPORT_LIMIT
+        return code, Report.model_validate_json(path.read_bytes())
+
+
+def test_every_failure_has_a_report_an_exit_code_and_a_log(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri())
+    (bench.folder / "seed.jsonl").write_bytes(b"nonsense\n" * 5)
+    code, report = Main(bench.folder)(keyword.Run(document).step(Stage.PREPARE))
+
+    assert (code, report.exit_code, report.reason) == (65, 65, "InvalidData")
+    assert "5 broken rows: line 1" in report.message
+    assert "5 broken rows: line 1" in capsys.readouterr().err
+    log = next((bench.folder / "runs").rglob("prepare-a0-*.log"))
+    assert "5 broken rows" in log.read_text()
+
+
+def test_an_unexpected_failure_is_transient_and_told_with_its_traceback(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the key s3cr3t-value is odd")
+
+    monkeypatch.setattr("llm2llm.stages.prepare.run", fail)
+    document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri())
+    code, report = Main(bench.folder)(keyword.Run(document).step(Stage.PREPARE), TEACHER_API_KEY="s3cr3t-value")
+
+    assert (code, report.reason) == (75, "UnexpectedError")
+    assert report.message == "RuntimeError: the key *** is odd"
+    assert "Traceback" in capsys.readouterr().err
+    assert "s3cr3t-value" not in next((bench.folder / "runs").rglob("*.log")).read_text()
+
+
+def test_fault_21_running_out_of_gpu_memory_tells_the_micro_batch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from llm2llm.training import trainer
+
+    def fail(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri())
+    run, main = keyword.Run(document), Main(bench.folder)
+    run.add(main(run.step(Stage.PREPARE))[1])
+    monkeypatch.setattr(trainer._TokenMean, "__call__", fail)
+    code, report = main(run.step(Stage.TRAIN, micro_batch=8))
+
+    assert (code, report.reason, report.micro_batch) == (69, "OutOfMemory", 8)
+    assert "gradientCheckpointing" in report.message
+
+
+def test_fault_47_scratch_that_cannot_be_written_is_transient_and_leaves_nothing(bench: Bench) -> None:
+    document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri())
+    run, main = keyword.Run(document), Main(bench.folder)
+    run.add(main(run.step(Stage.PREPARE))[1])
+    run.add(main(run.step(Stage.TRAIN))[1])
+    (bench.folder / "no-folder").write_bytes(b"")
+    code, report = main(run.step(Stage.EVALUATE), LLM2LLM_SCRATCH=str(bench.folder / "no-folder"))
+
+    assert code == 75
+    assert "no-folder" in report.message
+    assert not list((bench.folder / "runs").rglob("evaluate/manifest.json"))
+
+
+def test_a_document_that_is_none_is_bad_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main_step({"LLM2LLM_STEP": json.dumps({"stage": "Train"})}) == ExitCode.BAD_CONFIGURATION
+    assert "LLM2LLM_STEP" in capsys.readouterr().err
