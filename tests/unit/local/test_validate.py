@@ -1,0 +1,108 @@
+"""`llm2llm validate` reports every problem with its path."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llm2llm.cli import main
+
+ROOT = Path(__file__).resolve().parents[3]
+RUN = ROOT / "examples" / "keyword" / "run.yaml"
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(RUN.read_text())
+    *parents, last = path.split(".")
+    target = document
+    for parent in parents:
+        target = target.setdefault(parent, {})
+    if value is None:
+        del target[last]
+    else:
+        target[last] = value
+    return document
+
+
+def written(folder: Path, *documents: Mapping[str, Any]) -> Path:
+    file = folder / "run.yaml"
+    file.write_text(yaml.safe_dump_all(documents))
+    return file
+
+
+def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]):
+    assert main(["validate", str(RUN.parent)]) == 0
+    assert "AugmentationRun keyword is valid" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("spec.train.lora.r", 0, "spec.train.lora.r: must be at least 1"),
+        ("spec.maxIterations", 65, "spec.maxIterations: must be at most 64"),
+        ("spec.maxIterations", "5", "spec.maxIterations: must be a whole number, not '5'"),
+        ("spec.train.lora.rank", 8, "spec.train.lora.rank: unknown field"),
+        ("spec.maxIteration", 8, "spec.maxIteration: unknown field: did you mean maxIterations?"),
+        ("spec.train.lora.dropout", 0.1, 'spec.train.lora.dropout: must be a string: write "0.1"'),
+        ("spec.train.method", "QLORA", "spec.train.method: must be 'LoRA'"),
+        ("spec.student.model.uri", None, "spec.student.model.uri: is required"),
+        ("spec.student.model.uri", "/models/x", "spec.student.model.uri: '/models/x' does not match"),
+        ("spec.task.labels", [], "spec.task: labels must not be empty when grader.type is Choice"),
+        ("spec.task.labels", "a,b", "spec.task.labels: must be a list"),
+        ("spec.data", "s3://x", "spec.data: must be a mapping"),
+        ("spec.suspend", "no", "spec.suspend: must be true or false"),
+        ("spec.task.promptTemplate", "", "spec.task.promptTemplate: must not be empty"),
+        ("spec.train.env", [{"name": "LLM2LLM_STEP", "value": "x"}], "spec.train.env[0].name: names that begin with"),
+        ("metadata.name", "my.run", "metadata.name: must be a DNS label of at most 40 characters"),
+        ("metadata.name", "a" * 41, "metadata.name: must be a DNS label of at most 40 characters"),
+        ("metadata.name", None, "metadata.name: is required"),
+        ("apiVersion", "v1", "apiVersion: must be llm2llm.dev/v1alpha1"),
+        ("specs", {}, "specs: unknown field"),
+    ],
+)
+def test_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str, value: object, told: str):
+    assert main(["validate", str(written(tmp_path, changed(path, value)))]) == 64
+    assert told in capsys.readouterr().err
+
+
+def test_all_problems_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    document = changed("spec.train.lora.r", 0)
+    document["metadata"]["name"] = "Bad.Name"
+    document["spec"]["student"] = {}
+    assert main(["validate", str(written(tmp_path, document))]) == 64
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("a: [", "while parsing", id="no YAML"),
+        pytest.param("", "there is no document of kind AugmentationRun", id="an empty file"),
+        pytest.param("[1, 2]", "a document without kind", id="no mapping"),
+        pytest.param("kind: Secret\ndata: {a: b}", "a Secret without metadata.name", id="a broken Secret"),
+    ],
+)
+def test_a_file_that_is_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, told: str):
+    (tmp_path / "x.yaml").write_text(text)
+    assert main(["validate", str(tmp_path / "x.yaml")]) == 64
+    assert told in capsys.readouterr().err
+
+
+def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]):
+    assert main(["validate", "/nowhere/run.yaml"]) == 64
+    assert "/nowhere/run.yaml: there is no such file" in capsys.readouterr().err
+
+
+def test_validate_imports_nothing_heavy():
+    heavy = "{'torch', 'transformers', 'openai', 'boto3', 'rich.live'}"
+    code = (
+        f"import sys; from llm2llm.cli import main; main(['validate', {str(RUN)!r}]); print({heavy} & {{*sys.modules}})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "images")
+    assert done.stdout.splitlines()[-1] == "set()"
