@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from tests.cluster import binaries, credentials
+from tests.cluster import binaries, credentials, parts
 from tests.cluster.processes import (
     Child,
     PortTakenError,
@@ -37,36 +37,6 @@ from tests.cluster.processes import (
 # In the order in which they are stopped: the store last.
 PARTS = ("scheduler", "controller-manager", "apiserver", "etcd")
 _ATTEMPTS = 5  # a port found free may be taken before its process binds it
-
-CONTROLLERS = (
-    "job-controller",
-    "garbage-collector-controller",
-    "ttl-after-finished-controller",
-    "namespace-controller",
-    "serviceaccount-controller",
-    "serviceaccount-token-controller",
-    "root-ca-certificate-publisher-controller",
-    "pod-garbage-collector-controller",
-    "node-lifecycle-controller",
-    "taint-eviction-controller",
-    "resourcequota-controller",
-    "disruption-controller",
-    "clusterrole-aggregation-controller",
-    "deployment-controller",
-    "replicaset-controller",
-    "persistentvolume-binder-controller",
-    # Without these two a claim's finalizer is never taken away, and its namespace never goes.
-    "persistentvolumeclaim-protection-controller",
-    "persistentvolume-protection-controller",
-)
-
-# One line for each finished request, without bodies: what a test needs to count writes.
-_AUDIT_POLICY = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived", "ResponseStarted"],
-    "rules": [{"level": "None", "nonResourceURLs": ["/readyz*", "/healthz*", "/livez*"]}, {"level": "Metadata"}],
-}
 
 
 class RequestError(RuntimeError):
@@ -103,8 +73,8 @@ class Cluster:
         self.children: dict[str, Child] = {}
         self._restore_sigterm: Any = None
         self.kubeconfig = self.folder / "admin.kubeconfig"
-        self.audit_log = self.folder / "audit.log"
-        self.authority = self.folder / "certs" / "apiserver.crt"
+        self.audit_log = self.folder / parts.AUDIT_LOG
+        self.authority = self.folder / parts.AUTHORITY
         self.server = ""
 
     def __enter__(self) -> Cluster:
@@ -181,7 +151,7 @@ class Cluster:
             RequestError: the answer was not a success.
         """
         data = None if body is None else json.dumps(body).encode()
-        bearer = token or credentials.read_token(self.folder / "tokens.csv", "admin")
+        bearer = token or credentials.read_token(self.folder / parts.TOKENS, "admin")
         headers = {"Authorization": f"Bearer {bearer}", "Content-Type": content_type}
         request = urllib.request.Request(self.server + path, data=data, method=method, headers=headers)
         context = ssl.create_default_context(cafile=str(self.authority))
@@ -232,121 +202,36 @@ class Cluster:
         (self.folder / "cluster.json").unlink(missing_ok=True)
 
     def _write_files(self) -> None:
-        if not (self.folder / "tokens.csv").exists():
-            credentials.write_key(self.folder / "service-accounts.key")
-            credentials.write_tokens(self.folder / "tokens.csv")
-        (self.folder / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
+        if not (self.folder / parts.TOKENS).exists():
+            credentials.write_key(self.folder / parts.SIGNING_KEY)
+            credentials.write_tokens(self.folder / parts.TOKENS)
+        (self.folder / parts.AUDIT_POLICY_FILE).write_text(json.dumps(parts.AUDIT_POLICY))
 
     def _start_servers(self, binary: str) -> None:
         folder = self.folder
         clients, peers = free_port(), free_port()
         port = free_port() if self._wanted_port is None else require_free(self._wanted_port)
         self.server = f"https://127.0.0.1:{port}"
-        store, peer = f"http://127.0.0.1:{clients}", f"http://127.0.0.1:{peers}"
-        etcd = self._spawn(
-            "etcd",
-            [
-                binary,
-                "etcd",
-                *_flags(
-                    {
-                        "data-dir": folder / "etcd",
-                        "listen-client-urls": store,
-                        "advertise-client-urls": store,
-                        "listen-peer-urls": peer,
-                        "initial-advertise-peer-urls": peer,
-                        "initial-cluster": f"default={peer}",
-                        "unsafe-no-fsync": "true",  # a machine that loses power loses the test run anyway
-                        "log-level": "warn",
-                    }
-                ),
-            ],
-        )
-        key = folder / "service-accounts.key"
-        apiserver = self._spawn(
-            "apiserver",
-            [
-                binary,
-                "apiserver",
-                *_flags(
-                    {
-                        "etcd-servers": store,
-                        "bind-address": "127.0.0.1",
-                        "advertise-address": "127.0.0.1",
-                        "secure-port": port,
-                        "cert-dir": self.authority.parent,
-                        "token-auth-file": folder / "tokens.csv",
-                        "authorization-mode": "Node,RBAC",
-                        "enable-admission-plugins": "NodeRestriction",
-                        "service-account-issuer": "https://kubernetes.default.svc",
-                        "service-account-key-file": key,
-                        "service-account-signing-key-file": key,
-                        "service-cluster-ip-range": "10.96.0.0/16",
-                        "kubelet-preferred-address-types": "InternalIP",
-                        "audit-policy-file": folder / "audit-policy.json",
-                        "audit-log-path": self.audit_log,
-                        "max-requests-inflight": 1000,
-                        "max-mutating-requests-inflight": 500,
-                        "profiling": "false",
-                    }
-                ),
-            ],
-        )
+        etcd = self._spawn("etcd", [binary, *parts.etcd(folder, clients, peers)])
+        apiserver = self._spawn("apiserver", [binary, *parts.apiserver(folder, port, clients)])
         both = (etcd, apiserver)
         wait_until("etcd's port", lambda: listens(etcd, clients), both)
         wait_until("the API server's port", lambda: listens(apiserver, port), both)
         wait_until("a ready API server", self._ready, both)
-        token = credentials.read_token(folder / "tokens.csv", "admin")
+        token = credentials.read_token(folder / parts.TOKENS, "admin")
         credentials.write_kubeconfig(self.kubeconfig, server=self.server, authority=self.authority, token=token)
 
     def _start_controllers(self, binary: str) -> None:
-        configs = {name: str(self.kubeconfig_of(name)) for name in ("controller-manager", "scheduler")}
-        self._spawn(
-            "controller-manager",
-            [
-                binary,
-                "controller-manager",
-                *_flags(
-                    {
-                        "kubeconfig": configs["controller-manager"],
-                        "controllers": ",".join(CONTROLLERS),
-                        "service-account-private-key-file": self.folder / "service-accounts.key",
-                        "root-ca-file": self.authority,
-                        "use-service-account-credentials": "true",  # else it may not create pods
-                        "leader-elect": "false",
-                        "secure-port": 0,
-                        "kube-api-qps": 500,
-                        "kube-api-burst": 1000,
-                        "concurrent-job-syncs": 20,
-                        # The node agent renews its Lease every second; a lost node is to be noticed in seconds, not in a minute.
-                        "node-monitor-period": "1s",
-                        "node-monitor-grace-period": "8s",
-                        "node-eviction-rate": 10,
-                    }
-                ),
-            ],
-        )
-        self._spawn(
-            "scheduler",
-            [
-                binary,
-                "scheduler",
-                *_flags(
-                    {
-                        "kubeconfig": configs["scheduler"],
-                        "leader-elect": "false",
-                        "secure-port": 0,
-                        "kube-api-qps": 500,
-                        "kube-api-burst": 1000,
-                    }
-                ),
-            ],
-        )
+        for name, arguments in (
+            ("controller-manager", parts.controller_manager(self.folder, self.kubeconfig_of("controller-manager"))),
+            ("scheduler", parts.scheduler(self.kubeconfig_of("scheduler"))),
+        ):
+            self._spawn(name, [binary, *arguments])
         self._wait_for_namespace("default")
 
     def kubeconfig_of(self, user: str) -> Path:
         """The kubeconfig of one of the cluster's own parts (`credentials.USERS`)."""
-        token = credentials.read_token(self.folder / "tokens.csv", user)
+        token = credentials.read_token(self.folder / parts.TOKENS, user)
         path = self.folder / f"{user}.kubeconfig"
         return credentials.write_kubeconfig(path, server=self.server, authority=self.authority, token=token)
 
@@ -383,10 +268,6 @@ class Cluster:
         return [self.children[part] for part in PARTS if part in self.children]
 
 
-def _flags(flags: dict[str, Any]) -> list[str]:
-    return [f"--{name}={value}" for name, value in flags.items()]
-
-
 def _exit_on_sigterm() -> Any:
     """Makes SIGTERM unwind the stack, so that `with` blocks end; returns what to restore, None when not ours to set."""
     if threading.current_thread() is not threading.main_thread():
@@ -400,4 +281,4 @@ def _exit_on_sigterm() -> Any:
     return signal.signal(signal.SIGTERM, leave)
 
 
-__all__ = ["CONTROLLERS", "PARTS", "Cluster", "RequestError", "StartError"]
+__all__ = ["PARTS", "Cluster", "RequestError", "StartError"]

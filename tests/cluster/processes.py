@@ -131,6 +131,8 @@ def wait_until(what: str, ready: Callable[[], bool], children: Iterable[Child], 
     while not ready():
         for child in watched:
             if not child.alive():
+                if "address already in use" in child.log_tail():
+                    raise PortTakenError(f"{child.name} found its port taken by another program")
                 raise StartError(
                     f"{child.name} ended while waiting for {what}; the end of its log:\n{child.log_tail()}"
                 )
