@@ -7,9 +7,9 @@ decision on. Descriptions are what `kubectl explain` shows.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 GROUP = "llm2llm.dev"
@@ -74,14 +74,16 @@ class Task(Model):
     )
     grader: Grader = Field(default_factory=Grader, description="How an answer is judged.")
     labels: list[ShortText] = Field(
-        default_factory=list, max_length=1000, description="The answers that Choice allows."
+        default_factory=list, max_length=1000, validate_default=True, description="The answers that Choice allows."
     )
 
-    @model_validator(mode="after")
-    def _labels_for_choice(self) -> Self:
-        if self.grader.type == "Choice" and not self.labels:
-            raise ValueError("labels must not be empty when grader.type is Choice")
-        return self
+    @field_validator("labels")
+    @classmethod
+    def _labels_for_choice(cls, labels: list[str], info: ValidationInfo) -> list[str]:
+        grader = info.data.get("grader")
+        if grader is not None and grader.type == "Choice" and not labels:
+            raise ValueError("must not be empty when grader.type is Choice")
+        return labels
 
 
 class Source(Model):

@@ -1,7 +1,7 @@
 """How a step can end, and what each ending means to whoever retries it.
 
-One table, used by the data plane (which exits with these codes), by the control plane (which decides by them) and by the
-documentation.
+One table, used by the data plane (which exits with these codes), by the control plane (which decides by them) and by
+the documentation.
 
     StepError
     ├── ConfigurationError       64  the spec cannot work as written

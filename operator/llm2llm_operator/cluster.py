@@ -1,8 +1,8 @@
 """The only module that talks to the API server (kopf's watches aside).
 
 Raw documents over one `kubernetes.aio` ApiClient: its typed models cost more time than the requests. Retries are our
-own (429 with Retry-After, 5xx, lost connections), and writes pass a token bucket, so that an outage ends in a steady stream
-and not in a burst (rule 12).
+own (429 with Retry-After, 5xx, lost connections), and writes pass a token bucket, so that an outage ends in a steady
+stream and not in a burst (rule 12).
 """
 
 from __future__ import annotations

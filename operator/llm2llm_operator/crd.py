@@ -51,7 +51,7 @@ def custom_resource_definition() -> dict[str, Any]:
     status.pop("required", None)
     root = {
         "type": "object",
-        "description": "One LLM2LLM run: train a student, find its mistakes, let a teacher write more like them, repeat.",
+        "description": "An LLM2LLM run: train a student, find its mistakes, let a teacher write more like them, repeat.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
@@ -190,7 +190,7 @@ def _spec_rules() -> list[dict[str, str]]:
 
 
 class _Quoting(yaml.SafeDumper):
-    """Quotes strings that other YAML readers take for numbers: PyYAML writes 2e-4 bare, Go's reader makes it a float."""
+    """Quotes strings that other readers take for numbers: PyYAML writes 2e-4 bare, Go's YAML makes it a float."""
 
 
 def _string(dumper: _Quoting, value: str) -> yaml.ScalarNode:

@@ -7,10 +7,12 @@ for a pass. Its handlers with state would write annotations and finalizers to th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import itertools
 import logging
 import random
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -90,33 +92,53 @@ class Informer:
                 await asyncio.sleep(2)
 
     async def _supervise(self) -> None:
-        """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: start it again (rule 13)."""
+        """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: restart it (rule 13)."""
+        loop = asyncio.get_running_loop()
         while True:
+            ended = asyncio.Event()
+            stop = threading.Event()
+            threading.Thread(target=self._watch, args=(loop, stop, ended), name="watches", daemon=True).start()
             try:
-                await kopf.operator(
-                    registry=self._registry(),
+                await ended.wait()
+            finally:
+                stop.set()
+            metrics.WATCH_RESTARTS.inc()
+            await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event) -> None:
+        """Kopf in a thread and loop of its own: it takes SIGTERM, and when it ends it cancels all tasks of its loop."""
+        try:
+            asyncio.run(
+                kopf.operator(
+                    registry=self._registry(loop),
                     settings=_settings(),
                     standalone=True,
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
+                    stop_flag=stop,
                 )
-            except Exception:
-                log.exception("the watches ended; starting them again")
-            metrics.WATCH_RESTARTS.inc()
-            await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter
+            )
+        except Exception:
+            log.exception("the watches ended; starting them again")
+        finally:
+            with contextlib.suppress(RuntimeError):  # our loop is closed: the process ends
+                loop.call_soon_threadsafe(ended.set)
 
-    def _registry(self) -> kopf.OperatorRegistry:
+    def _heard(self, collection: str, kind: str | None, body: dict[str, Any]) -> None:
+        """Takes one watch event into the cache, in our own loop."""
+        if kind == "DELETED":
+            key = self._cache.drop(collection, body["metadata"]["uid"])
+        else:
+            key = self._cache.put(collection, body)
+        if key:
+            self._enqueue(key)
+
+    def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
 
         def handler(collection: str) -> Callable[..., Any]:
             async def on_event(event: dict[str, Any], **_: object) -> None:
-                body = event["object"]
-                if event["type"] == "DELETED":
-                    key = self._cache.drop(collection, body["metadata"]["uid"])
-                else:
-                    key = self._cache.put(collection, body)
-                if key:
-                    self._enqueue(key)
+                loop.call_soon_threadsafe(self._heard, collection, event["type"], event["object"])
 
             return on_event
 

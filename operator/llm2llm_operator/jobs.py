@@ -1,7 +1,7 @@
 """A step's attempt becomes a batch/v1 Job. Pure.
 
-The Job is the operator's only tool, so the rules live in its fields: no retry of its own (rule 11), no second pod beside
-the first, pods that `restricted` admits, no API token, and the whole step frozen in one environment variable.
+The Job is the operator's only tool, so the rules live in its fields: no retry of its own (rule 11), no second pod
+beside the first, pods that `restricted` admits, no API token, and the whole step frozen in one environment variable.
 """
 
 from __future__ import annotations

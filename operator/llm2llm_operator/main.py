@@ -122,6 +122,8 @@ def main() -> int:
     """Entry point `llm2llm-operator`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # it runs outside the main thread on purpose, and says each time that it then leaves signals alone
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     try:
         settings = Settings.from_environment(os.environ)
     except ValueError as error:

@@ -67,7 +67,9 @@ def test_the_local_runner_refuses_the_same_files(
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        pytest.param(lambda d: d["spec"]["student"]["model"].update(uri="s3://other/model"), "student", id="changed student"),
+        pytest.param(
+            lambda d: d["spec"]["student"]["model"].update(uri="s3://other/model"), "student", id="changed student"
+        ),
         pytest.param(remove_student, "student", id="removed student"),
         pytest.param(set_spec(randomSeed=7), "randomSeed", id="changed seed"),
         pytest.param(lambda d: d["spec"]["train"]["lora"].update(r=4), "train.lora", id="changed rank"),

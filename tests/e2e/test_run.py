@@ -1,0 +1,116 @@
+"""Whole runs on the real control plane: real Jobs, real training, a real teacher over HTTP, the chart's own roles."""
+
+from __future__ import annotations
+
+import time
+
+from tests.cluster.faultrules import Match
+from tests.cluster.fixtures import RunningCluster
+from tests.support.install import RELEASE, SYSTEM, OperatorProcess
+from tests.support.platform import BUCKET, Platform
+
+OPERATOR_USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
+
+
+def job_names(writes: list[dict[str, str]]) -> list[str]:
+    """Jobs that were created, without the run's own prefix."""
+    created = [w for w in writes if (w["verb"], w["resource"]) == ("create", "jobs") and w["code"] == "201"]
+    return sorted(write["name"].split("-", 2)[2] for write in created)
+
+
+def test_a_run_goes_from_apply_to_the_best_adapter_within_its_budget_of_writes(
+    platform: Platform, operator: OperatorProcess, team: str
+):
+    platform.apply(team, platform.manifest(maxIterations=2))
+    status = platform.wait_for_end(team)
+    assert status["phase"] == "Succeeded", status
+    assert [row["trainExamples"] for row in status["iterations"]] == [240, 240 + status["iterations"][0]["kept"]]
+    assert status["seedCount"] == 240
+    assert status["evaluationCount"] == 2000
+
+    prefix = status["best"]["modelUri"].removeprefix(f"s3://{BUCKET}/")
+    listed = platform.client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    names = {entry["Key"].rsplit("/", 1)[1] for entry in listed["Contents"]}
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= names
+
+    ours = platform.writes(OPERATOR_USER, team)
+    budgeted = [write for write in ours if write["resource"] != "events"]
+    assert job_names(ours) == [
+        "i000-evaluate-a0", "i000-generate-a0", "i000-train-a0", "i001-evaluate-a0", "i001-train-a0", "prepare-a0",
+    ]  # fmt: skip
+    assert len(budgeted) <= 4 * 6 + 4
+
+    time.sleep(20)  # benchmarks/first_run.py watches a whole minute
+    later = [write for write in platform.writes(OPERATOR_USER, team) if write["resource"] != "events"]
+    assert later == budgeted
+
+
+def test_kubectl_shows_what_a_user_needs(platform: Platform, operator: OperatorProcess, team: str):
+    platform.apply(team, platform.manifest(maxIterations=1))
+    waiting = platform.cluster.kubectl("-n", team, "wait", "--for=condition=Complete", "arun/keyword", "--timeout=180s")
+    assert "condition met" in waiting
+    row = platform.cluster.kubectl("-n", team, "get", "arun", "keyword", "--no-headers").split()
+    assert row[:2] == ["keyword", "Succeeded"]
+    events = platform.cluster.kubectl("-n", team, "events", "--for", "arun/keyword")
+    assert "TrainSucceeded" in events
+    assert "MaxIterationsReached" in events
+
+
+def test_an_evicted_training_pod_is_replaced_within_its_job_and_the_run_goes_on(
+    cluster: RunningCluster, platform: Platform, operator: OperatorProcess, team: str
+):
+    document = platform.manifest(maxIterations=1)
+    document["spec"]["train"]["checkpoint"] = {"intervalSeconds": 1, "keep": 2}
+    platform.apply(team, document)
+    platform.wait(team, "keyword", lambda s: s.get("currentStep", {}).get("stage") == "Train"
+                  and s["currentStep"]["state"] == "Running")  # fmt: skip
+    time.sleep(3)
+    cluster.faults.evict(Match(namespace=team))
+    status = platform.wait_for_end(team)
+    assert status["phase"] == "Succeeded", status
+    assert job_names(platform.writes(OPERATOR_USER, team)) == ["i000-evaluate-a0", "i000-train-a0", "prepare-a0"]
+    pods = {line["name"] for line in _pods_created(platform, team) if "train" in line["name"]}
+    assert len(pods) == 2
+
+
+def _pods_created(platform: Platform, namespace: str) -> list[dict[str, str]]:
+    return [
+        write
+        for write in platform.writes("system:serviceaccount:kube-system:job-controller", namespace)
+        if (write["verb"], write["resource"]) == ("create", "pods")
+    ]
+
+
+def test_fault_13_a_run_that_is_deleted_in_flight_takes_its_jobs_along(
+    platform: Platform, operator: OperatorProcess, team: str
+):
+    platform.apply(team, platform.manifest())
+    platform.wait(team, "keyword", lambda s: s.get("currentStep", {}).get("state") == "Running")
+    platform.cluster.kubectl("-n", team, "delete", "arun", "keyword", "--wait=true", "--timeout=60s")
+    deadline = time.monotonic() + 60
+    while platform.cluster.kubectl("-n", team, "get", "jobs,pods", "--no-headers"):
+        assert time.monotonic() < deadline, "Jobs or pods are left"
+        time.sleep(0.5)
+    created = job_names(platform.writes(OPERATOR_USER, team))
+    time.sleep(3)
+    assert job_names(platform.writes(OPERATOR_USER, team)) == created
+
+
+def test_suspending_stops_the_pod_and_resuming_goes_on_from_its_checkpoint(
+    platform: Platform, operator: OperatorProcess, team: str
+):
+    document = platform.manifest(maxIterations=1)
+    platform.apply(team, document)
+    platform.wait(team, "keyword", lambda s: s.get("currentStep", {}).get("stage") == "Train"
+                  and s["currentStep"]["state"] == "Running")  # fmt: skip
+    time.sleep(3)
+    document["spec"]["suspend"] = True
+    platform.apply(team, document)
+    status = platform.wait(team, "keyword", lambda s: s.get("phase") == "Suspended", timeout=90)
+    assert "suspend" in status["message"]
+    assert "train" not in platform.cluster.kubectl("-n", team, "get", "jobs,pods", "--no-headers")
+    document["spec"]["suspend"] = False
+    platform.apply(team, document)
+    status = platform.wait_for_end(team)
+    assert status["phase"] == "Succeeded", status
+    assert "i000-train-a1" in job_names(platform.writes(OPERATOR_USER, team))
