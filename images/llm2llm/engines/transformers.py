@@ -23,7 +23,7 @@ class TransformersEngine:
     def __init__(
         self, base: Path, adapter: Path, *, eos: int, pad: int, precision: Literal["Auto", "fp32", "bf16"]
     ) -> None:
-        disable_progress_bar()  # a pod's log is no terminal
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # a pod's log is no terminal
         cuda = torch.cuda.is_available()
         model: Any = AutoModelForCausalLM.from_pretrained(
             str(base), dtype=torch.bfloat16 if computes_in_bf16(precision) else torch.float32, local_files_only=True

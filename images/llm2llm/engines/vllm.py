@@ -10,17 +10,28 @@ from typing import Any, Literal
 import torch
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
+from vllm.platforms import current_platform
 
 from llm2llm.engines.base import computes_in_bf16
+from llm2llm.errors import ConfigurationError
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM has kernels for; an adapter of another rank runs under the next larger one."""
 
 
 class VllmEngine:
-    """vLLM in this process; on a CPU without graph capture, whose warm-up costs more than it gives there."""
+    """vLLM in this process; on a CPU without graph capture, whose warm-up costs more than it gives there.
+
+    Raises:
+        ConfigurationError: there is no device that this build of vLLM runs on.
+    """
 
     def __init__(self, base: Path, adapter: Path, *, eos: int, precision: Literal["Auto", "fp32", "bf16"]) -> None:
+        if current_platform.is_unspecified():
+            raise ConfigurationError(
+                "spec.evaluate.engine is vLLM, and vLLM finds no device that it runs on: ask for a GPU in "
+                "spec.evaluate.resources, or set engine: Transformers"
+            )
         cuda = torch.cuda.is_available()
         rank = int(json.loads((adapter / "adapter_config.json").read_text())["r"])
         self._llm: Any = LLM(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.errors import DataError, MetricInvalid, Terminated
+from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import INPUTS, content_key, data_folder, step_folder
 from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
 from llm2llm.stages.checkpoints import Checkpoints
@@ -92,10 +92,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     if outcome.stopped:
         raise Terminated(f"stopped by SIGTERM after step {outcome.steps} of {plan.steps}; a checkpoint is in the store")
     if not students.is_finite(student):
-        raise MetricInvalid(
-            f"training diverged: weights are not finite after step {outcome.steps}; "
-            "lower train.hyperparameters.learningRate"
-        )
+        raise trainer.diverged(outcome.steps)
     students.save_adapter(
         student, base, work / "adapter", model_uri=spec.student.model.uri, revision=spec.student.model.revision
     )

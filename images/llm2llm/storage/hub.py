@@ -80,7 +80,11 @@ def _commit(repository: str, revision: str, environ: Mapping[str, str]) -> str:
     from huggingface_hub import HfApi
 
     with _hub_failures(repository, revision):
-        sha = HfApi(token=environ.get("HF_TOKEN")).model_info(repository, revision=revision).sha
+        sha = (
+            HfApi(endpoint=environ.get("HF_ENDPOINT"), token=environ.get("HF_TOKEN"))
+            .model_info(repository, revision=revision)
+            .sha
+        )
     if not sha:
         raise ConfigurationError(f"hf://{repository} tells no commit for revision {revision}")
     return sha
@@ -92,7 +96,12 @@ def _snapshot(repository: str, revision: str, environ: Mapping[str, str], *, wei
     patterns = list(_ALL if weights else _SMALL)
     with _hub_failures(repository, revision):
         folder = snapshot_download(
-            repository, revision=revision, token=environ.get("HF_TOKEN"), allow_patterns=patterns
+            repository,
+            revision=revision,
+            endpoint=environ.get("HF_ENDPOINT"),
+            token=environ.get("HF_TOKEN"),
+            cache_dir=environ.get("HF_HUB_CACHE"),
+            allow_patterns=patterns,
         )
     return Path(str(folder))
 
@@ -102,6 +111,8 @@ def _hub_failures(repository: str, revision: str) -> Iterator[None]:
     """Says what the hub's own errors mean for a step."""
     from huggingface_hub import errors
 
+    # A connection that fails is told by the HTTP library's own error, whose module the hub's releases change.
+    http_error: type[Exception] = errors.HfHubHTTPError.__mro__[1]
     model = f"hf://{repository} at revision {revision}"
     try:
         yield
@@ -118,7 +129,7 @@ def _hub_failures(repository: str, revision: str) -> Iterator[None]:
         raise Transient(f"{model}: {error}") from error
     except (errors.HFValidationError, ValueError) as error:
         raise ConfigurationError(f"{model}: {error}: check spec.student.model") from error
-    except OSError as error:
+    except (OSError, http_error) as error:
         raise Transient(f"{model}: {error}") from error
 
 

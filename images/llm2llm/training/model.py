@@ -45,7 +45,7 @@ def load_base(folder: Path, precision: Precision) -> Any:
     Raises:
         ConfigurationError: its files cannot be loaded.
     """
-    disable_progress_bar()  # a pod's log is no terminal
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a pod's log is no terminal
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, local_files_only=True)

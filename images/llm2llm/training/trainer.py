@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from llm2llm import api
-from llm2llm.errors import GpuOutOfMemory
+from llm2llm.errors import GpuOutOfMemory, MetricInvalid
 from llm2llm.training.data import IGNORED, Row, padded
 from llm2llm.training.model import Precision
 from llm2llm.training.plan import Plan
@@ -72,6 +72,7 @@ def fit(
 
     Raises:
         GpuOutOfMemory: a micro-batch did not fit, though the trial did.
+        MetricInvalid: the loss is no number; no checkpoint of it is left.
     """
     loss = _TokenMean()
     callback = _Durable(loss, plan, hooks)
@@ -109,6 +110,11 @@ def fitting_micro_batch(model: Any, rows: Sequence[Row], pad: int, precision: Pr
             raise _out_of_memory(1, None)
         size = math.ceil(size / 2)
     return size
+
+
+def diverged(step: int) -> MetricInvalid:
+    """The error for a loss or a weight that is no number."""
+    return MetricInvalid(f"training diverged: not a number after step {step}; lower train.hyperparameters.learningRate")
 
 
 def _fits(model: Any, rows: Sequence[Row], pad: int, precision: Precision) -> bool:
@@ -211,6 +217,10 @@ class _PlannedTrainer(Trainer):
             generator=torch.Generator().manual_seed(self.plan.seed),
         )
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002
+        """Nobody reads it, and it walks over all parameters in every step."""
+        return 0
+
 
 class _Durable(TrainerCallback):
     """Asks for a checkpoint by interval and at SIGTERM, hands it on, and tells progress.
@@ -237,9 +247,16 @@ class _Durable(TrainerCallback):
             self.stopped = self._hooks.stopping.is_set()
             control.should_training_stop |= self.stopped
             control.should_save |= self.stopped or now - self._saved >= self._hooks.interval
-        if now - self._told >= _PROGRESS_SECONDS or state.global_step == self._plan.steps:
+        tell = now - self._told >= _PROGRESS_SECONDS or state.global_step == self._plan.steps
+        if tell or control.should_save:
+            self._check(state.global_step)  # not in every step: on a GPU, looking at the loss waits for it
+        if tell:
             self._told = now
             self._tell(state.global_step, now)
+
+    def _check(self, step: int) -> None:
+        if not math.isfinite(self._loss.value()):
+            raise diverged(step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -1,0 +1,162 @@
+"""Base models from the hub's API (a small server that speaks it) and from a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from tests.cluster.processes import free_port
+from tests.integration.data_plane import keyword
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.errors import AuthenticationError, ConfigurationError, Transient
+from llm2llm.storage.hub import fetch_model, model_revision
+
+COMMIT = "a" * 40
+MODEL = "/api/models/team/student"
+
+
+@dataclass
+class Hub:
+    """What the server serves and whom."""
+
+    files: dict[str, bytes]
+    token: str = ""
+    status: int = 200
+    served: list[str] = field(default_factory=list)
+
+    def answer(self, path: str, authorization: str) -> tuple[int, bytes, dict[str, str]]:
+        """Status, content and headers for a request."""
+        if self.status != 200:
+            return self.status, b"{}", {}
+        if self.token and authorization != f"Bearer {self.token}":
+            return 401, b"{}", {"X-Error-Code": "GatedRepo"}
+        if path in (f"{MODEL}/revision/{COMMIT}", f"{MODEL}/revision/main"):
+            names = [{"rfilename": name} for name in self.files]
+            return 200, json.dumps({"id": "team/student", "sha": COMMIT, "siblings": names}).encode(), {}
+        if path == f"{MODEL}/tree/{COMMIT}":
+            entries = [
+                {"type": "file", "path": name, "size": len(content), "oid": "b" * 40}
+                for name, content in self.files.items()
+            ]
+            return 200, json.dumps(entries).encode(), {}
+        name = path.removeprefix(f"/team/student/resolve/{COMMIT}/")
+        if name in self.files:
+            etag = f'"{hashlib.sha256(self.files[name]).hexdigest()}"'
+            return 200, self.files[name], {"ETag": etag, "X-Repo-Commit": COMMIT}
+        return 404, b"{}", {"X-Error-Code": "RepoNotFound"}
+
+
+def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            hub.served.append(path.rpartition("/")[2])
+            self.wfile.write(self.headed(path))
+
+        def do_HEAD(self) -> None:
+            self.headed(self.path.partition("?")[0])
+
+        def headed(self, path: str) -> bytes:
+            status, content, headers = hub.answer(path, self.headers.get("Authorization", ""))
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            return content
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Quiet."""
+
+    return Handler
+
+
+@pytest.fixture
+def hub(student: Path) -> Hub:
+    return Hub({path.name: path.read_bytes() for path in student.iterdir()})
+
+
+@pytest.fixture
+def environ(hub: Hub, tmp_path: Path) -> Iterator[dict[str, str]]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler(hub)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_CACHE": str(tmp_path / "hub")}
+        server.shutdown()
+
+
+def spec(model_uri: str) -> AugmentationRunSpec:
+    return AugmentationRunSpec.model_validate(
+        keyword.spec(seed_uri="file:///s", evaluation_uri="file:///e", model_uri=model_uri, artifacts_uri="file:///a")
+    )
+
+
+STUDENT = spec("hf://team/student")
+
+
+def test_a_branch_of_the_hub_is_resolved_to_its_commit_and_fetched(
+    hub: Hub, environ: dict[str, str], tmp_path: Path
+) -> None:
+    revision = model_revision(STUDENT, environ)
+    folder = fetch_model(STUDENT, revision, environ, tmp_path)
+
+    assert revision == COMMIT
+    assert {name: (folder / name).read_bytes() for name in hub.files} == hub.files
+
+
+def test_without_weights_only_tokenizer_and_config_are_fetched(
+    hub: Hub, environ: dict[str, str], tmp_path: Path
+) -> None:
+    fetch_model(STUDENT, COMMIT, environ, tmp_path, weights=False)
+
+    assert "tokenizer.json" in hub.served
+    assert "model.safetensors" not in hub.served
+
+
+def test_a_gated_model_is_told_with_the_field_of_its_token(hub: Hub, environ: dict[str, str]) -> None:
+    hub.token = "hf_secret"
+
+    with pytest.raises(AuthenticationError, match=r"spec\.student\.tokenSecretRef"):
+        model_revision(STUDENT, environ)
+    assert model_revision(STUDENT, environ | {"HF_TOKEN": "hf_secret"}) == COMMIT
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        pytest.param("hf://team/nobody", "does not exist", id="no such model"),
+        pytest.param("hf://a/b/c", "check spec.student.model", id="no name of a model"),
+    ],
+)
+def test_a_model_that_is_not_there_is_a_mistake_in_the_spec(uri: str, words: str, environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        model_revision(spec(uri), environ)
+
+
+def test_a_hub_that_fails_or_is_away_is_transient(hub: Hub, environ: dict[str, str], tmp_path: Path) -> None:
+    hub.status = 500
+    with pytest.raises(Transient):
+        model_revision(STUDENT, environ)
+    away = environ | {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    with pytest.raises(Transient):
+        model_revision(STUDENT, away)
+    with pytest.raises(Transient):
+        fetch_model(STUDENT, COMMIT, away, tmp_path)
+
+
+def test_the_revision_of_a_folder_is_that_of_its_content(student: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in student.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    first = model_revision(spec(student.as_uri()), {})
+
+    assert model_revision(spec(copy.as_uri()), {}) == first
+    (copy / "config.json").write_bytes(b"{}")
+    assert model_revision(spec(copy.as_uri()), {}) != first
