@@ -1,0 +1,186 @@
+"""`llm2llm run`: the whole loop in one process, stopped in every way and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.integration.generation.rounds import KEY, KEYWORD, ROOT, Teacher, teacher_server
+
+EVALUATION_ROWS = 200
+CONCURRENCY = 8
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The example's data in a folder, with a small evaluation set."""
+
+    data: Path
+
+    def command(self, out: Path, teacher: Teacher, *further: str) -> list[str]:
+        settings = {
+            "data.seed.uri": (self.data / "seed.jsonl").as_uri(),
+            "data.evaluation.uri": (self.data / "few.jsonl").as_uri(),
+            "student.model.uri": (self.data / "model").as_uri(),
+            "generate.teacher.baseUrl": teacher.base_url,
+            "maxIterations": 2,
+            "train.hyperparameters.numTrainEpochs": 8,
+        }
+        sets = [part for path, value in settings.items() for part in ("--set", f"spec.{path}={value}")]
+        options = ["--workdir", str(out), "--secret", "teacher/api-key=KEYWORD_KEY"]
+        return [sys.executable, "-m", "llm2llm.cli", "run", str(KEYWORD), *options, *sets, *further]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "images"), "KEYWORD_KEY": KEY, **changes}
+
+
+def run(command: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=environment(**changes), capture_output=True, text=True, check=False, timeout=300)
+
+
+def digests(out: Path) -> dict[str, str]:
+    """The digest of every committed step."""
+    return {
+        str(path.relative_to(out)): json.loads(path.read_text())["digest"]
+        for path in sorted(out.rglob("manifest.json"))
+    }
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    data = tmp_path_factory.mktemp("data")
+    subprocess.run([sys.executable, str(KEYWORD / "make.py"), "--out", str(data)], check=True)
+    rows = (data / "evaluation.jsonl").read_text().splitlines(keepends=True)
+    (data / "few.jsonl").write_text("".join(rows[:: len(rows) // EVALUATION_ROWS]))
+    return Workplace(data)
+
+
+@pytest.fixture
+def teacher() -> Iterator[Teacher]:
+    with teacher_server("--latency", "0.05") as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Whole:
+    out: Path
+    told: str
+    paid: int
+
+
+@pytest.fixture(scope="module")
+def whole(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """An uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole")
+    with teacher_server() as teacher:
+        done = run(workplace.command(out, teacher))
+        assert done.returncode == 0, done.stderr
+        assert teacher.stats()["repeated"] == 0
+        return Whole(out, done.stdout, teacher.stats()["answered"])
+
+
+def test_a_run_tells_its_iterations_and_the_best_adapter(whole: Whole):
+    lines = whole.told.splitlines()
+    rows = [line for line in lines if line.startswith("iteration ") and "accuracy" in line]
+    assert [row.split(",")[0] for row in rows] == ["iteration 0", "iteration 0", "iteration 1"]
+    assert "MaxIterationsReached: all 2 iterations are done" in lines
+    adapter = next(line for line in lines if line.startswith("adapter: ")).removeprefix("adapter: file://")
+    assert (Path(adapter) / "adapter_model.safetensors").exists()
+    assert any(line.startswith("digest: sha256:") for line in lines)
+
+
+def test_the_teacher_was_paid_for_each_row_and_the_probe(whole: Whole):
+    manifest = json.loads(next(whole.out.glob("*/*/iterations/000/generate/manifest.json")).read_text())
+    assert whole.paid == manifest["report"]["usage"]["teacherRequests"] + 1
+
+
+def test_the_same_command_again_does_nothing_and_tells_the_same(workplace: Workplace, whole: Whole, teacher: Teacher):
+    before = digests(whole.out)
+    again = run(workplace.command(whole.out, teacher))
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[-4:] == whole.told.splitlines()[-4:]
+    assert teacher.stats()["requests"] == 0
+    assert digests(whole.out) == before
+
+
+def wait_for(out: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None and not any(out.glob(pattern)):
+        time.sleep(0.02)
+
+
+def test_interrupted_it_goes_on_and_ends_with_the_same_bytes(
+    workplace: Workplace, whole: Whole, teacher: Teacher, tmp_path: Path
+):
+    command = workplace.command(tmp_path, teacher)
+    ends = []
+    for pattern in ("*/*/inputs/manifest.json", "*/*/iterations/000/generate/ledger/*/000002.jsonl"):
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(tmp_path, pattern, process)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        ends.append(process.wait(60))
+    assert ends == [143, 143]
+    last = run(command)
+    assert last.returncode == 0, last.stderr
+    assert teacher.stats()["repeated"] == 0
+    assert teacher.stats()["answered"] == whole.paid
+    assert digests(tmp_path) == digests(whole.out)
+
+
+def test_killed_while_generating_it_repeats_no_more_than_was_in_flight(
+    workplace: Workplace, whole: Whole, teacher: Teacher, tmp_path: Path
+):
+    command = workplace.command(tmp_path, teacher)
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
+    wait_for(tmp_path, "*/*/iterations/000/generate/ledger/*/000001.jsonl", process)
+    process.kill()
+    process.wait(10)
+    assert run(command).returncode == 0
+    assert teacher.stats()["repeated"] <= CONCURRENCY
+    assert digests(tmp_path) == digests(whole.out)
+
+
+def test_another_experiment_in_the_same_folder_is_refused_by_field(
+    workplace: Workplace, whole: Whole, teacher: Teacher
+):
+    before = digests(whole.out)
+    refused = run(workplace.command(whole.out, teacher, "--set", "spec.train.lora.r=16"))
+    assert refused.returncode == 70
+    assert "spec.train.lora.r was 8, is 16" in refused.stderr
+    assert digests(whole.out) == before
+
+
+def test_an_operational_field_may_change_and_the_run_goes_on(workplace: Workplace, whole: Whole, teacher: Teacher):
+    more = run(workplace.command(whole.out, teacher, "--set", "spec.generate.limits.maxConcurrentRequests=1"))
+    assert more.returncode == 0
+    assert teacher.stats()["requests"] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("wrong", "refused the key (401): check Secret teacher, key api-key"), ("", "there is no teacher key")],
+)
+def test_a_wrong_key_ends_before_anything_is_trained(
+    workplace: Workplace, teacher: Teacher, tmp_path: Path, key: str, told: str
+):
+    refused = run(workplace.command(tmp_path, teacher), KEYWORD_KEY=key)
+    assert refused.returncode == 66
+    assert told in refused.stderr
+    assert not digests(tmp_path)
+
+
+def test_report_shows_what_is_in_the_folder(whole: Whole):
+    command = [sys.executable, "-m", "llm2llm.cli", "report", str(whole.out)]
+    shown = run(command, COLUMNS="120")
+    assert shown.returncode == 0
+    assert "default/keyword" in shown.stdout
+    assert "accuracy" in shown.stdout
