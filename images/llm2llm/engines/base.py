@@ -26,16 +26,16 @@ def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:
     return precision == "bf16" or (precision == "Auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported())
 
 
-def load_engine(
-    name: Literal["vLLM", "Transformers"],
-    base: Path,
-    adapter: Path,
-    *,
-    eos: int,
-    pad: int,
-    precision: Literal["Auto", "fp32", "bf16"],
-) -> Engine:
-    """The engine of this name with a base model and its adapter.
+class LoadEngine(Protocol):
+    """Loads a base model with its adapter; what an engine does not need it takes and leaves."""
+
+    def __call__(
+        self, base: Path, adapter: Path, *, eos: int, pad: int, precision: Literal["Auto", "fp32", "bf16"]
+    ) -> Engine: ...
+
+
+def engine_named(name: Literal["vLLM", "Transformers"]) -> LoadEngine:
+    """The engine of this name, imported (seconds) and not yet loaded.
 
     Raises:
         ConfigurationError: this image does not hold the engine.
@@ -43,7 +43,7 @@ def load_engine(
     if name == "Transformers":
         from llm2llm.engines.transformers import TransformersEngine
 
-        return TransformersEngine(base, adapter, eos=eos, pad=pad, precision=precision)
+        return TransformersEngine
     try:
         from llm2llm.engines.vllm import VllmEngine
     except ImportError as error:
@@ -51,4 +51,4 @@ def load_engine(
             f"spec.evaluate.engine is vLLM, and this image cannot import it ({error}): use the evaluator image, "
             "or set engine: Transformers"
         ) from error
-    return VllmEngine(base, adapter, eos=eos, precision=precision)
+    return VllmEngine

@@ -26,7 +26,15 @@ class VllmEngine:
         ConfigurationError: there is no device that this build of vLLM runs on.
     """
 
-    def __init__(self, base: Path, adapter: Path, *, eos: int, precision: Literal["Auto", "fp32", "bf16"]) -> None:
+    def __init__(
+        self,
+        base: Path,
+        adapter: Path,
+        *,
+        eos: int,
+        pad: int,  # noqa: ARG002 - vLLM pads nothing
+        precision: Literal["Auto", "fp32", "bf16"],
+    ) -> None:
         if current_platform.is_unspecified():
             raise ConfigurationError(
                 "spec.evaluate.engine is vLLM, and vLLM finds no device that it runs on: ask for a GPU in "

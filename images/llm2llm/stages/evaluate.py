@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.engines import Engine, load_engine
+from llm2llm.engines import Engine, engine_named
 from llm2llm.errors import Terminated
 from llm2llm.layout import INPUTS, step_folder
 from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
@@ -33,6 +33,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         MetricInvalid: a score is not a number.
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
+    with context.timed("imports"):
+        load = engine_named(spec.evaluate.resolved_engine())
     with context.timed("load"):
         inputs = parent_manifest(store, step, INPUTS)
         trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
@@ -41,14 +43,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         download_folder(store, trained, "adapter/", adapter)
         base = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
         tokens = load_tokenizer(base)
-        engine = load_engine(
-            spec.evaluate.resolved_engine(),
-            base,
-            adapter,
-            eos=tokens.eos,
-            pad=tokens.pad,
-            precision=spec.evaluate.precision,
-        )
+        engine = load(base, adapter, eos=tokens.eos, pad=tokens.pad, precision=spec.evaluate.precision)
     limit = spec.evaluate.sampling.max_tokens or _token_limit(sets["seed"], tokens)
     task = task_of(spec.task)
     with context.timed("compute"):

@@ -93,9 +93,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         raise Terminated(f"stopped by SIGTERM after step {outcome.steps} of {plan.steps}; a checkpoint is in the store")
     if not students.is_finite(student):
         raise trainer.diverged(outcome.steps)
-    students.save_adapter(
-        student, base, work / "adapter", model_uri=spec.student.model.uri, revision=spec.student.model.revision
-    )
+    students.save_adapter(student, base, work / "adapter", model_uri=spec.student.model.uri, revision=revision)
     report = _report(step, store, context, rows, outcome, micro_batch)
     files = _files(work / "adapter", spec, report, rows)
     report = commit(store, step, context, files, report)

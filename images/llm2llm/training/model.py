@@ -80,7 +80,7 @@ def save_adapter(model: Any, base: Path, target: Path, *, model_uri: str, revisi
     path = target / "adapter_config.json"
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = model_uri
-    config["revision"] = revision
+    config["revision"] = revision if model_uri.startswith("hf://") else None
     # peft writes a set, in the order of this process's hash seed.
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(canonical_json(config) + "\n")
