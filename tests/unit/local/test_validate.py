@@ -53,7 +53,7 @@ def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]):
         ("spec.train.method", "QLORA", "spec.train.method: must be 'LoRA'"),
         ("spec.student.model.uri", None, "spec.student.model.uri: is required"),
         ("spec.student.model.uri", "/models/x", "spec.student.model.uri: '/models/x' does not match"),
-        ("spec.task.labels", [], "spec.task: labels must not be empty when grader.type is Choice"),
+        ("spec.task.labels", [], "spec.task.labels: must not be empty when grader.type is Choice"),
         ("spec.task.labels", "a,b", "spec.task.labels: must be a list"),
         ("spec.data", "s3://x", "spec.data: must be a mapping"),
         ("spec.suspend", "no", "spec.suspend: must be true or false"),
