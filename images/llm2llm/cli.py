@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,16 +120,17 @@ def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], settings: list[st
     _stop_on_signals(stopping)
     display = display_for(expected_steps(chosen.spec))
     try:
-        result = Runner(chosen, secrets, os.environ, display, stopping, settings).complete()
+        with closing(display):
+            result = Runner(chosen, secrets, os.environ, display, stopping, settings).complete()
     except StepError as error:
-        display.close()
         print(error.message, file=sys.stderr)
         return int(error.exit_code)
     except KeyboardInterrupt:
-        display.close()
         print("interrupted at once: the same command goes on from the last checkpoint", file=sys.stderr)
         return int(ExitCode.TERMINATED)
-    display.close()
+    except Exception:  # noqa: BLE001 - the top of the process: as in a pod, an unknown cause is transient and told in full
+        traceback.print_exc()
+        return int(ExitCode.TRANSIENT)
     _tell(result)
     return 0
 

@@ -125,7 +125,8 @@ class Screen:
         self._live.start()
 
     def begins(self, step: StepId) -> None:
-        self._bars.reset(self._step, description=_title(step.stage, step.iteration), total=None)
+        self._bars.remove_task(self._step)  # a reset would keep the last step's total
+        self._step = self._bars.add_task(_title(step.stage, step.iteration), total=None)
         self._show()
 
     def progress(self, event: Mapping[str, object]) -> None:

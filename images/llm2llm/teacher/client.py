@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -26,6 +27,8 @@ DEFAULT_TIMEOUT = 120.0
 CONTENT_FILTER = "content_filter"
 
 Message = Mapping[str, str]
+TEXT_LIMIT = 1_000_000
+"""Characters of an answer that are kept."""
 _MESSAGE_LIMIT = 300
 _NEVER_DROPPED = {"model", "messages"}
 
@@ -219,7 +222,7 @@ def _reply(completion: Any) -> Reply:
     if choice is None or choice.message is None:
         return Reply("", "empty", counted)
     # JSON can escape half of a UTF-16 pair, which no file can hold.
-    text = (choice.message.content or "").encode("utf-8", "replace").decode()
+    text = (choice.message.content or "")[:TEXT_LIMIT].encode("utf-8", "replace").decode()
     return Reply(text, choice.finish_reason or "stop", counted or None)
 
 
@@ -260,9 +263,10 @@ def _worth_another_try(status: int) -> bool:
 def _retry_after(error: openai.APIStatusError) -> float | None:
     """Seconds of a Retry-After header; a date or nonsense counts as none."""
     try:
-        return max(0.0, float(error.response.headers.get("retry-after", "")))
+        seconds = float(error.response.headers.get("retry-after", ""))
     except ValueError:
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _brief(error: Exception) -> str:

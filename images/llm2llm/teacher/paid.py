@@ -111,6 +111,9 @@ class PaidTeacher:
         try:
             return await self.client.complete(request.messages, request.schema)
         except RateLimited as error:
+            if (error.retry_after or 0.0) > PATIENCE_SECONDS:
+                self.limiter.stop()
+                raise Transient(f"{error}; asked to come back in {error.retry_after:.0f} s") from error
             self.limiter.limited(began, error.retry_after)
             return None
         except Unavailable as error:

@@ -101,6 +101,13 @@ def test_a_teacher_that_stays_broken_is_given_up_and_named(tmp_path: Path, teach
         generated(tmp_path, teacher)
 
 
+def test_a_pause_of_hours_ends_the_attempt_instead_of_holding_its_pod(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="429", retryAfter=7200, count=-1)
+    with pytest.raises(Transient, match="asked to come back in 7200 s"):
+        generated(tmp_path, teacher)
+    assert teacher.stats()["requests"] == 1
+
+
 def test_a_hanging_request_is_charged_by_estimate(tmp_path: Path, teacher: rounds.Teacher):
     teacher.fault(kind="hang", count=1)
     report = generated(tmp_path, teacher)
