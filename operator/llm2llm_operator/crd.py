@@ -51,7 +51,7 @@ def custom_resource_definition() -> dict[str, Any]:
     status.pop("required", None)
     root = {
         "type": "object",
-        "description": "An LLM2LLM run: train a student, find its mistakes, let a teacher write more like them, repeat.",
+        "description": "LLM2LLM: train a student, find its mistakes, let a teacher write more like them, repeat.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},

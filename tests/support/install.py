@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 from tests.cluster import binaries
-from tests.cluster.controlplane import Cluster
+from tests.cluster.controlplane import Cluster, RequestError
 from tests.cluster.processes import Child, free_port, spawn, stop, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -43,7 +42,7 @@ def install(cluster: Cluster) -> None:
     """Applies the chart without its Deployment, and waits until the API server serves AugmentationRuns."""
     try:
         cluster.create_namespace(SYSTEM)
-    except urllib.error.HTTPError as error:
+    except RequestError as error:
         if error.code != 409:  # installed before
             raise
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=render("deployment.enabled=false"))
