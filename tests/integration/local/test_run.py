@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.cluster.s3 import S3Server
 from tests.integration.generation.rounds import KEY, KEYWORD, ROOT, Teacher, teacher_server
 
 EVALUATION_ROWS = 200
@@ -184,3 +185,28 @@ def test_report_shows_what_is_in_the_folder(whole: Whole):
     assert shown.returncode == 0
     assert "default/keyword" in shown.stdout
     assert "accuracy" in shown.stdout
+
+
+def test_the_same_run_on_s3_ends_with_the_same_digests(
+    workplace: Workplace, whole: Whole, teacher: Teacher, tmp_path: Path
+):
+    with S3Server() as s3:
+        s3.create_bucket("bucket")
+        (tmp_path / "secret.yaml").write_text(
+            json.dumps(
+                {
+                    "kind": "Secret",
+                    "metadata": {"name": "s3"},
+                    "stringData": {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key},
+                }
+            )
+        )
+        artifacts = {"uri": "s3://bucket/runs", "endpoint": s3.endpoint, "region": "us-east-1", "pathStyle": "true"}
+        further = [part for name, value in artifacts.items() for part in ("--set", f"spec.artifacts.{name}={value}")]
+        command = workplace.command(tmp_path, teacher, *further)
+        place = command.index("--workdir")
+        command[place : place + 2] = [str(tmp_path / "secret.yaml")]
+        done = run(command)
+        assert done.returncode == 0, done.stderr
+        found = digests(s3.folder / "objects" / "bucket" / "runs")
+    assert found == digests(whole.out)
