@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cluster.fixtures import RunningCluster
@@ -36,3 +37,34 @@ def team(platform: Platform) -> str:
     name = f"team-{next(_names)}"
     platform.prepare_namespace(name)
     return name
+
+
+def outcome(status: dict[str, Any]) -> dict[str, Any]:
+    """What must not depend on when the operator died: everything but times, UIDs and addresses."""
+    return {
+        "phase": status["phase"],
+        "inputs": status["inputsDigest"],
+        "iterations": [
+            {
+                "index": row["index"],
+                "mistakes": row["mistakes"],
+                "kept": row.get("kept", 0),
+                "metrics": row["metrics"],
+                "steps": [(step["stage"], step["attempt"], step["outcome"], step["digest"]) for step in row["steps"]],
+            }
+            for row in status["iterations"]
+        ],
+        "best": (status["best"]["iteration"], status["best"]["digest"]),
+        "usage": status["usage"],
+    }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    cluster: RunningCluster, platform: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """The outcome of the same run under an operator that lives."""
+    platform.prepare_namespace("calm")
+    with OperatorProcess(cluster.api, tmp_path_factory.mktemp("calm")):
+        platform.apply("calm", platform.manifest(maxIterations=2))
+        return outcome(platform.wait_for_end("calm"))
