@@ -33,6 +33,9 @@ Quantity = Annotated[
     str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max_length=32)
 ]
 
+MONTH = 31 * 24 * 3600
+"""Seconds; the longest deadline of a step."""
+
 IDENTITY: dict[str, Any] = {"x-llm2llm-identity": True}
 
 
@@ -182,6 +185,12 @@ class StepBlock(Model):
     node_selector: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=32, description="Node labels.")
     tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints to tolerate.")
     env: list[EnvVar] = Field(default_factory=list, max_length=64, description="Further environment variables.")
+    startup_deadline_seconds: int | None = Field(
+        None, ge=1, le=MONTH, description="Fail if no container starts in this time; unset: wait, and say why."
+    )
+    active_deadline_seconds: int | None = Field(
+        None, ge=1, le=MONTH, description="Fail if the step's containers ran longer than this, over all attempts."
+    )
 
 
 class Prepare(StepBlock):
@@ -310,6 +319,13 @@ class Retries(Model):
     job_deleted: int = Field(1, ge=0, le=20, description="Attempts after somebody deleted the Job.")
 
 
+class Approval(Model):
+    mode: Literal["Never", "BeforeTraining"] = Field(
+        "Never", description="BeforeTraining holds the run until a person has released the newest synthetic set."
+    )
+    approved_rounds: int = Field(0, ge=0, le=64, description="How many synthetic sets a person has released so far.")
+
+
 class Scheduling(Model):
     queue_name: Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)] = (
         Field("", description="Kueue LocalQueue; written as the label kueue.x-k8s.io/queue-name.")
@@ -341,6 +357,10 @@ class AugmentationRunSpec(Model):
     retries: Retries = Field(default_factory=Retries, description="Further attempts of a step, by cause.")
     max_disruptions: int = Field(20, ge=0, le=1000, description="Evictions and preemptions that a step may meet.")
     retry: int = Field(0, ge=0, le=1000000, description="Raise it to go on after Failed.")
+    approval: Approval = Field(default_factory=Approval, description="A person's release before each training.")
+    active_deadline_seconds: int | None = Field(
+        None, ge=1, le=MONTH * 12, description="Fail if the run's containers ran longer than this in all."
+    )
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
 
 

@@ -11,7 +11,7 @@ from llm2llm_operator.constants import OPERATOR
 from llm2llm_operator.resource import Run
 
 if TYPE_CHECKING:
-    from llm2llm_operator.plan import Note
+    from llm2llm_operator.facts import Note
 
 
 def event_body(run: Run, note: Note, now: datetime) -> dict[str, Any]:

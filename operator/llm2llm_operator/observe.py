@@ -35,6 +35,7 @@ class Pod:
     unschedulable: str = ""
     disrupted: bool = False
     deleting: bool = False
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,23 @@ class Job:
     failure_reason: str = ""
     failure_message: str = ""
     deleting: bool = False
+    ending_since: datetime | None = None
+    """Since when its end is decided (FailureTarget, SuccessCriteriaMet), though a pod may still be there."""
 
     @property
     def ended(self) -> bool:
         """Whether no pod of it runs or will run."""
         return self.complete or self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A warning that the cluster told about a Job or a pod."""
+
+    reason: str
+    message: str
+    about: str
+    moment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,7 @@ def job_from_object(body: dict[str, Any]) -> Job:
     labels = metadata.get("labels") or {}
     true = {c["type"]: c for c in status.get("conditions") or [] if c.get("status") == "True"}
     failed = true.get("Failed", {})
+    ending = true.get("FailureTarget") or true.get("SuccessCriteriaMet") or {}
     return Job(
         namespace=sys.intern(metadata["namespace"]),
         name=metadata["name"],
@@ -98,6 +112,7 @@ def job_from_object(body: dict[str, Any]) -> Job:
         failure_reason=failed.get("reason", ""),
         failure_message=failed.get("message", ""),
         deleting="deletionTimestamp" in metadata,
+        ending_since=_time(ending.get("lastTransitionTime")),
     )
 
 
@@ -130,6 +145,20 @@ def pod_from_object(body: dict[str, Any]) -> Pod:
         unschedulable=scheduled.get("message", "") if unschedulable else "",
         disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True",
         deleting="deletionTimestamp" in metadata,
+        node=sys.intern((body.get("spec") or {}).get("nodeName", "")),
+    )
+
+
+def event_from_object(body: dict[str, Any]) -> Event | None:
+    """The view of a v1 Event, None where it is no warning."""
+    if body.get("type") != "Warning":
+        return None
+    about = body.get("involvedObject") or {}
+    return Event(
+        reason=body.get("reason", ""),
+        message=body.get("message", ""),
+        about=f"{about.get('kind', '').lower()} {about.get('name', '')}",
+        moment=body.get("lastTimestamp") or body.get("eventTime") or body["metadata"].get("creationTimestamp", ""),
     )
 
 

@@ -21,8 +21,10 @@ from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster
 from llm2llm_operator.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
 from llm2llm_operator.events import event_body
-from llm2llm_operator.observe import Job, Observation
-from llm2llm_operator.plan import Facts, Note, Plan, invalid, plan
+from llm2llm_operator.facts import Facts, Note, Plan
+from llm2llm_operator.observe import Event, Job, Observation, event_from_object
+from llm2llm_operator.plan import invalid, plan
+from llm2llm_operator.policies import waiting
 from llm2llm_operator.resource import Key, Run, RunStatus
 from llm2llm_operator.settings import Settings
 from llm2llm_operator.status import progressing, with_condition
@@ -61,11 +63,14 @@ class Reconciler:
             spec = AugmentationRunSpec.model_validate(run.spec)
         except ValidationError as error:
             return invalid(run, status, error, self._clock())
+        seen = await self._observe(run, status)
+        now = self._clock()
         facts = Facts(
             run=run,
             spec=spec,
-            seen=await self._observe(run, status),
-            now=self._clock(),
+            seen=seen,
+            now=now,
+            events=await self._events(run, status, seen, now),
             images={stage.value.lower(): self._settings.images.get(stage, "") for stage in Stage},
             backoff_base=self._settings.backoff_seconds,
         )
@@ -88,6 +93,18 @@ class Reconciler:
         for body in await self._cluster.pods_of_job(run.namespace, job.name):
             self._cache.put("pods", body)
         return self._cache.observation(run)
+
+    async def _events(self, run: Run, status: RunStatus, seen: Observation, now: datetime) -> tuple[Event, ...]:
+        """Warnings about a Job that does not start, where neither it nor its pods tell why (rule 15)."""
+        current = status.current_step
+        job = seen.job(current.job_name) if current else None
+        if current is None or job is None or not waiting.only_events_can_tell(job, seen.pods_of(job)):
+            return ()
+        if (now - datetime.fromisoformat(current.since)).total_seconds() < waiting.LOOK_AT_EVENTS_SECONDS:
+            return ()
+        uids = [job.uid, *(pod.uid for pod in seen.pods_of(job))]
+        told = [event_from_object(body) for body in await self._cluster.events_about(run.namespace, uids)]
+        return tuple(event for event in told if event is not None)
 
     async def _apply(self, run: Run, decided: Plan) -> float | None:
         run = await self._write_status(run, decided.status)

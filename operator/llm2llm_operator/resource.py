@@ -78,9 +78,10 @@ class CurrentStep(StatusModel):
     micro_batch: int = Field(0, description="Ceiling of the micro-batch after GPU out of memory; 0: none.")
     job_name: str = Field("", max_length=253, description="Name of the attempt's Job.")
     job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of that Job, once it was seen.")
-    state: str = Field("Pending", max_length=32, description="Pending, Running or BackingOff.")
+    state: str = Field("Pending", max_length=32, description="Pending, Queued, Running or BackingOff.")
     since: str = Field("", max_length=64, description="When state began.")
     message: str = Field("", max_length=1024, description="Why the attempt before this one ended.")
+    active_seconds: int = Field(0, description="Seconds that containers of its earlier attempts ran.")
     disruptions: int = Field(0, description="Pods of this step that were evicted or preempted.")
     retries: RetryCounts = Field(default_factory=RetryCounts, description="Attempts spent, by cause.")
 
@@ -123,7 +124,8 @@ class RunStatus(StatusModel):
     conditions: list[Condition] = Field(default_factory=list, max_length=16, description="Conditions, by type.")
     start_time: str = Field("", max_length=64, description="When the run was accepted.")
     completion_time: str = Field("", max_length=64, description="When it was complete or failed.")
-    active_seconds: int = Field(0, description="Seconds that containers of this run were running.")
+    active_seconds: int = Field(0, description="Seconds that containers of ended attempts were running.")
+    active_since: str = Field("", max_length=64, description="Since when the container that runs now is running.")
     retry: int = Field(0, description="The spec.retry that was acted on last.")
     images: dict[str, str] = Field(
         default_factory=dict, description="Images pinned when the run was accepted, by stage."

@@ -108,9 +108,8 @@ def outcomes(status: RunStatus) -> list[Outcome]:
 
 def record_success(status: RunStatus, current: CurrentStep, report: Report, record: StepRecord) -> RunStatus:
     """Enters a committed step into the ledger, the iteration table, best, usage and the printer fields."""
-    record = record.model_copy(update={"outcome": "Succeeded", "digest": report.digest, "model_uri": report.model_uri})
+    record = record.model_copy(update={"digest": report.digest, "model_uri": report.model_uri})
     status = _with_usage(status, report)
-    status = status.model_copy(update={"active_seconds": status.active_seconds + record.active_seconds})
     if report.stage is Stage.PREPARE:
         resolved = report.resolved
         updates: dict[str, object] = {"steps": [*status.steps, record], "inputs_digest": report.digest}

@@ -45,6 +45,14 @@ class Again:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """The run is suspended until a person raises `spec.retry`."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class GiveUp:
     """The run fails; the message says what to change and names `spec.retry`."""
 
@@ -52,7 +60,7 @@ class GiveUp:
     message: str
 
 
-def after(ending: Ending, current: CurrentStep, limits: Retries) -> Again | GiveUp:
+def after(ending: Ending, current: CurrentStep, limits: Retries) -> Again | Hold | GiveUp:
     """What follows this ending of the current attempt.
 
     Args:
@@ -66,7 +74,9 @@ def after(ending: Ending, current: CurrentStep, limits: Retries) -> Again | Give
     if current.kind == Kind.COLLECT:
         # nothing is committed: the work has to be done again, under the limit of what brought us to Collect
         return _transient(ending, current, limits, "the step's output was not committed")
-    if ending.exit_code in FAILS_AT_ONCE or ending.exit_code in (ExitCode.TEACHER_QUOTA, ExitCode.BUDGET):
+    if ending.exit_code in (ExitCode.TEACHER_QUOTA, ExitCode.BUDGET):
+        return Hold(REASONS[ending.exit_code], _advice(ending.words))
+    if ending.exit_code in FAILS_AT_ONCE:
         return GiveUp(REASONS[ending.exit_code], _advice(ending.words))
     if ending.exit_code == ExitCode.GPU_OUT_OF_MEMORY:
         tried = (ending.report.micro_batch if ending.report else 0) or current.micro_batch

@@ -1,31 +1,74 @@
-"""Why a run waits (rule 15), from what its Job and pods show, with the cluster's own words."""
+"""Why a run waits (rule 15), from what its Job, its pods and their events show, with the cluster's own words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from llm2llm_operator.observe import Job, Pod
+from llm2llm_operator.observe import Event, Job, Pod
 
 HARMLESS = frozenset({"", "ContainerCreating", "PodInitializing"})
+HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+LOOK_AT_EVENTS_SECONDS = 20.0
+"""A Job without a pod, or a pod that does not start, for so long: only its events can tell why."""
+STUCK_SECONDS = 15 * 60.0
+"""A Job whose end is decided and which still has a pod for so long."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Reason of Progressing=False, and the message."""
+    """Reason of Progressing=False, and the message. `hopeless`: no waiting will mend it."""
 
     reason: str
     message: str
+    hopeless: bool = False
 
 
-def why(job: Job, pods: list[Pod]) -> Waiting | None:
+def why(job: Job, pods: list[Pod], events: tuple[Event, ...], now: datetime) -> Waiting | None:
     """The reason why this Job makes no progress, or None while nothing is wrong."""
+    stuck = _stuck(job, pods, now)
+    if stuck:
+        return stuck
+    if any(pod.started and not pod.finished for pod in pods):
+        return None  # also of a Job that was just suspended: its pod is still saving a checkpoint
     if job.suspended:
         return Waiting("Queued", f"Job {job.name} is suspended: waiting for its queue to admit it")
     for pod in reversed(pods):
-        if pod.started or pod.phase in ("Succeeded", "Failed"):
-            return None
+        if pod.phase in ("Succeeded", "Failed"):
+            continue
         if pod.unschedulable:
             return Waiting("Unschedulable", f"pod {pod.name}: {pod.unschedulable}")
         if pod.waiting_reason not in HARMLESS:
-            return Waiting(pod.waiting_reason, f"pod {pod.name}: {pod.waiting_message}")
-    return None
+            hopeless = pod.waiting_reason in HOPELESS
+            reason = "InvalidImage" if hopeless else pod.waiting_reason
+            return Waiting(reason, f"pod {pod.name}: {pod.waiting_message or pod.waiting_reason}", hopeless)
+    return _told_by(events, job)
+
+
+def only_events_can_tell(job: Job, pods: list[Pod]) -> bool:
+    """A Job that should have a running container and has none, while nothing about it says why."""
+    if job.suspended or job.ended:
+        return False
+    return not any(pod.started or pod.unschedulable or pod.waiting_reason not in HARMLESS for pod in pods)
+
+
+def _stuck(job: Job, pods: list[Pod], now: datetime) -> Waiting | None:
+    """FailureTarget or SuccessCriteriaMet without Failed or Complete: a pod does not go (fault 26)."""
+    left = [pod for pod in pods if pod.phase in ("Pending", "Running")]
+    if job.ending_since is None or job.ended or not left:
+        return None
+    if (now - job.ending_since).total_seconds() < STUCK_SECONDS:
+        return None
+    names = ", ".join(f"pod {pod.name} on node {pod.node or '?'}" for pod in left)
+    return Waiting("PodStuckTerminating", f"{names} should have ended and did not: check the node, or delete the pod")
+
+
+def _told_by(events: tuple[Event, ...], job: Job) -> Waiting | None:
+    """The newest warning about the Job or its pods (faults 24 and 28)."""
+    if not events:
+        return None
+    newest = max(events, key=lambda event: event.moment)
+    if newest.reason == "FailedCreate":
+        quota = "exceeded quota" in newest.message
+        return Waiting("QuotaExceeded" if quota else "PodRefused", f"Job {job.name}: {newest.message}")
+    return Waiting(newest.reason, f"{newest.about}: {newest.message}")

@@ -10,8 +10,9 @@ from tests.support import builders
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.records import Report, Stage
-from llm2llm_operator.observe import Job, Observation, Pod
-from llm2llm_operator.plan import Facts, Plan, plan
+from llm2llm_operator.facts import Facts, Plan
+from llm2llm_operator.observe import Event, Job, Observation, Pod
+from llm2llm_operator.plan import plan
 from llm2llm_operator.resource import RunStatus
 
 IMAGES = {stage.value.lower(): f"image/{stage.value.lower()}" for stage in Stage}
@@ -28,6 +29,7 @@ class World:
     created: list[dict[str, Any]] = field(default_factory=list)
     writes: int = 0
     seconds: float = 0.0
+    events: tuple[Event, ...] = ()
 
     def facts(self, gone: frozenset[str] = frozenset()) -> Facts:
         run = replace(builders.run(self.status), spec=self.spec)
@@ -39,6 +41,7 @@ class World:
             images=IMAGES,
             backoff_base=10.0,
             gone=gone,
+            events=self.events,
         )
 
     def decide(self) -> Plan:

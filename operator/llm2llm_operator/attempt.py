@@ -1,0 +1,277 @@
+"""One attempt of one step: create its Job, watch it, and judge how it ended. Pure.
+
+`plan.py` asks what comes next in a run; this module knows what comes next in a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from llm2llm.loop import StepId, parents
+from llm2llm.records import Kind, Report, Stage
+from llm2llm_operator import status as st
+from llm2llm_operator.constants import PROGRESS_REASONS
+from llm2llm_operator.facts import Facts, Note, Plan, earliest, progress, with_condition
+from llm2llm_operator.jobs import job_manifest, job_name, step_block
+from llm2llm_operator.observe import Job, Pod
+from llm2llm_operator.policies import deadlines, retry, waiting
+from llm2llm_operator.policies.cleanup import leftovers
+from llm2llm_operator.resource import CurrentStep, RunStatus, StepRecord
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A step ended well and is in the ledger; the run goes on from this status."""
+
+    status: RunStatus
+    note: Note
+
+
+def first(facts: Facts, step: StepId) -> CurrentStep:
+    """The first attempt of a step."""
+    return CurrentStep(
+        stage=step.stage.value,
+        iteration=step.iteration,
+        job_name=job_name(facts.run.name, facts.run.uid, step, 0),
+        since=st.timestamp(facts.now),
+    )
+
+
+def following(facts: Facts, current: CurrentStep) -> CurrentStep:
+    """The attempt after this one, with fresh limits; what the step's containers ran so far stays."""
+    step = StepId(Stage(current.stage), current.iteration)
+    return CurrentStep(
+        stage=current.stage,
+        iteration=current.iteration,
+        attempt=current.attempt + 1,
+        micro_batch=current.micro_batch,
+        job_name=job_name(facts.run.name, facts.run.uid, step, current.attempt + 1),
+        since=st.timestamp(facts.now),
+        active_seconds=current.active_seconds,
+    )
+
+
+def create(facts: Facts, status: RunStatus, current: CurrentStep, notes: tuple[Note, ...] = ()) -> Plan:
+    """Persists the attempt and creates its Job, once its back-off is over and nothing of the run is left running."""
+    name = words(current)
+    pause = retry.backoff_seconds(current, facts.backoff_base)
+    left = pause - facts.seconds_since(current.since)
+    status = status.model_copy(update={"current_iteration": current.iteration, "active_since": ""})
+    if left > 0:
+        current = current.model_copy(update={"state": "BackingOff"})
+        status = status.model_copy(update={"current_step": current})
+        message = f"{name}: attempt {current.attempt} follows in {pause:.0f} s; {current.message}"
+        return Plan(progress(facts, status, "BackingOff", message, value=False), notes=notes, wake_after=left)
+    current = current.model_copy(update={"state": "Pending"})
+    status = status.model_copy(update={"current_step": current})
+    busy = [pod for pod in facts.seen.pods if pod.phase in ("Pending", "Running")]
+    if busy:
+        return wait_for(facts, status, busy, notes)
+    status = progress(facts, status, PROGRESS_REASONS[current.stage], name, value=True)
+    step = StepId(Stage(current.stage), current.iteration)
+    try:
+        body = job_manifest(facts.run, facts.spec, current, parents(step, st.outcomes(status)), status.images)
+    except ValueError as error:
+        return fail(facts, status, current, "InvalidSpec", str(error))
+    return Plan(status, create=body, delete=leftovers(facts.run, status, facts.seen), notes=notes)
+
+
+def wait_for(facts: Facts, status: RunStatus, busy: list[Pod], notes: tuple[Note, ...] = ()) -> Plan:
+    """One pod of a run at a time (rule 7): waits for these to stop, and deletes their Jobs if nobody has."""
+    names = ", ".join(pod.name for pod in busy)
+    uids = {pod.job_uid for pod in busy}
+    alive = tuple(job for job in facts.seen.jobs if job.uid in uids and not job.deleting and not job.ended)
+    status = progress(facts, status, "PodStuckTerminating", f"waiting for pod {names} to stop", value=False)
+    return Plan(status, delete=alive, notes=notes)
+
+
+def without_job(facts: Facts, status: RunStatus, current: CurrentStep) -> Plan:
+    """The attempt has no Job in the cache: not created yet, or deleted by somebody."""
+    if not current.job_uid:
+        return create(facts, status, current)
+    if current.job_name not in facts.gone:
+        return Plan(status, verify_gone=current.job_name)
+    return _follow(facts, status, current, retry.after(retry.Ending(job_vanished=True), current, facts.spec.retries))
+
+
+def in_progress(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Plan:
+    """The Job lives: tell that it runs, or why it does not, and hold it to its deadlines."""
+    pods = facts.seen.pods_of(job)
+    running = next((pod for pod in pods if pod.started and not pod.finished), None)
+    reason = waiting.why(job, pods, facts.events, facts.now)
+    current = current.model_copy(update={"disruptions": max(current.disruptions, sum(pod.disrupted for pod in pods))})
+    if running and running.started and current.state != "Running":
+        moment = st.timestamp(running.started)
+        current = current.model_copy(update={"state": "Running", "since": moment, "job_uid": job.uid})
+    elif reason and not running:
+        current = _in_state(facts, current, "Queued" if job.suspended else "Pending", job)
+    since = st.timestamp(running.started) if running and running.started else ""
+    status = status.model_copy(update={"current_step": current, "active_since": since})
+    ended = _over(facts, status, current, pods, reason)
+    if isinstance(ended, retry.GiveUp):
+        spent = current.model_copy(update={"job_uid": job.uid})
+        failed = fail(
+            facts, _with_active(facts, status, pods), spent, ended.reason, _naming_what_is_left(ended.message, pods)
+        )
+        return replace(failed, delete=(job,) if not job.deleting else ())
+    if reason:
+        status = progress(facts, status, reason.reason, f"{words(current)}: {reason.message}", value=False)
+    elif running:
+        status = progress(facts, status, PROGRESS_REASONS[current.stage], words(current), value=True)
+    silent = not running and not job.suspended and (reason is None or bool(facts.events))
+    pause = _until_events(facts, current) if silent else None
+    return Plan(status, delete=leftovers(facts.run, status, facts.seen), wake_after=earliest(ended.seconds, pause))
+
+
+def ended(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Recorded | Plan:
+    """The Job has its terminal condition: record its result, or ask what follows its failure."""
+    pods = facts.seen.pods_of(job)
+    last = next((pod for pod in reversed(pods) if pod.exit_code is not None), None)
+    report = _report(facts, current, last)
+    status = _with_active(facts, status, pods)
+    spent = current.active_seconds + deadlines.closed_seconds(pods)
+    current = current.model_copy(update={"job_uid": job.uid, "active_seconds": spent})
+    if job.complete and report is not None and report.exit_code == 0:
+        status = st.record_success(status, current, report, _record(current, last))
+        status = status.model_copy(update={"current_step": None})
+        note = Note("Normal", f"{current.stage}Succeeded", f"{words(current)}: {_result_words(report)}")
+        return Recorded(status, note)
+    if job.complete:
+        return _follow(facts, status, current, retry.lost_report(current))
+    ending = retry.Ending(
+        exit_code=last.exit_code if last else None,
+        report=report,
+        message=(last.message if last and report is None else "") or job.failure_message,
+        pod_reason=last.terminated_reason if last else "",
+    )
+    return _follow(facts, status, current, retry.after(ending, current, facts.spec.retries))
+
+
+def fail(facts: Facts, status: RunStatus, current: CurrentStep, reason: str, message: str) -> Plan:
+    """Ends the run with Failed, at this step."""
+    told = f"{words(current)}: {message}"
+    current = current.model_copy(update={"message": message[:1024]})
+    status = status.model_copy(update={"current_step": current, "active_since": ""})
+    status = st.failed(status, reason, told, now=facts.now, generation=facts.run.generation)
+    return Plan(status, notes=(Note("Warning", reason, told),))
+
+
+def words(current: CurrentStep) -> str:
+    """What people call this attempt."""
+    name = current.stage if current.stage == Stage.PREPARE else f"{current.stage} of iteration {current.iteration}"
+    if current.kind == Kind.COLLECT:
+        name += " (collect)"
+    return f"{name}, attempt {current.attempt}" if current.attempt else name
+
+
+def _follow(
+    facts: Facts, status: RunStatus, current: CurrentStep, verdict: retry.Again | retry.Hold | retry.GiveUp
+) -> Plan:
+    """Begins the next attempt of a step, holds the run, or fails it."""
+    if isinstance(verdict, retry.GiveUp):
+        return fail(facts, status, current, verdict.reason, verdict.message)
+    if isinstance(verdict, retry.Hold):
+        status = status.model_copy(update={"current_step": current, "active_since": ""})
+        return hold(facts, status, verdict.reason, f"{words(current)}: {verdict.message}")
+    then = following(facts, current).model_copy(
+        update={
+            "kind": verdict.kind.value,
+            "micro_batch": verdict.micro_batch,
+            "retries": verdict.retries,
+            "disruptions": current.disruptions,
+            "message": verdict.message[:1024],
+        }
+    )
+    return create(facts, status, then, (Note("Warning", f"{then.stage}Retried", f"{words(then)}: {verdict.message}"),))
+
+
+def hold(facts: Facts, status: RunStatus, reason: str, message: str) -> Plan:
+    """The run waits for a person: Suspended with a reason, nothing running, nothing lost."""
+    status = with_condition(facts, status, "Suspended", True, reason, message)
+    status = progress(facts, status, reason, message, value=False)
+    return Plan(status, notes=(Note("Warning", reason, message),))
+
+
+def _over(
+    facts: Facts, status: RunStatus, current: CurrentStep, pods: list[Pod], reason: waiting.Waiting | None
+) -> retry.GiveUp | deadlines.Left:
+    """Whether the attempt in progress has to end now, and with which reason."""
+    if current.disruptions > facts.spec.max_disruptions:
+        told = f"{current.disruptions} pods were evicted or preempted: raise spec.maxDisruptions, then spec.retry"
+        return retry.GiveUp("TooManyDisruptions", told)
+    if reason and reason.hopeless:
+        return retry.GiveUp(reason.reason, f"{reason.message}. Correct the image, then raise spec.retry")
+    block = step_block(facts.spec, Stage(current.stage), Kind(current.kind))
+    verdict = deadlines.check(facts.spec, block, status, current, pods, facts.now)
+    if isinstance(verdict, deadlines.Exceeded):
+        return retry.GiveUp(verdict.reason, f"{verdict.message}. Raise the deadline, then spec.retry")
+    return verdict
+
+
+def _naming_what_is_left(message: str, pods: list[Pod]) -> str:
+    """A deadline does not wait for the pod to stop, and says so."""
+    left = [pod.name for pod in pods if pod.phase in ("Pending", "Running")]
+    return f"{message} (pod {', '.join(left)} is told to stop)" if left else message
+
+
+def _until_events(facts: Facts, current: CurrentStep) -> float:
+    """When to look at the Job's events: after a while, and then now and again."""
+    waited = facts.seconds_since(current.since)
+    if waited < waiting.LOOK_AT_EVENTS_SECONDS:
+        return waiting.LOOK_AT_EVENTS_SECONDS - waited + 1
+    return waiting.LOOK_AT_EVENTS_SECONDS
+
+
+def _in_state(facts: Facts, current: CurrentStep, state: str, job: Job) -> CurrentStep:
+    since = current.since if current.state == state else st.timestamp(facts.now)
+    return current.model_copy(update={"state": state, "since": since, "job_uid": job.uid})
+
+
+def _with_active(facts: Facts, status: RunStatus, pods: list[Pod]) -> RunStatus:
+    """Closes the interval: what the pods of an attempt ran goes into the run's account."""
+    spent = deadlines.closed_seconds(pods) + round(deadlines.open_seconds(pods, facts.now) or 0)
+    return status.model_copy(update={"active_seconds": status.active_seconds + spent, "active_since": ""})
+
+
+def _report(facts: Facts, current: CurrentStep, pod: Pod | None) -> Report | None:
+    """The report in a termination message, if it is one and is about this very step."""
+    if pod is None or not pod.message:
+        return None
+    try:
+        report = Report.model_validate_json(pod.message)
+    except ValidationError:
+        return None
+    told = (report.run_uid, report.stage.value, report.iteration)
+    return report if told == (facts.run.uid, current.stage, current.iteration) else None
+
+
+def _record(current: CurrentStep, pod: Pod | None) -> StepRecord:
+    def told(moment: datetime | None) -> str:
+        return st.timestamp(moment) if moment else ""
+
+    return StepRecord(
+        stage=current.stage,
+        attempt=current.attempt,
+        kind=current.kind,
+        job_uid=current.job_uid,
+        outcome="Succeeded",
+        start_time=told(pod.started if pod else None),
+        completion_time=told(pod.finished if pod else None),
+        active_seconds=current.active_seconds,
+    )
+
+
+def _result_words(report: Report) -> str:
+    match report.stage:
+        case Stage.PREPARE:
+            return "inputs are frozen"
+        case Stage.TRAIN:
+            return f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps"
+        case Stage.EVALUATE:
+            scores = ", ".join(f"{m.name} {m.value:.3f} on {m.examples} {m.dataset} rows" for m in report.metrics)
+            return f"{scores}; {report.mistakes} mistakes"
+        case Stage.GENERATE:
+            return f"{report.kept} of {report.generated} rows kept"

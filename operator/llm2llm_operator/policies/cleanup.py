@@ -1,0 +1,30 @@
+"""Which Jobs may go (rule 4): ended ones whose result is recorded, but for the newest, which stays for its log."""
+
+from __future__ import annotations
+
+from llm2llm.loop import StepId
+from llm2llm.records import Stage
+from llm2llm_operator.jobs import job_name
+from llm2llm_operator.observe import Job, Observation
+from llm2llm_operator.resource import Run, RunStatus
+
+
+def leftovers(run: Run, status: RunStatus, seen: Observation) -> tuple[Job, ...]:
+    """Jobs of this run that nobody needs any more."""
+    keep = {_newest_recorded(run, status)}
+    current = status.current_step
+    if current:
+        step = StepId(Stage(current.stage), current.iteration)
+        keep |= {current.job_name, job_name(run.name, run.uid, step, max(0, current.attempt - 1))}
+    return tuple(
+        job for job in seen.jobs if job.name not in keep and job.owner_uid == run.uid and job.ended and not job.deleting
+    )
+
+
+def _newest_recorded(run: Run, status: RunStatus) -> str:
+    recorded = [(0, record) for record in status.steps]
+    recorded += [(row.index, record) for row in status.iterations for record in row.steps]
+    if not recorded:
+        return ""
+    iteration, record = recorded[-1]
+    return job_name(run.name, run.uid, StepId(Stage(record.stage), iteration), record.attempt)

@@ -1,0 +1,145 @@
+"""`plan` under random histories of Jobs, pods, clocks and edits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as some
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.support import builders
+from tests.unit.control_plane.world import World
+
+from llm2llm.errors import ExitCode
+from llm2llm_operator.resource import RunStatus
+
+CODES = some.sampled_from([*[int(code) for code in ExitCode if code != 0], 1, 137])
+MESSAGES = some.sampled_from(["", "garbage", '{"stage":"Train"}', "x" * 5000])
+
+
+class Histories(RuleBasedStateMachine):
+    """Whatever the cluster and people do, between passes of the operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(spec=builders.spec(maxIterations=2))
+        self.succeeded: set[tuple[str, int]] = set()
+        self.ended_as: str | None = None
+        self.retry = 0
+
+    def live(self) -> bool:
+        current = self.world.status.get("currentStep")
+        job = self.world.jobs.get(current["jobName"]) if current else None
+        return job is not None and not job.ended
+
+    @rule()
+    def one_pass(self) -> None:
+        self.world.step()
+
+    @rule()
+    def passes_until_nothing_changes(self) -> None:
+        decided = self.world.settle()
+        # plan(plan's own outcome) asks for nothing new, and says when to look again or what it waits for
+        again = self.world.decide()
+        assert again.create is None or again.create["metadata"]["name"] in self.world.jobs
+        phase = self.world.status["phase"]
+        assert phase in ("Succeeded", "Failed", "Suspended") or self.live() or decided.wake_after or again.verify_gone
+        assert self.world.status["message"]
+
+    @precondition(live)
+    @rule()
+    def container_starts(self) -> None:
+        self.world.start()
+
+    @precondition(live)
+    @rule(mistakes=some.integers(0, 3))
+    def step_succeeds(self, mistakes: int) -> None:
+        self.world.succeed(mistakes=mistakes)
+
+    @precondition(live)
+    @rule(code=CODES, message=MESSAGES)
+    def step_fails(self, code: int, message: str) -> None:
+        self.world.end(code, message)
+
+    @precondition(live)
+    @rule(message=MESSAGES)
+    def report_is_lost(self, message: str) -> None:
+        self.world.end(0, message)
+
+    @precondition(live)
+    @rule()
+    def somebody_deletes_the_job(self) -> None:
+        self.world.vanish(self.world.current)
+
+    @precondition(live)
+    @rule(suspended=some.booleans())
+    def queue_acts(self, suspended: bool) -> None:
+        name = self.world.current
+        self.world.jobs[name] = replace(self.world.jobs[name], suspended=suspended)
+        if suspended:
+            self.world.pods[name] = []
+
+    @precondition(live)
+    @rule()
+    def the_end_is_decided_but_a_pod_stays(self) -> None:
+        name = self.world.current
+        self.world.jobs[name] = replace(self.world.jobs[name], ending_since=builders.NOW)
+
+    @precondition(live)
+    @rule()
+    def pod_is_evicted(self) -> None:
+        name = self.world.current
+        evicted = builders.pod(self.world.jobs[name], exit_code=137, disrupted=True, uid=f"{name}-evicted")
+        self.world.pods[name] = [evicted]
+
+    @rule(seconds=some.sampled_from([-3600.0, 0.5, 5.0, 30.0, 400.0, 90000.0]))
+    def clock_moves(self, seconds: float) -> None:
+        self.world.seconds += seconds
+
+    @rule(suspend=some.booleans())
+    def user_suspends(self, suspend: bool) -> None:
+        self.world.spec = {**self.world.spec, "suspend": suspend}
+
+    @rule()
+    def user_retries(self) -> None:
+        self.retry += 1
+        self.world.spec = {**self.world.spec, "retry": self.retry}
+
+    @rule(count=some.integers(1, 4))
+    def user_changes_max_iterations(self, count: int) -> None:
+        self.world.spec = {**self.world.spec, "maxIterations": count}
+
+    @rule(deadline=some.sampled_from([None, 60, 100000]))
+    def user_changes_the_deadline(self, deadline: int | None) -> None:
+        self.world.spec = {**self.world.spec, "activeDeadlineSeconds": deadline}
+
+    @invariant()
+    def at_most_one_job_is_alive(self) -> None:
+        assert sum(not job.ended for job in self.world.jobs.values()) <= 1
+
+    @invariant()
+    def a_recorded_step_stays_recorded_and_is_recorded_once(self) -> None:
+        status = RunStatus.model_validate(self.world.status)
+        recorded = [(r.stage, 0) for r in status.steps] + [
+            (r.stage, row.index) for row in status.iterations for r in row.steps
+        ]
+        assert len(recorded) == len(set(recorded))
+        assert self.succeeded <= set(recorded)
+        self.succeeded = set(recorded)
+
+    @invariant()
+    def complete_stays_complete(self) -> None:
+        if self.ended_as == "Succeeded":
+            assert self.world.status["phase"] == "Succeeded"
+        self.ended_as = self.world.status.get("phase")
+
+    @invariant()
+    def counts_are_never_negative(self) -> None:
+        assert self.world.status.get("activeSeconds", 0) >= 0
+        assert self.world.status.get("currentStep", {}).get("attempt", 0) >= 0
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)
