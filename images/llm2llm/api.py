@@ -7,10 +7,23 @@ decision on. Descriptions are what `kubectl explain` shows.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field, StringConstraints, ValidationInfo, field_validator
+
+from llm2llm.api_base import (
+    IDENTITY,
+    MONTH,
+    ArtifactsKey,
+    Fraction,
+    Model,
+    PositiveDecimal,
+    SecretKeyReference,
+    SecretReference,
+    ShortText,
+    Uri,
+)
+from llm2llm.api_pods import PodOverrides, StepBlock
 
 GROUP = "llm2llm.dev"
 VERSION = "v1alpha1"
@@ -19,32 +32,6 @@ KIND = "AugmentationRun"
 PLURAL = "augmentationruns"
 NAME_LIMIT = 40
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-
-URI_PATTERN = r"^(s3|pvc|hf|configmap|file)://.+$"
-Fraction = Annotated[str, StringConstraints(pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", max_length=11)]
-PositiveDecimal = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?$", max_length=30)
-]
-Uri = Annotated[str, StringConstraints(pattern=URI_PATTERN, max_length=1024)]
-ShortText = Annotated[str, StringConstraints(max_length=253)]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-ArtifactsKey = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][-A-Za-z0-9_.]{0,127})?$", max_length=128)]
-Quantity = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max_length=32)
-]
-
-MONTH = 31 * 24 * 3600
-"""Seconds; the longest deadline of a step."""
-
-IDENTITY: dict[str, Any] = {"x-llm2llm-identity": True}
-
-
-class Model(BaseModel):
-    """camelCase outside, unknown fields refused, frozen once read."""
-
-    model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", allow_inf_nan=False
-    )
 
 
 class Objective(Model):
@@ -121,15 +108,6 @@ class StudentModel(Model):
     revision: ShortText = Field("main", description="Branch, tag or commit for hf://; resolved to a commit by Prepare.")
 
 
-class SecretReference(Model):
-    name: SecretName = Field(description="Name of a Secret in the run's namespace.")
-
-
-class SecretKeyReference(Model):
-    name: SecretName = Field(description="Name of a Secret in the run's namespace.")
-    key: ShortText = Field(min_length=1, description="Key in that Secret.")
-
-
 class Student(Model):
     model: StudentModel = Field(
         description="The model that is fine-tuned, anew from its base in every iteration.", json_schema_extra=IDENTITY
@@ -153,43 +131,6 @@ class Artifacts(Model):
     path_style: bool = Field(False, description="Address buckets by path instead of by host name.")
     credentials_secret_ref: SecretReference | None = Field(
         None, description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if need be, AWS_SESSION_TOKEN."
-    )
-
-
-class Resources(Model):
-    requests: dict[ShortText, Quantity] = Field(default_factory=dict, max_length=16, description="As in a container.")
-    limits: dict[ShortText, Quantity] = Field(default_factory=dict, max_length=16, description="As in a container.")
-
-
-class EnvVar(Model):
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=253)] = Field(
-        description="Name; names that begin with LLM2LLM_ are reserved."
-    )
-    value: Annotated[str, StringConstraints(max_length=8192)] = Field("", description="Literal value.")
-
-
-class Toleration(Model):
-    key: ShortText = Field("", description="Taint key; empty with Exists matches every key.")
-    operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists or Equal.")
-    value: ShortText = Field("", description="Taint value for Equal.")
-    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
-        "", description="Empty matches every effect."
-    )
-
-
-class StepBlock(Model):
-    image: Annotated[str, StringConstraints(max_length=512)] = Field(
-        "", description="Image; empty: the operator's default."
-    )
-    resources: Resources = Field(default_factory=Resources, description="Container resources; ask for GPUs here.")
-    node_selector: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=32, description="Node labels.")
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints to tolerate.")
-    env: list[EnvVar] = Field(default_factory=list, max_length=64, description="Further environment variables.")
-    startup_deadline_seconds: int | None = Field(
-        None, ge=1, le=MONTH, description="Fail if no container starts in this time; unset: wait, and say why."
-    )
-    active_deadline_seconds: int | None = Field(
-        None, ge=1, le=MONTH, description="Fail if the step's containers ran longer than this, over all attempts."
     )
 
 
@@ -360,6 +301,9 @@ class AugmentationRunSpec(Model):
     approval: Approval = Field(default_factory=Approval, description="A person's release before each training.")
     active_deadline_seconds: int | None = Field(
         None, ge=1, le=MONTH * 12, description="Fail if the run's containers ran longer than this in all."
+    )
+    pod_overrides: PodOverrides = Field(
+        default_factory=PodOverrides, description="Additions to the pods of every step; an allow-list."
     )
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
 

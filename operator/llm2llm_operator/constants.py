@@ -22,6 +22,10 @@ CONTAINER: Final = "step"
 SCRATCH: Final = "/scratch"
 """The one writable folder of a step: HOME and every cache lie under it, because the root file system is read-only."""
 
+CLAIMS: Final = "/mnt/claims"
+CONFIG_MAPS: Final = "/mnt/configmaps"
+"""Where the claim of a pvc:// URI and the ConfigMap of a configmap:// URI are mounted (llm2llm.storage.sources)."""
+
 JOB_TTL_SECONDS: Final = 7 * 24 * 3600
 """A Job that nobody cleans up (the operator was removed) ends by itself a week after it finished."""
 

@@ -183,9 +183,13 @@ def _spec_rules() -> list[dict[str, str]]:
     rules.append({"rule": choice, "message": "spec.task.labels must not be empty when spec.task.grader.type is Choice"})
     reserved = " && ".join(
         f"(!has(self.{block}.env) || self.{block}.env.all(e, !e.name.startsWith('LLM2LLM_')))"
-        for block in ("prepare", "train", "evaluate", "generate")
+        for block in ("prepare", "train", "evaluate", "generate", "podOverrides")
     )
     rules.append({"rule": reserved, "message": "names in env must not begin with LLM2LLM_, which is reserved"})
+    sources = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
+    present = ", ".join(f"has(v.{source})" for source in sources)
+    one = f"!has(self.podOverrides.volumes) || self.podOverrides.volumes.all(v, [{present}].filter(p, p).size() == 1)"
+    rules.append({"rule": one, "message": f"a volume must have exactly one of {', '.join(sources)}"})
     return rules
 
 

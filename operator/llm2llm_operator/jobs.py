@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from llm2llm.api import API_VERSION, KIND, AugmentationRunSpec, SecretKeyReference, StepBlock
+from llm2llm.api import API_VERSION, KIND, AugmentationRunSpec
+from llm2llm.api_pods import StepBlock
 from llm2llm.loop import StepId
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.constants import (
@@ -23,12 +24,10 @@ from llm2llm_operator.constants import (
     LABEL_STAGE,
     MANAGED_BY,
     OPERATOR,
-    SCRATCH,
 )
+from llm2llm_operator.pods import pod_template
 from llm2llm_operator.resource import CurrentStep, Run
 
-TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
-HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 POD_FAILURE_POLICY = {
     "rules": [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -130,78 +129,12 @@ def job_manifest(
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": POD_FAILURE_POLICY,
             "ttlSecondsAfterFinished": JOB_TTL_SECONDS,
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": _pod(
-                    spec, block, block.image or images[image_stage.value.lower()], step_document(run, current, parents)
-                ),
-            },
+            "template": pod_template(
+                spec,
+                block,
+                image=block.image or images[image_stage.value.lower()],
+                labels=labels,
+                document=step_document(run, current, parents),
+            ),
         },
     }
-
-
-def _pod(spec: AugmentationRunSpec, block: StepBlock, image: str, document: StepDocument) -> dict[str, Any]:
-    placement: dict[str, Any] = {}
-    if block.node_selector:
-        placement["nodeSelector"] = block.node_selector
-    if block.tolerations:
-        placement["tolerations"] = [t.model_dump(by_alias=True, exclude_defaults=True) for t in block.tolerations]
-    if spec.scheduling.priority_class_name:
-        placement["priorityClassName"] = spec.scheduling.priority_class_name
-    return placement | {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [
-            {
-                "name": CONTAINER,
-                "image": image,
-                "command": ["llm2llm", "step"],
-                "env": _environment(spec, block, document),
-                "resources": block.resources.model_dump(by_alias=True, exclude_defaults=True),
-                "terminationMessagePolicy": "FallbackToLogsOnError",
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
-                "volumeMounts": [{"name": "scratch", "mountPath": SCRATCH}],
-            }
-        ],
-        "volumes": [{"name": "scratch", "emptyDir": {}}],
-    }
-
-
-def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocument) -> list[dict[str, Any]]:
-    """Our variables come last: of two with one name a kubelet takes the last."""
-    users = [{"name": var.name, "value": var.value} for var in block.env]
-    ours: list[dict[str, Any]] = [
-        {"name": "LLM2LLM_STEP", "value": document.to_environment()},
-        {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
-        {"name": "LLM2LLM_SCRATCH", "value": SCRATCH},
-        {"name": "HOME", "value": SCRATCH},
-        {"name": "TMPDIR", "value": SCRATCH},
-        {"name": "XDG_CACHE_HOME", "value": f"{SCRATCH}/cache"},
-    ]
-    credentials = spec.artifacts.credentials_secret_ref
-    if credentials:
-        for name, optional in (
-            ("AWS_ACCESS_KEY_ID", False),
-            ("AWS_SECRET_ACCESS_KEY", False),
-            ("AWS_SESSION_TOKEN", True),
-        ):
-            ours.append(_from_secret(name, SecretKeyReference(name=credentials.name, key=name), optional=optional))
-    if document.kind is Kind.RUN:
-        teacher = spec.generate.teacher.api_key_secret_ref
-        if teacher and document.stage in (Stage.PREPARE, Stage.GENERATE):
-            ours.append(_from_secret(TEACHER_KEY, teacher))
-        hub = spec.student.token_secret_ref
-        if hub and document.stage is not Stage.GENERATE:
-            ours.append(_from_secret(HUB_TOKEN, hub))
-    return users + ours
-
-
-def _from_secret(name: str, reference: SecretKeyReference, *, optional: bool = False) -> dict[str, Any]:
-    source: dict[str, Any] = {"name": reference.name, "key": reference.key}
-    return {"name": name, "valueFrom": {"secretKeyRef": source | ({"optional": True} if optional else {})}}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llm2llm.api import AugmentationRunSpec, SecretKeyReference
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.api_base import SecretKeyReference
 from llm2llm.records import Stage
 
 TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"

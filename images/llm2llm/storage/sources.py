@@ -12,7 +12,8 @@ from llm2llm.storage.base import ObjectMissing, Store
 from llm2llm.storage.local import LocalStore
 
 CLAIMS = Path("/mnt/claims")
-"""Where the operator mounts a PersistentVolumeClaim that a `pvc://claim/path` names."""
+CONFIG_MAPS = Path("/mnt/configmaps")
+"""Where the operator mounts the claim of a `pvc://claim/path` and the ConfigMap of a `configmap://name/key`."""
 
 
 def open_store(uri: str, artifacts: Artifacts, environ: Mapping[str, str]) -> Store:
@@ -30,7 +31,7 @@ def open_store(uri: str, artifacts: Artifacts, environ: Mapping[str, str]) -> St
 
 
 def local_path(uri: str) -> Path:
-    """The file or folder that a file:// or pvc:// URI names.
+    """The file or folder that a file://, pvc:// or configmap:// URI names.
 
     Raises:
         ConfigurationError: the URI has another scheme, or leaves its claim.
@@ -43,7 +44,9 @@ def local_path(uri: str) -> Path:
         if ".." in path.parts:
             raise ConfigurationError(f"{uri}: '..' is not allowed in a pvc:// path")
         return path
-    raise ConfigurationError(f"{uri}: expected s3://bucket/..., pvc://claim/... or file:///...")
+    if parts.scheme == "configmap":
+        return CONFIG_MAPS / parts.netloc / Path(unquote(parts.path)).name
+    raise ConfigurationError(f"{uri}: expected s3://bucket/..., pvc://claim/..., configmap://name/key or file:///...")
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -102,3 +102,43 @@ def test_the_queue_label_is_on_the_job_of_a_gpu_step_and_not_on_prepare():
     queue = {"scheduling": {"queueName": "gpu"}}
     assert manifest(Stage.TRAIN, **queue)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
     assert "kueue.x-k8s.io/queue-name" not in manifest(Stage.PREPARE, **queue)["metadata"]["labels"]
+
+
+def test_overrides_are_added_and_a_steps_own_settings_win():
+    body = manifest(
+        Stage.TRAIN,
+        podOverrides={
+            "labels": {"team": "a", "llm2llm.dev/run-uid": "forged"},
+            "annotations": {"note": "n"},
+            "serviceAccountName": "trainer",
+            "imagePullSecrets": [{"name": "registry"}],
+            "env": [{"name": "A", "value": "all"}, {"name": "B", "value": "all"}, {"name": "HOME", "value": "/root"}],
+            "nodeSelector": {"zone": "1", "gpu": "any"},
+            "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory"}}, {"name": "c", "persistentVolumeClaim": {"claimName": "x"}}],
+            "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}],
+            "terminationGracePeriodSeconds": 120,
+        },
+        train={"env": [{"name": "A", "value": "train"}], "nodeSelector": {"gpu": "h200"}},
+    )  # fmt: skip
+    template = body["spec"]["template"]
+    assert template["metadata"]["labels"]["team"] == "a"
+    assert template["metadata"]["labels"]["llm2llm.dev/run-uid"] == builders.UID
+    pod = template["spec"]
+    assert (environment(body)["A"], environment(body)["B"], environment(body)["HOME"]) == ("train", "all", "/scratch")
+    assert pod["nodeSelector"] == {"zone": "1", "gpu": "h200"}
+    assert (pod["serviceAccountName"], pod["terminationGracePeriodSeconds"]) == ("trainer", 120)
+    assert pod["automountServiceAccountToken"] is False
+    assert {"name": "shm", "emptyDir": {"medium": "Memory"}} in pod["volumes"]
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container(body)["volumeMounts"]
+
+
+def test_what_a_uri_names_is_mounted_once():
+    body = manifest(
+        Stage.TRAIN,
+        artifacts={"uri": "pvc://results/runs"},
+        data={"seed": {"uri": "configmap://rows/seed.jsonl"}, "evaluation": {"uri": "pvc://results/e.jsonl"}},
+    )
+    mounts = {mount["mountPath"]: mount["name"] for mount in container(body)["volumeMounts"]}
+    assert mounts == {"/mnt/claims/results": "claim-0", "/mnt/configmaps/rows": "config-0", "/scratch": "scratch"}
+    names = {volume["name"] for volume in body["spec"]["template"]["spec"]["volumes"]}
+    assert names == {"claim-0", "config-0", "scratch"}

@@ -1,0 +1,43 @@
+"""The vocabulary of the API's types: the base model, bounded strings, and the mark of a field that cannot change."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+URI_PATTERN = r"^(s3|pvc|hf|configmap|file)://.+$"
+Fraction = Annotated[str, StringConstraints(pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", max_length=11)]
+PositiveDecimal = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?$", max_length=30)
+]
+Uri = Annotated[str, StringConstraints(pattern=URI_PATTERN, max_length=1024)]
+ShortText = Annotated[str, StringConstraints(max_length=253)]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+ArtifactsKey = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][-A-Za-z0-9_.]{0,127})?$", max_length=128)]
+Quantity = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max_length=32)
+]
+
+MONTH = 31 * 24 * 3600
+"""Seconds; the longest deadline of a step."""
+
+IDENTITY: dict[str, Any] = {"x-llm2llm-identity": True}
+
+
+class Model(BaseModel):
+    """camelCase outside, unknown fields refused, frozen once read."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", allow_inf_nan=False
+    )
+
+
+class SecretReference(Model):
+    name: SecretName = Field(description="Name of a Secret in the run's namespace.")
+
+
+class SecretKeyReference(Model):
+    name: SecretName = Field(description="Name of a Secret in the run's namespace.")
+    key: ShortText = Field(min_length=1, description="Key in that Secret.")

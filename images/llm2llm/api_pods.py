@@ -1,0 +1,117 @@
+"""The part of the API that shapes pods: the step block, and what a user may add to every step's pod.
+
+An allow-list and never a free-form template: whatever is not named here cannot be set, so that the operator's own
+guarantees about its pods (no API token, `restricted`, one container) hold.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from llm2llm.api_base import MONTH, Model, Quantity, SecretName, SecretReference, ShortText
+
+
+class Resources(Model):
+    requests: dict[ShortText, Quantity] = Field(default_factory=dict, max_length=16, description="As in a container.")
+    limits: dict[ShortText, Quantity] = Field(default_factory=dict, max_length=16, description="As in a container.")
+
+
+class EnvVar(Model):
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=253)] = Field(
+        description="Name; names that begin with LLM2LLM_ are reserved."
+    )
+    value: Annotated[str, StringConstraints(max_length=8192)] = Field("", description="Literal value.")
+
+
+class Toleration(Model):
+    key: ShortText = Field("", description="Taint key; empty with Exists matches every key.")
+    operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists or Equal.")
+    value: ShortText = Field("", description="Taint value for Equal.")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        "", description="Empty matches every effect."
+    )
+
+
+class StepBlock(Model):
+    image: Annotated[str, StringConstraints(max_length=512)] = Field(
+        "", description="Image; empty: the operator's default."
+    )
+    resources: Resources = Field(default_factory=Resources, description="Container resources; ask for GPUs here.")
+    node_selector: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=32, description="Node labels.")
+    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints to tolerate.")
+    env: list[EnvVar] = Field(default_factory=list, max_length=64, description="Further environment variables.")
+    startup_deadline_seconds: int | None = Field(
+        None, ge=1, le=MONTH, description="Fail if no container starts in this time; unset: wait, and say why."
+    )
+    active_deadline_seconds: int | None = Field(
+        None, ge=1, le=MONTH, description="Fail if the step's containers ran longer than this, over all attempts."
+    )
+
+
+class ClaimVolume(Model):
+    claim_name: SecretName = Field(description="Name of a PersistentVolumeClaim in the run's namespace.")
+    read_only: bool = Field(False, description="Mount it read-only everywhere.")
+
+
+class SecretVolume(Model):
+    secret_name: SecretName = Field(description="Name of a Secret in the run's namespace.")
+
+
+class ConfigMapVolume(Model):
+    name: SecretName = Field(description="Name of a ConfigMap in the run's namespace.")
+
+
+class EmptyDirVolume(Model):
+    medium: Literal["", "Memory"] = Field("", description="Memory for a tmpfs, e.g. at /dev/shm.")
+    size_limit: Quantity | None = Field(None, description="Evict the pod above this size.")
+
+
+VolumeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+
+
+class Volume(Model):
+    name: VolumeName = Field(description="Name for volumeMounts.")
+    persistent_volume_claim: ClaimVolume | None = Field(None, description="A claim.")
+    secret: SecretVolume | None = Field(None, description="A Secret's keys as files.")
+    config_map: ConfigMapVolume | None = Field(None, description="A ConfigMap's keys as files.")
+    empty_dir: EmptyDirVolume | None = Field(None, description="Scratch space that ends with the pod.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        sources = (self.persistent_volume_claim, self.secret, self.config_map, self.empty_dir)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("exactly one of persistentVolumeClaim, secret, configMap and emptyDir must be set")
+        return self
+
+
+class VolumeMount(Model):
+    name: VolumeName = Field(description="Name of a volume.")
+    mount_path: Annotated[str, StringConstraints(pattern=r"^/.*$", max_length=1024)] = Field(
+        description="Where it appears in the container; /scratch and /mnt are the operator's own."
+    )
+    sub_path: ShortText = Field("", description="Folder in the volume.")
+    read_only: bool = Field(False, description="Mount it read-only here.")
+
+
+class PodOverrides(Model):
+    """What is added to the pods of every step."""
+
+    labels: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=32, description="Labels of the pods.")
+    annotations: dict[ShortText, Annotated[str, StringConstraints(max_length=4096)]] = Field(
+        default_factory=dict, max_length=32, description="Annotations of the pods."
+    )
+    service_account_name: ShortText = Field("", description="For workload identity; no API token is mounted.")
+    image_pull_secrets: list[SecretReference] = Field(default_factory=list, max_length=8, description="Registry keys.")
+    env: list[EnvVar] = Field(default_factory=list, max_length=64, description="Variables; a step's own win.")
+    node_selector: dict[ShortText, ShortText] = Field(
+        default_factory=dict, max_length=32, description="Node labels; a step's own win."
+    )
+    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Before a step's own.")
+    volumes: list[Volume] = Field(default_factory=list, max_length=16, description="Volumes, of four kinds.")
+    volume_mounts: list[VolumeMount] = Field(default_factory=list, max_length=16, description="Where they appear.")
+    termination_grace_period_seconds: int | None = Field(
+        None, ge=1, le=86400, description="Time for a checkpoint after SIGTERM; 30 by default."
+    )
+    scheduler_name: ShortText = Field("", description="Another scheduler than the default one.")

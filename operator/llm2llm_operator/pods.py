@@ -1,0 +1,142 @@
+"""The pod of a step: what the operator needs, what the step block asks for, what `podOverrides` adds. Pure.
+
+One place for the order of precedence: the operator's own settings win over the step block, and the step block wins over
+`podOverrides`. Nothing that a user sets can give a step an API token, another command or a writable root.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.api_base import Model, SecretKeyReference
+from llm2llm.api_pods import PodOverrides, StepBlock
+from llm2llm.records import Kind, Stage, StepDocument
+from llm2llm_operator.constants import CLAIMS, CONFIG_MAPS, CONTAINER, SCRATCH
+
+TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
+HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
+
+
+def pod_template(
+    spec: AugmentationRunSpec, block: StepBlock, *, image: str, labels: dict[str, str], document: StepDocument
+) -> dict[str, Any]:
+    """The pod template of an attempt's Job.
+
+    Args:
+        spec: for credentials, scheduling and `podOverrides`.
+        block: the step block.
+        image: the step's image.
+        labels: the operator's own labels.
+        document: the whole step, for the environment.
+    """
+    overrides = spec.pod_overrides
+    claims, config_maps = _mounted(spec)
+    metadata: dict[str, Any] = {"labels": overrides.labels | labels}
+    if overrides.annotations:
+        metadata["annotations"] = overrides.annotations
+    container = {
+        "name": CONTAINER,
+        "image": image,
+        "command": ["llm2llm", "step"],
+        "env": _environment(spec, block, document),
+        "resources": _set_fields(block.resources),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            *(_set_fields(mount) for mount in overrides.volume_mounts),
+            *({"name": f"claim-{n}", "mountPath": f"{CLAIMS}/{name}"} for n, name in enumerate(claims)),
+            *({"name": f"config-{n}", "mountPath": f"{CONFIG_MAPS}/{name}"} for n, name in enumerate(config_maps)),
+            {"name": "scratch", "mountPath": SCRATCH},
+        ],
+    }
+    return {
+        "metadata": metadata,
+        "spec": _placement(spec, block, overrides)
+        | {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [container],
+            "volumes": [
+                *(_set_fields(volume) for volume in overrides.volumes),
+                *(
+                    {"name": f"claim-{n}", "persistentVolumeClaim": {"claimName": name}}
+                    for n, name in enumerate(claims)
+                ),
+                *({"name": f"config-{n}", "configMap": {"name": name}} for n, name in enumerate(config_maps)),
+                {"name": "scratch", "emptyDir": {}},
+            ],
+        },
+    }
+
+
+def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverrides) -> dict[str, Any]:
+    """Where and as whom the pod runs; what is not set is left to the cluster."""
+    wanted: dict[str, Any] = {
+        "nodeSelector": overrides.node_selector | block.node_selector,
+        "tolerations": [_set_fields(toleration) for toleration in (*overrides.tolerations, *block.tolerations)],
+        "priorityClassName": spec.scheduling.priority_class_name,
+        "serviceAccountName": overrides.service_account_name,
+        "imagePullSecrets": [{"name": secret.name} for secret in overrides.image_pull_secrets],
+        "terminationGracePeriodSeconds": overrides.termination_grace_period_seconds,
+        "schedulerName": overrides.scheduler_name,
+    }
+    return {name: value for name, value in wanted.items() if value}
+
+
+def _mounted(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
+    """Names of the claims and ConfigMaps that the run's URIs name: pvc://claim/path, configmap://name/key."""
+    uris = [spec.artifacts.uri, spec.data.seed.uri, spec.student.model.uri]
+    uris += [spec.data.evaluation.uri] if spec.data.evaluation else []
+    parts = [urlsplit(uri) for uri in uris]
+    claims, config_maps = (
+        list(dict.fromkeys(part.netloc for part in parts if part.scheme == scheme)) for scheme in ("pvc", "configmap")
+    )
+    return claims, config_maps
+
+
+def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocument) -> list[dict[str, Any]]:
+    """Later ones win: of two variables with one name a kubelet takes the last."""
+    users = {var.name: var.value for var in (*spec.pod_overrides.env, *block.env)}
+    ours: list[dict[str, Any]] = [
+        {"name": "LLM2LLM_STEP", "value": document.to_environment()},
+        {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": "LLM2LLM_SCRATCH", "value": SCRATCH},
+        {"name": "HOME", "value": SCRATCH},
+        {"name": "TMPDIR", "value": SCRATCH},
+        {"name": "XDG_CACHE_HOME", "value": f"{SCRATCH}/cache"},
+    ]
+    credentials = spec.artifacts.credentials_secret_ref
+    if credentials:
+        for name, optional in (
+            ("AWS_ACCESS_KEY_ID", False),
+            ("AWS_SECRET_ACCESS_KEY", False),
+            ("AWS_SESSION_TOKEN", True),
+        ):
+            ours.append(_from_secret(name, SecretKeyReference(name=credentials.name, key=name), optional=optional))
+    if document.kind is Kind.RUN:
+        teacher = spec.generate.teacher.api_key_secret_ref
+        if teacher and document.stage in (Stage.PREPARE, Stage.GENERATE):
+            ours.append(_from_secret(TEACHER_KEY, teacher))
+        hub = spec.student.token_secret_ref
+        if hub and document.stage is not Stage.GENERATE:
+            ours.append(_from_secret(HUB_TOKEN, hub))
+    names = {entry["name"] for entry in ours}
+    return [{"name": name, "value": value} for name, value in users.items() if name not in names] + ours
+
+
+def _from_secret(name: str, reference: SecretKeyReference, *, optional: bool = False) -> dict[str, Any]:
+    source: dict[str, Any] = {"name": reference.name, "key": reference.key}
+    return {"name": name, "valueFrom": {"secretKeyRef": source | ({"optional": True} if optional else {})}}
+
+
+def _set_fields(model: Model) -> dict[str, Any]:
+    """A part of the API as a document of Kubernetes: the fields that differ from their defaults."""
+    return model.model_dump(by_alias=True, exclude_defaults=True)
