@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,11 +20,13 @@ from kubernetes.aio import client, config
 
 from llm2llm.api import GROUP, PLURAL, VERSION
 from llm2llm_operator import metrics
-from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID
-from llm2llm_operator.errors import Conflict, NotFound, Unavailable, error_of
+from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID, OPERATOR
+from llm2llm_operator.errors import Conflict, NotFound, NotLeading, Unavailable, error_of
 
 READ_TIMEOUT = aiohttp.ClientTimeout(total=60)
 WRITE_TIMEOUT = aiohttp.ClientTimeout(total=15)
+LEASE_TIMEOUT = aiohttp.ClientTimeout(total=4)
+"""Short, so that two renewals can fail and a third one still succeed before the renew deadline."""
 TRIES = 5
 RUNS = f"/apis/{GROUP}/{VERSION}"
 COLLECTIONS = {
@@ -69,11 +71,47 @@ class TokenBucket:
             await asyncio.sleep(-self._tokens / self._rate)
 
 
-class Cluster:
-    """Requests to the API server; every method raises ApiError."""
+class WriteGate:
+    """Whether this process may write. Closed until a leader has listed everything anew, and when its lease lapses."""
 
-    def __init__(self, configuration: client.Configuration, *, write_rate: float, write_burst: int) -> None:
+    def __init__(self) -> None:
+        self._while: Callable[[], bool] = _never
+
+    def open(self, holds: Callable[[], bool]) -> None:
+        """Lets writes pass for as long as `holds()`."""
+        self._while = holds
+
+    def close(self) -> None:
+        """Lets no write pass."""
+        self._while = _never
+
+    def is_open(self) -> bool:
+        """Whether a write would pass now."""
+        return self._while()
+
+    def check(self) -> None:
+        """Raises NotLeading where a write may not pass."""
+        if not self.is_open():
+            raise NotLeading("this replica does not lead: nothing is written")
+
+
+def _never() -> bool:
+    return False
+
+
+class Cluster:
+    """Requests to the API server; every method raises ApiError, and those that write raise NotLeading.
+
+    Attributes:
+        gate: what every write passes, those to the lease aside.
+    """
+
+    def __init__(
+        self, configuration: client.Configuration, *, write_rate: float, write_burst: int, identity: str = ""
+    ) -> None:
         self.configuration = configuration
+        self.gate = WriteGate()
+        self._agent = f"{OPERATOR} ({identity})" if identity else OPERATOR  # an audit log tells the replicas apart
         self._client = client.ApiClient(configuration)
         self._bucket = TokenBucket(write_rate, write_burst)
 
@@ -149,6 +187,22 @@ class Cluster:
         except Conflict:
             return
 
+    async def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """A Lease as it is now, or None. One try: the elector has its own pace, and no write of ours delays it."""
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
+        try:
+            return await self._once("GET", path, None, LEASE_TIMEOUT)
+        except NotFound:
+            return None
+
+    async def put_lease(self, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Creates a Lease, or updates it if nobody wrote since its version. Raises Conflict."""
+        metrics.API_WRITES.labels("lease").inc()
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        if "resourceVersion" not in body["metadata"]:
+            return await self._once("POST", path, body, LEASE_TIMEOUT)
+        return await self._once("PUT", f"{path}/{body['metadata']['name']}", body, LEASE_TIMEOUT)
+
     async def _get(self, path: str) -> dict[str, Any] | None:
         try:
             return await self._request("GET", path)
@@ -162,25 +216,29 @@ class Cluster:
 
     async def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One request with its retries: each waits longer, with jitter, or as long as the server asks for."""
+        patience = READ_TIMEOUT if method == "GET" else WRITE_TIMEOUT
         for attempt in range(TRIES):
+            if method != "GET":
+                self.gate.check()
             try:
-                return await self._once(method, path, body)
+                return await self._once(method, path, body, patience)
             except Unavailable as error:
                 if attempt + 1 == TRIES:
                     raise
                 await asyncio.sleep(max(error.retry_after, random.uniform(0.5, 1.0) * 0.2 * 2**attempt))  # noqa: S311 - jitter
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-        headers = {"Accept": "application/json", "User-Agent": "llm2llm-operator"}
+    async def _once(
+        self, method: str, path: str, body: Mapping[str, Any] | None, patience: aiohttp.ClientTimeout
+    ) -> dict[str, Any]:
+        headers = {"Accept": "application/json", "User-Agent": self._agent}
         headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
         token = await self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
             headers["Authorization"] = token
-        timeout = READ_TIMEOUT if method == "GET" else WRITE_TIMEOUT
         try:
             response = await self._client.call_api(
-                method, self.configuration.host + path, headers, body=body, _request_timeout=timeout
+                method, self.configuration.host + path, headers, body=body, _request_timeout=patience
             )
             data: bytes = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -6,6 +6,8 @@ ApiError
 ├── Forbidden      403  RBAC or an admission webhook: told on the run, tried again slowly
 ├── Rejected       4xx  the API server does not take this object: told on the run
 └── Unavailable    429, 5xx, no connection: tried again, nothing is told
+
+NotLeading             no request was made: another replica may lead (rule 14); the run is looked at by whoever leads
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ class Rejected(ApiError):
 
 class Unavailable(ApiError):
     pass
+
+
+class NotLeading(Exception):
+    """A write that this process may not do now."""
 
 
 def error_of(status: int, reason: str, message: str, retry_after: str = "") -> ApiError:

@@ -11,9 +11,11 @@ import contextlib
 import datetime as dt
 import itertools
 import logging
+import math
 import random
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
@@ -31,6 +33,12 @@ EARLY_RELISTS = (5.0, 30.0)
 """Seconds after start: what vanished between our first list and kopf's first watch is found soon."""
 
 
+WATCH_SERVER_SECONDS = 240
+"""The API server ends each watch after so long, and the next request shows that kopf goes on."""
+WATCH_STALL_SECONDS = 420.0
+"""Longer than any request that kopf waits for: a list has 300 s, a watch 240 s and its last 70 s."""
+
+
 class CrdMissing(Exception):
     """The API server does not know AugmentationRuns: the chart's CRD is not installed."""
 
@@ -46,6 +54,7 @@ class Informer:
         self._enqueue = enqueue
         self._namespaces = namespaces
         self._resync = resync
+        self._moved = math.inf
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
@@ -54,6 +63,22 @@ class Informer:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._supervise())
             tasks.create_task(self._relist_forever())
+
+    async def list_anew(self) -> None:
+        """Lists everything, however long the API server is away; asks for a pass over every run."""
+        while True:
+            try:
+                return await self._relist()
+            except ApiError as error:
+                log.warning("waiting for a fresh list: %s", error)
+                await asyncio.sleep(1)
+
+    def watch_silence(self) -> float:
+        """Seconds since kopf last sent a request or told of an object; that requests fail is no silence."""
+        return max(0.0, time.monotonic() - self._moved)
+
+    def _move(self) -> None:
+        self._moved = time.monotonic()
 
     async def _relist_forever(self) -> None:
         for pause in itertools.chain(EARLY_RELISTS, itertools.repeat(self._resync)):
@@ -95,6 +120,7 @@ class Informer:
         """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: restart it (rule 13)."""
         loop = asyncio.get_running_loop()
         while True:
+            self._move()
             ended = asyncio.Event()
             stop = threading.Event()
             threading.Thread(target=self._watch, args=(loop, stop, ended), name="watches", daemon=True).start()
@@ -111,7 +137,7 @@ class Informer:
             asyncio.run(
                 kopf.operator(
                     registry=self._registry(loop),
-                    settings=_settings(),
+                    settings=_settings(self._move),
                     standalone=True,
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
@@ -126,6 +152,7 @@ class Informer:
 
     def _heard(self, collection: str, kind: str | None, body: dict[str, Any]) -> None:
         """Takes one watch event into the cache, in our own loop."""
+        self._move()
         if kind == "DELETED":
             key = self._cache.drop(collection, body["metadata"]["uid"])
         else:
@@ -168,19 +195,26 @@ async def connection_info(cluster: Cluster) -> kopf.ConnectionInfo:
     )
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(move: Callable[[], None]) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # no rights on CRDs and namespaces; what is served does not change
     settings.posting.enabled = False  # our events are written after the status that they tell of
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RUN_UID
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN_UID
-    settings.networking.error_backoffs = _Backoffs()
+    settings.watching.server_timeout = WATCH_SERVER_SECONDS
+    settings.networking.connect_timeout = 10.0  # else 300 s: a server that accepts and does not answer
+    settings.networking.error_backoffs = _Backoffs(move)
     return settings
 
 
 class _Backoffs:
-    """Endless jittered pauses; kopf iterates anew for each request."""
+    """Endless jittered pauses; kopf iterates anew for each request, which is also how we hear that it goes on."""
 
-    def __iter__(self) -> Any:
+    def __init__(self, move: Callable[[], None]) -> None:
+        self._move = move
+
+    def __iter__(self) -> Iterator[float]:
         """1 s, 2 s, 4 s, then about 5 s for ever."""
-        return (min(5.0, 2.0**n) * random.uniform(0.75, 1.0) for n in itertools.count())  # noqa: S311 - jitter
+        for n in itertools.count():
+            self._move()
+            yield min(5.0, 2.0**n) * random.uniform(0.75, 1.0)  # noqa: S311 - jitter

@@ -1,4 +1,4 @@
-"""Start-up of the operator process: settings, watches, workers, and one HTTP server for metrics and probes."""
+"""Start-up of the operator process: settings, watches, election, workers and probes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import uvloop
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from llm2llm.errors import ExitCode
-from llm2llm_operator import metrics
+from llm2llm_operator import http, metrics
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster, load_configuration
-from llm2llm_operator.errors import ApiError, Conflict
-from llm2llm_operator.informer import CrdMissing, Informer
+from llm2llm_operator.errors import ApiError, Conflict, NotLeading
+from llm2llm_operator.informer import WATCH_STALL_SECONDS, CrdMissing, Informer
+from llm2llm_operator.lease import Elector, default_identity
 from llm2llm_operator.queue import WorkQueue
 from llm2llm_operator.reconcile import Reconciler
+from llm2llm_operator.resource import Key
 from llm2llm_operator.settings import Settings
 
 log = logging.getLogger("llm2llm_operator")
@@ -30,24 +31,52 @@ LOOP_STALL_SECONDS = 60.0
 class Operator:
     """The parts of one operator process."""
 
-    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+    def __init__(self, cluster: Cluster, settings: Settings, identity: str) -> None:
         self._settings = settings
+        self._identity = identity
+        self._cluster = cluster
         self._cache = Cache()
         self._queue = WorkQueue()
         self._reconciler = Reconciler(cluster, self._cache, settings)
-        self._informer = Informer(cluster, self._cache, self._queue.add, settings.namespaces, settings.resync_seconds)
+        self._informer = Informer(cluster, self._cache, self._enqueue, settings.namespaces, settings.resync_seconds)
         self._beat = 0.0
+        metrics.LEADER.set_function(cluster.gate.is_open)
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Runs until cancelled. Every replica watches; only the leader works (rule 14)."""
+        settings = self._settings
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._heartbeat())
-            tasks.create_task(self._serve())
+            tasks.create_task(
+                http.serve(settings.http_host, settings.http_port, ready=self._unready, healthy=self._unhealthy)
+            )
             tasks.create_task(self._informer.run())
             await self._informer.synced.wait()
             log.info("caches are whole: %d runs", len(self._cache.keys()))
-            for _ in range(self._settings.workers):
-                tasks.create_task(self._work())
+            if settings.leader_election:
+                elector = Elector(self._cluster, settings.namespace, settings.lease, self._identity)
+                await elector.run(lambda: self._lead(elector.leads))
+            else:
+                await self._work_while(lambda: True)
+
+    async def _lead(self, leads: Callable[[], bool]) -> None:
+        """One term: what others did is listed before our first write, and nothing of an earlier term counts."""
+        self._queue = WorkQueue()
+        await self._informer.list_anew()
+        await self._work_while(leads)
+
+    async def _work_while(self, may_write: Callable[[], bool]) -> None:
+        self._cluster.gate.open(may_write)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(self._settings.workers):
+                    tasks.create_task(self._work())
+        finally:
+            self._cluster.gate.close()
+            metrics.QUEUE_DEPTH.set(0)
+
+    def _enqueue(self, key: Key) -> None:
+        self._queue.add(key)
 
     async def _work(self) -> None:
         while True:
@@ -60,6 +89,9 @@ class Operator:
                 metrics.RECONCILES.labels("conflict").inc()
                 self._queue.done(key)
                 self._queue.add_after(key, 0.05)
+            except NotLeading:
+                metrics.RECONCILES.labels("not-leading").inc()
+                self._queue.failed(key)
             except ApiError as error:
                 metrics.RECONCILES.labels("unavailable").inc()
                 pause = self._queue.failed(key)
@@ -79,34 +111,27 @@ class Operator:
             self._beat = asyncio.get_running_loop().time()
             await asyncio.sleep(1)
 
-    async def _serve(self) -> None:
-        async def metrics_page(_: web.Request) -> web.Response:
-            return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    def _unready(self) -> str:
+        """A replica that does not lead is ready, too: it can take over."""
+        return "" if self._informer.synced.is_set() else "caches are not whole yet"
 
-        async def ready(_: web.Request) -> web.Response:
-            whole = self._informer.synced.is_set()
-            return web.Response(text="ok" if whole else "caches are not whole yet", status=200 if whole else 503)
-
-        async def healthy(_: web.Request) -> web.Response:
-            lag = asyncio.get_running_loop().time() - self._beat
-            return web.Response(text=f"loop lag {lag:.1f} s", status=200 if lag < LOOP_STALL_SECONDS else 503)
-
-        app = web.Application()
-        app.add_routes([web.get("/metrics", metrics_page), web.get("/readyz", ready), web.get("/healthz", healthy)])
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._settings.http_host, self._settings.http_port).start()
-            await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()
+    def _unhealthy(self) -> str:
+        """Only what a restart would heal: never the lease, and never that the API server is away."""
+        lag = asyncio.get_running_loop().time() - self._beat
+        if lag > LOOP_STALL_SECONDS:
+            return f"the event loop did not turn for {lag:.0f} s"
+        silence = self._informer.watch_silence()
+        return f"the watches did nothing for {silence:.0f} s" if silence > WATCH_STALL_SECONDS else ""
 
 
 async def serve(settings: Settings) -> None:
     """Connects and runs until SIGTERM or SIGINT."""
     configuration = await load_configuration()
-    cluster = Cluster(configuration, write_rate=settings.write_rate, write_burst=settings.write_burst)
-    task = asyncio.create_task(Operator(cluster, settings).run())
+    identity = settings.identity or default_identity()
+    cluster = Cluster(
+        configuration, write_rate=settings.write_rate, write_burst=settings.write_burst, identity=identity
+    )
+    task = asyncio.create_task(Operator(cluster, settings, identity).run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

@@ -12,3 +12,4 @@ RECONCILE_SECONDS = Histogram("llm2llm_reconcile_seconds", "Duration of a pass."
 QUEUE_DEPTH = Gauge("llm2llm_queue_depth", "Runs that wait for a pass.")
 STEPS = Counter("llm2llm_steps", "Steps that ended, by stage and event.", ["event"])
 WATCH_RESTARTS = Counter("llm2llm_watch_restarts", "Restarts of the watches by their supervisor.")
+LEADER = Gauge("llm2llm_leader", "1 while this process may write, else 0.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llm2llm.records import Stage
+from llm2llm_operator.constants import OPERATOR
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,10 @@ class Settings:
     """Each field is set by the environment variable in its comment; the chart sets them from its values."""
 
     namespaces: tuple[str, ...] = ()  # LLM2LLM_NAMESPACES, comma separated; empty: all
+    namespace: str = ""  # LLM2LLM_NAMESPACE: the operator's own, where its lease lies
+    lease: str = OPERATOR  # LLM2LLM_LEASE: releases in one namespace have one each
+    identity: str = ""  # LLM2LLM_IDENTITY: of this process alone; empty: made of the host's name
+    leader_election: bool = True  # LLM2LLM_LEADER_ELECTION: true or false; false only for a single replica
     images: dict[Stage, str] = field(default_factory=dict)  # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE, _GENERATE
     http_host: str = "0.0.0.0"  # noqa: S104 - LLM2LLM_HTTP_HOST; a kubelet probes the pod's address
     http_port: int = 8080  # LLM2LLM_HTTP_PORT; 0 takes a free one
@@ -27,7 +32,7 @@ class Settings:
         """Reads the settings.
 
         Raises:
-            ValueError: a number is none; names the variable.
+            ValueError: a value is none of its kind, or missing; names the variable.
         """
 
         def number(name: str, default: float) -> float:
@@ -37,9 +42,22 @@ class Settings:
             except ValueError as error:
                 raise ValueError(f"{name} must be a number, not {text!r}") from error
 
+        election = environ.get("LLM2LLM_LEADER_ELECTION", "") or "true"
+        if election not in ("true", "false"):
+            raise ValueError(f"LLM2LLM_LEADER_ELECTION must be true or false, not {election!r}")
+        namespace = environ.get("LLM2LLM_NAMESPACE", "")
+        if election == "true" and not namespace:
+            raise ValueError(
+                "LLM2LLM_NAMESPACE must name the operator's own namespace, where its lease lies;"
+                " a single operator outside a cluster sets LLM2LLM_LEADER_ELECTION=false instead"
+            )
         namespaces = environ.get("LLM2LLM_NAMESPACES", "")
         return cls(
             namespaces=tuple(part.strip() for part in namespaces.split(",") if part.strip()),
+            namespace=namespace,
+            lease=environ.get("LLM2LLM_LEASE", "") or cls.lease,
+            identity=environ.get("LLM2LLM_IDENTITY", ""),
+            leader_election=election == "true",
             images={stage: environ.get(f"LLM2LLM_IMAGE_{stage.value.upper()}", "") for stage in Stage},
             http_host=environ.get("LLM2LLM_HTTP_HOST", cls.http_host),
             http_port=int(number("LLM2LLM_HTTP_PORT", cls.http_port)),

@@ -52,18 +52,22 @@ def install(cluster: Cluster) -> None:
 class OperatorProcess:
     """The operator as a separate process under the chart's ServiceAccount.
 
+    Alone by default: with `elected` it takes part in the election, and waits up to 15 s for a predecessor that was
+    killed.
+
     Attributes:
         folder: where its log lies.
         port: where it serves /metrics, /healthz and /readyz.
     """
 
     def __init__(self, cluster: Cluster, folder: Path, *, name: str = "operator", detached: bool = False,
-                 environment: Mapping[str, str] | None = None) -> None:  # fmt: skip
+                 elected: bool = False, environment: Mapping[str, str] | None = None) -> None:  # fmt: skip
         self.folder = folder
         self.port = 0
         self._cluster = cluster
         self._name = name
         self._detached = detached
+        self._elected = elected
         self._environment = dict(environment or {})
         self.child: Child | None = None
 
@@ -88,6 +92,10 @@ class OperatorProcess:
             "LLM2LLM_HTTP_HOST": "127.0.0.1",
             "LLM2LLM_HTTP_PORT": str(self.port),
             "LLM2LLM_BACKOFF_SECONDS": "1",
+            "LLM2LLM_NAMESPACE": SYSTEM,
+            "LLM2LLM_LEASE": RELEASE,
+            "LLM2LLM_LEADER_ELECTION": "true" if self._elected else "false",
+            "LLM2LLM_IDENTITY": self.identity,
         }
         command = [sys.executable, "-m", "llm2llm_operator.main"]
         self.child = spawn(
@@ -99,13 +107,29 @@ class OperatorProcess:
         )
         wait_until("a ready operator", self.ready, [self.child], timeout=30)
 
+    @property
+    def identity(self) -> str:
+        """What it is called in the lease and in the audit log, another one after each start."""
+        return f"{self._name}-{self.port}"
+
     def ready(self) -> bool:
         """Whether /readyz says so."""
+        return self._get("readyz") is not None
+
+    def healthy(self) -> bool:
+        """Whether /healthz says so."""
+        return self._get("healthz") is not None
+
+    def leads(self) -> bool:
+        """Whether its metric says that it may write."""
+        return "\nllm2llm_leader 1.0" in (self._get("metrics") or "")
+
+    def _get(self, page: str) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{page}", timeout=2) as answer:
+                return str(answer.read().decode())
         except OSError:
-            return False
+            return None
 
     def kill(self) -> None:
         """SIGKILL, as a node failure or the kernel would."""

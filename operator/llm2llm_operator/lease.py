@@ -1,0 +1,245 @@
+"""Which replica may write: one Lease, held by one process at a time (rule 14).
+
+An elector of our own, because kopf's peering compares wall clocks, and the client's elector (37.0.2) cannot create its
+Lease and keeps leading after it lost it. Nobody's wall clock decides here: a lease of somebody else has expired when it
+did not change for its duration on our clock, and ours ends five seconds before anybody else may think so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from llm2llm_operator.errors import ApiError, Conflict, NotFound
+
+log = logging.getLogger(__name__)
+LEASE_SECONDS = 15
+RENEW_DEADLINE_SECONDS = 10.0
+"""So long after the last renewal was sent we lead; the rest of the lease is for what is still on its way."""
+RENEW_EVERY_SECONDS = 2.0
+LOOK_EVERY_SECONDS = 1.0
+"""How soon another replica notices that the lease was released."""
+TERM_CHECK_SECONDS = 0.25
+CONFLICT_PAUSE_SECONDS = 0.1
+
+
+class Move(Enum):
+    """What to do about the lease."""
+
+    CREATE = "create"
+    TAKE = "take"
+    RENEW = "renew"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The lease as last read; `since` is when, on the local clock, it was first seen like this."""
+
+    holder: str
+    seconds: float
+    since: float
+    metadata: Mapping[str, Any] = field(repr=False)
+    spec: Mapping[str, Any] = field(repr=False)
+
+
+def look(known: Seen | None, body: Mapping[str, Any] | None, now: float) -> Seen | None:
+    """The lease as read at `now`. Only its spec tells that the holder lives; anybody may set a label."""
+    if body is None:
+        return None
+    spec = body.get("spec") or {}
+    return Seen(
+        holder=spec.get("holderIdentity") or "",
+        seconds=float(spec.get("leaseDurationSeconds") or LEASE_SECONDS),
+        since=known.since if known and known.spec == spec else now,
+        metadata=body["metadata"],
+        spec=spec,
+    )
+
+
+def decide(seen: Seen | None, identity: str, now: float) -> Move:
+    """What comes next, by the local clock alone."""
+    if seen is None:
+        return Move.CREATE
+    if seen.holder == identity:
+        return Move.RENEW
+    if not seen.holder or now - seen.since >= seen.seconds:
+        return Move.TAKE
+    return Move.WAIT
+
+
+def claimed(seen: Seen | None, namespace: str, name: str, identity: str, wall: datetime) -> dict[str, Any]:
+    """The lease as ours. Its times are for people; nobody decides by them."""
+    moment = wall.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    old = seen.spec if seen else {}
+    kept = seen is not None and seen.holder == identity
+    spec = {
+        "holderIdentity": identity,
+        "leaseDurationSeconds": LEASE_SECONDS,
+        "acquireTime": old.get("acquireTime") if kept else moment,
+        "renewTime": moment,
+        "leaseTransitions": (old.get("leaseTransitions") or 0) + (seen is not None and not kept),
+    }
+    metadata = dict(seen.metadata) if seen else {"name": name, "namespace": namespace}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+
+
+def released(seen: Seen) -> dict[str, Any]:
+    """The lease as nobody's: another replica need not wait until it expires."""
+    spec = {name: value for name, value in seen.spec.items() if name != "holderIdentity"}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": dict(seen.metadata), "spec": spec}
+
+
+def boot_clock() -> float:
+    """Seconds since boot, those of a suspended machine included: `time.monotonic` would not count them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def default_identity() -> str:
+    """This process and no other: a container that is restarted keeps its host name and its pid."""
+    return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+
+
+class Leases(Protocol):
+    """Where leases are kept; each method raises ApiError."""
+
+    async def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None: ...
+    async def put_lease(self, namespace: str, body: dict[str, Any]) -> dict[str, Any]: ...
+
+
+class Elector:
+    """Takes part in the election as `identity`."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        clock: Callable[[], float] = boot_clock,
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._leases = leases
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._clock = clock
+        self._wall = wall
+        self._seen: Seen | None = None
+        self._outdated = True
+        self._renewed = -math.inf
+        self._in_term = False
+        self._acquired = asyncio.Event()
+
+    def leads(self) -> bool:
+        """Whether nobody else can hold the lease now. Asked before each write: a timer fires late, a clock does not."""
+        return self._clock() < self._renewed + RENEW_DEADLINE_SECONDS
+
+    async def run(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs `lead` whenever the lease is ours and cancels it when it is not; released when cancelled itself."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep())
+                tasks.create_task(self._terms(lead))
+        finally:
+            self._renewed = -math.inf
+            await self._release()
+
+    async def step(self) -> None:
+        """One look at the lease, and the write that follows from it. Raises ApiError."""
+        if self._outdated or self._seen is None or self._seen.holder != self._identity:
+            await self._read()
+        move = decide(self._seen, self._identity, self._clock())
+        if move is not Move.RENEW:
+            self._renewed = -math.inf
+            if move is Move.WAIT or self._in_term:  # a term of ours ends before another one begins
+                return
+        sent = self._clock()
+        body = claimed(self._seen, self._namespace, self._name, self._identity, self._wall())
+        self._outdated = True  # until the answer is there
+        self._seen = look(self._seen, await self._leases.put_lease(self._namespace, body), sent)
+        self._outdated = False
+        self._renewed = sent
+        self._acquired.set()
+
+    async def _read(self) -> None:
+        body = await self._leases.get_lease(self._namespace, self._name)
+        seen = look(self._seen, body, self._clock())
+        if seen and seen.holder and seen.holder != (self._seen.holder if self._seen else ""):
+            log.info("%s holds the lease", seen.holder)
+        self._seen = seen
+        self._outdated = False
+
+    async def _keep(self) -> None:
+        """Looks, takes and renews for ever; that the API server is away costs the lease and nothing else."""
+        complained = False
+        while True:
+            pause = LOOK_EVERY_SECONDS
+            try:
+                await self.step()
+            except (Conflict, NotFound):  # somebody else was first, or an earlier answer to us was lost
+                pause = CONFLICT_PAUSE_SECONDS
+            except ApiError as error:
+                log.log(logging.DEBUG if complained else logging.WARNING, "no access to the lease: %s", error)
+                complained = True
+            else:
+                complained = False
+                pause = RENEW_EVERY_SECONDS if self.leads() else LOOK_EVERY_SECONDS
+            await asyncio.sleep(pause)
+
+    async def _terms(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await self._acquired.wait()
+            self._acquired.clear()
+            if self.leads():
+                await self._term(lead)
+
+    async def _term(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs `lead` while we lead; what it raises is raised."""
+        log.info("leading as %s", self._identity)
+        self._in_term = True
+        task = asyncio.create_task(lead())
+        try:
+            while self.leads() and not task.done():
+                left = self._renewed + RENEW_DEADLINE_SECONDS - self._clock()
+                await asyncio.wait({task}, timeout=max(0.0, min(left, TERM_CHECK_SECONDS)))
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            self._in_term = False
+        if not task.cancelled():
+            task.result()
+        log.warning("no longer leading: the lease was not renewed in time, or somebody else holds it")
+
+    async def _release(self) -> None:
+        """Gives the lease back. An update of ours may have been cut off when we were cancelled: then look again."""
+        try:
+            for _ in range(2):
+                if self._outdated:
+                    await self._read()
+                if self._seen is None or self._seen.holder != self._identity:
+                    return
+                self._outdated = True
+                try:
+                    await self._leases.put_lease(self._namespace, released(self._seen))
+                except Conflict:
+                    continue
+                log.info("released the lease")
+                return
+        except ApiError as error:
+            log.warning("the lease stays ours until it expires: %s", error)

@@ -1,0 +1,73 @@
+"""What `helm install` would do: the chart as rendered, and as a real API server takes it."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster import binaries
+from tests.cluster.controlplane import Cluster
+from tests.support.install import CHART, RELEASE, SYSTEM, render
+
+
+def rendered(*settings: str) -> dict[tuple[str, str], dict[str, Any]]:
+    documents = [document for document in yaml.safe_load_all(render(*settings)) if document]
+    return {(document["kind"], document["metadata"]["name"]): document for document in documents}
+
+
+def test_helm_finds_nothing_to_say_about_the_chart():
+    done = subprocess.run(
+        [str(binaries.helm()), "lint", "--strict", str(CHART)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_two_replicas_are_the_default_on_two_nodes_where_there_are_two():
+    chart = rendered()
+    spec = chart["Deployment", RELEASE]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (2, {"type": "RollingUpdate"})
+    [spread] = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+    for selector in (
+        spread["labelSelector"],
+        chart["PodDisruptionBudget", RELEASE]["spec"]["selector"],
+        spec["selector"],
+    ):
+        assert selector["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+    assert chart["PodDisruptionBudget", RELEASE]["spec"]["maxUnavailable"] == 1
+
+
+def test_a_single_replica_has_no_disruption_budget_because_it_would_not_help():
+    assert ("PodDisruptionBudget", RELEASE) not in rendered("deployment.replicas=1")
+
+
+def test_no_replica_at_all_is_refused():
+    with pytest.raises(RuntimeError, match="replicas"):
+        render("deployment.replicas=0")
+
+
+def test_the_lease_is_the_only_thing_that_the_operator_may_change_in_its_namespace():
+    chart = rendered()
+    role = chart["Role", f"{RELEASE}-lease"]
+    assert role["metadata"]["namespace"] == SYSTEM
+    assert role["rules"] == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": [RELEASE],
+            "verbs": ["get", "update"],
+        },
+    ]
+    [container] = chart["Deployment", RELEASE]["spec"]["template"]["spec"]["containers"]
+    environment = {variable["name"]: variable for variable in container["env"]}
+    assert environment["LLM2LLM_LEASE"]["value"] == RELEASE
+    assert environment["LLM2LLM_NAMESPACE"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+
+
+def test_the_api_server_takes_the_whole_chart(api: Cluster):
+    told = api.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=render())
+    assert f"deployment.apps/{RELEASE} serverside-applied" in told
+    assert f"poddisruptionbudget.policy/{RELEASE} serverside-applied" in told

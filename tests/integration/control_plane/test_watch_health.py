@@ -1,0 +1,62 @@
+"""A watch that cannot reach the API server goes on trying, and that is health: a restart would not help."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kubernetes.aio import client
+
+from llm2llm_operator.cache import Cache
+from llm2llm_operator.cluster import Cluster
+from llm2llm_operator.informer import Informer
+
+
+class Listed(Cluster):
+    """Lists are there, and nothing else is."""
+
+    async def list_all(self, _collection: str, _namespace: str = "") -> tuple[list[dict[str, Any]], int]:
+        return [], 1
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        yield listener
+
+
+@pytest.mark.parametrize(
+    ("answers", "seconds"),
+    [pytest.param(False, 8, id="connections are refused"), pytest.param(True, 16, id="connections are never answered")],
+)
+def test_trying_is_progress(answers: bool, seconds: int, listener: socket.socket):
+    if answers:
+        listener.listen(64)
+    port = listener.getsockname()[1]
+
+    async def scenario() -> list[float]:
+        cluster = Listed(client.Configuration(host=f"https://127.0.0.1:{port}"), write_rate=1, write_burst=1)
+        informer = Informer(cluster, Cache(), lambda _: None, (), 300)
+        assert informer.watch_silence() == 0
+        task = asyncio.create_task(informer.run())
+        silences = []
+        for _ in range(seconds):
+            await asyncio.sleep(1)
+            silences.append(informer.watch_silence())
+        task.cancel()
+        await asyncio.wait({task})
+        await cluster.close()
+        return silences
+
+    silences = asyncio.run(scenario())
+    for thread in threading.enumerate():
+        if thread.name == "watches":
+            thread.join(30)
+    assert max(silences) < seconds - 1
+    assert any(after < before for before, after in itertools.pairwise(silences))

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from llm2llm_operator.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        pytest.param({}, "LLM2LLM_NAMESPACE must name", id="an election needs a namespace for its lease"),
+        pytest.param({"LLM2LLM_LEADER_ELECTION": "no"}, "must be true or false", id="neither true nor false"),
+        pytest.param({"LLM2LLM_NAMESPACE": "ns", "LLM2LLM_WORKERS": "x"}, "LLM2LLM_WORKERS", id="not a number"),
+    ],
+)
+def test_a_wrong_setting_is_named(environment: dict[str, str], words: str):
+    with pytest.raises(ValueError, match=words):
+        Settings.from_environment(environment)
+
+
+def test_an_election_is_held_unless_it_is_switched_off():
+    assert Settings.from_environment({"LLM2LLM_NAMESPACE": "ns"}).leader_election
+    assert not Settings.from_environment({"LLM2LLM_LEADER_ELECTION": "false"}).leader_election

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from kubernetes.aio import client
+
+from llm2llm_operator.cluster import Cluster
+from llm2llm_operator.errors import NotLeading, Unavailable
+
+NOBODY = "http://127.0.0.1:1"  # port 1: refused
+WRITES: dict[str, Callable[[Cluster], Awaitable[object]]] = {
+    "the status of a run": lambda cluster: cluster.patch_status("ns", "r", 1, {}),
+    "a new Job": lambda cluster: cluster.create_job("ns", {"metadata": {"name": "j"}}),
+    "the end of a Job": lambda cluster: cluster.delete_job("ns", "j", "uid", "Background"),
+    "an event": lambda cluster: cluster.create_event("ns", {}),
+}
+
+
+async def with_cluster(use: Callable[[Cluster], Awaitable[object]]) -> object:
+    cluster = Cluster(client.Configuration(host=NOBODY), write_rate=100, write_burst=100)
+    try:
+        return await use(cluster)
+    finally:
+        await cluster.close()
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_while_the_gate_is_closed_no_request_is_made_for(write: Callable[[Cluster], Awaitable[object]]):
+    with pytest.raises(NotLeading):
+        asyncio.run(with_cluster(write))
+
+
+def test_a_write_that_is_tried_again_passes_the_gate_again():
+    async def write(cluster: Cluster) -> None:
+        chances = iter([True, True, False])
+        cluster.gate.open(lambda: next(chances))
+        with pytest.raises(NotLeading):
+            await cluster.create_event("ns", {})
+        assert next(chances, None) is None
+
+    asyncio.run(with_cluster(write))
+
+
+def test_the_lease_passes_whatever_the_gate_says():
+    with pytest.raises(Unavailable):
+        asyncio.run(with_cluster(lambda cluster: cluster.put_lease("ns", {"metadata": {"name": "l"}})))
