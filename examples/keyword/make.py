@@ -47,6 +47,7 @@ def cached_base_model() -> Path:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     print("pretraining the base model, once: a minute or two", file=sys.stderr)
+    os.environ.setdefault("TQDM_DISABLE", "1")  # a progress bar for one shard of half a megabyte
     from base_model import write_base_model
 
     made = Path(tempfile.mkdtemp(prefix="keyword-", dir=folder.parent))

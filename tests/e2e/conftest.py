@@ -21,6 +21,7 @@ def platform(cluster: RunningCluster, tmp_path_factory: pytest.TempPathFactory) 
     with Teacher(tmp_path_factory.mktemp("teacher")) as teacher:
         ready = Platform(cluster.api, cluster.s3, teacher)
         ready.upload_example(tmp_path_factory.mktemp("keyword"))
+        ready.warm_up()
         yield ready
 
 

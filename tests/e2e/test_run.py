@@ -38,7 +38,7 @@ def test_a_run_goes_from_apply_to_the_best_adapter_within_its_budget_of_writes(
     assert job_names(ours) == [
         "i000-evaluate-a0", "i000-generate-a0", "i000-train-a0", "i001-evaluate-a0", "i001-train-a0", "prepare-a0",
     ]  # fmt: skip
-    assert len(budgeted) <= 4 * 6 + 4
+    assert len(budgeted) <= 4 * 6 + 4, budgeted
 
     time.sleep(20)  # benchmarks/first_run.py watches a whole minute
     later = [write for write in platform.writes(OPERATOR_USER, team) if write["resource"] != "events"]

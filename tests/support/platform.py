@@ -60,6 +60,20 @@ class Platform:
         self.secret(name, "s3", {"AWS_ACCESS_KEY_ID": self.s3.access_key, "AWS_SECRET_ACCESS_KEY": self.s3.secret_key})
         self.secret(name, "teacher", {"api-key": self.teacher.key})
 
+    def warm_up(self) -> None:
+        """Runs one pod: the node's first start of a step waits for imports, which is no figure of a run."""
+        self.cluster.create_namespace("warm-up", pod_security="privileged")
+        container = {"name": "step", "image": "none", "command": ["llm2llm", "--help"]}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "warm-up", "namespace": "warm-up"},
+            "spec": {"restartPolicy": "Never", "containers": [container]},
+        }
+        self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+        ended = ["--for=jsonpath={.status.phase}=Succeeded", "pod/warm-up", "--timeout=180s"]
+        self.cluster.kubectl("-n", "warm-up", "wait", *ended)
+
     def secret(self, namespace: str, name: str, values: dict[str, str]) -> None:
         """Creates or replaces a Secret."""
         body = {

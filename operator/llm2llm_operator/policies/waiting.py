@@ -9,6 +9,8 @@ from llm2llm_operator.observe import Event, Job, Pod
 
 HARMLESS = frozenset({"", "ContainerCreating", "PodInitializing"})
 HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+STALE = frozenset({"FailedScheduling"})
+"""Warnings that stay when their cause is gone: the condition PodScheduled says at any time whether it still holds."""
 LOOK_AT_EVENTS_SECONDS = 20.0
 """A Job without a pod, or a pod that does not start, for so long: only its events can tell why."""
 STUCK_SECONDS = 15 * 60.0
@@ -65,9 +67,10 @@ def _stuck(job: Job, pods: list[Pod], now: datetime) -> Waiting | None:
 
 def _told_by(events: tuple[Event, ...], job: Job) -> Waiting | None:
     """The newest warning about the Job or its pods (faults 24 and 28)."""
-    if not events:
+    told = [event for event in events if event.reason not in STALE]
+    if not told:
         return None
-    newest = max(events, key=lambda event: event.moment)
+    newest = max(told, key=lambda event: event.moment)
     if newest.reason == "FailedCreate":
         quota = "exceeded quota" in newest.message
         return Waiting("QuotaExceeded" if quota else "PodRefused", f"Job {job.name}: {newest.message}")

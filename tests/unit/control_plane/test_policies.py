@@ -76,6 +76,7 @@ def warning(reason: str, message: str, moment: str = "2026-01-01T12:00:00Z") -> 
                      id="fault 28: a volume that cannot be mounted"),
         pytest.param({}, [], [warning("A", "old", "2026-01-01T11:00:00Z"), warning("B", "new")], "B", "new",
                      id="the newest warning counts"),
+        pytest.param({}, [{}], [warning("FailedScheduling", "0/2 nodes")], None, "", id="a warning that outlived its cause"),
         pytest.param({"ending_since": NOW - timedelta(minutes=16)}, [{"running": True, "node": "n1"}], [],
                      "PodStuckTerminating", "node n1", id="fault 26: a pod that does not go"),
         pytest.param({"ending_since": NOW - timedelta(minutes=14)}, [{"running": True}], [], None, "",
