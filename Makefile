@@ -40,11 +40,12 @@ lint: .venv/installed ## ruff, mypy strict, import contracts
 format: .venv/installed ## format the code
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-generate: .venv/installed ## write the CRD anew from the typed model
+generate: .venv/installed ## write the CRD and its reference anew from the typed model
 	@$(BIN)/python -m llm2llm_operator.crd $(CRDS)
+	@$(BIN)/python -m llm2llm_operator.reference docs/reference/api.md
 
 verify: generate ## the generated files are what is committed
-	@git diff --exit-code --stat -- $(CRDS)
+	@git diff --exit-code --stat -- $(CRDS) docs/reference
 
 constraints: .venv/installed ## resolve the exact versions anew
 	@for name in dev try; do $(BIN)/uv pip compile -q constraints/$$name.in --override constraints/overrides.txt \
