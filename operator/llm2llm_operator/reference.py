@@ -1,4 +1,4 @@
-"""docs/reference/api.md, generated from the CRD: every field with its type, default, bounds, and whether it may change."""
+"""docs/reference/api.md, generated from the CRD: every field with its type, default, bounds, and if it may change."""
 
 from __future__ import annotations
 
