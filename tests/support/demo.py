@@ -96,6 +96,8 @@ def demo(folder: Path, *, keep: bool) -> int:
     take_down(folder)
     build_binaries()
     with contextlib.ExitStack() as stack:
+        if not keep:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
         say("starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler")
         cluster = Cluster(folder / "cluster", detached=keep)
         s3 = S3Server(folder / "s3", detached=keep)
@@ -129,8 +131,6 @@ def demo(folder: Path, *, keep: bool) -> int:
         )
         if keep:
             look_around(cluster, s3, operator, folder)
-    if not keep:
-        shutil.rmtree(folder, ignore_errors=True)
     return 0 if status.get("phase") == "Succeeded" else 1
 
 
@@ -170,6 +170,7 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     folder = binaries.cache_folder() / "demo"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
     if options.down:
         take_down(folder)
         return 0
