@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from llm2llm.loop import StepId, parents
+from llm2llm.loop import Outcome, StepId, objective_metric, parents
 from llm2llm.records import Kind, Report, Stage
 from llm2llm_operator import status as st
 from llm2llm_operator.constants import PROGRESS_REASONS
@@ -140,7 +140,7 @@ def ended(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Re
         note = Note("Normal", f"{current.stage}Succeeded", f"{words(current)}: {_result_words(report)}")
         return Recorded(status, note)
     if job.complete:
-        return _follow(facts, status, current, retry.lost_report(current))
+        return _follow(facts, status, current, retry.lost_report(current, facts.spec.retries))
     ending = retry.Ending(
         exit_code=last.exit_code if last else None,
         report=report,
@@ -245,7 +245,17 @@ def _report(facts: Facts, current: CurrentStep, pod: Pod | None) -> Report | Non
     except ValidationError:
         return None
     told = (report.run_uid, report.stage.value, report.iteration)
-    return report if told == (facts.run.uid, current.stage, current.iteration) else None
+    if told != (facts.run.uid, current.stage, current.iteration):
+        return None
+    return report if report.exit_code or _has_score(report) else None
+
+
+def _has_score(report: Report) -> bool:
+    """An evaluation without the score that the loop decides by is no result."""
+    try:
+        return report.stage is not Stage.EVALUATE or bool(objective_metric(Outcome.of(report)))
+    except ValueError:
+        return False
 
 
 def _record(current: CurrentStep, pod: Pod | None) -> StepRecord:
