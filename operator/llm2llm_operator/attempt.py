@@ -10,6 +10,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from llm2llm.errors import ExitCode
 from llm2llm.loop import Outcome, StepId, objective_metric, parents
 from llm2llm.records import Kind, Report, Stage
 from llm2llm_operator import status as st
@@ -109,6 +110,8 @@ def in_progress(facts: Facts, status: RunStatus, current: CurrentStep, job: Job)
     elif reason and not running:
         current = _in_state(facts, current, "Queued" if job.suspended else "Pending", job)
     since = st.timestamp(running.started) if running and running.started else ""
+    if _is_ending(pods):
+        since = status.active_since
     status = status.model_copy(update={"current_step": current, "active_since": since})
     ended = _over(facts, status, current, pods, reason)
     if isinstance(ended, retry.GiveUp):
@@ -193,6 +196,12 @@ def hold(facts: Facts, status: RunStatus, reason: str, message: str) -> Plan:
     status = with_condition(facts, status, "Suspended", True, reason, message)
     status = progress(facts, status, reason, message, value=False)
     return Plan(status, notes=(Note("Warning", reason, message),))
+
+
+def _is_ending(pods: list[Pod]) -> bool:
+    """The last pod ended the Job, which says so within seconds: result and times are then one write."""
+    last = pods[-1] if pods else None
+    return last is not None and last.exit_code not in (None, ExitCode.TERMINATED) and not last.disrupted
 
 
 def _over(

@@ -228,6 +228,20 @@ def test_an_evaluation_that_tells_no_score_is_no_result():
     assert world.status["currentStep"]["kind"] == "Collect"
 
 
+def test_between_the_end_of_a_pod_and_that_of_its_job_nothing_is_written():
+    world = World()
+    world.settle()
+    world.start()
+    world.settle()
+    writes, name = world.writes, world.current
+    world.pods[name] = [builders.pod(world.jobs[name], exit_code=0, message="")]
+    world.settle()
+    assert world.writes == writes
+    world.pods[name] = [builders.pod(world.jobs[name], exit_code=143)]  # another pod will follow, whenever
+    world.settle()
+    assert "activeSince" not in world.status
+
+
 def test_a_job_that_somebody_deleted_is_collected_first_and_then_done_again():
     world = World()
     world.settle()
