@@ -10,7 +10,8 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from llm2llm.loop import StepId, parents
+from llm2llm.errors import ExitCode
+from llm2llm.loop import Outcome, StepId, objective_metric, parents
 from llm2llm.records import Kind, Report, Stage
 from llm2llm_operator import status as st
 from llm2llm_operator.constants import PROGRESS_REASONS
@@ -109,6 +110,8 @@ def in_progress(facts: Facts, status: RunStatus, current: CurrentStep, job: Job)
     elif reason and not running:
         current = _in_state(facts, current, "Queued" if job.suspended else "Pending", job)
     since = st.timestamp(running.started) if running and running.started else ""
+    if _is_ending(pods):
+        since = status.active_since
     status = status.model_copy(update={"current_step": current, "active_since": since})
     ended = _over(facts, status, current, pods, reason)
     if isinstance(ended, retry.GiveUp):
@@ -140,7 +143,7 @@ def ended(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Re
         note = Note("Normal", f"{current.stage}Succeeded", f"{words(current)}: {_result_words(report)}")
         return Recorded(status, note)
     if job.complete:
-        return _follow(facts, status, current, retry.lost_report(current))
+        return _follow(facts, status, current, retry.lost_report(current, facts.spec.retries))
     ending = retry.Ending(
         exit_code=last.exit_code if last else None,
         report=report,
@@ -195,6 +198,12 @@ def hold(facts: Facts, status: RunStatus, reason: str, message: str) -> Plan:
     return Plan(status, notes=(Note("Warning", reason, message),))
 
 
+def _is_ending(pods: list[Pod]) -> bool:
+    """The last pod ended the Job, which says so within seconds: result and times are then one write."""
+    last = pods[-1] if pods else None
+    return last is not None and last.exit_code not in (None, ExitCode.TERMINATED) and not last.disrupted
+
+
 def _over(
     facts: Facts, status: RunStatus, current: CurrentStep, pods: list[Pod], reason: waiting.Waiting | None
 ) -> retry.GiveUp | deadlines.Left:
@@ -245,7 +254,17 @@ def _report(facts: Facts, current: CurrentStep, pod: Pod | None) -> Report | Non
     except ValidationError:
         return None
     told = (report.run_uid, report.stage.value, report.iteration)
-    return report if told == (facts.run.uid, current.stage, current.iteration) else None
+    if told != (facts.run.uid, current.stage, current.iteration):
+        return None
+    return report if report.exit_code or _has_score(report) else None
+
+
+def _has_score(report: Report) -> bool:
+    """An evaluation without the score that the loop decides by is no result."""
+    try:
+        return report.stage is not Stage.EVALUATE or bool(objective_metric(Outcome.of(report)))
+    except ValueError:
+        return False
 
 
 def _record(current: CurrentStep, pod: Pod | None) -> StepRecord:

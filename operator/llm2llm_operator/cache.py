@@ -39,12 +39,12 @@ class Cache:
         return list(self._runs)
 
     def observation(self, run: Run) -> Observation:
-        """Jobs and pods of this very run, by its UID."""
+        """Jobs and pods that bear this very run's UID, without the pods of Jobs that only bear it and are not ours."""
         children = list(self._children.get(run.uid, {}).values())
-        return Observation(
-            jobs=tuple(child for child in children if isinstance(child, Job)),
-            pods=tuple(child for child in children if isinstance(child, Pod)),
-        )
+        jobs = tuple(child for child in children if isinstance(child, Job))
+        others = {job.uid for job in jobs if job.owner_uid != run.uid}
+        pods = tuple(child for child in children if isinstance(child, Pod) and child.job_uid not in others)
+        return Observation(jobs, pods)
 
     def put(self, collection: str, body: dict[str, Any]) -> Key | None:
         """Takes an object in; returns the key of the run that it belongs to, or None if it was no news."""

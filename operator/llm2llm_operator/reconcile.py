@@ -22,7 +22,7 @@ from llm2llm_operator.cluster import Cluster
 from llm2llm_operator.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
 from llm2llm_operator.events import event_body
 from llm2llm_operator.facts import Facts, Note, Plan
-from llm2llm_operator.observe import Event, Job, Observation, event_from_object
+from llm2llm_operator.observe import Event, Job, Observation, event_from_object, job_from_object
 from llm2llm_operator.plan import invalid, plan
 from llm2llm_operator.policies import waiting
 from llm2llm_operator.resource import Key, Run, RunStatus
@@ -31,6 +31,9 @@ from llm2llm_operator.status import progressing, with_condition
 
 log = logging.getLogger(__name__)
 SLOW_RETRY_SECONDS = 60.0
+REASONS_OF_REFUSALS: dict[type[ApiError], str] = {Forbidden: "Forbidden", Conflict: "InternalError"}
+NOT_OURS = "Job {} exists and belongs to somebody else: delete it"
+"""As `plan` says it of such a Job that bears our labels."""
 
 
 def utc_now() -> datetime:
@@ -55,7 +58,13 @@ class Reconciler:
         if run is None or run.deleting:
             return None
         status = RunStatus.model_validate(run.status)
-        decided = await self._decide(run, status)
+        try:
+            decided = await self._decide(run, status)
+        except ApiError:
+            raise
+        except Exception as error:  # told on the run; the worker counts it, logs it and backs off
+            await self._write_status(run, _broken(status, error, self._clock(), run.generation))
+            raise
         return await self._apply(run, decided)
 
     async def _decide(self, run: Run, status: RunStatus) -> Plan:
@@ -144,6 +153,8 @@ class Reconciler:
         except NotFound:  # the namespace is gone: the run is going, too
             return None
         self._cache.put("jobs", created)
+        if job_from_object(created).owner_uid != run.uid:
+            return Conflict(409, "AlreadyExists", NOT_OURS.format(body["metadata"]["name"]))
         log.info("created Job %s", body["metadata"]["name"], extra={"run": f"{run.namespace}/{run.name}"})
         return None
 
@@ -161,9 +172,18 @@ class Reconciler:
 def _refused(status: RunStatus, error: ApiError, now: datetime, generation: int) -> RunStatus:
     """RBAC, a policy or a webhook does not let us create the Job: told in its own words, tried again slowly."""
     webhook = "admission webhook" in error.message
-    reason = "WebhookDenied" if webhook else "Forbidden" if isinstance(error, Forbidden) else "JobRejected"
+    reason = "WebhookDenied" if webhook else REASONS_OF_REFUSALS.get(type(error), "JobRejected")
     status = with_condition(status, "Reconciling", False, reason, "", now=now, generation=generation)
     return progressing(status, reason, error.message, value=False, now=now, generation=generation)
+
+
+def _broken(status: RunStatus, error: Exception, now: datetime, generation: int) -> RunStatus:
+    """No decision was possible: a defect of the operator, or a status that somebody edited (rules 15 and 19)."""
+    message = (
+        f"no decision is possible ({type(error).__name__}: {error}): if the status was edited, undo that;"
+        " otherwise report this with the operator's log"
+    )
+    return progressing(status, "InternalError", message, value=False, now=now, generation=generation)
 
 
 def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

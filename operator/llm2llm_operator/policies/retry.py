@@ -91,11 +91,19 @@ def after(ending: Ending, current: CurrentStep, limits: Retries) -> Again | Hold
     return _transient(ending, current, limits, ending.words)
 
 
-def lost_report(current: CurrentStep) -> Again:
-    """The Job succeeded but its report cannot be read: a Collect attempt prints it again from the manifest."""
-    return Again(
-        Kind.COLLECT, current.micro_batch, current.retries, "the report was lost; reading it from the manifest"
-    )
+def lost_report(current: CurrentStep, limits: Retries) -> Again | GiveUp:
+    """The Job succeeded but its report cannot be read: a Collect attempt prints it again from the manifest.
+
+    Where that succeeds without a report, too, the step is done again, under the limit of transient failures: an image
+    that exits with 0 and says nothing must not be asked for ever.
+    """
+    spent = current.retries
+    if current.kind == Kind.RUN:
+        return Again(Kind.COLLECT, current.micro_batch, spent, "the report was lost; reading it from the manifest")
+    if spent.transient >= limits.transient:
+        return GiveUp("ReportMissing", _advice("the step exits with 0 and tells no report of its own: check its image"))
+    counts = spent.model_copy(update={"transient": spent.transient + 1})
+    return Again(Kind.RUN, current.micro_batch, counts, "neither the step nor its manifest told a report")
 
 
 def backoff_seconds(current: CurrentStep, base: float) -> float:

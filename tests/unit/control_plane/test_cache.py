@@ -46,6 +46,24 @@ def test_a_list_drops_what_vanished_but_not_what_is_newer_than_itself():
     assert [entry.name for entry in seen.jobs] == ["new"]
 
 
+def owned(body: dict[str, Any], owner: str) -> dict[str, Any]:
+    body["metadata"]["ownerReferences"] = [{"uid": owner, "controller": True}]
+    return body
+
+
+def test_a_pod_counts_unless_its_job_bears_our_labels_and_is_not_ours():
+    cache = Cache()
+    cache.put("runs", run(1))
+    cache.put("jobs", owned(job(2, "ours"), "u"))
+    cache.put("jobs", job(3, "impostor"))
+    cache.put("pods", owned(job(4, "pod-of-ours"), "ours"))
+    cache.put("pods", owned(job(5, "pod-of-impostor"), "impostor"))
+    cache.put("pods", owned(job(6, "pod-of-a-job-that-is-gone"), "gone"))
+    cache.put("pods", job(7, "orphan"))
+    seen = cache.observation(cache.run(KEY))  # type: ignore[arg-type]
+    assert [pod.name for pod in seen.pods] == ["pod-of-ours", "pod-of-a-job-that-is-gone", "orphan"]
+
+
 def test_a_run_that_is_created_again_under_its_name_is_another_run():
     cache = Cache()
     cache.put("runs", run(1))

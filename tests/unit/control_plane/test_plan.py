@@ -201,6 +201,47 @@ def test_a_report_of_another_step_is_not_believed(change: dict[str, object]):
     assert world.status["currentStep"]["kind"] == "Collect"
 
 
+def test_a_step_that_never_tells_a_report_fails_the_run_when_its_retries_are_spent():
+    world = World(spec=builders.spec(retries={"transient": 1}))
+    kinds = []
+    for _ in range(9):
+        world.settle()
+        if world.status["phase"] == "Failed":
+            break
+        world.seconds += 60
+        world.settle()
+        kinds.append(document(world).kind)
+        world.end(0, "hello")
+    assert world.condition("Failed")["reason"] == "ReportMissing"
+    assert "spec.retry" in world.status["message"]
+    assert kinds == ["Run", "Collect", "Run", "Collect"]
+
+
+def test_an_evaluation_that_tells_no_score_is_no_result():
+    world = World()
+    for _ in range(2):
+        world.settle()
+        world.succeed()
+    world.settle()
+    world.succeed(metrics=())
+    world.settle()
+    assert world.status["currentStep"]["kind"] == "Collect"
+
+
+def test_between_the_end_of_a_pod_and_that_of_its_job_nothing_is_written():
+    world = World()
+    world.settle()
+    world.start()
+    world.settle()
+    writes, name = world.writes, world.current
+    world.pods[name] = [builders.pod(world.jobs[name], exit_code=0, message="")]
+    world.settle()
+    assert world.writes == writes
+    world.pods[name] = [builders.pod(world.jobs[name], exit_code=143)]  # another pod will follow, whenever
+    world.settle()
+    assert "activeSince" not in world.status
+
+
 def test_a_job_that_somebody_deleted_is_collected_first_and_then_done_again():
     world = World()
     world.settle()
