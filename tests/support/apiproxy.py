@@ -1,0 +1,216 @@
+"""A proxy between one operator and the API server that strikes at its n-th write.
+
+TLS ends here with a certificate that the operator's kubeconfig trusts; what passes is unchanged, watches stream. It
+counts what the operator writes (POST, PUT, PATCH, DELETE; Events and Leases aside) and at the n-th write plays one of
+the faults that a network and a crash can play, at exactly that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from tests.cluster import credentials
+from tests.cluster.controlplane import Cluster
+
+# RFC 9110, 7.6.1: these are about one connection.
+HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding", "Host")
+WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+NOT_COUNTED = frozenset({"events", "leases"})
+
+
+class Fault(StrEnum):
+    """What happens at a write."""
+
+    KILLED_BEFORE = "killed before it"
+    """The operator dies, and the write never reaches the API server."""
+    KILLED_AFTER = "killed after it"
+    """The API server carried it out, and the operator dies before it has the answer."""
+    ANSWER_LOST = "answer lost"
+    """The API server carried it out, and the connection breaks; the operator lives."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write that the proxy counted; `code` is the API server's answer, 0 where it was never asked."""
+
+    verb: str
+    resource: str
+    name: str
+    code: int
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource} {self.name}"
+
+
+class ApiProxy:
+    """A proxy in a thread of its own.
+
+    Attributes:
+        kubeconfig: a service account's, through the proxy.
+        writes: what was written, in order.
+        struck: set once the fault has happened.
+    """
+
+    def __init__(self, cluster: Cluster, folder: Path, *, namespace: str, service_account: str) -> None:
+        """Takes whom it stands before, and a folder for its certificate."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.kubeconfig = folder / "proxy.kubeconfig"
+        self.writes: list[Write] = []
+        self.struck = threading.Event()
+        self._upstream = cluster.server
+        self._trust = ssl.create_default_context(cafile=str(cluster.authority))
+        self._certificate, self._key = folder / "proxy.crt", folder / "proxy.key"
+        # read at once: whoever starts an operator for this account writes the file anew
+        direct = json.loads(cluster.kubeconfig_for(namespace, service_account).read_text())
+        self._token: str = direct["users"][0]["user"]["token"]
+        self._nth, self._fault, self._kill = 0, Fault.ANSWER_LOST, _nobody
+        self._counted = 0
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._stop: Callable[[], object] = lambda: None
+        self._thread = threading.Thread(target=self._main, name="api-proxy", daemon=True)
+
+    def __enter__(self) -> ApiProxy:
+        credentials.write_self_signed(self._certificate, self._key)
+        self._thread.start()
+        self._ready.wait()
+        if self._failure:
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def arm(self, nth: int, fault: Fault, kill: Callable[[], None] | None = None) -> None:
+        """Counts anew, and plays the fault at the n-th write from now on (from 1; 0: at none).
+
+        Args:
+            nth: which write.
+            fault: what happens there.
+            kill: ends the operator; when it returns, the operator must be dead. It is called in the proxy's thread.
+        """
+        self.struck.clear()
+        self.writes = []
+        self._counted, self._fault, self._kill, self._nth = 0, fault, kill or _nobody, nth
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - the starting thread raises it
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(self._certificate, self._key)
+        app = web.Application(client_max_size=16 * 1024**2)
+        app.router.add_route("*", "/{path:.*}", self._pass)
+        # a watch whose client was killed ends at once
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        connector = aiohttp.TCPConnector(ssl=self._trust, limit=0)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as self._session:
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+                host, port = runner.addresses[0][:2]
+                self._write_kubeconfig(f"https://{host}:{port}")
+                self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
+                self._ready.set()
+                await stopped.wait()
+            finally:
+                await runner.cleanup()
+        await asyncio.sleep(0.1)  # TLS transports close in a later turn of the loop (aiohttp's "graceful shutdown")
+
+    def _write_kubeconfig(self, server: str) -> None:
+        credentials.write_kubeconfig(self.kubeconfig, server=server, authority=self._certificate, token=self._token)
+
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        counted = request.method in WRITES and not NOT_COUNTED & set(request.path.split("/"))
+        strikes = False
+        if counted:
+            self._counted += 1
+            strikes = self._counted == self._nth
+        if strikes and self._fault is Fault.KILLED_BEFORE:
+            self.writes.append(_write(request, body, 0))
+            self._kill()
+            return self._cut(request)
+        async with self._session.request(
+            request.method,
+            URL(self._upstream + request.raw_path, encoded=True),
+            data=body or None,
+            headers=_end_to_end(request.headers),
+            allow_redirects=False,
+        ) as answer:
+            headers = _end_to_end(answer.headers)
+            if not counted:
+                return await _stream(request, answer, headers)
+            data = await answer.read()
+            self.writes.append(_write(request, body, answer.status))
+            if strikes:
+                if self._fault is Fault.KILLED_AFTER:
+                    self._kill()
+                return self._cut(request)
+            return web.Response(status=answer.status, headers=headers, body=data)
+
+    def _cut(self, request: web.Request) -> web.Response:
+        """Breaks the connection; what the handler returns reaches nobody."""
+        if request.transport is not None:
+            request.transport.abort()
+        self.struck.set()
+        return web.Response(status=500)
+
+
+async def _stream(
+    request: web.Request, answer: aiohttp.ClientResponse, headers: CIMultiDict[str]
+) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError, aiohttp.ClientError):  # either side is gone
+        async for chunk in answer.content.iter_any():
+            await response.write(chunk)
+        await response.write_eof()
+    return response
+
+
+def _end_to_end(headers: Any) -> CIMultiDict[str]:
+    kept = CIMultiDict(headers)
+    for name in HOP_BY_HOP:
+        kept.popall(name, None)
+    return kept
+
+
+def _write(request: web.Request, body: bytes, code: int) -> Write:
+    """What a request writes: /api/v1/namespaces/NS/RESOURCE[/NAME[/SUBRESOURCE]], or a group's path."""
+    parts = request.path.split("/namespaces/", 1)[1].split("/")[1:]
+    resource, name, subresource = (*parts, "", "")[:3]
+    if not name:
+        name = json.loads(body)["metadata"]["name"]
+    return Write(request.method, f"{resource}/{subresource}" if subresource else resource, name, code)
+
+
+def _nobody() -> None:
+    raise AssertionError("the proxy was not told whom to kill")
