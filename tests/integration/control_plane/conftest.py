@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
 from tests.cluster.controlplane import Cluster
 from tests.support.install import install
+from tests.support.runs import Runs
+
+_names = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +19,12 @@ def api() -> Iterator[Cluster]:
     with Cluster() as cluster:
         install(cluster)
         yield cluster
+
+
+@pytest.fixture
+def runs(api: Cluster) -> Iterator[Runs]:
+    """The runs of a fresh namespace, which goes without being waited for."""
+    name = f"nodeless-{next(_names)}"
+    api.create_namespace(name)
+    yield Runs(api, name)
+    api.request("DELETE", f"/api/v1/namespaces/{name}")

@@ -1,0 +1,125 @@
+"""The chart's rights are what the operator uses: nothing is refused, and nothing is allowed that it never does.
+
+One run goes down every path of the operator under the chart's ServiceAccount, and the API server's audit log tells
+which verbs that took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.cluster.controlplane import Cluster, RequestError
+from tests.support.apiproxy import ApiProxy, Fault
+from tests.support.install import RELEASE, SYSTEM, OperatorProcess, render
+from tests.support.podender import Ending, PodEnder, succeed
+from tests.support.runs import Runs
+
+from llm2llm.records import Kind, Stage, StepDocument
+
+OPERATOR_USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
+SLOW_START = 22.0
+"""Seconds: the operator lists events about a pod that has not started for 20 s."""
+Right = tuple[str, str, str]
+"""API group, resource with its subresource, verb."""
+
+
+def test_every_right_of_the_chart_is_used_and_none_is_missing(api: Cluster, runs: Runs, tmp_path: Path) -> None:
+    with contextlib.suppress(RequestError):  # what another test's operator left
+        api.request("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/{RELEASE}")
+    before = api.audit_log.stat().st_size
+    proxy = ApiProxy(api, tmp_path, namespace=SYSTEM, service_account=RELEASE)
+    environment = {"KUBECONFIG": str(proxy.kubeconfig), "LLM2LLM_NAMESPACES": runs.namespace, "LLM2LLM_NAMESPACE": SYSTEM, "LLM2LLM_LEASE": RELEASE,
+                   "LLM2LLM_LEADER_ELECTION": "true"}  # fmt: skip
+    operator = OperatorProcess(api, tmp_path, environment=environment)
+    with PodEnder(api, seconds=0.3, script=wayward) as ender, proxy, operator:
+        go_down_every_path(runs, proxy)
+        assert ender.ended
+    entries = asked(api, before)
+    allowed, used = granted(render("deployment.enabled=false")), {right_of(entry) for entry in entries}
+    refused = {right_of(entry) for entry in entries if entry["responseStatus"]["code"] == 403}
+    assert refused == set()
+    assert sorted(used - allowed) == []
+    assert sorted(allowed - used) == []
+
+
+def test_an_operator_of_some_namespaces_has_the_same_rights_there_and_none_elsewhere() -> None:
+    everywhere = granted(render("deployment.enabled=false"))
+    here = render("deployment.enabled=false", "watchNamespaces={team-a,team-b}")
+    assert granted(here) == everywhere
+    assert cluster_wide(here) == []
+
+
+def wayward(step: StepDocument) -> Ending:
+    """Prepare is slow to start, the first training hangs until its Job is deleted, the rest ends well."""
+    if step.stage is Stage.PREPARE:
+        return Ending(message=succeed(step).message, waits=SLOW_START)
+    if step.stage is Stage.TRAIN and step.attempt < 2:
+        if step.kind is Kind.COLLECT:
+            return Ending(exit_code=1)  # nothing was committed
+        return Ending(seconds=float("inf"))
+    return succeed(step)
+
+
+def go_down_every_path(runs: Runs, proxy: ApiProxy) -> None:
+    """Create, conflict, events, a Job deleted by a person, suspend, resume, complete, clean up, delete."""
+    proxy.arm(1, Fault.ANSWER_LOST)  # the status write is repeated and meets its own first try: 409, read again
+    runs.create("r", maxIterations=1)
+    status = runs.wait("r", running(Stage.TRAIN, attempt=0), timeout=90)
+    path = f"/apis/batch/v1/namespaces/{runs.namespace}/jobs/{status['currentStep']['jobName']}"
+    runs.cluster.request("DELETE", path, {"propagationPolicy": "Foreground"})  # read by GET, then collected
+    runs.wait("r", lambda status: status["currentStep"]["attempt"] >= 1)
+    runs.patch("r", suspend=True)
+    runs.wait("r", lambda status: status["phase"] == "Suspended")
+    runs.patch("r", suspend=False)
+    runs.wait_for_end("r")
+    runs.delete("r")
+
+
+def running(stage: Stage, attempt: int) -> Any:
+    wanted = {"stage": stage, "attempt": attempt, "state": "Running"}
+    return lambda status: wanted.items() <= (status.get("currentStep") or {}).items()
+
+
+def asked(api: Cluster, since: int) -> list[dict[str, Any]]:
+    """The operator's requests for resources from this place of the audit log on."""
+    with api.audit_log.open("rb") as file:
+        file.seek(since)
+        entries = [json.loads(line) for line in file]
+    return [e for e in entries if e["user"]["username"] == OPERATOR_USER and "objectRef" in e]
+
+
+def right_of(entry: dict[str, Any]) -> Right:
+    """The right that a request needs."""
+    about = entry["objectRef"]
+    resource = "/".join(part for part in (about["resource"], about.get("subresource", "")) if part)
+    return about.get("apiGroup", ""), resource, entry["verb"]
+
+
+def granted(manifests: str) -> set[Right]:
+    """What the Roles and ClusterRoles that are bound to the operator's ServiceAccount allow."""
+    documents = [document for document in yaml.safe_load_all(manifests) if document]
+    bound = {
+        (document["roleRef"]["kind"], document["roleRef"]["name"])
+        for document in documents
+        if document["kind"].endswith("RoleBinding")
+        and {"kind": "ServiceAccount", "name": RELEASE, "namespace": SYSTEM} in document["subjects"]
+    }
+    return {
+        (group, resource, verb)
+        for document in documents
+        if (document["kind"], document["metadata"]["name"]) in bound
+        for rule in document["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def cluster_wide(manifests: str) -> list[str]:
+    """Names of the ClusterRoleBindings."""
+    documents = [document for document in yaml.safe_load_all(manifests) if document]
+    return [document["metadata"]["name"] for document in documents if document["kind"] == "ClusterRoleBinding"]
