@@ -12,6 +12,8 @@ Fraction = Annotated[str, StringConstraints(pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1
 PositiveDecimal = Annotated[
     str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?$", max_length=30)
 ]
+Decimals = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=16)]
+"""Money or hours: an amount that a float would not keep."""
 Uri = Annotated[str, StringConstraints(pattern=URI_PATTERN, max_length=1024)]
 ShortText = Annotated[str, StringConstraints(max_length=253)]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]

@@ -49,6 +49,12 @@ class StepBlock(Model):
         None, ge=1, le=MONTH, description="Fail if the step's containers ran longer than this, over all attempts."
     )
 
+    @property
+    def gpus(self) -> int:
+        """GPUs of the container, of any vendor."""
+        asked = self.resources.requests | self.resources.limits
+        return sum(int(amount) for name, amount in asked.items() if name.endswith("/gpu") and amount.isdigit())
+
 
 class ClaimVolume(Model):
     claim_name: SecretName = Field(description="Name of a PersistentVolumeClaim in the run's namespace.")

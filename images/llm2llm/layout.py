@@ -11,7 +11,13 @@ from typing import Any
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
-STAGE_SCHEMAS: dict[Stage, int] = {Stage.PREPARE: 1, Stage.TRAIN: 1, Stage.EVALUATE: 1, Stage.GENERATE: 1}
+STAGE_SCHEMAS: dict[Stage, int] = {
+    Stage.PREPARE: 1,
+    Stage.TRAIN: 1,
+    Stage.EVALUATE: 1,
+    Stage.GENERATE: 1,
+    Stage.TEST: 1,
+}
 """Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
 
 INPUTS = "inputs"
@@ -80,7 +86,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
             }
             chosen["startFrom"] = spec.start_from
             chosen["iteration"] = step.iteration
-        case Stage.EVALUATE:
+        case Stage.EVALUATE | Stage.TEST:
             chosen = {
                 "task": _dump(spec.task),
                 "evaluate.engine": spec.evaluate.resolved_engine(),

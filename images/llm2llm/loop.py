@@ -17,7 +17,7 @@ from llm2llm.records import Metric, Report, Stage
 
 @dataclass(frozen=True)
 class StepId:
-    """One (iteration, stage) of a run; Prepare belongs to iteration 0."""
+    """One (iteration, stage) of a run; Prepare is of iteration 0, Test of the one whose adapter it scores."""
 
     stage: Stage
     iteration: int = 0
@@ -68,23 +68,38 @@ class Best:
 def next_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | Finished:
     """What comes after these committed steps.
 
+    The newest iteration decides, so an iteration that has begun is always evaluated, also when `maxIterations` was
+    lowered below it, and a finished run goes on where it ended when `maxIterations` is raised.
+
     Args:
-        spec: the run's spec, as it is now: a changed `maxIterations` acts at the next decision.
+        spec: the run's spec, as it is now: what changed in it acts at the next decision.
         outcomes: one for each committed step, in any order.
     """
     done = {outcome.step: outcome for outcome in outcomes}
     if StepId(Stage.PREPARE) not in done:
         return StepId(Stage.PREPARE)
-    for iteration in range(spec.max_iterations):
-        for stage in (Stage.TRAIN, Stage.EVALUATE):
-            if StepId(stage, iteration) not in done:
-                return StepId(stage, iteration)
-        finished = stop_rule(spec, [done[StepId(Stage.EVALUATE, i)] for i in range(iteration + 1)])
-        if finished:
-            return finished
-        if StepId(Stage.GENERATE, iteration) not in done:
-            return StepId(Stage.GENERATE, iteration)
-    raise AssertionError("stop_rule ends the last iteration")
+    iteration = max((step.iteration for step in done if step.stage is Stage.TRAIN), default=0)
+    for stage in (Stage.TRAIN, Stage.EVALUATE):
+        if StepId(stage, iteration) not in done:
+            return StepId(stage, iteration)
+    finished = stop_rule(spec, [done[StepId(Stage.EVALUATE, i)] for i in range(iteration + 1)])
+    if finished:
+        return final_test(spec, outcomes) or finished
+    if StepId(Stage.GENERATE, iteration) not in done:
+        return StepId(Stage.GENERATE, iteration)
+    return StepId(Stage.TRAIN, iteration + 1)
+
+
+def final_test(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | None:
+    """The step that scores the best adapter on the test set, None where it is done or there is nothing to score.
+
+    A run that goes on after its end is scored again only if another iteration is best by then.
+    """
+    best = best_iteration(outcomes)
+    if spec.data.test is None or best is None:
+        return None
+    step = StepId(Stage.TEST, best.iteration)
+    return None if any(outcome.step == step for outcome in outcomes) else step
 
 
 def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> Finished | None:
@@ -161,7 +176,8 @@ def parents(step: StepId, outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Folder to digest of every committed output that a step reads.
 
     Train reads the inputs and all synthetic sets before it; Evaluate the inputs and its adapter; Generate the inputs,
-    its evaluation and the earlier synthetic sets (duplicates are searched for over all rounds).
+    its evaluation and the earlier synthetic sets (duplicates are searched for over all rounds); Test, like Evaluate,
+    the inputs and the adapter.
     """
     done = {outcome.step: outcome.digest for outcome in outcomes}
     if step.stage is Stage.PREPARE:
@@ -169,7 +185,7 @@ def parents(step: StepId, outcomes: Sequence[Outcome]) -> dict[str, str]:
     needed = [StepId(Stage.PREPARE)]
     if step.stage in (Stage.TRAIN, Stage.GENERATE):
         needed += [StepId(Stage.GENERATE, earlier) for earlier in range(step.iteration)]
-    if step.stage is Stage.EVALUATE:
+    if step.stage in (Stage.EVALUATE, Stage.TEST):
         needed.append(StepId(Stage.TRAIN, step.iteration))
     if step.stage is Stage.GENERATE:
         needed.append(StepId(Stage.EVALUATE, step.iteration))
@@ -178,7 +194,7 @@ def parents(step: StepId, outcomes: Sequence[Outcome]) -> dict[str, str]:
 
 def expected_steps(spec: AugmentationRunSpec) -> int:
     """Steps of a run that uses all its iterations, for a progress bar."""
-    return 3 * spec.max_iterations
+    return 3 * spec.max_iterations + (spec.data.test is not None)
 
 
 __all__ = [
@@ -189,6 +205,7 @@ __all__ = [
     "StepId",
     "best_iteration",
     "expected_steps",
+    "final_test",
     "next_step",
     "objective_metric",
     "parents",

@@ -44,6 +44,7 @@ class Stage(StrEnum):
     TRAIN = "Train"
     EVALUATE = "Evaluate"
     GENERATE = "Generate"
+    TEST = "Test"
 
 
 class Kind(StrEnum):
@@ -73,7 +74,7 @@ class Prediction(Record):
 
 
 class Metric(Record):
-    """A number with the size of its sample and its 95 % Wilson interval; `dataset` is seed or evaluation."""
+    """A number with the size of its sample and its 95 % Wilson interval; `dataset` is seed, evaluation or test."""
 
     name: str
     dataset: str
@@ -86,9 +87,18 @@ class Metric(Record):
 class Usage(Record):
     """What a step spent, over all its attempts as far as the store knows them."""
 
-    teacher_requests: int = Field(default=0, ge=0)
-    teacher_input_tokens: int = Field(default=0, ge=0)
-    teacher_output_tokens: int = Field(default=0, ge=0)
+    teacher_requests: int = Field(default=0, ge=0, le=10**15)
+    teacher_input_tokens: int = Field(default=0, ge=0, le=10**15)
+    teacher_output_tokens: int = Field(default=0, ge=0, le=10**15)
+
+
+def total(*usages: Usage) -> Usage:
+    """All of them together."""
+    return Usage(
+        teacher_requests=sum(usage.teacher_requests for usage in usages),
+        teacher_input_tokens=sum(usage.teacher_input_tokens for usage in usages),
+        teacher_output_tokens=sum(usage.teacher_output_tokens for usage in usages),
+    )
 
 
 class Resolved(Record):
@@ -98,6 +108,7 @@ class Resolved(Record):
     engine: str = ""
     seed_count: int = Field(default=0, ge=0)
     evaluation_count: int = Field(default=0, ge=0)
+    test_count: int = Field(default=0, ge=0)
     inputs_digest: str = ""
     evaluation_digest: str = ""
 
@@ -106,7 +117,8 @@ class StepDocument(Record):
     """Everything that one attempt needs to know: `LLM2LLM_STEP` (frozen with its Job).
 
     `parents` maps the folder of each committed output that this step reads (layout.py) to the digest that its report
-    told. `micro_batch` is a ceiling after an attempt ran out of GPU memory, 0 for none.
+    told. `micro_batch` is a ceiling after an attempt ran out of GPU memory, 0 for none. `gpu_seconds` is what the
+    run has spent so far, for a budget in money.
     """
 
     version: int = STEP_VERSION
@@ -120,6 +132,7 @@ class StepDocument(Record):
     spec: dict[str, Any]
     parents: dict[str, str] = Field(default_factory=dict)
     micro_batch: int = Field(default=0, ge=0)
+    gpu_seconds: int = Field(default=0, ge=0)
 
     def to_environment(self) -> str:
         r"""The document for a pod's environment: a kubelet expands `$(X)` and `$$`, so `$` is written as \\u0024.

@@ -11,14 +11,15 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from llm2llm.errors import ExitCode
-from llm2llm.loop import Outcome, StepId, objective_metric, parents
+from llm2llm.loop import Outcome, StepId, final_test, objective_metric, parents
 from llm2llm.records import Kind, Report, Stage
+from llm2llm_operator import accounts
 from llm2llm_operator import status as st
-from llm2llm_operator.constants import PROGRESS_REASONS
+from llm2llm_operator.constants import PROGRESS_REASONS, STOPPING
 from llm2llm_operator.facts import Facts, Note, Plan, earliest, progress, with_condition
-from llm2llm_operator.jobs import job_manifest, job_name, step_block
+from llm2llm_operator.jobs import block_of, job_manifest, job_name
 from llm2llm_operator.observe import Job, Pod
-from llm2llm_operator.policies import deadlines, retry, waiting
+from llm2llm_operator.policies import budget, deadlines, retry, waiting
 from llm2llm_operator.policies.cleanup import leftovers
 from llm2llm_operator.resource import CurrentStep, RunStatus, StepRecord
 
@@ -31,12 +32,14 @@ class Recorded:
     note: Note
 
 
-def first(facts: Facts, step: StepId) -> CurrentStep:
-    """The first attempt of a step."""
+def first(facts: Facts, status: RunStatus, step: StepId) -> CurrentStep:
+    """The first attempt of a step; of one that the run ended without earlier, the one after those."""
+    attempt = st.attempts_of(status, step)
     return CurrentStep(
         stage=step.stage.value,
         iteration=step.iteration,
-        job_name=job_name(facts.run.name, facts.run.uid, step, 0),
+        attempt=attempt,
+        job_name=job_name(facts.run.name, facts.run.uid, step, attempt),
         since=st.timestamp(facts.now),
     )
 
@@ -52,15 +55,20 @@ def following(facts: Facts, current: CurrentStep) -> CurrentStep:
         job_name=job_name(facts.run.name, facts.run.uid, step, current.attempt + 1),
         since=st.timestamp(facts.now),
         active_seconds=current.active_seconds,
+        teacher_usage=current.teacher_usage,
     )
 
 
 def create(facts: Facts, status: RunStatus, current: CurrentStep, notes: tuple[Note, ...] = ()) -> Plan:
-    """Persists the attempt and creates its Job, once its back-off is over and nothing of the run is left running."""
+    """Persists the attempt and creates its Job: within the budget, after its back-off, when nothing else runs."""
     name = words(current)
+    over = budget.reached(facts.spec, status, current)
+    if over:
+        return over_budget(facts, status, current, over)
     pause = retry.backoff_seconds(current, facts.backoff_base)
     left = pause - facts.seconds_since(current.since)
-    status = status.model_copy(update={"current_iteration": current.iteration, "active_since": ""})
+    iteration = status.current_iteration if current.stage == Stage.TEST else current.iteration
+    status = status.model_copy(update={"current_iteration": iteration, "active_since": ""})
     if left > 0:
         current = current.model_copy(update={"state": "BackingOff"})
         status = status.model_copy(update={"current_step": current})
@@ -74,7 +82,14 @@ def create(facts: Facts, status: RunStatus, current: CurrentStep, notes: tuple[N
     status = progress(facts, status, PROGRESS_REASONS[current.stage], name, value=True)
     step = StepId(Stage(current.stage), current.iteration)
     try:
-        body = job_manifest(facts.run, facts.spec, current, parents(step, st.outcomes(status)), status.images)
+        body = job_manifest(
+            facts.run,
+            facts.spec,
+            current,
+            parents(step, st.outcomes(status)),
+            status.images,
+            gpu_seconds=status.usage.gpu_seconds,
+        )
     except ValueError as error:
         return fail(facts, status, current, "InvalidSpec", str(error))
     return Plan(status, create=body, delete=leftovers(facts.run, status, facts.seen), notes=notes)
@@ -95,6 +110,7 @@ def without_job(facts: Facts, status: RunStatus, current: CurrentStep) -> Plan:
         return create(facts, status, current)
     if current.job_name not in facts.gone:
         return Plan(status, verify_gone=current.job_name)
+    status, current = closed(facts, status, current, [])
     return _follow(facts, status, current, retry.after(retry.Ending(job_vanished=True), current, facts.spec.retries))
 
 
@@ -112,14 +128,20 @@ def in_progress(facts: Facts, status: RunStatus, current: CurrentStep, job: Job)
     since = st.timestamp(running.started) if running and running.started else ""
     if _is_ending(pods):
         since = status.active_since
+    elif status.active_since and since != status.active_since:  # its pod was evicted: the Job runs another one
+        before = [pod for pod in pods if pod is not running]
+        status, current = closed(facts, status, current, before)
     status = status.model_copy(update={"current_step": current, "active_since": since})
     ended = _over(facts, status, current, pods, reason)
     if isinstance(ended, retry.GiveUp):
-        spent = current.model_copy(update={"job_uid": job.uid})
-        failed = fail(
-            facts, _with_active(facts, status, pods), spent, ended.reason, _naming_what_is_left(ended.message, pods)
-        )
+        status, spent = closed(facts, status, current.model_copy(update={"job_uid": job.uid}), pods)
+        failed = fail(facts, status, spent, ended.reason, _naming_what_is_left(ended.message, pods))
         return replace(failed, delete=(job,) if not job.deleting else ())
+    if isinstance(ended, budget.Over):
+        stopping = current.model_copy(update={"state": STOPPING, "message": ended.message, "job_uid": job.uid})
+        status = status.model_copy(update={"current_step": stopping})
+        status = progress(facts, status, "BudgetExceeded", f"{words(current)}: {ended.message}", value=False)
+        return Plan(status, delete=(job,) if not job.deleting else ())
     if reason:
         status = progress(facts, status, reason.reason, f"{words(current)}: {reason.message}", value=False)
     elif running:
@@ -134,9 +156,9 @@ def ended(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Re
     pods = facts.seen.pods_of(job)
     last = next((pod for pod in reversed(pods) if pod.exit_code is not None), None)
     report = _report(facts, current, last)
-    status = _with_active(facts, status, pods)
-    spent = current.active_seconds + deadlines.closed_seconds(pods)
-    current = current.model_copy(update={"job_uid": job.uid, "active_seconds": spent})
+    status, current = closed(facts, status, current.model_copy(update={"job_uid": job.uid}), pods)
+    if report is not None:
+        status, current = accounts.with_teacher_usage(status, current, report.usage)
     if job.complete and report is not None and report.exit_code == 0:
         status = st.record_success(status, current, report, _record(current, last))
         status = status.model_copy(update={"current_step": None})
@@ -176,6 +198,8 @@ def _follow(
     """Begins the next attempt of a step, holds the run, or fails it."""
     if isinstance(verdict, retry.GiveUp):
         return fail(facts, status, current, verdict.reason, verdict.message)
+    if isinstance(verdict, retry.Hold) and verdict.reason == budget.REASON:
+        return over_budget(facts, status, following(facts, current), verdict.message)
     if isinstance(verdict, retry.Hold):
         status = status.model_copy(update={"current_step": current, "active_since": ""})
         return hold(facts, status, verdict.reason, f"{words(current)}: {verdict.message}")
@@ -189,6 +213,34 @@ def _follow(
         }
     )
     return create(facts, status, then, (Note("Warning", f"{then.stage}Retried", f"{words(then)}: {verdict.message}"),))
+
+
+def over_budget(facts: Facts, status: RunStatus, current: CurrentStep, message: str) -> Plan:
+    """The budget does not allow this attempt: hold the run, end it with what there is, or fail it, as the user wants.
+
+    Args:
+        current: the attempt that may not begin; it is the one that follows once the budget was raised.
+    """
+    policy = facts.spec.budget.on_exceeded
+    status = status.model_copy(update={"active_since": ""})
+    if policy == "Complete" and status.best:
+        if current.attempt > st.attempts_of(status, StepId(Stage(current.stage), current.iteration)):
+            status = st.record_stop(status, current, budget.REASON)
+        last = final_test(facts.spec, st.outcomes(status))
+        if last is not None and current.stage != Stage.TEST:
+            return create(facts, status, first(facts, status, last))
+        return complete(facts, status, budget.REASON, f"{words(current)} would go beyond the budget: {message}")
+    if policy == "Suspend":
+        status = status.model_copy(update={"current_step": current})
+        told = f"{words(current)}: {message}; raise the budget to go on, nothing is paid for twice"
+        return hold(facts, status, budget.REASON, told)
+    return fail(facts, status, current, budget.REASON, f"{message}. Raise the budget, then spec.retry")
+
+
+def complete(facts: Facts, status: RunStatus, reason: str, message: str) -> Plan:
+    """The run has what it wanted; what is left of its Jobs goes, but for the newest."""
+    status = st.complete(status, reason, message, now=facts.now, generation=facts.run.generation)
+    return Plan(status, delete=leftovers(facts.run, status, facts.seen), notes=(Note("Normal", reason, message),))
 
 
 def hold(facts: Facts, status: RunStatus, reason: str, message: str) -> Plan:
@@ -206,18 +258,20 @@ def _is_ending(pods: list[Pod]) -> bool:
 
 def _over(
     facts: Facts, status: RunStatus, current: CurrentStep, pods: list[Pod], reason: waiting.Waiting | None
-) -> retry.GiveUp | deadlines.Left:
+) -> retry.GiveUp | budget.Over | deadlines.Left:
     """Whether the attempt in progress has to end now, and with which reason."""
     if current.disruptions > facts.spec.max_disruptions:
         told = f"{current.disruptions} pods were evicted or preempted: raise spec.maxDisruptions, then spec.retry"
         return retry.GiveUp("TooManyDisruptions", told)
     if reason and reason.hopeless:
         return retry.GiveUp(reason.reason, f"{reason.message}. Correct the image, then raise spec.retry")
-    block = step_block(facts.spec, Stage(current.stage), Kind(current.kind))
-    verdict = deadlines.check(facts.spec, block, status, current, pods, facts.now)
+    verdict = deadlines.check(facts.spec, block_of(facts.spec, current), status, current, pods, facts.now)
     if isinstance(verdict, deadlines.Exceeded):
         return retry.GiveUp(verdict.reason, f"{verdict.message}. Raise the deadline, then spec.retry")
-    return verdict
+    allowed = budget.check(facts.spec, status, current, pods, facts.now)
+    if isinstance(allowed, budget.Over):
+        return allowed
+    return deadlines.Left(earliest(verdict.seconds, allowed.seconds))
 
 
 def _naming_what_is_left(message: str, pods: list[Pod]) -> str:
@@ -239,10 +293,19 @@ def _in_state(facts: Facts, current: CurrentStep, state: str, job: Job) -> Curre
     return current.model_copy(update={"state": state, "since": since, "job_uid": job.uid})
 
 
-def _with_active(facts: Facts, status: RunStatus, pods: list[Pod]) -> RunStatus:
-    """Closes the interval: what the pods of an attempt ran goes into the run's account."""
-    spent = deadlines.closed_seconds(pods) + round(deadlines.open_seconds(pods, facts.now) or 0)
-    return status.model_copy(update={"active_seconds": status.active_seconds + spent, "active_since": ""})
+def closed(facts: Facts, status: RunStatus, current: CurrentStep, pods: list[Pod]) -> tuple[RunStatus, CurrentStep]:
+    """Closes the interval: what the pods of an attempt ran goes into the accounts of run, step and GPUs.
+
+    Where no pod is left to tell (it was deleted), its container counts as running from `activeSince` until now.
+    """
+    seconds = deadlines.closed_seconds(pods, current.counted_until) + (deadlines.open_seconds(pods, facts.now) or 0.0)
+    seen = any(pod.started and st.timestamp(pod.started) == status.active_since for pod in pods)
+    if status.active_since and not seen:
+        seconds += facts.seconds_since(status.active_since)
+    ends = [pod.finished for pod in pods if pod.finished]
+    until = st.timestamp(max(ends)) if ends else current.counted_until
+    current = current.model_copy(update={"counted_until": max(until, current.counted_until)})
+    return accounts.with_active(status, current, seconds, block_of(facts.spec, current).gpus)
 
 
 def _report(facts: Facts, current: CurrentStep, pod: Pod | None) -> Report | None:
@@ -260,7 +323,9 @@ def _report(facts: Facts, current: CurrentStep, pod: Pod | None) -> Report | Non
 
 
 def _has_score(report: Report) -> bool:
-    """An evaluation without the score that the loop decides by is no result."""
+    """An evaluation without the score that the loop decides by is no result, nor a test without its own."""
+    if report.stage is Stage.TEST:
+        return any(metric.dataset == "test" for metric in report.metrics)
     try:
         return report.stage is not Stage.EVALUATE or bool(objective_metric(Outcome.of(report)))
     except ValueError:
@@ -290,7 +355,12 @@ def _result_words(report: Report) -> str:
         case Stage.TRAIN:
             return f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps"
         case Stage.EVALUATE:
-            scores = ", ".join(f"{m.name} {m.value:.3f} on {m.examples} {m.dataset} rows" for m in report.metrics)
-            return f"{scores}; {report.mistakes} mistakes"
+            return f"{_scores(report)}; {report.mistakes} mistakes"
         case Stage.GENERATE:
             return f"{report.kept} of {report.generated} rows kept"
+        case Stage.TEST:
+            return _scores(report)
+
+
+def _scores(report: Report) -> str:
+    return ", ".join(f"{m.name} {m.value:.3f} on {m.examples} {m.dataset} rows" for m in report.metrics)

@@ -180,6 +180,14 @@ class Cluster:
         except (NotFound, Conflict):
             return
 
+    async def delete_run(self, namespace: str, name: str, uid: str) -> None:
+        """Deletes this very run; its Jobs go with it, its artifacts stay."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._write("DELETE", f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}", body, kind="delete")
+        except (NotFound, Conflict):
+            return
+
     async def create_event(self, namespace: str, body: dict[str, Any]) -> None:
         """Writes an Event; one that exists already is success."""
         try:

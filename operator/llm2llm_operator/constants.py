@@ -36,9 +36,13 @@ PROGRESSING: Final = "Progressing"
 RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
 
+STOPPING: Final = "Stopping"
+"""State of a step whose Job has to go before the run is held or ends: its budget is spent."""
+
 PROGRESS_REASONS: Final = {
     "Prepare": "Preparing",
     "Train": "Training",
     "Evaluate": "Evaluating",
     "Generate": "Generating",
+    "Test": "Testing",
 }

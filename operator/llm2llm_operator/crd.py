@@ -186,6 +186,8 @@ def _spec_rules() -> list[dict[str, str]]:
         for block in ("prepare", "train", "evaluate", "generate", "podOverrides")
     )
     rules.append({"rule": reserved, "message": "names in env must not begin with LLM2LLM_, which is reserved"})
+    priced = "!has(self.budget.maxCost) || has(self.budget.prices)"
+    rules.append({"rule": priced, "message": "spec.budget.maxCost needs spec.budget.prices"})
     sources = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
     present = ", ".join(f"has(v.{source})" for source in sources)
     one = f"!has(self.podOverrides.volumes) || self.podOverrides.volumes.all(v, [{present}].filter(p, p).size() == 1)"

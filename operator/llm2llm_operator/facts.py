@@ -30,6 +30,8 @@ class Plan:
     delete: tuple[Job, ...] = ()
     notes: tuple[Note, ...] = ()
     wake_after: float | None = None
+    delete_run: bool = False
+    """The run itself: its time after its end is over."""
     verify_gone: str = ""
     """Name of a Job that the cache does not show: it has to be read before it may count as deleted (rule 3)."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from llm2llm.api import API_VERSION, KIND, AugmentationRunSpec
+from llm2llm.api import API_VERSION, KIND, AugmentationRunSpec, step_block
 from llm2llm.api_pods import StepBlock
 from llm2llm.loop import StepId
 from llm2llm.records import Kind, Stage, StepDocument
@@ -48,22 +48,18 @@ def job_name(run_name: str, run_uid: str, step: StepId, attempt: int) -> str:
     return f"{prefix}-{part}-a{attempt}"
 
 
-def step_block(spec: AugmentationRunSpec, stage: Stage, kind: Kind) -> StepBlock:
-    """Image, resources and placement of a stage; Collect only reads a manifest, so it runs as Prepare does, on CPU."""
-    if kind is Kind.COLLECT:
-        return spec.prepare
-    match stage:
-        case Stage.PREPARE:
-            return spec.prepare
-        case Stage.TRAIN:
-            return spec.train
-        case Stage.EVALUATE:
-            return spec.evaluate
-        case Stage.GENERATE:
-            return spec.generate
+def block_of(spec: AugmentationRunSpec, current: CurrentStep) -> StepBlock:
+    """Image, resources and placement of an attempt; Collect only reads a manifest, so it runs as Prepare does."""
+    return spec.prepare if current.kind == Kind.COLLECT else step_block(spec, Stage(current.stage))
 
 
-def step_document(run: Run, current: CurrentStep, parents: dict[str, str]) -> StepDocument:
+def image_of(images: dict[str, str], current: CurrentStep) -> str:
+    """The pinned image of an attempt: Collect has Prepare's, Test Evaluate's."""
+    stage = Stage.PREPARE if current.kind == Kind.COLLECT else Stage(current.stage)
+    return images[(Stage.EVALUATE if stage is Stage.TEST else stage).value.lower()]
+
+
+def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_seconds: int = 0) -> StepDocument:
     """Everything that the attempt needs to know, frozen with its Job."""
     return StepDocument(
         kind=Kind(current.kind),
@@ -76,11 +72,18 @@ def step_document(run: Run, current: CurrentStep, parents: dict[str, str]) -> St
         spec=run.spec,
         parents=parents,
         micro_batch=current.micro_batch,
+        gpu_seconds=gpu_seconds,
     )
 
 
 def job_manifest(
-    run: Run, spec: AugmentationRunSpec, current: CurrentStep, parents: dict[str, str], images: dict[str, str]
+    run: Run,
+    spec: AugmentationRunSpec,
+    current: CurrentStep,
+    parents: dict[str, str],
+    images: dict[str, str],
+    *,
+    gpu_seconds: int = 0,
 ) -> dict[str, Any]:
     """The Job of the current attempt.
 
@@ -90,13 +93,13 @@ def job_manifest(
         current: stage, iteration, attempt, kind and micro-batch, as persisted in status.
         parents: folder to digest of every committed output that the step reads.
         images: pinned image by stage; an image in the step block wins.
+        gpu_seconds: what the run has spent so far, for a budget in money.
 
     Raises:
         ValueError: the step document does not fit into an environment variable.
     """
     stage, kind = Stage(current.stage), Kind(current.kind)
-    block = step_block(spec, stage, kind)
-    image_stage = Stage.PREPARE if kind is Kind.COLLECT else stage
+    block = block_of(spec, current)
     labels = {
         MANAGED_BY: OPERATOR,
         LABEL_RUN: run.name,
@@ -132,9 +135,9 @@ def job_manifest(
             "template": pod_template(
                 spec,
                 block,
-                image=block.image or images[image_stage.value.lower()],
+                image=block.image or image_of(images, current),
                 labels=labels,
-                document=step_document(run, current, parents),
+                document=step_document(run, current, parents, gpu_seconds),
             ),
         },
     }

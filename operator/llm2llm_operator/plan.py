@@ -6,7 +6,7 @@ what it returns: first the status, then the Job (rule 5: an attempt is persisted
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -14,12 +14,14 @@ from pydantic import ValidationError
 from llm2llm.layout import run_root
 from llm2llm.loop import Finished, StepId, next_step
 from llm2llm.records import Stage
-from llm2llm_operator import attempt
+from llm2llm_operator import accounts, attempt
 from llm2llm_operator import status as st
-from llm2llm_operator.constants import COMPLETE, FAILED, RECONCILING, STALLED, SUSPENDED
+from llm2llm_operator.constants import COMPLETE, FAILED, RECONCILING, STALLED, STOPPING, SUSPENDED
 from llm2llm_operator.facts import Facts, Note, Plan, progress, with_condition
+from llm2llm_operator.observe import Job
+from llm2llm_operator.policies import budget, ttl
 from llm2llm_operator.policies.cleanup import leftovers
-from llm2llm_operator.resource import Run, RunStatus
+from llm2llm_operator.resource import CurrentStep, Run, RunStatus
 
 BY_USER = "SuspendedByUser"
 AWAITING_APPROVAL = "AwaitingApproval"
@@ -36,7 +38,8 @@ def plan(facts: Facts, status: RunStatus) -> Plan:
     if not status.start_time:
         status = _accept(facts, status)
     decided = _decide(facts, status)
-    return replace(decided, status=decided.status.model_copy(update={"phase": st.phase_of(decided.status)}))
+    told = accounts.with_cost(decided.status, facts.spec)
+    return replace(decided, status=told.model_copy(update={"phase": st.phase_of(told)}))
 
 
 def invalid(run: Run, status: RunStatus, error: ValidationError, now: datetime) -> Plan:
@@ -50,21 +53,62 @@ def invalid(run: Run, status: RunStatus, error: ValidationError, now: datetime) 
 def _decide(facts: Facts, status: RunStatus) -> Plan:
     """The questions, in their order."""
     if status.is_true(COMPLETE):
-        return Plan(status, delete=leftovers(facts.run, status, facts.seen))
-    if status.is_true(FAILED):
+        if not _goes_on(facts, status):
+            status = st.observed(status, COMPLETE, facts.run.generation)
+            return _at_rest(facts, status, delete=leftovers(facts.run, status, facts.seen))
+        status = with_condition(facts, status, COMPLETE, False, "Continued")
+        status = status.model_copy(update={"completion_time": ""})
+    elif status.is_true(FAILED):
         if facts.spec.retry <= status.retry:
-            return Plan(status)
+            return _at_rest(facts, status)
         status = _retried(facts, status, FAILED, STALLED)
     if facts.spec.suspend:
         return _suspend(facts, status)
     held = _reason_of_hold(status)
-    if held in (BY_USER, AWAITING_APPROVAL):
-        status = with_condition(facts, status, SUSPENDED, False, "Resumed")
-    elif held:
-        if facts.spec.retry <= status.retry:
-            return Plan(status)
+    if held and facts.spec.retry > status.retry:
         status = _retried(facts, status, SUSPENDED)
+    elif held and _still_held(facts, status, held):
+        return Plan(status)
+    elif held:
+        status = with_condition(facts, status, SUSPENDED, False, "Resumed")
     return _advance(facts, status)
+
+
+def _at_rest(facts: Facts, status: RunStatus, delete: tuple[Job, ...] = ()) -> Plan:
+    """The run has ended; its time to live may be over, too."""
+    left = ttl.seconds_left(facts, status)
+    return Plan(status, delete=delete, delete_run=left == 0.0, wake_after=left or None)
+
+
+def _goes_on(facts: Facts, status: RunStatus) -> bool:
+    """Whether a change of the spec (a higher `maxIterations`, another goal, more budget) lets a finished run go on.
+
+    Only a change of the spec: another operator version with other rules must not begin an ended run again.
+    """
+    condition = status.condition(COMPLETE)
+    if condition is None or condition.observed_generation >= facts.run.generation:
+        return False
+    following = next_step(facts.spec, st.outcomes(status))
+    if isinstance(following, Finished):
+        return False
+    return not budget.reached(facts.spec, status, attempt.first(facts, status, following))
+
+
+def _still_held(facts: Facts, status: RunStatus, reason: str) -> bool:
+    """Whether what the run waits for has not happened; a raised `spec.retry` ends every hold."""
+    match reason:
+        case "SuspendedByUser":
+            return False  # spec.suspend was asked before
+        case "AwaitingApproval":
+            following = next_step(facts.spec, st.outcomes(status))
+            return isinstance(following, StepId) and _needs_approval(facts, following)
+        case budget.REASON:
+            condition = status.condition(SUSPENDED)
+            unchanged = condition is not None and condition.observed_generation >= facts.run.generation
+            current = status.current_step
+            return unchanged or (current is not None and bool(budget.reached(facts.spec, status, current)))
+        case _:
+            return True
 
 
 def _accept(facts: Facts, status: RunStatus) -> RunStatus:
@@ -80,6 +124,8 @@ def _advance(facts: Facts, status: RunStatus) -> Plan:
     current = status.current_step
     if current is None:
         return _begin_next(facts, status)
+    if current.state == STOPPING:
+        return _stop_for_budget(facts, status, current)
     job = facts.seen.job(current.job_name)
     if job is None:
         return attempt.without_job(facts, status, current)
@@ -99,16 +145,14 @@ def _begin_next(facts: Facts, status: RunStatus) -> Plan:
     """Asks the loop what comes next, and begins its first attempt."""
     following = next_step(facts.spec, st.outcomes(status))
     if isinstance(following, Finished):
-        reason, message = following.reason, following.message
-        status = st.complete(status, reason, message, now=facts.now, generation=facts.run.generation)
-        return Plan(status, delete=leftovers(facts.run, status, facts.seen), notes=(Note("Normal", reason, message),))
+        return attempt.complete(facts, status, following.reason, following.message)
     if _needs_approval(facts, following):
         message = (
             f"iteration {following.iteration - 1} wrote its examples; read them below {status.artifacts_uri}, "
             f"then set spec.approval.approvedRounds to {following.iteration}"
         )
         return attempt.hold(facts, status, AWAITING_APPROVAL, message)
-    return attempt.create(facts, status, attempt.first(facts, following))
+    return attempt.create(facts, status, attempt.first(facts, status, following))
 
 
 def _needs_approval(facts: Facts, step: StepId) -> bool:
@@ -137,22 +181,50 @@ def _suspend(facts: Facts, status: RunStatus) -> Plan:
     """Deletes the Job in progress; Suspended is set only when no pod is left running (rule 7)."""
     if status.is_true(SUSPENDED):
         return Plan(status)
+    stopped = _stopped(facts, status, "Suspending")
+    if isinstance(stopped, Plan):
+        return stopped
+    message = "spec.suspend is true; set it to false to go on"
+    status = with_condition(facts, stopped.status, SUSPENDED, True, BY_USER, message)
+    status = progress(facts, status, BY_USER, message, value=False)
+    return Plan(status, notes=(*stopped.notes, Note("Normal", "Suspended", "no Job is left running")))
+
+
+def _stop_for_budget(facts: Facts, status: RunStatus, current: CurrentStep) -> Plan:
+    """The budget was reached while a step held GPUs: its Job goes, then the run is held, or ends."""
+    stopped = _stopped(facts, status, budget.REASON)
+    if isinstance(stopped, Plan):
+        return stopped
+    if stopped.status.current_step is None:  # the step ended well in its last moment
+        return replace(_begin_next(facts, stopped.status), notes=stopped.notes)
+    return attempt.over_budget(facts, stopped.status, stopped.status.current_step, current.message)
+
+
+@dataclass(frozen=True)
+class _Stopped:
+    """Nothing of the run is left running; the step that was in progress has its next attempt, or is recorded."""
+
+    status: RunStatus
+    notes: tuple[Note, ...] = ()
+
+
+def _stopped(facts: Facts, status: RunStatus, reason: str) -> Plan | _Stopped:
+    """Deletes the Job in progress, and waits for its pods to save what they have and stop."""
     current = status.current_step
     job = facts.seen.job(current.job_name) if current else None
     if current and job and job.ended and job.owner_uid == facts.run.uid:
         outcome = attempt.ended(facts, status, current, job)
-        if isinstance(outcome, Plan):  # it failed: what follows is persisted, and created after the suspension
+        if isinstance(outcome, Plan):  # it failed: what follows is persisted, and created when the run goes on
             return replace(outcome, create=None)
-        return replace(_suspend(facts, outcome.status), notes=(outcome.note,))
+        again = _stopped(facts, outcome.status, reason)
+        return again if isinstance(again, Plan) else replace(again, notes=(outcome.note,))
     busy = [pod for pod in facts.seen.pods if pod.phase in ("Pending", "Running")]
     if (job and job.owner_uid == facts.run.uid) or busy:
         names = ", ".join(pod.name for pod in busy) or (job.name if job else "")
-        status = progress(facts, status, "Suspending", f"waiting for {names} to stop", value=False)
+        status = progress(facts, status, reason, f"waiting for {names} to stop", value=False)
         return Plan(status, delete=(job,) if job and not job.deleting else ())
     if current and current.job_uid:
+        status, current = attempt.closed(facts, status, current, [])
         then = attempt.following(facts, current).model_copy(update={"retries": current.retries})
         status = status.model_copy(update={"current_step": then})
-    message = "spec.suspend is true; set it to false to go on"
-    status = with_condition(facts, status, SUSPENDED, True, BY_USER, message)
-    status = progress(facts, status.model_copy(update={"active_since": ""}), BY_USER, message, value=False)
-    return Plan(status, notes=(Note("Normal", "Suspended", "no Job is left running"),))
+    return _Stopped(status.model_copy(update={"active_since": ""}))

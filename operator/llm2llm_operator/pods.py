@@ -94,7 +94,7 @@ def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverri
 def _mounted(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
     """Names of the claims and ConfigMaps that the run's URIs name: pvc://claim/path, configmap://name/key."""
     uris = [spec.artifacts.uri, spec.data.seed.uri, spec.student.model.uri]
-    uris += [spec.data.evaluation.uri] if spec.data.evaluation else []
+    uris += [source.uri for source in (spec.data.evaluation, spec.data.test) if source]
     parts = [urlsplit(uri) for uri in uris]
     claims, config_maps = (
         list(dict.fromkeys(part.netloc for part in parts if part.scheme == scheme)) for scheme in ("pvc", "configmap")

@@ -15,7 +15,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.records import Stage
 from llm2llm_operator import metrics
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster
@@ -32,6 +31,11 @@ from llm2llm_operator.status import progressing, with_condition
 log = logging.getLogger(__name__)
 SLOW_RETRY_SECONDS = 60.0
 REASONS_OF_REFUSALS: dict[type[ApiError], str] = {Forbidden: "Forbidden", Conflict: "InternalError"}
+TTL_RETRY_SECONDS = 3600.0
+TTL_FORBIDDEN = (
+    "spec.ttlSecondsAfterFinished is over, and the operator may not delete runs: install the chart with"
+    " deleteFinishedRuns=true, or delete the run yourself"
+)
 NOT_OURS = "Job {} exists and belongs to somebody else: delete it"
 """As `plan` says it of such a Job that bears our labels."""
 
@@ -80,7 +84,7 @@ class Reconciler:
             seen=seen,
             now=now,
             events=await self._events(run, status, seen, now),
-            images={stage.value.lower(): self._settings.images.get(stage, "") for stage in Stage},
+            images={stage.value.lower(): image for stage, image in self._settings.images.items()},
             backoff_base=self._settings.backoff_seconds,
         )
         decided = plan(facts, status)
@@ -127,7 +131,16 @@ class Reconciler:
             await self._delete(job)
         for note in decided.notes:
             await self._tell(run, note)
-        return decided.wake_after
+        return await self._delete_run(run) if decided.delete_run else decided.wake_after
+
+    async def _delete_run(self, run: Run) -> float | None:
+        """Its time to live is over; the right to delete runs is a switch of the chart."""
+        try:
+            await self._cluster.delete_run(run.namespace, run.name, run.uid)
+        except Forbidden:
+            await self._tell(run, Note("Warning", "Forbidden", TTL_FORBIDDEN))
+            return TTL_RETRY_SECONDS
+        return None
 
     async def _write_status(self, run: Run, status: RunStatus) -> Run:
         """One write, and none where nothing changed; what the write returned is the newest version."""

@@ -30,7 +30,7 @@ class Condition(StatusModel):
 
 class MetricStatus(StatusModel):
     name: str = Field(max_length=64, description="accuracy.")
-    dataset: str = Field(max_length=32, description="seed or evaluation.")
+    dataset: str = Field(max_length=32, description="seed, evaluation or test.")
     value: str = Field(max_length=16, description="The score, four decimals.")
     examples: int = Field(description="Rows that it was computed from.")
     low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
@@ -40,7 +40,7 @@ class MetricStatus(StatusModel):
 class StepRecord(StatusModel):
     """The ledger: a step that ended."""
 
-    stage: str = Field(max_length=16, description="Prepare, Train, Evaluate or Generate.")
+    stage: str = Field(max_length=16, description="Prepare, Train, Evaluate, Generate or Test.")
     attempt: int = Field(description="The attempt that ended the step, from 0.")
     kind: str = Field("Run", max_length=16, description="Run, or Collect: the report was read again from the manifest.")
     job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of the Job of that attempt.")
@@ -70,20 +70,30 @@ class RetryCounts(StatusModel):
     job_deleted: int = Field(0, description="Attempts after the Job was deleted.")
 
 
+class TeacherUsage(StatusModel):
+    requests: int = Field(0, description="Requests.")
+    input_tokens: int = Field(0, description="Tokens sent.")
+    output_tokens: int = Field(0, description="Tokens received.")
+
+
 class CurrentStep(StatusModel):
-    stage: str = Field(max_length=16, description="Prepare, Train, Evaluate or Generate.")
+    stage: str = Field(max_length=16, description="Prepare, Train, Evaluate, Generate or Test.")
     iteration: int = Field(0, description="Iteration, from 0.")
     attempt: int = Field(0, description="Attempt, from 0: one Job each.")
     kind: str = Field("Run", max_length=16, description="Run, or Collect: read the report again from the manifest.")
     micro_batch: int = Field(0, description="Ceiling of the micro-batch after GPU out of memory; 0: none.")
     job_name: str = Field("", max_length=253, description="Name of the attempt's Job.")
     job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of that Job, once it was seen.")
-    state: str = Field("Pending", max_length=32, description="Pending, Queued, Running or BackingOff.")
+    state: str = Field("Pending", max_length=32, description="Pending, Queued, Running, BackingOff or Stopping.")
     since: str = Field("", max_length=64, description="When state began.")
     message: str = Field("", max_length=1024, description="Why the attempt before this one ended.")
     active_seconds: int = Field(0, description="Seconds that containers of its earlier attempts ran.")
+    counted_until: str = Field("", max_length=64, description="Containers that ended until then are in activeSeconds.")
     disruptions: int = Field(0, description="Pods of this step that were evicted or preempted.")
     retries: RetryCounts = Field(default_factory=RetryCounts, description="Attempts spent, by cause.")
+    teacher_usage: TeacherUsage = Field(
+        default_factory=TeacherUsage, description="What its attempts told of the teacher so far; part of usage already."
+    )
 
 
 class BestStatus(StatusModel):
@@ -98,10 +108,25 @@ class BestStatus(StatusModel):
     digest: str = Field("", max_length=128, description="Digest of the training step's output.")
 
 
+class FinalTest(StatusModel):
+    iteration: int = Field(description="Iteration whose adapter was scored.")
+    metric: str = Field("accuracy", max_length=64, description="Name of the score.")
+    value: str = Field(max_length=16, description="The score on the test set: the number to report.")
+    examples: int = Field(description="Rows behind the score.")
+    low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
+    high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
+    times_scored: int = Field(1, description="How often the test set was looked at; each look makes it less of a test.")
+
+
 class UsageStatus(StatusModel):
     teacher_requests: int = Field(0, description="Requests that the teacher answered.")
     teacher_input_tokens: int = Field(0, description="Tokens sent.")
     teacher_output_tokens: int = Field(0, description="Tokens received.")
+    gpu_seconds: int = Field(0, description="GPUs times the seconds that containers had them.")
+    cost: str = Field("", max_length=32, description="Money for both, where spec.budget.prices are set.")
+    projected_cost: str = Field(
+        "", max_length=32, description="Cost of all iterations, if those to come cost as much as those so far."
+    )
 
 
 class Summary(StatusModel):
@@ -109,7 +134,7 @@ class Summary(StatusModel):
 
     accuracy: str = Field("", max_length=64, description="Best accuracy with its interval.")
     mistakes: str = Field("", max_length=64, description="Seed rows wrong in the newest evaluation.")
-    cost: str = Field("", max_length=64, description="Teacher tokens spent.")
+    cost: str = Field("", max_length=64, description="Money where there are prices, else teacher tokens.")
 
 
 class ResolvedStatus(StatusModel):
@@ -139,7 +164,9 @@ class RunStatus(StatusModel):
     inputs_digest: str = Field("", max_length=128, description="Digest of the frozen inputs.")
     evaluation_digest: str = Field("", max_length=128, description="Digest of the frozen evaluation set.")
     artifacts_uri: str = Field("", max_length=2048, description="Folder of everything that the run makes.")
+    test_count: int = Field(0, description="Rows of the test set.")
     best: BestStatus | None = Field(None, description="The best iteration so far.")
+    test: FinalTest | None = Field(None, description="The best adapter on the test set, when the loop is over.")
     usage: UsageStatus = Field(default_factory=UsageStatus, description="What was spent, over all attempts.")
     summary: Summary = Field(default_factory=Summary, description="What the printer columns show.")
     iterations: list[IterationStatus] = Field(default_factory=list, max_length=64, description="The iteration table.")

@@ -18,7 +18,9 @@ class Settings:
     lease: str = OPERATOR  # LLM2LLM_LEASE: releases in one namespace have one each
     identity: str = ""  # LLM2LLM_IDENTITY: of this process alone; empty: made of the host's name
     leader_election: bool = True  # LLM2LLM_LEADER_ELECTION: true or false; false only for a single replica
-    images: dict[Stage, str] = field(default_factory=dict)  # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE, _GENERATE
+    images: dict[Stage, str] = field(
+        default_factory=dict
+    )  # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE (also for Test), _GENERATE
     http_host: str = "0.0.0.0"  # noqa: S104 - LLM2LLM_HTTP_HOST; a kubelet probes the pod's address
     http_port: int = 8080  # LLM2LLM_HTTP_PORT; 0 takes a free one
     workers: int = 16  # LLM2LLM_WORKERS: runs that are looked at beside each other
@@ -58,7 +60,11 @@ class Settings:
             lease=environ.get("LLM2LLM_LEASE", "") or cls.lease,
             identity=environ.get("LLM2LLM_IDENTITY", ""),
             leader_election=election == "true",
-            images={stage: environ.get(f"LLM2LLM_IMAGE_{stage.value.upper()}", "") for stage in Stage},
+            images={
+                stage: environ.get(f"LLM2LLM_IMAGE_{stage.value.upper()}", "")
+                for stage in Stage
+                if stage is not Stage.TEST
+            },
             http_host=environ.get("LLM2LLM_HTTP_HOST", cls.http_host),
             http_port=int(number("LLM2LLM_HTTP_PORT", cls.http_port)),
             workers=int(number("LLM2LLM_WORKERS", cls.workers)),

@@ -11,12 +11,12 @@ from llm2llm_operator.resource import (
     BestStatus,
     Condition,
     CurrentStep,
+    FinalTest,
     IterationStatus,
     MetricStatus,
     ResolvedStatus,
     RunStatus,
     StepRecord,
-    UsageStatus,
 )
 
 
@@ -47,6 +47,15 @@ def with_condition(
     return status.model_copy(update={"conditions": [*others[:index], new, *others[index:]]})
 
 
+def observed(status: RunStatus, kind: str, generation: int) -> RunStatus:
+    """The condition was judged again for this generation of the spec, and holds."""
+    conditions = [
+        condition.model_copy(update={"observed_generation": generation}) if condition.type == kind else condition
+        for condition in status.conditions
+    ]
+    return status.model_copy(update={"conditions": conditions})
+
+
 def progressing(
     status: RunStatus, reason: str, message: str, *, value: bool, now: datetime, generation: int
 ) -> RunStatus:
@@ -68,7 +77,7 @@ def complete(status: RunStatus, reason: str, message: str, *, now: datetime, gen
     """Ends the run with Complete."""
     status = with_condition(status, COMPLETE, True, reason, message, now=now, generation=generation)
     status = progressing(status, reason, message, value=False, now=now, generation=generation)
-    return status.model_copy(update={"completion_time": timestamp(now), "current_step": None})
+    return status.model_copy(update={"completion_time": timestamp(now), "active_since": "", "current_step": None})
 
 
 def phase_of(status: RunStatus) -> str:
@@ -107,9 +116,8 @@ def outcomes(status: RunStatus) -> list[Outcome]:
 
 
 def record_success(status: RunStatus, current: CurrentStep, report: Report, record: StepRecord) -> RunStatus:
-    """Enters a committed step into the ledger, the iteration table, best, usage and the printer fields."""
+    """Enters a committed step into the ledger, the iteration table, best and the printer fields."""
     record = record.model_copy(update={"digest": report.digest, "model_uri": report.model_uri})
-    status = _with_usage(status, report)
     if report.stage is Stage.PREPARE:
         resolved = report.resolved
         updates: dict[str, object] = {"steps": [*status.steps, record], "inputs_digest": report.digest}
@@ -118,11 +126,12 @@ def record_success(status: RunStatus, current: CurrentStep, report: Report, reco
                 "resolved": ResolvedStatus(model_revision=resolved.model_revision, engine=resolved.engine),
                 "seed_count": resolved.seed_count,
                 "evaluation_count": resolved.evaluation_count,
+                "test_count": resolved.test_count,
                 "evaluation_digest": resolved.evaluation_digest,
             }
         return status.model_copy(update=updates)
     row = next((r for r in status.iterations if r.index == current.iteration), IterationStatus(index=current.iteration))
-    changes: dict[str, object] = {"steps": [*row.steps, record]}
+    changes: dict[str, object] = {"steps": [*_others(row.steps, record), record]}
     match report.stage:
         case Stage.TRAIN:
             changes |= {"train_examples": report.train_examples, "optimizer_steps": report.optimizer_steps}
@@ -130,30 +139,63 @@ def record_success(status: RunStatus, current: CurrentStep, report: Report, reco
             changes |= {"mistakes": report.mistakes, "metrics": [_metric_status(m) for m in report.metrics]}
         case Stage.GENERATE:
             changes |= {"generated": report.generated, "kept": report.kept}
+        case Stage.TEST:
+            status = _with_test(status, report)
     rows = [r for r in status.iterations if r.index != current.iteration] + [row.model_copy(update=changes)]
     status = status.model_copy(update={"iterations": sorted(rows, key=lambda r: r.index)})
     return _with_best(status) if report.stage is Stage.EVALUATE else status
 
 
-def with_cost(status: RunStatus) -> RunStatus:
-    """The printer field for cost, once it is known what was spent."""
-    tokens = status.usage.teacher_input_tokens + status.usage.teacher_output_tokens
-    summary = status.summary.model_copy(update={"cost": f"{tokens} tokens"})
-    return status.model_copy(update={"summary": summary})
+def record_stop(status: RunStatus, current: CurrentStep, reason: str) -> RunStatus:
+    """Enters a step that the run ended without: should the run go on, its attempts are counted from there."""
+    record = StepRecord(
+        stage=current.stage,
+        attempt=current.attempt,
+        kind=current.kind,
+        outcome="Failed",
+        reason=reason,
+        active_seconds=current.active_seconds,
+    )
+    if current.stage == Stage.PREPARE:
+        return status.model_copy(update={"steps": [*_others(status.steps, record), record]})
+    row = next((r for r in status.iterations if r.index == current.iteration), IterationStatus(index=current.iteration))
+    row = row.model_copy(update={"steps": [*_others(row.steps, record), record]})
+    rows = [r for r in status.iterations if r.index != current.iteration] + [row]
+    return status.model_copy(update={"iterations": sorted(rows, key=lambda r: r.index)})
+
+
+def attempts_of(status: RunStatus, step: StepId) -> int:
+    """Attempts of a step that the ledger knows of: the number of the next one."""
+    rows = (
+        [status.steps]
+        if step.stage is Stage.PREPARE
+        else [r.steps for r in status.iterations if r.index == step.iteration]
+    )
+    known = [record.attempt for row in rows for record in row if record.stage == step.stage.value]
+    return max(known, default=-1) + 1
+
+
+def _others(records: list[StepRecord], new: StepRecord) -> list[StepRecord]:
+    """A step has one record of each outcome at most: the newest."""
+    return [record for record in records if (record.stage, record.outcome) != (new.stage, new.outcome)]
+
+
+def _with_test(status: RunStatus, report: Report) -> RunStatus:
+    score = _metric_status(next(metric for metric in report.metrics if metric.dataset == "test"))
+    test = FinalTest(
+        iteration=report.iteration,
+        metric=score.name,
+        value=score.value,
+        examples=score.examples,
+        low=score.low,
+        high=score.high,
+        times_scored=(status.test.times_scored if status.test else 0) + 1,
+    )
+    return status.model_copy(update={"test": test})
 
 
 def _succeeded(record: StepRecord) -> bool:
     return record.outcome == "Succeeded"
-
-
-def _with_usage(status: RunStatus, report: Report) -> RunStatus:
-    """Adds what this step spent. A report tells its step's whole ledger, so a step is counted once, when recorded."""
-    usage = UsageStatus(
-        teacher_requests=status.usage.teacher_requests + report.usage.teacher_requests,
-        teacher_input_tokens=status.usage.teacher_input_tokens + report.usage.teacher_input_tokens,
-        teacher_output_tokens=status.usage.teacher_output_tokens + report.usage.teacher_output_tokens,
-    )
-    return with_cost(status.model_copy(update={"usage": usage}))
 
 
 def _with_best(status: RunStatus) -> RunStatus:

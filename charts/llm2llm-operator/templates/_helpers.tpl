@@ -9,7 +9,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "llm2llm.rules" -}}
 - apiGroups: [llm2llm.dev]
   resources: [augmentationruns]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch{{ if .Values.deleteFinishedRuns }}, delete{{ end }}]
 - apiGroups: [llm2llm.dev]
   resources: [augmentationruns/status]
   verbs: [patch]

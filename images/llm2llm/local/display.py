@@ -17,6 +17,8 @@ from llm2llm.records import Metric, Report, Stage
 
 COLUMNS = ("iteration", "train rows", "accuracy", "interval", "mistakes", "generated", "kept", "tokens")
 
+OUTSIDE_THE_TABLE = (Stage.PREPARE, Stage.TEST)
+
 
 @dataclass
 class Iteration:
@@ -96,7 +98,9 @@ class Lines:
     def ended(self, report: Report, *, before: bool) -> None:
         if before:
             self.say(f"{_title(report.stage, report.iteration)}: done before")
-        if report.stage is Stage.PREPARE:
+        if report.stage is Stage.TEST:
+            self.say(test_sentence(report))
+        if report.stage in OUTSIDE_THE_TABLE:
             return
         row = self.iterations.setdefault(report.iteration, Iteration(report.iteration))
         row.take(report)
@@ -138,7 +142,9 @@ class Screen:
             self._show()
 
     def ended(self, report: Report, *, before: bool) -> None:  # noqa: ARG002 - the table looks the same
-        if report.stage is not Stage.PREPARE:
+        if report.stage is Stage.TEST:
+            self.say(test_sentence(report))
+        if report.stage not in OUTSIDE_THE_TABLE:
             self._iterations.setdefault(report.iteration, Iteration(report.iteration)).take(report)
         self._bars.advance(self._run)
         self._show()
@@ -171,6 +177,15 @@ def iteration_table(iterations: Mapping[int, Iteration]) -> Table:
 def display_for(steps: int) -> Display:
     """A live screen on a terminal, else lines."""
     return Screen(steps) if sys.stdout.isatty() else Lines()
+
+
+def test_sentence(report: Report) -> str:
+    """The number to report, with its interval."""
+    score = report.metrics[0]
+    return (
+        f"test set, iteration {report.iteration}: {score.name} {score.value:.3f} "
+        f"({score.low:.3f}-{score.high:.3f}, {score.examples} rows)"
+    )
 
 
 def _title(stage: Stage, iteration: int) -> str:

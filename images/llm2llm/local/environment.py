@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api import AugmentationRunSpec, step_block
 from llm2llm.api_base import SecretKeyReference
 from llm2llm.records import Stage
 
@@ -19,7 +19,7 @@ def step_environment(
 
     A Secret that nobody gave leaves what the environment has; whoever needs it says what is missing.
     """
-    block = getattr(spec, stage.value.lower())
+    block = step_block(spec, stage)
     environment = {**environ, **{variable.name: variable.value for variable in block.env}}
     credentials = spec.artifacts.credentials_secret_ref
     if credentials:

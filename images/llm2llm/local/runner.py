@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from llm2llm.api import AugmentationRunSpec, identity_paths
-from llm2llm.errors import ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
+from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
 from llm2llm.layout import run_root
 from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
-from llm2llm.loop import Best, Finished, Outcome, StepId, best_iteration, next_step, parents
+from llm2llm.loop import Best, Finished, Outcome, StepId, best_iteration, final_test, next_step, parents
 from llm2llm.records import Record, Report, StepDocument, canonical_json
 from llm2llm.stages.commit import committed
 from llm2llm.stages.context import StepContext
@@ -87,7 +87,20 @@ class Runner:
             step = next_step(self.spec, outcomes)
             if isinstance(step, Finished):
                 return Result(step, best_iteration(outcomes))
-            outcomes.append(Outcome.of(self._ended(step, outcomes, store)))
+            try:
+                report = self._ended(step, outcomes, store)
+            except BudgetReached as error:
+                if self.spec.budget.on_exceeded != "Complete" or best_iteration(outcomes) is None:
+                    raise
+                return self._complete_within_budget(error, outcomes, store)
+            outcomes.append(Outcome.of(report))
+
+    def _complete_within_budget(self, error: BudgetReached, outcomes: list[Outcome], store: Store) -> Result:
+        """`onExceeded: Complete`: the best adapter so far is the result."""
+        test = final_test(self.spec, outcomes)
+        if test is not None:
+            outcomes.append(Outcome.of(self._ended(test, outcomes, store)))
+        return Result(Finished(error.reason, error.message), best_iteration(outcomes))
 
     def _ended(self, step: StepId, outcomes: Sequence[Outcome], store: Store) -> Report:
         """The report of a step, done before or now."""

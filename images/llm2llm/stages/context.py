@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llm2llm.records import Usage
+
 
 def print_progress(event: Mapping[str, object]) -> None:
     """One JSON line on stdout: a pod's log is its progress."""
@@ -23,7 +25,8 @@ class StepContext:
     """One run of a stage in this process.
 
     `pod_uid` names this writer (the pod's UID in a cluster, a random id without one). `stopping` is set by SIGTERM: a
-    stage that sees it makes its work durable and raises `Terminated`. `seconds` collects where the time went.
+    stage that sees it makes its work durable and raises `Terminated`. `seconds` collects where the time went; `usage`
+    is what the step has paid for so far, also for the report of an attempt that fails.
     """
 
     pod_uid: str
@@ -33,6 +36,7 @@ class StepContext:
     progress: Callable[[Mapping[str, object]], None] = print_progress
     clock: Callable[[], float] = time.monotonic
     seconds: dict[str, float] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:

@@ -42,7 +42,7 @@ def run_step(step: StepDocument, store: Store, context: StepContext) -> Report:
     """
     manifest = committed(store, step)
     if manifest is not None:
-        if step.stage is Stage.EVALUATE:
+        if step.stage in (Stage.EVALUATE, Stage.TEST):
             from llm2llm.stages.views import write_best
 
             write_best(store)
@@ -106,7 +106,8 @@ def _attempt(step: StepDocument, spec: AugmentationRunSpec, context: StepContext
     message = report.message
     for value in secret_values(context.environ):
         message = message.replace(value, "***")
-    return report.model_copy(update={"message": message})
+    usage = context.usage if report.exit_code else report.usage
+    return report.model_copy(update={"message": message, "usage": usage})
 
 
 def _stage(stage: Stage) -> RunStage:
@@ -120,6 +121,8 @@ def _stage(stage: Stage) -> RunStage:
             from llm2llm.stages.evaluate import run
         case Stage.GENERATE:
             from llm2llm.stages.generate import run
+        case Stage.TEST:
+            from llm2llm.stages.test import run
     return run
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.engines import Engine, engine_named
@@ -32,38 +33,46 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         ConfigurationError: the engine is not there.
         MetricInvalid: a score is not a number.
     """
+    answered = answers(step, store, context, {"seed": SEED, "evaluation": EVALUATION})
+    report = Report(
+        run_uid=step.run_uid,
+        stage=Stage.EVALUATE,
+        iteration=step.iteration,
+        attempt=step.attempt,
+        metrics=tuple(accuracy(dataset, predictions) for dataset, predictions in answered.items()),
+        mistakes=sum(not prediction.correct for prediction in answered["seed"]),
+    )
+    files = {f"predictions.{dataset}.jsonl": to_jsonl(predictions) for dataset, predictions in answered.items()}
+    report = commit(store, step, context, files, report)
+    write_best(store)
+    return report
+
+
+def answers(
+    step: StepDocument, store: Store, context: StepContext, datasets: Mapping[str, str]
+) -> dict[str, list[Prediction]]:
+    """What the student of an iteration answers to frozen sets, with one engine load for all of them.
+
+    Args:
+        datasets: dataset to the name of its frozen file; one that was not frozen is left out of the result.
+    """
     spec = AugmentationRunSpec.model_validate(step.spec)
     with context.timed("imports"):
         load = engine_named(spec.evaluate.resolved_engine())
     with context.timed("load"):
         inputs = parent_manifest(store, step, INPUTS)
         trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
-        sets = {"seed": frozen(store, inputs, SEED), "evaluation": frozen(store, inputs, EVALUATION)}
+        sets = {dataset: frozen(store, inputs, name) for dataset, name in datasets.items()}
         adapter = context.scratch / f"adapter-{step.iteration:03d}-{context.pod_uid}"
         download_folder(store, trained, "adapter/", adapter)
         base = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
         tokens = load_tokenizer(base)
         engine = load(base, adapter, eos=tokens.eos, pad=tokens.pad, precision=spec.evaluate.precision)
-    limit = spec.evaluate.sampling.max_tokens or _token_limit(sets["seed"], tokens)
-    task = task_of(spec.task)
+    limit = spec.evaluate.sampling.max_tokens or _token_limit(frozen(store, inputs, SEED), tokens)
     with context.timed("compute"):
         rows = [row for examples in sets.values() for row in examples]
-        predictions = _predict(rows, task, tokens, engine, limit, step, context)
-    seeds, held_out = predictions[: len(sets["seed"])], predictions[len(sets["seed"]) :]
-    report = Report(
-        run_uid=step.run_uid,
-        stage=Stage.EVALUATE,
-        iteration=step.iteration,
-        attempt=step.attempt,
-        metrics=(accuracy("seed", seeds), *([accuracy("evaluation", held_out)] if held_out else [])),
-        mistakes=sum(not prediction.correct for prediction in seeds),
-    )
-    files = {"predictions.seed.jsonl": to_jsonl(seeds)}
-    if held_out:
-        files["predictions.evaluation.jsonl"] = to_jsonl(held_out)
-    report = commit(store, step, context, files, report)
-    write_best(store)
-    return report
+        predictions = iter(_predict(rows, task_of(spec.task), tokens, engine, limit, step, context))
+    return {dataset: list(islice(predictions, len(examples))) for dataset, examples in sets.items() if examples}
 
 
 def _token_limit(seeds: Sequence[Example], tokens: Tokens) -> int:
@@ -85,14 +94,14 @@ def _predict(
     predictions: list[Prediction] = []
     for start in range(0, len(examples), _CHUNK):
         if context.stopping.is_set():
-            raise Terminated("stopped by SIGTERM; the evaluation begins anew")
+            raise Terminated("stopped by SIGTERM; the scoring begins anew")
         answers = engine.generate(prompts[start : start + _CHUNK], limit)
         predictions += [
             predict(example, answer, task, tokens)
             for example, answer in zip(examples[start : start + _CHUNK], answers, strict=True)
         ]
         context.progress(
-            {"stage": "Evaluate", "iteration": step.iteration, "step": len(predictions), "steps": len(examples)}
+            {"stage": step.stage.value, "iteration": step.iteration, "step": len(predictions), "steps": len(examples)}
         )
     return predictions
 

@@ -11,34 +11,39 @@ import asyncio
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.augment import prompt
 from llm2llm.augment.filters import Filters, Verdict, filters_for
-from llm2llm.errors import LowAcceptance
+from llm2llm.budget import Spent
+from llm2llm.errors import LowAcceptance, StepError
 from llm2llm.layout import INPUTS, ledger_folder, step_folder
 from llm2llm.records import (
     Example,
-    Manifest,
     Record,
     Report,
     Stage,
     StepDocument,
+    Usage,
     digest_of,
-    examples_from_jsonl,
     predictions_from_jsonl,
     to_jsonl,
+    total,
 )
 from llm2llm.stages.commit import commit, parent_manifest, read_object
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.rows import EVALUATION, SEED, SYNTHETIC, TEST
+from llm2llm.stages.rows import frozen as frozen_rows
 from llm2llm.storage import Store
 from llm2llm.tasks import task_of
 from llm2llm.teacher.client import connect
-from llm2llm.teacher.ledger import LedgerRecord, Request, merged, open_ledger, read_segments, usage_of
+from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, merged, open_ledger, read_segments, usage_of
 from llm2llm.teacher.limits import Limiter
 from llm2llm.teacher.paid import PaidTeacher
+from llm2llm.teacher.purse import Purse
 
 WAVES = 3
 """How often one row is asked for, at most."""
@@ -65,9 +70,12 @@ class Inputs:
     """What a round depends on, read from committed outputs."""
 
     seeds: Sequence[Example]
-    evaluation: Sequence[Example]
+    held_out: Sequence[Example]
+    """Rows of the evaluation and the test set: nothing like them may be trained on."""
     mistakes: Sequence[prompt.Mistake]
     synthetic: Sequence[Example]
+    paid: Usage
+    """What the committed steps before this one paid the teacher."""
     by_seed: Mapping[str, Sequence[Example]]
     """The rows of `synthetic` that were written for each seed example."""
 
@@ -186,10 +194,16 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     with context.timed("load"):
         inputs = _read_inputs(step, store)
         round_ = _begin(spec, step.iteration, inputs)
-    with context.timed("compute"):
-        asyncio.run(_play(round_, step, store, context))
-    round_.check_acceptance()
-    segments = list(read_segments(store, ledger_folder(step_folder(Stage.GENERATE, step.iteration))))
+    folder = ledger_folder(step_folder(Stage.GENERATE, step.iteration))
+    try:
+        with context.timed("compute"):
+            asyncio.run(_play(round_, step, store, context))
+        round_.check_acceptance()
+    except BaseException:
+        with suppress(StepError):  # that the store is away, too, is not what ended this attempt
+            context.usage = usage_of(read_segments(store, folder))
+        raise
+    segments = list(read_segments(store, folder))
     files = {
         "synthetic.jsonl": to_jsonl(round_.kept),
         "rejected.jsonl": to_jsonl(round_.rejected),
@@ -218,7 +232,7 @@ async def _play(round_: Round, step: StepDocument, store: Store, context: StepCo
         context.progress({"stage": step.stage.value, "iteration": step.iteration, "message": message})
 
     async with connect(round_.spec.generate.teacher, context.environ, tell) as client:
-        teacher = PaidTeacher(client, limiter, ledger)
+        teacher = PaidTeacher(client, limiter, ledger, _purse(round_, step, ledger))
         pending = round_.items
         for wave in range(WAVES):
             requests = [round_.request(item, wave) for item in pending]
@@ -230,6 +244,14 @@ async def _play(round_: Round, step: StepDocument, store: Store, context: StepCo
             if not pending:
                 return
             round_.check_acceptance()  # garbage is not asked for again
+
+
+def _purse(round_: Round, step: StepDocument, ledger: Ledger) -> Purse:
+    """What the budget leaves: less what earlier steps paid, and what this step's earlier attempts did."""
+    parameters = round_.spec.generate.teacher.parameters
+    limit = parameters.get("max_completion_tokens") or parameters.get("max_tokens") or ""
+    spent = Spent(total(round_.inputs.paid, usage_of(ledger.records)), step.gpu_seconds)
+    return Purse(round_.spec.budget, spent, int(limit) if limit.isdigit() else 0)
 
 
 class _Progress:
@@ -259,7 +281,7 @@ class _Progress:
 def _begin(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:
     filters = filters_for(
         seeds=inputs.seeds,
-        evaluation=inputs.evaluation,
+        evaluation=inputs.held_out,
         synthetic=inputs.synthetic,
         threshold=float(spec.generate.filters.dedup.threshold),
         problem_with=task_of(spec.task).problem_with,
@@ -275,38 +297,27 @@ def _begin(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:
 
 def _read_inputs(step: StepDocument, store: Store) -> Inputs:
     frozen = parent_manifest(store, step, INPUTS)
-    seeds = list(examples_from_jsonl(read_object(store, frozen, "seed.jsonl")))
+    seeds = frozen_rows(store, frozen, SEED)
     evaluated = parent_manifest(store, step, step_folder(Stage.EVALUATE, step.iteration))
     predictions = {
         prediction.id: prediction
         for prediction in predictions_from_jsonl(read_object(store, evaluated, "predictions.seed.jsonl"))
     }
-    synthetic = [
-        row
-        for earlier in range(step.iteration)
-        for row in _optional_rows(
-            store, parent_manifest(store, step, step_folder(Stage.GENERATE, earlier)), "synthetic.jsonl"
-        )
-    ]
+    earlier = [parent_manifest(store, step, step_folder(Stage.GENERATE, i)) for i in range(step.iteration)]
+    synthetic = [row for manifest in earlier for row in frozen_rows(store, manifest, SYNTHETIC)]
     by_seed: dict[str, list[Example]] = defaultdict(list)
     for row in synthetic:
         by_seed[str((row.lineage or {}).get("seed", ""))].append(row)
     return Inputs(
         seeds=seeds,
-        evaluation=_optional_rows(store, frozen, "evaluation.jsonl"),
+        held_out=[row for name in (EVALUATION, TEST) for row in frozen_rows(store, frozen, name)],
         mistakes=[
             prompt.Mistake(seed, predictions[seed.id].output) for seed in seeds if not predictions[seed.id].correct
         ],
         synthetic=synthetic,
+        paid=total(*(manifest.report.usage for manifest in (frozen, *earlier))),
         by_seed=by_seed,
     )
-
-
-def _optional_rows(store: Store, manifest: Manifest, name: str) -> list[Example]:
-    """Rows of a set; none where the step has no such output (a run without an evaluation set)."""
-    if all(entry.name != name for entry in manifest.objects):
-        return []
-    return list(examples_from_jsonl(read_object(store, manifest, name)))
 
 
 def _lineage(record: LedgerRecord, verdict: Verdict) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm2llm.api import AugmentationRunSpec
+from llm2llm.api_data import Data, HeldOutSource, Source
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
-from llm2llm.layout import INPUTS
+from llm2llm.layout import INPUTS, ledger_folder
 from llm2llm.records import (
     Example,
     Report,
@@ -28,11 +29,15 @@ from llm2llm.records import (
 from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.intake import Rows, lines_where, read_rows
-from llm2llm.stages.rows import EVALUATION, SEED
+from llm2llm.stages.rows import EVALUATION, SEED, TEST
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import fetch_model, model_revision
 from llm2llm.tasks import Task, grading, task_of
 from llm2llm.tasks.tokens import Tokens, context_length, load_quickly
+
+FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
+HELD_OUT = {"evaluation": ("seed",), "test": ("seed", "evaluation")}
+"""Held-out set to the sets that it may share no row with."""
 
 
 @dataclass(frozen=True)
@@ -45,41 +50,45 @@ class _Model:
 
 
 def run(step: StepDocument, store: Store, context: StepContext) -> Report:
-    """Freezes seed and evaluation set and the identity of model and task.
+    """Freezes seed, evaluation and test set and the identity of model and task.
 
     Raises:
         StepError: everything that is wrong, in one message; of the kind of the first problem that no retry mends.
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
     problems: list[StepError] = []
-    seeds = held_out = task = model = None
+    sets: dict[str, Rows] = {}
+    task = model = None
     with _noted(problems):
         task = task_of(spec.task)
-    with _noted(problems), context.timed("load"):
-        seeds = _read("data.seed", spec.data.seed.uri, spec.data.seed.fields, spec, context)
-    if spec.data.evaluation is not None:
+    for name, source in _sources(spec.data).items():
         with _noted(problems), context.timed("load"):
-            mapping = spec.data.evaluation.fields or spec.data.seed.fields
-            held_out = _read("data.evaluation", spec.data.evaluation.uri, mapping, spec, context)
+            mapping = source.fields or spec.data.seed.fields
+            sets[name] = _read(f"data.{name}", source.uri, mapping, spec, context)
     with _noted(problems):
         model = _inspect_model(spec, context)
-    sets = {name: rows for name, rows in (("data.seed", seeds), ("data.evaluation", held_out)) if rows is not None}
     with _noted(problems), context.timed("compute"):
         for rows in sets.values():
             if task is not None:
                 _pass_through_task(rows, task)
             if task is not None and model is not None:
                 _check_lengths(rows, task, model, spec)
-    problems += [DataError(problem) for name, rows in sets.items() if (problem := rows.problem(name))]
+    problems += [DataError(problem) for name, rows in sets.items() if (problem := rows.problem(f"data.{name}"))]
     with _noted(problems):
         prove_create(store)
-    usage = Usage()
     with _noted(problems), context.timed("probe"):
-        usage = _probe_teacher(spec, context.environ)
-    if problems or task is None or seeds is None or model is None:
+        context.usage = _probe_teacher(spec, store, context)
+    if problems or task is None or model is None:
         raise _together(problems)
-    dropped = _drop_seed_rows(seeds, held_out, task) if held_out else 0
-    return _commit(step, store, context, model, [row.example for row in seeds.rows], held_out, usage, dropped)
+    told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))]
+    examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
+    return _commit(step, store, context, model, examples, "; ".join(told))
+
+
+def _sources(data: Data) -> dict[str, Source | HeldOutSource]:
+    """The sets that the run names, the seed set first."""
+    named = {"seed": data.seed, "evaluation": data.evaluation, "test": data.test}
+    return {name: source for name, source in named.items() if source is not None}
 
 
 @contextmanager
@@ -164,27 +173,52 @@ def prove_create(store: Store) -> None:
         )
 
 
-def _probe_teacher(spec: AugmentationRunSpec, environ: Mapping[str, str]) -> Usage:
-    """One small request, unless the run never generates (`maxIterations: 1`)."""
+def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext) -> Usage:
+    """One small request, unless the run never generates (`maxIterations: 1`); on record like every paid one.
+
+    Returns:
+        What the probes of all attempts cost.
+    """
     if spec.max_iterations == 1:
         return Usage()
     from llm2llm.teacher.client import probe
+    from llm2llm.teacher.ledger import LedgerRecord, read_segments, usage_of
 
-    return probe(spec.generate, environ)
+    cost = probe(spec.generate, context.environ)
+    record = LedgerRecord(
+        key="probe",
+        iteration=0,
+        seed="",
+        sample=0,
+        wave=0,
+        model=spec.generate.teacher.model,
+        input_tokens=cost.teacher_input_tokens,
+        output_tokens=cost.teacher_output_tokens,
+    )
+    folder = ledger_folder(INPUTS)
+    store.write(f"{folder}/{context.pod_uid}/000000.jsonl", to_jsonl([record]))
+    return usage_of(read_segments(store, folder))
 
 
-def _drop_seed_rows(seeds: Rows, held_out: Rows, task: Task) -> int:
-    """Takes out evaluation rows whose prompt is also a seed's: they are trained on, so they prove nothing.
+def _drop_known_rows(name: str, sets: Mapping[str, Rows], task: Task) -> str:
+    """Takes out rows of a held-out set whose prompt is also in a set before it: a row that was trained on, or that
+    chose the best iteration, proves nothing. Returns a sentence about them, '' if there is none.
 
     Raises:
         DataError: nothing is left.
     """
-    taught = {grading.fold(task.render(row.example.fields)) for row in seeds.rows}
-    before = len(held_out.rows)
-    held_out.rows = [row for row in held_out.rows if grading.fold(task.render(row.example.fields)) not in taught]
-    if not held_out.rows:
-        raise DataError(f"data.evaluation {held_out.uri}: every row is also a seed row")
-    return before - len(held_out.rows)
+    rows = sets[name]
+    before = len(rows.rows)
+    known = HELD_OUT[name]
+    for other in known:
+        prompts = (
+            {grading.fold(task.render(row.example.fields)) for row in sets[other].rows} if other in sets else set()
+        )
+        rows.rows = [row for row in rows.rows if grading.fold(task.render(row.example.fields)) not in prompts]
+    if not rows.rows:
+        raise DataError(f"data.{name} {rows.uri}: every row is also a row of data.{' or data.'.join(known)}")
+    dropped = before - len(rows.rows)
+    return f"{dropped} {name} rows are also {' or '.join(known)} rows and were dropped" if dropped else ""
 
 
 def _commit(
@@ -192,33 +226,31 @@ def _commit(
     store: Store,
     context: StepContext,
     model: _Model,
-    seeds: list[Example],
-    held_out: Rows | None,
-    usage: Usage,
-    dropped: int,
+    examples: Mapping[str, Sequence[Example]],
+    message: str,
 ) -> Report:
     spec = AugmentationRunSpec.model_validate(step.spec)
-    evaluation = [row.example for row in held_out.rows] if held_out else []
     identity = {
         "model": {"uri": spec.student.model.uri, "revision": model.revision},
         "task": spec.task.model_dump(mode="json", by_alias=True),
     }
-    files = {SEED: to_jsonl(seeds), "identity.json": (canonical_json(identity) + "\n").encode()}
-    if evaluation:
-        files[EVALUATION] = to_jsonl(evaluation)
+    files = {FILES[name]: to_jsonl(rows) for name, rows in examples.items()}
+    files["identity.json"] = (canonical_json(identity) + "\n").encode()
+    counts = {name: len(rows) for name, rows in examples.items()}
     report = Report(
         run_uid=step.run_uid,
         stage=Stage.PREPARE,
         attempt=step.attempt,
-        message=f"{dropped} evaluation rows are also seed rows and were dropped" if dropped else "",
-        usage=usage,
+        message=message,
+        usage=context.usage,
         resolved=Resolved(
             model_revision=model.revision,
             engine=spec.evaluate.resolved_engine(),
-            seed_count=len(seeds),
-            evaluation_count=len(evaluation),
-            inputs_digest=_digest(seeds),
-            evaluation_digest=_digest(evaluation) if evaluation else "",
+            seed_count=counts["seed"],
+            evaluation_count=counts.get("evaluation", 0),
+            test_count=counts.get("test", 0),
+            inputs_digest=_digest(examples["seed"]),
+            evaluation_digest=_digest(examples["evaluation"]) if "evaluation" in examples else "",
         ),
     )
     return commit(store, step, context, files, report)

@@ -15,6 +15,7 @@ from llm2llm.training.data import Row
 
 SEED = "seed.jsonl"
 EVALUATION = "evaluation.jsonl"
+TEST = "test.jsonl"
 SYNTHETIC = "synthetic.jsonl"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 from llm2llm.layout import step_folder
 from llm2llm.loop import Outcome, best_iteration
@@ -15,15 +16,18 @@ BEST = "best.json"
 
 
 def write_best(store: Store) -> None:
-    """Rewrites `best.json`: which iteration is best, by which number, and where its adapter lies."""
+    """Rewrites `best.json`: which iteration is best, by which number, where its adapter lies, and its test score."""
     best = best_iteration(list(_outcomes(store)))
     if best is not None:
-        view = {
+        view: dict[str, Any] = {
             "iteration": best.iteration,
             "metric": best.metric.model_dump(mode="json", by_alias=True),
             "modelUri": best.model_uri,
             "digest": best.digest,
         }
+        tested = manifest_in(store, step_folder(Stage.TEST, best.iteration))
+        if tested is not None:
+            view["test"] = [metric.model_dump(mode="json", by_alias=True) for metric in tested.report.metrics]
         store.write(BEST, (canonical_json(view) + "\n").encode())
 
 

@@ -20,7 +20,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from llm2llm.api import Artifacts
+from llm2llm.api_data import Artifacts
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
 from llm2llm.storage.base import ObjectMissing
 

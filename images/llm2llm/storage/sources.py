@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from llm2llm.api import Artifacts
+from llm2llm.api_data import Artifacts
 from llm2llm.errors import ConfigurationError, DataError
 from llm2llm.storage.base import ObjectMissing, Store
 from llm2llm.storage.local import LocalStore

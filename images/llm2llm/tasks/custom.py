@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jinja2
 import jinja2.sandbox
 
-from llm2llm import api
+from llm2llm import api_data
 from llm2llm.errors import ConfigurationError
 from llm2llm.tasks import grading
 
@@ -60,7 +60,7 @@ class Task:
         return None
 
 
-def task_of(spec: api.Task) -> Task:
+def task_of(spec: api_data.Task) -> Task:
     """The task of a run.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Self
 
 import openai
 
-from llm2llm import api
+from llm2llm import api_stages
 from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuotaExhausted, Transient
 from llm2llm.records import Usage
 
@@ -63,7 +63,7 @@ class Unavailable(Exception):
 class TeacherClient:
     """The teacher of a run. Made by `connect`; use it as an async context manager."""
 
-    teacher: api.Teacher
+    teacher: api_stages.Teacher
     connection: openai.AsyncOpenAI
     tell: Callable[[str], None] = lambda _: None
     dropped: set[str] = field(default_factory=set)
@@ -159,7 +159,7 @@ class TeacherClient:
 
 
 def connect(
-    teacher: api.Teacher, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+    teacher: api_stages.Teacher, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
 ) -> TeacherClient:
     """A client for this teacher; the key comes from the environment, nothing is sent yet.
 
@@ -186,7 +186,9 @@ def connect(
     return TeacherClient(teacher, connection, tell)
 
 
-def probe(generate: api.Generate, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None) -> Usage:
+def probe(
+    generate: api_stages.Generate, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+) -> Usage:
     """One small request, which shows that address, key, model and parameters work (stage Prepare).
 
     Raises:
@@ -196,7 +198,7 @@ def probe(generate: api.Generate, environ: Mapping[str, str], tell: Callable[[st
     return asyncio.run(_probe(generate.teacher, environ, tell))
 
 
-async def _probe(teacher: api.Teacher, environ: Mapping[str, str], tell: Callable[[str], None]) -> Usage:
+async def _probe(teacher: api_stages.Teacher, environ: Mapping[str, str], tell: Callable[[str], None]) -> Usage:
     schema = {
         "type": "object",
         "properties": {"ready": {"type": "string"}},

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from llm2llm.errors import StepError, Terminated, Transient
+from llm2llm.errors import BudgetReached, StepError, Terminated, Transient
 from llm2llm.records import Usage
 from llm2llm.teacher.client import RateLimited, Reply, TeacherClient, Unavailable
-from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request
+from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, usage_of
 from llm2llm.teacher.limits import Limiter, Stopping
+from llm2llm.teacher.purse import Purse
 
 ATTEMPTS = 6
 """How often one request is sent, 429s not counted."""
@@ -34,6 +35,7 @@ class PaidTeacher:
     client: TeacherClient
     limiter: Limiter
     ledger: Ledger
+    purse: Purse
     answered: Callable[[], None] = lambda: None
 
     async def answers(self, requests: Sequence[Request], stopping: Callable[[], bool]) -> list[LedgerRecord]:
@@ -87,10 +89,8 @@ class PaidTeacher:
         while True:
             try:
                 async with self.limiter.slot() as began:
-                    reply = await self._ask(request, began)
-                    if reply is not None:
-                        record = self._record(request, reply)
-                        await self.ledger.add(record)  # still holding the slot
+                    record = await self._buy(request, began)
+                    if record is not None:
                         self.limiter.succeeded()
                         return record
                 limited_since = limited_since or loop.time()
@@ -106,8 +106,43 @@ class PaidTeacher:
                 pause = error.retry_after if error.retry_after is not None else self.limiter.backoff(failures)
                 await self.limiter.sleep(pause)
 
+    async def _buy(self, request: Request, began: float) -> LedgerRecord | None:
+        """A durable answer, or None after a 429; what it cost is settled in any case.
+
+        Raises:
+            BudgetReached: the budget does not allow it.
+            Unavailable: after recording what may have been paid for.
+        """
+        reserved = await self._reserve(request)
+        actual = Usage()
+        try:
+            if self.limiter.stopped:
+                raise Stopping
+            reply = await self._ask(request, began)
+            if reply is None:
+                return None
+            record = self._record(request, reply, reserved)
+            actual = usage_of([record])
+            await self.ledger.add(record)  # still holding the slot
+        except Unavailable as error:
+            if error.maybe_paid:
+                actual = reserved
+                await self.ledger.add(self._lost(request, reserved))
+            raise
+        else:
+            return record
+        finally:
+            self.purse.settle(reserved, actual)
+
+    async def _reserve(self, request: Request) -> Usage:
+        try:
+            return await self.purse.reserve(_estimated_tokens(request))
+        except BudgetReached:
+            self.limiter.stop()
+            raise
+
     async def _ask(self, request: Request, began: float) -> Reply | None:
-        """The reply, or None after a 429. Raises Unavailable, after recording what may have been paid for."""
+        """The reply, or None after a 429. Raises Unavailable."""
         try:
             return await self.client.complete(request.messages, request.schema)
         except RateLimited as error:
@@ -116,10 +151,6 @@ class PaidTeacher:
                 raise Transient(f"{error}; asked to come back in {error.retry_after:.0f} s") from error
             self.limiter.limited(began, error.retry_after)
             return None
-        except Unavailable as error:
-            if error.maybe_paid:
-                await self.ledger.add(self._lost(request))
-            raise
         except StepError:
             self.limiter.stop()  # before this slot is free: nobody else shall ask in vain
             raise
@@ -127,8 +158,8 @@ class PaidTeacher:
     def _key(self, request: Request) -> str:
         return request.key(self.client.teacher.model, self.client.teacher.parameters)
 
-    def _record(self, request: Request, reply: Reply) -> LedgerRecord:
-        usage = reply.usage or self._estimate(request, reply.text)
+    def _record(self, request: Request, reply: Reply, reserved: Usage) -> LedgerRecord:
+        usage = reply.usage or reserved
         return self._blank(request).model_copy(
             update={
                 "finish": reply.finish,
@@ -139,10 +170,15 @@ class PaidTeacher:
             }
         )
 
-    def _lost(self, request: Request) -> LedgerRecord:
-        usage = self._estimate(request, "")
+    def _lost(self, request: Request, reserved: Usage) -> LedgerRecord:
         return self._blank(request).model_copy(
-            update={"outcome": "lost", "finish": "", "input_tokens": usage.teacher_input_tokens, "estimated": True}
+            update={
+                "outcome": "lost",
+                "finish": "",
+                "input_tokens": reserved.teacher_input_tokens,
+                "output_tokens": reserved.teacher_output_tokens,
+                "estimated": True,
+            }
         )
 
     def _blank(self, request: Request) -> LedgerRecord:
@@ -156,12 +192,7 @@ class PaidTeacher:
             prompt_digest=request.prompt_digest,
         )
 
-    @staticmethod
-    def _estimate(request: Request, text: str) -> Usage:
-        """For a request whose usage nobody told: four characters a token."""
-        asked = sum(len(message["content"]) for message in request.messages)
-        return Usage(
-            teacher_requests=1,
-            teacher_input_tokens=asked // _CHARACTERS_PER_TOKEN,
-            teacher_output_tokens=len(text) // _CHARACTERS_PER_TOKEN,
-        )
+
+def _estimated_tokens(request: Request) -> int:
+    """Of what is sent: four characters a token."""
+    return sum(len(message["content"]) for message in request.messages) // _CHARACTERS_PER_TOKEN

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from llm2llm import api
+from llm2llm import api_stages
 from llm2llm.errors import ConfigurationError
 from llm2llm.records import canonical_json
 
@@ -55,7 +55,7 @@ def load_base(folder: Path, precision: Precision) -> Any:
     return model
 
 
-def with_adapter(base: Any, lora: api.Lora, seed: int) -> Any:
+def with_adapter(base: Any, lora: api_stages.Lora, seed: int) -> Any:
     """The base with a fresh adapter on every linear layer but the output head; `seed` decides its first weights."""
     set_seed(seed)
     config = LoraConfig(

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from llm2llm import api
+from llm2llm import api_stages
 from llm2llm.errors import GpuOutOfMemory, MetricInvalid
 from llm2llm.training.data import IGNORED, Row, padded
 from llm2llm.training.model import Precision
@@ -60,7 +60,7 @@ def fit(
     model: Any,
     rows: Sequence[Row],
     plan: Plan,
-    train: api.Train,
+    train: api_stages.Train,
     *,
     pad: int,
     precision: Precision,
@@ -141,7 +141,7 @@ def _out_of_memory(micro_batch: int, error: Exception | None) -> GpuOutOfMemory:
     )
 
 
-def _arguments(train: api.Train, plan: Plan, precision: Precision, scratch: Path) -> TrainingArguments:
+def _arguments(train: api_stages.Train, plan: Plan, precision: Precision, scratch: Path) -> TrainingArguments:
     parameters = train.hyperparameters
     cuda = torch.cuda.is_available()
     arguments = TrainingArguments(

@@ -26,5 +26,6 @@ def _newest_recorded(run: Run, status: RunStatus) -> str:
     recorded += [(row.index, record) for row in status.iterations for record in row.steps]
     if not recorded:
         return ""
-    iteration, record = recorded[-1]
+    # not the last in the table: Test is recorded with the iteration that is best
+    iteration, record = max(recorded, key=lambda entry: (entry[1].completion_time, recorded.index(entry)))
     return job_name(run.name, run.uid, StepId(Stage(record.stage), iteration), record.attempt)

@@ -30,9 +30,16 @@ class Left:
     seconds: float | None
 
 
-def closed_seconds(pods: list[Pod]) -> int:
-    """Seconds that ended containers of these pods ran; a negative interval (clock skew) counts as none."""
-    spans = [(pod.finished - pod.started).total_seconds() for pod in pods if pod.started and pod.finished]
+def closed_seconds(pods: list[Pod], counted_until: str = "") -> int:
+    """Seconds that ended containers of these pods ran; a negative interval (clock skew) counts as none.
+
+    Args:
+        pods: of one attempt's Job; they run one after the other.
+        counted_until: ends until this RFC 3339 time are in the account already.
+    """
+    known = datetime.fromisoformat(counted_until) if counted_until else None
+    ended = [pod for pod in pods if pod.finished and (known is None or pod.finished > known)]
+    spans = [(pod.finished - pod.started).total_seconds() for pod in ended if pod.started and pod.finished]
     return round(sum(max(0.0, span) for span in spans))
 
 
@@ -56,7 +63,7 @@ def check(
         now: the operator's clock.
     """
     running = open_seconds(pods, now)
-    here = closed_seconds(pods) + (running or 0.0)
+    here = closed_seconds(pods, current.counted_until) + (running or 0.0)
     limits = [
         (
             spec.active_deadline_seconds,

@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 
-from llm2llm.api import Artifacts
+from llm2llm.api_data import Artifacts
 from llm2llm.errors import Transient
 from llm2llm.records import Report, Stage, StepDocument
 from llm2llm.stages.commit import commit

@@ -17,7 +17,7 @@ from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
-from llm2llm.api import Artifacts
+from llm2llm.api_data import Artifacts
 from llm2llm.errors import ExitCode, IncompatibleArtifacts
 from llm2llm.records import REPORT_LIMIT, Kind, Report, Stage, StepDocument
 from llm2llm.stages.commit import commit, committed, read_object

@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.processes import free_port
 from tests.cluster.s3 import S3Server
 
-from llm2llm.api import Artifacts
+from llm2llm.api_data import Artifacts
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, Transient
 from llm2llm.storage import ObjectMissing, Store, open_store, read_source
 from llm2llm.storage.s3 import S3Store

@@ -1,0 +1,101 @@
+"""The part of the API about what is learnt, by whom, and where it is kept: task, data, student and artifacts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+
+from llm2llm.api_base import IDENTITY, ArtifactsKey, Model, SecretKeyReference, SecretReference, ShortText, Uri
+
+
+class Grader(Model):
+    type: Literal["ExactMatch", "Choice"] = Field(
+        "ExactMatch",
+        description="ExactMatch compares after trimming; Choice after space and case folding, among labels.",
+    )
+
+
+class Task(Model):
+    preset: Literal["Custom"] = Field(
+        "Custom", description="The task family; Custom takes the template and grader below."
+    )
+    prompt_template: str = Field(
+        min_length=1,
+        max_length=8192,
+        description="Sandboxed Jinja template of the prompt, over the names in data.seed.fields, e.g. '{{ prompt }}'.",
+    )
+    grader: Grader = Field(default_factory=Grader, description="How an answer is judged.")
+    labels: list[ShortText] = Field(
+        default_factory=list, max_length=1000, validate_default=True, description="The answers that Choice allows."
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_for_choice(cls, labels: list[str], info: ValidationInfo) -> list[str]:
+        grader = info.data.get("grader")
+        if grader is not None and grader.type == "Choice" and not labels:
+            raise ValueError("must not be empty when grader.type is Choice")
+        return labels
+
+
+class Source(Model):
+    uri: Uri = Field(description="Where the rows lie: s3:// or, for the local runner, file://; a .jsonl file.")
+    fields: dict[ShortText, ShortText] = Field(
+        default_factory=lambda: {"prompt": "prompt", "completion": "completion"},
+        max_length=32,
+        description="Name in the task to name in the file; 'completion' is the answer, the others go to the template.",
+    )
+
+
+class HeldOutSource(Model):
+    uri: Uri = Field(description="Where the rows lie: s3:// or, for the local runner, file://; a .jsonl file.")
+    fields: dict[ShortText, ShortText] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="As for the seed set; empty means the same mapping as the seed's.",
+    )
+
+
+class Data(Model):
+    seed: Source = Field(description="The seed set D0: the examples that the student has to learn.")
+    evaluation: HeldOutSource | None = Field(
+        None, description="Held-out rows, scored in every iteration, never trained on and never shown to the teacher."
+    )
+    test: HeldOutSource | None = Field(
+        None,
+        description="Held-out rows, scored once, on the best adapter, when the loop is over: the number to report.",
+    )
+
+
+class StudentModel(Model):
+    uri: Uri = Field(
+        description="Base model in the Hugging Face format: hf://owner/name, s3://, pvc:// or file:// (local)."
+    )
+    revision: ShortText = Field("main", description="Branch, tag or commit for hf://; resolved to a commit by Prepare.")
+
+
+class Student(Model):
+    model: StudentModel = Field(
+        description="The model that is fine-tuned, anew from its base in every iteration.", json_schema_extra=IDENTITY
+    )
+    token_secret_ref: SecretKeyReference | None = Field(None, description="Hub token for a gated model.")
+
+
+class Artifacts(Model):
+    uri: Uri = Field(
+        description="Folder for everything that the run makes: s3://bucket/prefix.", json_schema_extra=IDENTITY
+    )
+    key: ArtifactsKey = Field(
+        "",
+        description="Folder name of this run below uri/namespace; by default <name>-<uid8>.",
+        json_schema_extra=IDENTITY,
+    )
+    endpoint: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        "", description="S3 endpoint; empty: AWS's own."
+    )
+    region: ShortText = Field("", description="S3 region; empty: the environment's.")
+    path_style: bool = Field(False, description="Address buckets by path instead of by host name.")
+    credentials_secret_ref: SecretReference | None = Field(
+        None, description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if need be, AWS_SESSION_TOKEN."
+    )

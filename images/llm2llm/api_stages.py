@@ -1,0 +1,125 @@
+"""The part of the API about the stages: what each computes, on top of the step block that says where it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from llm2llm.api_base import IDENTITY, Fraction, Model, PositiveDecimal, SecretKeyReference, ShortText
+from llm2llm.api_pods import StepBlock
+
+
+class Prepare(StepBlock):
+    """Freezes the inputs and checks everything that can be checked before a GPU is asked for."""
+
+
+class Lora(Model):
+    r: int = Field(16, ge=1, le=512, description="Rank.")
+    alpha: int = Field(32, ge=1, le=4096, description="Scale numerator; the update is multiplied by alpha/r.")
+    dropout: Fraction = Field("0.05", description="Dropout before the adapter.")
+    target_modules: Literal["all-linear"] = Field(
+        "all-linear", description="Every linear layer except the output head."
+    )
+
+
+class Hyperparameters(Model):
+    learning_rate: PositiveDecimal = Field("2e-4", description="Peak learning rate.")
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field("cosine", description="Schedule after warm-up.")
+    warmup_ratio: Fraction = Field("0.03", description="Share of the optimizer steps for linear warm-up.")
+    num_train_epochs: int = Field(3, ge=1, le=1000, description="Passes over D(i).")
+    effective_batch_size: int = Field(
+        16, ge=1, le=4096, description="Examples per optimizer step, whatever the hardware."
+    )
+    max_length: int = Field(1024, ge=8, le=131072, description="Longest row in tokens, prompt and completion together.")
+    max_grad_norm: PositiveDecimal = Field("1.0", description="Gradient clipping.")
+    weight_decay: PositiveDecimal = Field("0", description="AdamW weight decay.")
+    gradient_checkpointing: bool = Field(True, description="Trade compute for memory.")
+
+
+class Checkpoint(Model):
+    interval_seconds: int = Field(300, ge=1, le=86400, description="Seconds between checkpoints in the store.")
+    keep: int = Field(2, ge=1, le=10, description="Newest checkpoints that are kept while a step runs.")
+
+
+class Train(StepBlock):
+    method: Literal["LoRA"] = Field("LoRA", description="How the student is fine-tuned.", json_schema_extra=IDENTITY)
+    lora: Lora = Field(default_factory=Lora, description="Adapter settings.", json_schema_extra=IDENTITY)
+    hyperparameters: Hyperparameters = Field(
+        default_factory=Hyperparameters, description="Optimizer and schedule.", json_schema_extra=IDENTITY
+    )
+    min_steps: int = Field(
+        100, ge=1, le=1000000, description="Least optimizer steps, reached by more epochs.", json_schema_extra=IDENTITY
+    )
+    precision: Literal["Auto", "fp32", "bf16"] = Field(
+        "Auto", description="Auto is bf16 where the device has it.", json_schema_extra=IDENTITY
+    )
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="Checkpoints in the store.")
+
+
+class Sampling(Model):
+    temperature: Literal["0"] = Field("0", description="Greedy: whether a row is wrong must not be a matter of luck.")
+    max_tokens: int = Field(
+        0, ge=0, le=32768, description="Longest answer in tokens; 0: twice the longest seed completion."
+    )
+
+
+class Evaluate(StepBlock):
+    engine: Literal["Auto", "vLLM", "Transformers"] = Field(
+        "Auto", description="Auto is vLLM when resources ask for a GPU, else Transformers.", json_schema_extra=IDENTITY
+    )
+    precision: Literal["Auto", "fp32", "bf16"] = Field(
+        "Auto", description="Auto is bf16 where the device has it.", json_schema_extra=IDENTITY
+    )
+    sampling: Sampling = Field(default_factory=Sampling, description="Decoding.", json_schema_extra=IDENTITY)
+
+    def resolved_engine(self) -> Literal["vLLM", "Transformers"]:
+        """The engine as a function of the spec alone, so that it never depends on where the pod landed."""
+        if self.engine != "Auto":
+            return self.engine
+        return "vLLM" if self.gpus else "Transformers"
+
+
+class Teacher(Model):
+    model: ShortText = Field(
+        min_length=1, description="Model name as the endpoint knows it.", json_schema_extra=IDENTITY
+    )
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://.+$", max_length=1024)] = Field(
+        description="OpenAI-compatible endpoint, e.g. https://api.openai.com/v1."
+    )
+    api_key_secret_ref: SecretKeyReference | None = Field(
+        None, description="Key of the endpoint; none for a keyless one."
+    )
+    parameters: dict[ShortText, ShortText] = Field(
+        default_factory=dict,
+        max_length=16,
+        description='Sampling parameters to send as given, e.g. temperature: "0.8"; unset ones are not sent.',
+        json_schema_extra=IDENTITY,
+    )
+
+
+class Limits(Model):
+    max_concurrent_requests: int = Field(32, ge=1, le=1024, description="Requests in flight at once.")
+
+
+class Dedup(Model):
+    threshold: Fraction = Field("0.95", description="ROUGE-L F1 above which a row is a near duplicate.")
+
+
+class Filters(Model):
+    dedup: Dedup = Field(default_factory=Dedup, description="Duplicates over all rounds.")
+    min_acceptance: Fraction = Field(
+        "0.1", description="Share of rows to be kept, below which the step fails with samples."
+    )
+
+
+class Generate(StepBlock):
+    teacher: Teacher = Field(description="The model that writes new examples.")
+    instructions: Annotated[str, StringConstraints(max_length=8192)] = Field(
+        "", description="What the task is about, for the teacher.", json_schema_extra=IDENTITY
+    )
+    examples_per_mistake: int = Field(
+        1, ge=1, le=32, description="New rows for each mistake.", json_schema_extra=IDENTITY
+    )
+    limits: Limits = Field(default_factory=Limits, description="Ceilings for the teacher.")
+    filters: Filters = Field(default_factory=Filters, description="What is rejected.", json_schema_extra=IDENTITY)

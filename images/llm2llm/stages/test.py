@@ -1,0 +1,33 @@
+"""Test: the number to report, from rows that nothing was chosen by; on the best adapter, when the loop is over."""
+
+from __future__ import annotations
+
+from llm2llm.records import Report, Stage, StepDocument, to_jsonl
+from llm2llm.stages.commit import commit
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.evaluate import answers
+from llm2llm.stages.rows import TEST
+from llm2llm.stages.scores import accuracy
+from llm2llm.stages.views import write_best
+from llm2llm.storage import Store
+
+
+def run(step: StepDocument, store: Store, context: StepContext) -> Report:
+    """Scores the adapter of `step.iteration` on the test set, as Evaluate scores the evaluation set.
+
+    Raises:
+        Terminated: SIGTERM came; a new attempt begins anew.
+        ConfigurationError: the engine is not there.
+        MetricInvalid: the score is not a number.
+    """
+    predictions = answers(step, store, context, {"test": TEST}).get("test", [])
+    report = Report(
+        run_uid=step.run_uid,
+        stage=Stage.TEST,
+        iteration=step.iteration,
+        attempt=step.attempt,
+        metrics=(accuracy("test", predictions),),
+    )
+    report = commit(store, step, context, {"predictions.test.jsonl": to_jsonl(predictions)}, report)
+    write_best(store)
+    return report
