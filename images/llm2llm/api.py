@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from llm2llm.api_base import IDENTITY, MONTH, Model
-from llm2llm.api_data import Artifacts, Data, Student, Task
+from llm2llm.api_data import Artifacts, Data, Reuse, Student, Task
 from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.api_policy import Approval, Budget, EarlyStopping, Objective, Retries, Scheduling
 from llm2llm.api_stages import Evaluate, Generate, Prepare, Train
@@ -55,6 +55,12 @@ class AugmentationRunSpec(Model):
     approval: Approval = Field(default_factory=Approval, description="A person's release before each training.")
     active_deadline_seconds: int | None = Field(
         None, ge=1, le=MONTH * 12, description="Fail if the run's containers ran longer than this in all."
+    )
+    reuse_from: list[Reuse] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Runs whose steps and teacher answers are copied where they are the same experiment: not repeated "
+        "and not paid again.",
     )
     ttl_seconds_after_finished: int | None = Field(
         None,

@@ -82,6 +82,12 @@ class Student(Model):
     token_secret_ref: SecretKeyReference | None = Field(None, description="Hub token for a gated model.")
 
 
+class Reuse(Model):
+    uri: Uri = Field(
+        description="Folder of another run's artifacts, as in its status.artifactsUri; read like spec.artifacts."
+    )
+
+
 class Artifacts(Model):
     uri: Uri = Field(
         description="Folder for everything that the run makes: s3://bucket/prefix.", json_schema_extra=IDENTITY

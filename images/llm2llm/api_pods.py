@@ -6,7 +6,7 @@ guarantees about its pods (no API token, `restricted`, one container) hold.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -44,6 +44,9 @@ class StepBlock(Model):
     env: list[EnvVar] = Field(default_factory=list, max_length=64, description="Further environment variables.")
     startup_deadline_seconds: int | None = Field(
         None, ge=1, le=MONTH, description="Fail if no container starts in this time; unset: wait, and say why."
+    )
+    progress_deadline_seconds: int = Field(
+        1800, ge=10, le=MONTH, description="The step ends itself, to be tried again, if nothing moves for so long."
     )
     active_deadline_seconds: int | None = Field(
         None, ge=1, le=MONTH, description="Fail if the step's containers ran longer than this, over all attempts."
@@ -101,6 +104,10 @@ class VolumeMount(Model):
     read_only: bool = Field(False, description="Mount it read-only here.")
 
 
+Affinity = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+"""As in a pod: too large to be typed here again, and checked by the API server when the first Job is created."""
+
+
 class PodOverrides(Model):
     """What is added to the pods of every step."""
 
@@ -115,6 +122,7 @@ class PodOverrides(Model):
         default_factory=dict, max_length=32, description="Node labels; a step's own win."
     )
     tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Before a step's own.")
+    affinity: Affinity = Field(default_factory=dict, description="Node and pod affinity, as in a pod.")
     volumes: list[Volume] = Field(default_factory=list, max_length=16, description="Volumes, of four kinds.")
     volume_mounts: list[VolumeMount] = Field(default_factory=list, max_length=16, description="Where they appear.")
     termination_grace_period_seconds: int | None = Field(

@@ -69,4 +69,7 @@ class Scheduling(Model):
     queue_name: Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)] = (
         Field("", description="Kueue LocalQueue; written as the label kueue.x-k8s.io/queue-name.")
     )
+    workload_priority_class_name: ShortText = Field(
+        "", description="Kueue WorkloadPriorityClass; written as the label kueue.x-k8s.io/priority-class."
+    )
     priority_class_name: ShortText = Field("", description="PriorityClass of the pods.")

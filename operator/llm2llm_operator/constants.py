@@ -15,6 +15,7 @@ LABEL_ITERATION: Final = f"{GROUP}/iteration"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 LABEL_JOB_NAME: Final = "batch.kubernetes.io/job-name"
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
+LABEL_WORKLOAD_PRIORITY: Final = "kueue.x-k8s.io/priority-class"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 OPERATOR: Final = "llm2llm-operator"
 

@@ -31,6 +31,7 @@ from llm2llm_operator.resource import RunStatus
 SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations end at 256 KiB."""
 KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
+OF_KUBERNETES = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields")
 PRINTER_COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
     ("Stage", "string", ".status.currentStep.stage", 0),
@@ -122,32 +123,39 @@ class _WithFactories(GenerateJsonSchema):
 
 def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
     node = _resolved(node, definitions)
-    schema = {name: node[name] for name in KEPT if name in node and (defaults or name != "default")}
+    schema = {name: node[name] for name in (*KEPT, *OF_KUBERNETES) if name in node and (defaults or name != "default")}
     if "const" in node:
         schema["enum"] = [node["const"]]
     if not schema.get("default", True) and schema.get("type") in ("object", "array"):
         del schema["default"]  # an empty list or map needs no default
-    if node.get("type") == "object" and "properties" in node:
-        if "default" in schema:
-            schema["default"] = {}  # its fields have defaults of their own
-        schema.pop("description", None)
-        schema |= {"description": node["description"]} if node.get("described") else {}
-        schema["properties"] = {
-            name: _structural(child, definitions, defaults=defaults) for name, child in node["properties"].items()
-        }
-        if node.get("required"):
-            schema["required"] = node["required"]
-    elif node.get("type") == "object":
-        schema["additionalProperties"] = _structural(
-            node.get("additionalProperties", {"type": "string"}), definitions, defaults=defaults
-        )
-        if "maxProperties" in node:
-            schema["maxProperties"] = node["maxProperties"]
-    elif node.get("type") == "array":
-        schema["items"] = _structural(node["items"], definitions, defaults=defaults)
-    elif node.get("type") == "integer":
-        schema["format"] = "int64"
+    match node.get("type"):
+        case "object":
+            schema |= _object(node, schema, definitions, defaults=defaults)
+            if "properties" in node and not node.get("described"):
+                schema.pop("description", None)  # a model's docstring is for programmers
+        case "array":
+            schema["items"] = _structural(node["items"], definitions, defaults=defaults)
+        case "integer":
+            schema["format"] = "int64"
     return schema
+
+
+def _object(
+    node: dict[str, Any], schema: dict[str, Any], definitions: dict[str, Any], *, defaults: bool
+) -> dict[str, Any]:
+    """What a structural schema says of a model, of a map, or of an object that is not typed here."""
+    if "x-kubernetes-preserve-unknown-fields" in node:
+        return {}
+    if "properties" not in node:
+        values = node.get("additionalProperties", {"type": "string"})
+        told = {"additionalProperties": _structural(values, definitions, defaults=defaults)}
+        return told | ({"maxProperties": node["maxProperties"]} if "maxProperties" in node else {})
+    told = {name: _structural(child, definitions, defaults=defaults) for name, child in node["properties"].items()}
+    return {
+        **({"default": {}} if "default" in schema else {}),  # its fields have defaults of their own
+        "properties": told,
+        **({"required": node["required"]} if node.get("required") else {}),
+    }
 
 
 def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

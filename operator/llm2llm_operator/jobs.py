@@ -22,6 +22,7 @@ from llm2llm_operator.constants import (
     LABEL_RUN,
     LABEL_RUN_UID,
     LABEL_STAGE,
+    LABEL_WORKLOAD_PRIORITY,
     MANAGED_BY,
     OPERATOR,
 )
@@ -76,6 +77,17 @@ def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_s
     )
 
 
+def _queue_labels(spec: AugmentationRunSpec, current: CurrentStep) -> dict[str, str]:
+    """For Kueue; Prepare and Collect ask for no GPU and wait in no queue."""
+    if current.stage == Stage.PREPARE or current.kind == Kind.COLLECT:
+        return {}
+    wanted = {
+        LABEL_QUEUE: spec.scheduling.queue_name,
+        LABEL_WORKLOAD_PRIORITY: spec.scheduling.workload_priority_class_name,
+    }
+    return {label: value for label, value in wanted.items() if value}
+
+
 def job_manifest(
     run: Run,
     spec: AugmentationRunSpec,
@@ -98,7 +110,7 @@ def job_manifest(
     Raises:
         ValueError: the step document does not fit into an environment variable.
     """
-    stage, kind = Stage(current.stage), Kind(current.kind)
+    stage = Stage(current.stage)
     block = block_of(spec, current)
     labels = {
         MANAGED_BY: OPERATOR,
@@ -108,14 +120,13 @@ def job_manifest(
         LABEL_ITERATION: str(current.iteration),
         LABEL_ATTEMPT: str(current.attempt),
     }
-    queue = {LABEL_QUEUE: spec.scheduling.queue_name} if spec.scheduling.queue_name and kind is Kind.RUN else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": current.job_name,
             "namespace": run.namespace,
-            "labels": labels | (queue if stage is not Stage.PREPARE else {}),
+            "labels": labels | _queue_labels(spec, current),
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,

@@ -82,6 +82,7 @@ def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverri
     wanted: dict[str, Any] = {
         "nodeSelector": overrides.node_selector | block.node_selector,
         "tolerations": [_set_fields(toleration) for toleration in (*overrides.tolerations, *block.tolerations)],
+        "affinity": overrides.affinity,
         "priorityClassName": spec.scheduling.priority_class_name,
         "serviceAccountName": overrides.service_account_name,
         "imagePullSecrets": [{"name": secret.name} for secret in overrides.image_pull_secrets],
@@ -95,6 +96,7 @@ def _mounted(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
     """Names of the claims and ConfigMaps that the run's URIs name: pvc://claim/path, configmap://name/key."""
     uris = [spec.artifacts.uri, spec.data.seed.uri, spec.student.model.uri]
     uris += [source.uri for source in (spec.data.evaluation, spec.data.test) if source]
+    uris += [source.uri for source in spec.reuse_from]
     parts = [urlsplit(uri) for uri in uris]
     claims, config_maps = (
         list(dict.fromkeys(part.netloc for part in parts if part.scheme == scheme)) for scheme in ("pvc", "configmap")

@@ -13,6 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
+def _keyed(*keys: str) -> dict[str, Any]:
+    """A list in which no two entries have the same key: the API server refuses a status with such."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
 class StatusModel(BaseModel):
     """camelCase outside; unknown fields of a newer version survive."""
 
@@ -25,14 +30,14 @@ class Condition(StatusModel):
     reason: str = Field(max_length=128, description="CamelCase reason.")
     message: str = Field("", max_length=4096, description="For people.")
     last_transition_time: str = Field(max_length=64, description="When status changed last.")
-    observed_generation: int = Field(0, description="metadata.generation that this is about.")
+    observed_generation: int = Field(0, ge=0, description="metadata.generation that this is about.")
 
 
 class MetricStatus(StatusModel):
     name: str = Field(max_length=64, description="accuracy.")
     dataset: str = Field(max_length=32, description="seed, evaluation or test.")
     value: str = Field(max_length=16, description="The score, four decimals.")
-    examples: int = Field(description="Rows that it was computed from.")
+    examples: int = Field(ge=0, description="Rows that it was computed from.")
     low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
     high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
 
@@ -41,55 +46,60 @@ class StepRecord(StatusModel):
     """The ledger: a step that ended."""
 
     stage: str = Field(max_length=16, description="Prepare, Train, Evaluate, Generate or Test.")
-    attempt: int = Field(description="The attempt that ended the step, from 0.")
+    attempt: int = Field(ge=0, description="The attempt that ended the step, from 0.")
     kind: str = Field("Run", max_length=16, description="Run, or Collect: the report was read again from the manifest.")
     job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of the Job of that attempt.")
     outcome: str = Field(max_length=16, description="Succeeded or Failed.")
     reason: str = Field("", max_length=64, description="Why it failed.")
     start_time: str = Field("", max_length=64, description="When its container started.")
     completion_time: str = Field("", max_length=64, description="When its container ended.")
-    active_seconds: int = Field(0, description="Seconds that its containers ran.")
+    active_seconds: int = Field(0, ge=0, description="Seconds that its containers ran.")
     digest: str = Field("", max_length=128, description="Digest of the committed output.")
     model_uri: str = Field("", max_length=2048, description="Train only: where the adapter lies.")
 
 
 class IterationStatus(StatusModel):
-    index: int = Field(description="Iteration, from 0.")
-    train_examples: int = Field(0, description="Rows of D(i).")
-    optimizer_steps: int = Field(0, description="Optimizer steps of its training.")
-    mistakes: int = Field(0, description="Seed rows that the student of this iteration got wrong.")
-    generated: int = Field(0, description="Rows that the teacher wrote.")
-    kept: int = Field(0, description="Rows that the filters kept.")
+    index: int = Field(ge=0, description="Iteration, from 0.")
+    train_examples: int = Field(0, ge=0, description="Rows of D(i).")
+    optimizer_steps: int = Field(0, ge=0, description="Optimizer steps of its training.")
+    mistakes: int = Field(0, ge=0, description="Seed rows that the student of this iteration got wrong.")
+    generated: int = Field(0, ge=0, description="Rows that the teacher wrote.")
+    kept: int = Field(0, ge=0, description="Rows that the filters kept.")
     metrics: list[MetricStatus] = Field(default_factory=list, max_length=8, description="Scores with their intervals.")
-    steps: list[StepRecord] = Field(default_factory=list, max_length=8, description="Steps that ended.")
+    steps: list[StepRecord] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Steps that ended.",
+        json_schema_extra=_keyed("stage", "outcome"),
+    )
 
 
 class RetryCounts(StatusModel):
-    transient: int = Field(0, description="Attempts after a transient failure.")
-    out_of_memory: int = Field(0, description="Attempts after GPU out of memory.")
-    job_deleted: int = Field(0, description="Attempts after the Job was deleted.")
+    transient: int = Field(0, ge=0, description="Attempts after a transient failure.")
+    out_of_memory: int = Field(0, ge=0, description="Attempts after GPU out of memory.")
+    job_deleted: int = Field(0, ge=0, description="Attempts after the Job was deleted.")
 
 
 class TeacherUsage(StatusModel):
-    requests: int = Field(0, description="Requests.")
-    input_tokens: int = Field(0, description="Tokens sent.")
-    output_tokens: int = Field(0, description="Tokens received.")
+    requests: int = Field(0, ge=0, description="Requests.")
+    input_tokens: int = Field(0, ge=0, description="Tokens sent.")
+    output_tokens: int = Field(0, ge=0, description="Tokens received.")
 
 
 class CurrentStep(StatusModel):
     stage: str = Field(max_length=16, description="Prepare, Train, Evaluate, Generate or Test.")
-    iteration: int = Field(0, description="Iteration, from 0.")
-    attempt: int = Field(0, description="Attempt, from 0: one Job each.")
+    iteration: int = Field(0, ge=0, description="Iteration, from 0.")
+    attempt: int = Field(0, ge=0, description="Attempt, from 0: one Job each.")
     kind: str = Field("Run", max_length=16, description="Run, or Collect: read the report again from the manifest.")
-    micro_batch: int = Field(0, description="Ceiling of the micro-batch after GPU out of memory; 0: none.")
+    micro_batch: int = Field(0, ge=0, description="Ceiling of the micro-batch after GPU out of memory; 0: none.")
     job_name: str = Field("", max_length=253, description="Name of the attempt's Job.")
     job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of that Job, once it was seen.")
     state: str = Field("Pending", max_length=32, description="Pending, Queued, Running, BackingOff or Stopping.")
     since: str = Field("", max_length=64, description="When state began.")
     message: str = Field("", max_length=1024, description="Why the attempt before this one ended.")
-    active_seconds: int = Field(0, description="Seconds that containers of its earlier attempts ran.")
+    active_seconds: int = Field(0, ge=0, description="Seconds that containers of its earlier attempts ran.")
     counted_until: str = Field("", max_length=64, description="Containers that ended until then are in activeSeconds.")
-    disruptions: int = Field(0, description="Pods of this step that were evicted or preempted.")
+    disruptions: int = Field(0, ge=0, description="Pods of this step that were evicted or preempted.")
     retries: RetryCounts = Field(default_factory=RetryCounts, description="Attempts spent, by cause.")
     teacher_usage: TeacherUsage = Field(
         default_factory=TeacherUsage, description="What its attempts told of the teacher so far; part of usage already."
@@ -97,11 +107,11 @@ class CurrentStep(StatusModel):
 
 
 class BestStatus(StatusModel):
-    iteration: int = Field(description="Iteration of the best adapter.")
+    iteration: int = Field(ge=0, description="Iteration of the best adapter.")
     metric: str = Field("accuracy", max_length=64, description="What chose it.")
     dataset: str = Field(max_length=32, description="evaluation, or seed where there is no evaluation set.")
     value: str = Field(max_length=16, description="Its score.")
-    examples: int = Field(description="Rows behind the score.")
+    examples: int = Field(ge=0, description="Rows behind the score.")
     low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
     high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
     model_uri: str = Field("", max_length=2048, description="Where the adapter lies.")
@@ -109,20 +119,22 @@ class BestStatus(StatusModel):
 
 
 class FinalTest(StatusModel):
-    iteration: int = Field(description="Iteration whose adapter was scored.")
+    iteration: int = Field(ge=0, description="Iteration whose adapter was scored.")
     metric: str = Field("accuracy", max_length=64, description="Name of the score.")
     value: str = Field(max_length=16, description="The score on the test set: the number to report.")
-    examples: int = Field(description="Rows behind the score.")
+    examples: int = Field(ge=0, description="Rows behind the score.")
     low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
     high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
-    times_scored: int = Field(1, description="How often the test set was looked at; each look makes it less of a test.")
+    times_scored: int = Field(
+        1, ge=0, description="How often the test set was looked at; each look makes it less of a test."
+    )
 
 
 class UsageStatus(StatusModel):
-    teacher_requests: int = Field(0, description="Requests that the teacher answered.")
-    teacher_input_tokens: int = Field(0, description="Tokens sent.")
-    teacher_output_tokens: int = Field(0, description="Tokens received.")
-    gpu_seconds: int = Field(0, description="GPUs times the seconds that containers had them.")
+    teacher_requests: int = Field(0, ge=0, description="Requests that the teacher answered.")
+    teacher_input_tokens: int = Field(0, ge=0, description="Tokens sent.")
+    teacher_output_tokens: int = Field(0, ge=0, description="Tokens received.")
+    gpu_seconds: int = Field(0, ge=0, description="GPUs times the seconds that containers had them.")
     cost: str = Field("", max_length=32, description="Money for both, where spec.budget.prices are set.")
     projected_cost: str = Field(
         "", max_length=32, description="Cost of all iterations, if those to come cost as much as those so far."
@@ -143,33 +155,42 @@ class ResolvedStatus(StatusModel):
 
 
 class RunStatus(StatusModel):
-    observed_generation: int = Field(0, description="metadata.generation that the operator acted on last.")
+    observed_generation: int = Field(0, ge=0, description="metadata.generation that the operator acted on last.")
     phase: str = Field("", max_length=16, description="Pending, Queued, Running, Suspended, Succeeded or Failed.")
     message: str = Field("", max_length=4096, description="One line on what the run does or why it waits.")
-    conditions: list[Condition] = Field(default_factory=list, max_length=16, description="Conditions, by type.")
+    conditions: list[Condition] = Field(
+        default_factory=list, max_length=16, description="Conditions, by type.", json_schema_extra=_keyed("type")
+    )
     start_time: str = Field("", max_length=64, description="When the run was accepted.")
     completion_time: str = Field("", max_length=64, description="When it was complete or failed.")
-    active_seconds: int = Field(0, description="Seconds that containers of ended attempts were running.")
+    active_seconds: int = Field(0, ge=0, description="Seconds that containers of ended attempts were running.")
     active_since: str = Field("", max_length=64, description="Since when the container that runs now is running.")
-    retry: int = Field(0, description="The spec.retry that was acted on last.")
+    retry: int = Field(0, ge=0, description="The spec.retry that was acted on last.")
     images: dict[str, str] = Field(
         default_factory=dict, description="Images pinned when the run was accepted, by stage."
     )
     resolved: ResolvedStatus = Field(default_factory=ResolvedStatus, description="What Prepare found out.")
-    current_iteration: int = Field(0, description="Iteration in progress, from 0.")
+    current_iteration: int = Field(0, ge=0, description="Iteration in progress, from 0.")
     current_step: CurrentStep | None = Field(None, description="The step in progress.")
-    steps: list[StepRecord] = Field(default_factory=list, max_length=8, description="The run's own steps that ended.")
-    seed_count: int = Field(0, description="Rows of the seed set.")
-    evaluation_count: int = Field(0, description="Rows of the evaluation set.")
+    steps: list[StepRecord] = Field(
+        default_factory=list,
+        max_length=8,
+        description="The run's own steps that ended.",
+        json_schema_extra=_keyed("stage", "outcome"),
+    )
+    seed_count: int = Field(0, ge=0, description="Rows of the seed set.")
+    evaluation_count: int = Field(0, ge=0, description="Rows of the evaluation set.")
     inputs_digest: str = Field("", max_length=128, description="Digest of the frozen inputs.")
     evaluation_digest: str = Field("", max_length=128, description="Digest of the frozen evaluation set.")
     artifacts_uri: str = Field("", max_length=2048, description="Folder of everything that the run makes.")
-    test_count: int = Field(0, description="Rows of the test set.")
+    test_count: int = Field(0, ge=0, description="Rows of the test set.")
     best: BestStatus | None = Field(None, description="The best iteration so far.")
     test: FinalTest | None = Field(None, description="The best adapter on the test set, when the loop is over.")
     usage: UsageStatus = Field(default_factory=UsageStatus, description="What was spent, over all attempts.")
     summary: Summary = Field(default_factory=Summary, description="What the printer columns show.")
-    iterations: list[IterationStatus] = Field(default_factory=list, max_length=64, description="The iteration table.")
+    iterations: list[IterationStatus] = Field(
+        default_factory=list, max_length=64, description="The iteration table.", json_schema_extra=_keyed("index")
+    )
 
     def to_document(self) -> dict[str, Any]:
         """The status as it is written: what is empty is left out, so that `kubectl get -o yaml` reads well."""

@@ -26,6 +26,10 @@ IMAGES = {
 }
 
 
+SETTINGS = ("deployment.enabled=false", "deleteFinishedRuns=true")
+"""The chart's values here: the operator is a process of ours, and every switch that gives it a right is on."""
+
+
 def render(*settings: str) -> str:
     """The chart's manifests with its CRD, as `helm template --set` gives them."""
     command = [str(binaries.helm()), "template", RELEASE, str(CHART), "--namespace", SYSTEM, "--include-crds"]
@@ -38,14 +42,14 @@ def render(*settings: str) -> str:
     return done.stdout
 
 
-def install(cluster: Cluster) -> None:
-    """Applies the chart without its Deployment, and waits until the API server serves AugmentationRuns."""
+def install(cluster: Cluster, *settings: str) -> None:
+    """Applies the chart with these values, and waits until the API server serves AugmentationRuns."""
     try:
         cluster.create_namespace(SYSTEM)
     except RequestError as error:
         if error.code != 409:  # installed before
             raise
-    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=render("deployment.enabled=false"))
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=render(*(settings or SETTINGS)))
     cluster.kubectl("wait", "--for=condition=Established", "crd/augmentationruns.llm2llm.dev", "--timeout=30s")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 from llm2llm.api import API_VERSION, GROUP, KIND, PLURAL, VERSION
-from tests.cluster.controlplane import Cluster
+from tests.cluster.controlplane import Cluster, RequestError
 from tests.support import builders
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -71,6 +72,21 @@ class Runs:
     def wait_for_end(self, name: str, *, timeout: float = 60.0) -> Document:
         """Waits until it succeeded or failed."""
         return self.wait(name, lambda status: status.get("phase") in ("Succeeded", "Failed"), timeout=timeout)
+
+    def wait_until_gone(self, name: str, *, timeout: float = 60.0) -> None:
+        """Waits until somebody deleted it. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout
+        with contextlib.suppress(RequestError):
+            while time.monotonic() < deadline:
+                self.get(name)
+                time.sleep(0.2)
+            raise TimeoutError(f"{self.namespace}/{name} is still there after {timeout:.0f} s")
+
+    def events(self, name: str) -> list[Document]:
+        """Events on it, the oldest first."""
+        query = f"?fieldSelector=involvedObject.name%3D{name}"
+        page = self.cluster.request("GET", f"/api/v1/namespaces/{self.namespace}/events{query}")
+        return sorted(page["items"], key=lambda event: event["metadata"]["creationTimestamp"])
 
     def jobs(self, name: str = "") -> list[Document]:
         """The Jobs with this run's label, or all."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import secrets
 import shutil
 import signal
@@ -14,13 +16,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api import AugmentationRunSpec, step_block
 from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError
 from llm2llm.layout import log_key, run_root
 from llm2llm.records import Kind, Report, Stage, StepDocument
 from llm2llm.stages.commit import committed
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.logs import Log, recorded, secret_values
+from llm2llm.stages.watchdog import Watchdog
 from llm2llm.storage import Store, open_store
 
 STEP = "LLM2LLM_STEP"
@@ -30,6 +33,7 @@ POD_UID = "POD_UID"
 NOT_COMMITTED = "NotCommitted"
 """Reason of a Collect that found nothing: the work has to be done again."""
 _MESSAGE_LENGTH = 2048
+_LOG_SECONDS = 20.0
 
 RunStage = Callable[[StepDocument, Store, StepContext], Report]
 
@@ -40,19 +44,31 @@ def run_step(step: StepDocument, store: Store, context: StepContext) -> Report:
     Raises:
         StepError: the step ended without a result.
     """
-    manifest = committed(store, step)
-    if manifest is not None:
+    report = _done_before(step, store, context)
+    if report is not None:
         if step.stage in (Stage.EVALUATE, Stage.TEST):
             from llm2llm.stages.views import write_best
 
             write_best(store)
+        return report
+    if step.kind is Kind.COLLECT:
+        return _report_of(step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} holds no output of this step")
+    return _stage(step.stage)(step, store, context)
+
+
+def _done_before(step: StepDocument, store: Store, context: StepContext) -> Report | None:
+    """The report of this step's committed output: this run's own, or a copy of another run's."""
+    manifest = committed(store, step)
+    if manifest is not None:
         # Under a fixed artifacts.key the output may be that of an earlier run: the report is this attempt's.
         return manifest.report.model_copy(
             update={"run_uid": step.run_uid, "attempt": step.attempt, "seconds": {}, "exit_code": 0}
         )
-    if step.kind is Kind.COLLECT:
-        return _report_of(step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} holds no output of this step")
-    return _stage(step.stage)(step, store, context)
+    if step.kind is Kind.COLLECT or not step.spec.get("reuseFrom"):
+        return None
+    from llm2llm.stages.reuse import copied
+
+    return copied(step, store, context)
 
 
 def main_step(environ: Mapping[str, str]) -> int:
@@ -72,15 +88,36 @@ def main_step(environ: Mapping[str, str]) -> int:
             environ=environ,
             stopping=stopping,
         )
-        report = _attempt(step, spec, context)
-        if report.message:
-            print(report.message, file=sys.stderr)
-        print(report.to_termination_message())
-        _leave_report(report, environ)
+        with Watchdog(
+            step_block(spec, step.stage).progress_deadline_seconds,
+            lambda still: _give_up(still, log, step, spec, context),
+        ) as watchdog:
+            context.progress = watchdog.hearing(context.progress)
+            report = _attempt(step, spec, context)
+        _tell(report, environ)
         _leave_log(log, step, spec, context)
         if not environ.get(SCRATCH):
             shutil.rmtree(context.scratch, ignore_errors=True)
     return report.exit_code
+
+
+def _give_up(still: float, log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
+    """Ends this process from the watchdog's thread: exit 75, with where every thread was."""
+    faulthandler.dump_traceback(sys.__stderr__ or 2)
+    words = f"nothing moved for {still:.0f} s, more than progressDeadlineSeconds: the step gives up to be tried again"
+    report = _report_of(step, ExitCode.TRANSIENT, "NoProgress", words)
+    _tell(report.model_copy(update={"usage": context.usage}), context.environ)
+    leaving = threading.Thread(target=_leave_log, args=(log, step, spec, context), daemon=True)
+    leaving.start()
+    leaving.join(_LOG_SECONDS)  # the store may be what hangs
+    os._exit(ExitCode.TRANSIENT)
+
+
+def _tell(report: Report, environ: Mapping[str, str]) -> None:
+    if report.message:
+        print(report.message, file=sys.stderr)
+    print(report.to_termination_message(), flush=True)
+    _leave_report(report, environ)
 
 
 def failed_report(step: StepDocument, error: StepError) -> Report:

@@ -35,6 +35,7 @@ from llm2llm.records import (
 )
 from llm2llm.stages.commit import commit, parent_manifest, read_object
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.reuse import answers_of_others
 from llm2llm.stages.rows import EVALUATION, SEED, SYNTHETIC, TEST
 from llm2llm.stages.rows import frozen as frozen_rows
 from llm2llm.storage import Store
@@ -197,7 +198,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     folder = ledger_folder(step_folder(Stage.GENERATE, step.iteration))
     try:
         with context.timed("compute"):
-            asyncio.run(_play(round_, step, store, context))
+            replayed = asyncio.run(_play(round_, step, store, context))
         round_.check_acceptance()
     except BaseException:
         with suppress(StepError):  # that the store is away, too, is not what ended this attempt
@@ -207,7 +208,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     files = {
         "synthetic.jsonl": to_jsonl(round_.kept),
         "rejected.jsonl": to_jsonl(round_.rejected),
-        "ledger.jsonl": merged(segments),
+        "ledger.jsonl": merged([*segments, *replayed]),
     }
     report = Report(
         run_uid=step.run_uid,
@@ -222,11 +223,11 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     return commit(store, step, context, files, report)
 
 
-async def _play(round_: Round, step: StepDocument, store: Store, context: StepContext) -> None:
-    """All waves of a round."""
+async def _play(round_: Round, step: StepDocument, store: Store, context: StepContext) -> list[LedgerRecord]:
+    """All waves of a round; returns the answers of other runs that it used."""
     limiter = Limiter(round_.spec.generate.limits.max_concurrent_requests)
     folder = ledger_folder(step_folder(Stage.GENERATE, step.iteration))
-    ledger = open_ledger(store, folder, context.pod_uid, lambda: limiter.in_flight)
+    ledger = open_ledger(store, folder, context.pod_uid, lambda: limiter.in_flight, answers_of_others(step, context))
 
     def tell(message: str) -> None:
         context.progress({"stage": step.stage.value, "iteration": step.iteration, "message": message})
@@ -242,8 +243,9 @@ async def _play(round_: Round, step: StepDocument, store: Store, context: StepCo
                 round_.judge(item, record)
             pending = [item for item in pending if item.row is None]
             if not pending:
-                return
+                break
             round_.check_acceptance()  # garbage is not asked for again
+    return list(ledger.replayed.values())
 
 
 def _purse(round_: Round, step: StepDocument, ledger: Ledger) -> Purse:

@@ -88,9 +88,19 @@ class Ledger:
     records: list[LedgerRecord]
     answers: dict[str, LedgerRecord]
     in_flight: Callable[[], int]
+    others: Mapping[str, LedgerRecord] = field(default_factory=dict)
+    """Answers that another run has paid for."""
+    replayed: dict[str, LedgerRecord] = field(default_factory=dict)
+    """Those of them that this round used."""
     _waiting: list[tuple[LedgerRecord, asyncio.Future[None]]] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _sequence: Iterator[int] = field(default_factory=count)
+
+    def answer(self, key: str) -> LedgerRecord | None:
+        """The answer to a request that nobody has to pay for any more."""
+        if key not in self.answers and key in self.others:
+            self.replayed[key] = self.others[key]
+        return self.answers.get(key) or self.others.get(key)
 
     async def add(self, record: LedgerRecord) -> None:
         """Returns once the record is durable."""
@@ -136,18 +146,25 @@ class Ledger:
                 durable.set_result(None)
 
 
-def open_ledger(store: Store, folder: str, pod_uid: str, in_flight: Callable[[], int]) -> Ledger:
+def open_ledger(
+    store: Store,
+    folder: str,
+    pod_uid: str,
+    in_flight: Callable[[], int],
+    others: Mapping[str, LedgerRecord] | None = None,
+) -> Ledger:
     """The ledger below `folder`, with what all pods have recorded so far.
 
     Args:
         in_flight: tells how many requests hold a slot now.
+        others: request key to an answer that another run has paid for.
     """
     records = list(read_segments(store, folder))
     answers: dict[str, LedgerRecord] = {}
     for record in records:
         if record.outcome == "answer":
             answers.setdefault(record.key, record)
-    return Ledger(store, folder, pod_uid, records, answers, in_flight)
+    return Ledger(store, folder, pod_uid, records, answers, in_flight, others or {})
 
 
 def read_segments(store: Store, folder: str) -> Iterator[LedgerRecord]:
@@ -160,9 +177,14 @@ def read_segments(store: Store, folder: str) -> Iterator[LedgerRecord]:
     with ThreadPoolExecutor(_READERS) as readers:
         for key, data in zip(keys, readers.map(store.read, keys), strict=True):
             try:
-                yield from [LedgerRecord.model_validate_json(line) for line in data.splitlines()]
+                yield from records_from_jsonl(data)
             except ValueError as error:
                 raise IncompatibleArtifacts(f"{store.uri}/{key} cannot be read: {error}") from error
+
+
+def records_from_jsonl(data: bytes) -> list[LedgerRecord]:
+    """Records of a segment, or of a committed `ledger.jsonl`."""
+    return [LedgerRecord.model_validate_json(line) for line in data.splitlines()]
 
 
 def usage_of(records: Iterable[LedgerRecord]) -> Usage:

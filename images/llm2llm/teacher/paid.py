@@ -45,7 +45,7 @@ class PaidTeacher:
             Terminated: `stopping` became true; what was in flight is recorded.
             StepError: the first that ended a request; likewise.
         """
-        results: list[LedgerRecord | None] = [self.ledger.answers.get(self._key(request)) for request in requests]
+        results: list[LedgerRecord | None] = [self.ledger.answer(self._key(request)) for request in requests]
         queue = iter([place for place, result in enumerate(results) if result is None])
         writer = asyncio.create_task(self.ledger.run())
         workers = {

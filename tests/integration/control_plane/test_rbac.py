@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from tests.cluster.controlplane import Cluster, RequestError
 from tests.support.apiproxy import ApiProxy, Fault
-from tests.support.install import RELEASE, SYSTEM, OperatorProcess, render
+from tests.support.install import RELEASE, SETTINGS, SYSTEM, OperatorProcess, render
 from tests.support.podender import Ending, PodEnder, succeed
 from tests.support.runs import Runs
 
@@ -39,7 +39,7 @@ def test_every_right_of_the_chart_is_used_and_none_is_missing(api: Cluster, runs
         go_down_every_path(runs, proxy)
         assert ender.ended
     entries = asked(api, before)
-    allowed, used = granted(render("deployment.enabled=false")), {right_of(entry) for entry in entries}
+    allowed, used = granted(render(*SETTINGS)), {right_of(entry) for entry in entries}
     refused = {right_of(entry) for entry in entries if entry["responseStatus"]["code"] == 403}
     assert refused == set()
     assert sorted(used - allowed) == []
@@ -51,6 +51,12 @@ def test_an_operator_of_some_namespaces_has_the_same_rights_there_and_none_elsew
     here = render("deployment.enabled=false", "watchNamespaces={team-a,team-b}")
     assert granted(here) == everywhere
     assert cluster_wide(here) == []
+
+
+def test_the_operator_may_not_delete_runs_unless_the_chart_is_told_so() -> None:
+    right = ("llm2llm.dev", "augmentationruns", "delete")
+    assert right in granted(render(*SETTINGS))
+    assert right not in granted(render("deployment.enabled=false"))
 
 
 def wayward(step: StepDocument) -> Ending:
@@ -65,7 +71,7 @@ def wayward(step: StepDocument) -> Ending:
 
 
 def go_down_every_path(runs: Runs, proxy: ApiProxy) -> None:
-    """Create, conflict, events, a Job deleted by a person, suspend, resume, complete, clean up, delete."""
+    """Create, conflict, events, a Job deleted by a person, suspend, resume, complete, clean up, time to live."""
     proxy.arm(1, Fault.ANSWER_LOST)  # the status write is repeated and meets its own first try: 409, read again
     runs.create("r", maxIterations=1)
     status = runs.wait("r", running(Stage.TRAIN, attempt=0), timeout=90)
@@ -76,7 +82,8 @@ def go_down_every_path(runs: Runs, proxy: ApiProxy) -> None:
     runs.wait("r", lambda status: status["phase"] == "Suspended")
     runs.patch("r", suspend=False)
     runs.wait_for_end("r")
-    runs.delete("r")
+    runs.patch("r", ttlSecondsAfterFinished=0)
+    runs.wait_until_gone("r")
 
 
 def running(stage: Stage, attempt: int) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
+from llm2llm.api_data import Task
 from llm2llm.errors import IncompatibleArtifacts, Terminated
 from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl
 from llm2llm.stages.commit import committed, read_object
@@ -67,6 +68,29 @@ def test_best_json_is_a_view_that_comes_back_when_a_committed_step_is_run_again(
     assert json.loads(store.read("best.json")) == best
 
 
+def test_the_test_set_is_scored_like_the_evaluation_set_and_shown_beside_the_best(bench: Bench) -> None:
+    held_out = keyword.rows(2, 9)
+    (bench.folder / "evaluation.jsonl").write_bytes(keyword.jsonl(held_out[::2]))
+    (bench.folder / "test.jsonl").write_bytes(keyword.jsonl([*held_out[1::2], held_out[0]]))
+    data = bench.document()["data"] | {"test": {"uri": (bench.folder / "test.jsonl").as_uri()}}
+    train = {**keyword.TRAIN, "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 20}}
+    run, store = bench.run("run", train=train, data=data)
+    assert run.reports[0].resolved
+    assert run.reports[0].resolved.test_count == 20
+    assert "1 test rows are also seed or evaluation rows" in run.reports[0].message
+    for stage in (Stage.TRAIN, Stage.EVALUATE):
+        run.add(run_step(run.step(stage), store, bench.context()))
+    step = run.step(Stage.TEST)
+    report = run_step(step, store, bench.context())
+    manifest = committed(store, step)
+    assert manifest is not None
+    answered = list(predictions_from_jsonl(read_object(store, manifest, "predictions.test.jsonl")))
+
+    assert [(metric.dataset, metric.examples) for metric in report.metrics] == [("test", 20)]
+    assert report.metrics[0].value == sum(prediction.correct for prediction in answered) / 20
+    assert json.loads(store.read("best.json"))["test"][0]["value"] == report.metrics[0].value
+
+
 def test_an_adapter_that_was_damaged_is_named(bench: Bench) -> None:
     run, store = learnt(bench)
     key = "iterations/000/train/data/pod-1/adapter/adapter_model.safetensors"
@@ -97,11 +121,7 @@ def test_sigterm_ends_an_evaluation_without_a_result(bench: Bench) -> None:
     ],
 )
 def test_an_answer_without_an_end_is_truncated_and_wrong(student: Path, words: list[str], verdict: str) -> None:
-    from llm2llm import api
-
-    task = task_of(
-        api.Task.model_validate({"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": keyword.LABELS})
-    )
+    task = task_of(Task.model_validate({"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": keyword.LABELS}))
     example = Example(id="1", fields={}, completion="label3")
     prediction = predict(example, [keyword.WORDS.index(word) for word in words], task, load_tokenizer(student))
 

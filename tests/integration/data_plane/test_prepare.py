@@ -146,7 +146,7 @@ def test_an_evaluation_set_of_seeds_alone_is_refused(
 ) -> None:
     seeds = keyword.jsonl(keyword.rows(1, 1))
 
-    with pytest.raises(DataError, match="every row is also a seed row"):
+    with pytest.raises(DataError, match=r"every row is also a row of data\.seed"):
         prepare(document(tmp_path, model, seeds, seeds), store, context)
 
 

@@ -30,6 +30,7 @@ class Workplace:
         settings = {
             "data.seed.uri": (self.data / "seed.jsonl").as_uri(),
             "data.evaluation.uri": (self.data / "few.jsonl").as_uri(),
+            "data.test.uri": (self.data / "others.jsonl").as_uri(),
             "student.model.uri": (self.data / "model").as_uri(),
             "generate.teacher.baseUrl": teacher.base_url,
             "maxIterations": 2,
@@ -62,6 +63,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     subprocess.run([sys.executable, str(KEYWORD / "make.py"), "--out", str(data)], check=True)
     rows = (data / "evaluation.jsonl").read_text().splitlines(keepends=True)
     (data / "few.jsonl").write_text("".join(rows[:: len(rows) // EVALUATION_ROWS]))
+    (data / "others.jsonl").write_text("".join(rows[1 :: len(rows) // EVALUATION_ROWS]))
     return Workplace(data)
 
 
@@ -97,6 +99,8 @@ def test_a_run_tells_its_iterations_and_the_best_adapter(whole: Whole):
     adapter = next(line for line in lines if line.startswith("adapter: ")).removeprefix("adapter: file://")
     assert (Path(adapter) / "adapter_model.safetensors").exists()
     assert any(line.startswith("digest: sha256:") for line in lines)
+    best = next(line for line in lines if line.startswith("best: ")).removeprefix("best: ").split(",")[0]
+    assert any(line.startswith(f"test set, {best}: accuracy ") and "200 rows" in line for line in lines)
 
 
 def test_the_teacher_was_paid_for_each_row_and_the_probe(whole: Whole):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
@@ -11,10 +15,16 @@ from tests.support import builders
 from tests.unit.control_plane.world import World
 
 from llm2llm.errors import ExitCode
+from llm2llm.records import Stage, Usage
 from llm2llm_operator.resource import RunStatus
 
 CODES = some.sampled_from([*[int(code) for code in ExitCode if code != 0], 1, 137])
 MESSAGES = some.sampled_from(["", "garbage", '{"stage":"Train"}', "x" * 5000])
+
+
+def environment(job: dict[str, Any]) -> dict[str, str]:
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    return {variable["name"]: variable.get("value", "") for variable in container["env"]}
 
 
 class Histories(RuleBasedStateMachine):
@@ -22,7 +32,11 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(spec=builders.spec(maxIterations=2))
+        data = {**builders.spec()["data"], "test": {"uri": "s3://b/test.jsonl"}}
+        gpus = {"resources": {"limits": {"nvidia.com/gpu": "2"}}}
+        self.world = World(spec=builders.spec(maxIterations=2, data=data, train=gpus))
+        self.generation_at_end = 0
+        self.created = 0
         self.succeeded: set[tuple[str, int]] = set()
         self.ended_as: str | None = None
         self.retry = 0
@@ -52,14 +66,23 @@ class Histories(RuleBasedStateMachine):
         self.world.start()
 
     @precondition(live)
-    @rule(mistakes=some.integers(0, 3))
-    def step_succeeds(self, mistakes: int) -> None:
-        self.world.succeed(mistakes=mistakes)
+    @rule(mistakes=some.integers(0, 3), paid=some.sampled_from([0, 400, 5000]))
+    def step_succeeds(self, mistakes: int, paid: int) -> None:
+        usage = {"usage": Usage(teacher_requests=1, teacher_input_tokens=paid)}
+        self.world.succeed(mistakes=mistakes, **usage)
 
     @precondition(live)
     @rule(code=CODES, message=MESSAGES)
     def step_fails(self, code: int, message: str) -> None:
         self.world.end(code, message)
+
+    @precondition(live)
+    @rule(code=CODES, paid=some.sampled_from([10, 700]))
+    def step_fails_and_tells_what_it_paid(self, code: int, paid: int) -> None:
+        current = self.world.status["currentStep"]
+        usage = Usage(teacher_requests=1, teacher_input_tokens=paid)
+        report = builders.report(Stage(current["stage"]), current["iteration"], exit_code=code, usage=usage)
+        self.world.end(code, report)
 
     @precondition(live)
     @rule(message=MESSAGES)
@@ -113,6 +136,35 @@ class Histories(RuleBasedStateMachine):
     def user_changes_the_deadline(self, deadline: int | None) -> None:
         self.world.spec = {**self.world.spec, "activeDeadlineSeconds": deadline}
 
+    @rule(
+        limits=some.sampled_from(
+            [
+                {},
+                {"maxTeacherTokens": 500},
+                {"maxTeacherTokens": 10**6},
+                {"maxGPUHours": "0.1"},
+                {"maxGPUHours": "1000"},
+            ]
+        ),
+        then=some.sampled_from(["Suspend", "Complete", "Fail"]),
+    )
+    def user_changes_the_budget(self, limits: dict[str, Any], then: str) -> None:
+        self.world.spec = {**self.world.spec, "budget": {**limits, "onExceeded": then}}
+
+    @invariant()
+    def no_job_begins_beyond_the_budget(self) -> None:
+        new, self.created = self.world.created[self.created :], len(self.world.created)
+        usage = self.world.status.get("usage", {})
+        budget = self.world.spec.get("budget", {})
+        for body in new:
+            labels = body["metadata"]["labels"]
+            if json.loads(environment(body)["LLM2LLM_STEP"])["kind"] == "Collect":
+                continue
+            if labels["llm2llm.dev/stage"] == "generate":
+                assert usage.get("teacherInputTokens", 0) < budget.get("maxTeacherTokens", math.inf)
+            if labels["llm2llm.dev/stage"] == "train":
+                assert usage.get("gpuSeconds", 0) < float(budget.get("maxGPUHours", "inf")) * 3600
+
     @invariant()
     def at_most_one_job_is_alive(self) -> None:
         assert sum(not job.ended for job in self.world.jobs.values()) <= 1
@@ -120,8 +172,8 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def a_recorded_step_stays_recorded_and_is_recorded_once(self) -> None:
         status = RunStatus.model_validate(self.world.status)
-        recorded = [(r.stage, 0) for r in status.steps] + [
-            (r.stage, row.index) for row in status.iterations for r in row.steps
+        recorded = [(r.stage, 0) for r in status.steps if r.outcome == "Succeeded"] + [
+            (r.stage, row.index) for row in status.iterations for r in row.steps if r.outcome == "Succeeded"
         ]
         assert len(recorded) == len(set(recorded))
         assert self.succeeded <= set(recorded)
@@ -129,17 +181,22 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def complete_stays_complete(self) -> None:
-        if self.ended_as == "Succeeded":
+        if self.ended_as == "Succeeded" and self.world.generation == self.generation_at_end:
             assert self.world.status["phase"] == "Succeeded"
         self.ended_as = self.world.status.get("phase")
+        self.generation_at_end = self.world.generation
 
     @invariant()
     def counts_are_never_negative(self) -> None:
         assert self.world.status.get("activeSeconds", 0) >= 0
+        assert self.world.status.get("usage", {}).get("gpuSeconds", 0) >= 0
         assert self.world.status.get("currentStep", {}).get("attempt", 0) >= 0
 
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("LLM2LLM_HISTORIES", "100")),
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )

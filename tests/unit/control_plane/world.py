@@ -30,9 +30,14 @@ class World:
     writes: int = 0
     seconds: float = 0.0
     events: tuple[Event, ...] = ()
+    generation: int = 1
+    _seen: dict[str, Any] | None = None
 
     def facts(self, gone: frozenset[str] = frozenset()) -> Facts:
-        run = replace(builders.run(self.status), spec=self.spec)
+        if self._seen is not None and self._seen is not self.spec:  # a new document is an edit
+            self.generation += 1
+        self._seen = self.spec
+        run = replace(builders.run(self.status), spec=self.spec, generation=self.generation)
         return Facts(
             run=run,
             spec=AugmentationRunSpec.model_validate(self.spec),

@@ -1,0 +1,73 @@
+"""What another run has done already: steps of the same content key are copied, teacher answers are replayed.
+
+Equal content keys mean equal inputs and settings (layout.key_fields), so a copy is the result. What a copy cost is
+the other run's expense: its report tells no usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.layout import content_key, data_folder, ledger_folder, step_folder
+from llm2llm.records import Manifest, Report, Stage, StepDocument, Usage
+from llm2llm.stages.commit import commit, download_folder, manifest_in, read_object
+from llm2llm.stages.context import StepContext
+from llm2llm.storage import Store, open_store
+from llm2llm.teacher.ledger import LedgerRecord, read_segments, records_from_jsonl
+
+
+def copied(step: StepDocument, store: Store, context: StepContext) -> Report | None:
+    """Commits the output of the same step of a run in `spec.reuseFrom`; None where no such run has one.
+
+    Prepare is never copied: its probes are about this run's teacher and store.
+
+    Raises:
+        IncompatibleArtifacts: the other run's output is damaged.
+    """
+    if step.stage is Stage.PREPARE:
+        return None
+    folder = step_folder(step.stage, step.iteration)
+    for other in _others(step, context):
+        manifest = manifest_in(other, folder)
+        if manifest is not None and manifest.content_key == content_key(step):
+            context.progress({"stage": step.stage.value, "iteration": step.iteration, "copiedFrom": other.uri})
+            return _copy(step, store, context, other, manifest)
+    return None
+
+
+def answers_of_others(step: StepDocument, context: StepContext) -> dict[str, LedgerRecord]:
+    """Request key to the answer that another run in `spec.reuseFrom` paid for in this iteration."""
+    folder = step_folder(step.stage, step.iteration)
+    found: dict[str, LedgerRecord] = {}
+    for other in _others(step, context):
+        manifest = manifest_in(other, folder)
+        records = list(read_segments(other, ledger_folder(folder)))
+        if manifest is not None:
+            records += records_from_jsonl(read_object(other, manifest, "ledger.jsonl"))
+        for record in records:
+            if record.outcome == "answer":
+                found.setdefault(record.key, record)
+    return found
+
+
+def _others(step: StepDocument, context: StepContext) -> Iterator[Store]:
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    for source in spec.reuse_from:
+        yield open_store(source.uri.rstrip("/"), spec.artifacts, context.environ)
+
+
+def _copy(step: StepDocument, store: Store, context: StepContext, other: Store, manifest: Manifest) -> Report:
+    target = context.scratch / f"copy-{step.stage.value.lower()}-{step.iteration:03d}-{context.pod_uid}"
+    with context.timed("load"):
+        download_folder(other, manifest, "", target)
+    files = {entry.name: target / entry.name for entry in manifest.objects}
+    place = data_folder(step_folder(step.stage, step.iteration), context.pod_uid)
+    changes = {
+        "run_uid": step.run_uid,
+        "attempt": step.attempt,
+        "usage": Usage(),
+        "model_uri": f"{store.uri}/{place}/adapter" if step.stage is Stage.TRAIN else "",
+        "message": f"copied from {other.uri}",
+    }
+    return commit(store, step, context, files, manifest.report.model_copy(update=changes))

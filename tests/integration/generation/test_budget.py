@@ -1,0 +1,47 @@
+"""The budget of a run, as the generation step keeps it (FAULTS 37)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.integration.generation import rounds
+
+from llm2llm.errors import BudgetReached
+from llm2llm.stages import generate
+
+CONCURRENCY = 4
+MISTAKES = 20
+ROWS = 3 * MISTAKES
+
+
+def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twice(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
+        store, step = rounds.prepared(tmp_path / "whole", spec, MISTAKES)
+        whole = generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+    needed = whole.usage.teacher_input_tokens + whole.usage.teacher_output_tokens
+
+    with rounds.teacher_server() as teacher:
+        spec = rounds.spec_for(teacher, concurrency=CONCURRENCY) | {"budget": {"maxTeacherTokens": needed // 2}}
+        store, step = rounds.prepared(tmp_path / "limited", spec, MISTAKES)
+        context = rounds.context_for("pod-a", tmp_path)
+        with pytest.raises(BudgetReached, match=f"spec.budget.maxTeacherTokens is {needed // 2}"):
+            generate.run(step, store, context)
+        spent = context.usage.teacher_input_tokens + context.usage.teacher_output_tokens
+        asked = teacher.stats()["requests"]
+        assert 0.5 * needed // 2 < spent <= needed // 2
+        assert 0 < asked < ROWS
+        assert not list(store.list("iterations/000/generate/manifest.json"))
+
+        with pytest.raises(BudgetReached):  # again, without a change: nothing is asked
+            generate.run(step, store, rounds.context_for("pod-b", tmp_path))
+        assert teacher.stats()["requests"] == asked
+
+        more = step.model_copy(update={"spec": {**step.spec, "budget": {"maxTeacherTokens": 2 * needed}}})
+        report = generate.run(more, store, rounds.context_for("pod-c", tmp_path))
+        assert teacher.stats()["repeated"] == 0
+        assert report.usage == whole.usage
+    assert rounds.rows(store, "synthetic.jsonl") == rounds.rows(
+        rounds.LocalStore(tmp_path / "whole"), "synthetic.jsonl"
+    )

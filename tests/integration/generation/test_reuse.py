@@ -1,0 +1,66 @@
+"""`spec.reuseFrom`: what another run has paid for is not paid again (FAULTS 49)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.integration.generation import rounds
+
+from llm2llm.records import Report, StepDocument
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.entry import run_step
+from llm2llm.storage import LocalStore
+
+MISTAKES = 12
+
+
+def again(
+    folder: Path, first: LocalStore, teacher: rounds.Teacher, threshold: str
+) -> tuple[Report, LocalStore, StepContext]:
+    """The same round in a new folder, with this threshold of the de-duplication."""
+    spec = rounds.spec_for(teacher)
+    spec["generate"]["filters"] = {"dedup": {"threshold": threshold}}
+    spec["reuseFrom"] = [{"uri": first.uri}]
+    store, step = rounds.prepared(folder, spec, MISTAKES)
+    context = rounds.context_for("pod-b", folder)
+    return run_step(step.model_copy(update={"run_uid": "another"}), store, context), store, context
+
+
+def first_round(folder: Path, teacher: rounds.Teacher) -> tuple[Report, LocalStore, StepDocument]:
+    store, step = rounds.prepared(folder, rounds.spec_for(teacher), MISTAKES)
+    return run_step(step, store, rounds.context_for("pod-a", folder)), store, step
+
+
+def test_fault_49_a_step_of_the_same_content_is_copied_and_costs_this_run_nothing(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        done, first, _ = first_round(tmp_path / "first", teacher)
+        asked = teacher.stats()["requests"]
+        report, store, _ = again(tmp_path / "second", first, teacher, "0.95")
+        assert teacher.stats()["requests"] == asked
+    assert (report.digest, report.kept, report.run_uid) == (done.digest, done.kept, "another")
+    assert report.usage.teacher_requests == 0
+    assert rounds.output(store, "synthetic.jsonl") == rounds.output(first, "synthetic.jsonl")
+
+
+def test_filtering_a_finished_round_anew_sends_nothing_for_it(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        done, first, _ = first_round(tmp_path / "first", teacher)
+        asked = teacher.stats()["requests"]
+        report, store, _ = again(tmp_path / "second", first, teacher, "0.99")
+        assert teacher.stats()["requests"] == asked
+        assert report.usage.teacher_requests == 0
+        assert report.kept >= done.kept
+        assert len(rounds.rows(store, "ledger.jsonl")) == asked
+        # a third run finds in the second what the second took from the first
+        last, _, _ = again(tmp_path / "third", store, teacher, "0.98")
+        assert teacher.stats()["requests"] == asked
+        assert last.kept == report.kept
+
+
+def test_answers_of_a_round_that_was_never_finished_are_replayed_too(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        _, first, _ = first_round(tmp_path / "first", teacher)
+        asked = teacher.stats()["requests"]
+        first.delete("iterations/000/generate/manifest.json")
+        again(tmp_path / "second", first, teacher, "0.95")
+        assert teacher.stats()["requests"] == asked
