@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from llm2llm.api_base import IDENTITY, ArtifactsKey, Model, SecretKeyReference, SecretReference, ShortText, Uri
+from llm2llm.api_base import (
+    IDENTITY,
+    ArtifactsKey,
+    Fraction,
+    Model,
+    SecretKeyReference,
+    SecretReference,
+    ShortText,
+    Uri,
+)
 
 
 class Grader(Model):
@@ -39,6 +48,23 @@ class Task(Model):
         return labels
 
 
+class Share(Model):
+    """Some of the rows of a set, drawn by `randomSeed`."""
+
+    count: int | None = Field(None, ge=1, le=10_000_000, description="So many rows.")
+    fraction: Fraction | None = Field(None, description="This share of the rows, e.g. '0.2'.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.count is None) == (self.fraction is None):
+            raise ValueError("exactly one of count and fraction must be set")
+        return self
+
+
+class FromSeed(Share):
+    stratify: bool = Field(True, description="Every label gets its share, where the task has labels.")
+
+
 class Source(Model):
     uri: Uri = Field(description="Where the rows lie: s3:// or, for the local runner, file://; a .jsonl file.")
     fields: dict[ShortText, ShortText] = Field(
@@ -46,15 +72,28 @@ class Source(Model):
         max_length=32,
         description="Name in the task to name in the file; 'completion' is the answer, the others go to the template.",
     )
+    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.")
 
 
 class HeldOutSource(Model):
-    uri: Uri = Field(description="Where the rows lie: s3:// or, for the local runner, file://; a .jsonl file.")
+    uri: Uri | None = Field(
+        None, description="Where the rows lie: s3:// or, for the local runner, file://; a .jsonl file."
+    )
+    from_seed: FromSeed | None = Field(
+        None, description="Instead of uri: rows taken out of the seed set, which is smaller by them."
+    )
     fields: dict[ShortText, ShortText] = Field(
         default_factory=dict,
         max_length=32,
         description="As for the seed set; empty means the same mapping as the seed's.",
     )
+    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.uri is None) == (self.from_seed is None):
+            raise ValueError("exactly one of uri and fromSeed must be set")
+        return self
 
 
 class Data(Model):

@@ -196,6 +196,15 @@ def _spec_rules() -> list[dict[str, str]]:
     rules.append({"rule": reserved, "message": "names in env must not begin with LLM2LLM_, which is reserved"})
     priced = "!has(self.budget.maxCost) || has(self.budget.prices)"
     rules.append({"rule": priced, "message": "spec.budget.maxCost needs spec.budget.prices"})
+    for held_out in ("evaluation", "test"):
+        place = f"self.data.{held_out}"
+        rule = f"!has({place}) || has({place}.uri) != has({place}.fromSeed)"
+        rules.append({"rule": rule, "message": f"spec.data.{held_out}: exactly one of uri and fromSeed must be set"})
+    for share in ("seed.sample", "evaluation.sample", "evaluation.fromSeed", "test.sample", "test.fromSeed"):
+        parts = f"self.data.{share}".split(".")
+        missing = " || ".join(f"!has({'.'.join(parts[:end])})" for end in range(3, len(parts) + 1))
+        rule = f"{missing} || has({'.'.join(parts)}.count) != has({'.'.join(parts)}.fraction)"
+        rules.append({"rule": rule, "message": f"spec.data.{share}: exactly one of count and fraction must be set"})
     sources = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
     present = ", ".join(f"has(v.{source})" for source in sources)
     one = f"!has(self.podOverrides.volumes) || self.podOverrides.volumes.all(v, [{present}].filter(p, p).size() == 1)"

@@ -95,7 +95,7 @@ def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverri
 def _mounted(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
     """Names of the claims and ConfigMaps that the run's URIs name: pvc://claim/path, configmap://name/key."""
     uris = [spec.artifacts.uri, spec.data.seed.uri, spec.student.model.uri]
-    uris += [source.uri for source in (spec.data.evaluation, spec.data.test) if source]
+    uris += [source.uri for source in (spec.data.evaluation, spec.data.test) if source and source.uri]
     uris += [source.uri for source in spec.reuse_from]
     parts = [urlsplit(uri) for uri in uris]
     claims, config_maps = (

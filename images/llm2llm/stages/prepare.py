@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_data import Data, HeldOutSource, Source
+from llm2llm.api_data import Data, HeldOutSource, Share, Source
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
 from llm2llm.records import (
@@ -30,6 +30,7 @@ from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
+from llm2llm.stages.split import chosen, size_of
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import fetch_model, model_revision
 from llm2llm.tasks import Task, grading, task_of
@@ -63,8 +64,11 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         task = task_of(spec.task)
     for name, source in _sources(spec.data).items():
         with _noted(problems), context.timed("load"):
-            mapping = source.fields or spec.data.seed.fields
-            sets[name] = _read(f"data.{name}", source.uri, mapping, spec, context)
+            if source.uri:
+                sets[name] = _read(f"data.{name}", source.uri, source.fields or spec.data.seed.fields, spec, context)
+                _sample(f"data.{name}", sets[name], source.sample, spec.random_seed)
+    with _noted(problems):
+        _split_off(sets, spec)
     with _noted(problems):
         model = _inspect_model(spec, context)
     with _noted(problems), context.timed("compute"):
@@ -89,6 +93,44 @@ def _sources(data: Data) -> dict[str, Source | HeldOutSource]:
     """The sets that the run names, the seed set first."""
     named = {"seed": data.seed, "evaluation": data.evaluation, "test": data.test}
     return {name: source for name, source in named.items() if source is not None}
+
+
+def _sample(name: str, rows: Rows, share: Share | None, seed: int) -> None:
+    """Leaves only some of the rows; broken ones stay broken, whichever would have been drawn."""
+    if share is None:
+        return
+    count = size_of(share, len(rows.rows))
+    if not 0 < count <= len(rows.rows):
+        raise DataError(
+            f"spec.{name}.sample: {count} of the {len(rows.rows)} usable rows of {rows.uri} cannot be taken"
+        )
+    kept = chosen(_labels(rows), count, seed=seed, purpose=name, stratify=False)
+    rows.rows = [row for index, row in enumerate(rows.rows) if index in kept]
+
+
+def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
+    """Takes the rows of `fromSeed` out of the seed set."""
+    if "seed" not in sets:
+        return  # it could not be read, which is told already
+    seeds = sets["seed"]
+    has_labels = spec.task.grader.type == "Choice"
+    whole = len(seeds.rows)
+    for name, source in _sources(spec.data).items():
+        if not isinstance(source, HeldOutSource) or source.from_seed is None:
+            continue
+        count = size_of(source.from_seed, whole)
+        if not 0 < count < len(seeds.rows):
+            raise DataError(
+                f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
+            )
+        stratify = source.from_seed.stratify and has_labels
+        taken = chosen(_labels(seeds), count, seed=spec.random_seed, purpose=f"data.{name}", stratify=stratify)
+        sets[name] = Rows(seeds.uri, [row for index, row in enumerate(seeds.rows) if index in taken])
+        seeds.rows = [row for index, row in enumerate(seeds.rows) if index not in taken]
+
+
+def _labels(rows: Rows) -> list[str]:
+    return [grading.fold(row.example.completion) for row in rows.rows]
 
 
 @contextmanager

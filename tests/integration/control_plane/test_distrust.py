@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.controlplane import Cluster
+from tests.cluster.controlplane import Cluster, RequestError
 from tests.support.install import OperatorProcess
 from tests.support.podender import Ending, PodEnder, report_of, succeed
 from tests.support.runs import Document, Runs, condition
@@ -78,16 +78,12 @@ def row(index: int, *stages: str, **changes: Any) -> Document:
 EDITS: dict[str, Document] = {
     "unknown-stage": {"currentStep": {"stage": "Foo"}},
     "unknown-kind": {"currentStep": {"kind": "Foo"}},
-    "negative-attempt": {"currentStep": {"attempt": -1}},
-    "negative-iteration": {"currentStep": {"iteration": -1}},
     "iteration-out-of-range": {"currentStep": {"iteration": 9999}},
     "no-time": {"currentStep": {"since": "yesterday"}},
     "time-without-zone": {"currentStep": {"since": "2026-01-01T00:00:00"}},
     "another-job": {"currentStep": {"jobName": "another", "jobUID": "another"}},
-    "negative-retries": {"currentStep": {"retries": {"transient": -100}}},
     "no-step": {"currentStep": None},
     "rows-out-of-order": {"iterations": [row(1, "Train"), row(0)]},
-    "rows-twice": {"iterations": [row(0, "Train"), row(0, "Train")]},
     "not-a-number": {"iterations": [row(0, "Train", "Evaluate", metrics=[metric(value="NaN", low="x")])]},
     "no-metric": {"iterations": [row(0, "Train", "Evaluate")], "currentStep": None},
     "row-of-the-future": {"iterations": [row(7, "Train", "Evaluate", metrics=[metric()])]},
@@ -95,10 +91,18 @@ EDITS: dict[str, Document] = {
     "no-records": {"steps": [], "iterations": []},
     "no-conditions": {"conditions": []},
     "odd-condition": {"conditions": [{"type": "Failed", "status": "Maybe", "reason": "x", "lastTransitionTime": "never"}]},
-    "negative-seconds": {"activeSeconds": -5},
     "no-start": {"startTime": None, "images": None},
 }  # fmt: skip
 """What a person makes of the status while iteration 0 trains; the CRD's schema allows all of it."""
+
+REFUSED: dict[str, Document] = {
+    "negative-attempt": {"currentStep": {"attempt": -1}},
+    "negative-iteration": {"currentStep": {"iteration": -1}},
+    "negative-retries": {"currentStep": {"retries": {"transient": -100}}},
+    "rows-twice": {"iterations": [row(0, "Train"), row(0, "Train")]},
+    "negative-seconds": {"activeSeconds": -5},
+}
+"""What the CRD's schema does not allow."""
 
 
 def play(step: StepDocument) -> Ending:
@@ -199,6 +203,13 @@ def test_a_status_that_was_edited_heals_or_says_what_is_wrong(edited: None, team
     status = team.wait(f"edit-{edit}", over)
     print(edit, status.get("phase"), status.get("message"))
     assert len(team.jobs(f"edit-{edit}")) <= 3  # and it is no storm of Jobs
+
+
+@pytest.mark.parametrize("edit", REFUSED)
+def test_the_api_server_refuses_an_edit_that_cannot_be(edited: None, team: Runs, edit: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        team.edit_status("edit-no-start", REFUSED[edit])
+    assert refused.value.code == 422
 
 
 def test_a_run_goes_on_once_the_edit_is_undone(edited: None, team: Runs) -> None:

@@ -217,3 +217,65 @@ def test_fault_34_a_refused_teacher_key_is_told_after_one_request(
     with pytest.raises(AuthenticationError, match=r"teacher.*api-key"):
         prepare(spec, store, context)
     assert _Refusing.requests == 1
+
+
+def sets_of(spec: dict[str, Any], store: LocalStore, context: StepContext) -> dict[str, list[str]]:
+    """Texts of the frozen sets by name, after Prepare."""
+    prepare(spec, store, context)
+    manifest = committed(store, keyword.Run(spec).step(Stage.PREPARE))
+    assert manifest is not None
+    return {
+        entry.name: [row.fields["text"] for row in examples_from_jsonl(read_object(store, manifest, entry.name))]
+        for entry in manifest.objects
+        if entry.name.endswith(".jsonl")
+    }
+
+
+def test_a_sample_and_what_is_held_out_of_it_are_the_same_in_every_run_of_a_seed(
+    tmp_path: Path, model: Path, context: StepContext
+) -> None:
+    seeds = keyword.rows(10, 1)
+    spec = document(tmp_path, model, keyword.jsonl(seeds))
+    spec["data"]["seed"]["sample"] = {"count": 100}
+    spec["data"]["evaluation"] = {"fromSeed": {"fraction": "0.2", "stratify": False}}
+    spec["data"]["test"] = {"fromSeed": {"count": 10}}
+    first = sets_of(spec, LocalStore(tmp_path / "one"), context)
+    assert {name: len(rows) for name, rows in first.items()} == {
+        "seed.jsonl": 70, "evaluation.jsonl": 20, "test.jsonl": 10,
+    }  # fmt: skip
+    together = [text for rows in first.values() for text in rows]
+    assert len(set(together)) == 100
+    assert set(together) < {row["text"] for row in seeds}
+    assert sets_of(spec, LocalStore(tmp_path / "two"), context) == first
+    other = sets_of(spec | {"randomSeed": 1}, LocalStore(tmp_path / "three"), context)
+    assert set(other["seed.jsonl"]) != set(first["seed.jsonl"])
+
+
+def test_held_out_rows_are_stratified_by_label(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    rows = keyword.rows(10, 1)
+    spec = document(tmp_path, model, keyword.jsonl(rows))
+    spec["data"]["evaluation"] = {"fromSeed": {"fraction": "0.2"}}
+    label_of = {row["text"]: row["label"] for row in rows}
+    held_out = [label_of[text] for text in sets_of(spec, store, context)["evaluation.jsonl"]]
+    assert sorted(held_out) == sorted(keyword.LABELS * 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        pytest.param({"seed": {"sample": {"count": 500}}}, "500 of the 200 usable rows", id="a sample that is too large"),
+        pytest.param({"evaluation": {"fromSeed": {"count": 200}}}, "200 of the 200 rows of data.seed cannot be held out",
+                     id="nothing left to learn from"),
+    ],
+)  # fmt: skip
+def test_a_share_that_cannot_be_taken_is_told(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext, data: dict[str, Any], words: str
+) -> None:
+    spec = document(tmp_path, model, keyword.jsonl(keyword.rows(10, 1)))
+    spec["data"]["seed"] |= data.get("seed", {})
+    spec["data"] |= {name: source for name, source in data.items() if name != "seed"}
+    with pytest.raises(DataError) as caught:
+        prepare(spec, store, context)
+    assert words in caught.value.message

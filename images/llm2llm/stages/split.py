@@ -1,0 +1,44 @@
+"""PURE: which rows of a file are taken, by a seed: the same ones on every machine and in every run of it."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from fractions import Fraction
+
+from llm2llm.api_data import Share
+from llm2llm.records import digest_of
+
+
+def size_of(share: Share, rows: int) -> int:
+    """Rows that a share means: its count, or its fraction of `rows`, rounded half up."""
+    if share.count is not None:
+        return share.count
+    return int(Fraction(share.fraction or "0") * rows + Fraction(1, 2))
+
+
+def chosen(labels: Sequence[str], count: int, *, seed: int, purpose: str, stratify: bool) -> set[int]:
+    """Indices of `count` rows, drawn without replacement.
+
+    Args:
+        labels: the answer of each row.
+        count: how many; at most as many as there are rows.
+        seed: `spec.randomSeed`.
+        purpose: what they are for, so that two draws of one seed are independent.
+        stratify: every label gets its share, by largest remainders (Hamilton's method of apportionment).
+    """
+    rng = random.Random(digest_of([seed, purpose, len(labels)]))  # noqa: S311
+    order = list(range(len(labels)))
+    rng.shuffle(order)
+    if not stratify:
+        return set(order[:count])
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index in order:
+        groups[labels[index]].append(index)
+    exact = {label: Fraction(len(members) * count, len(labels)) for label, members in groups.items()}
+    sizes = {label: int(share) for label, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda label: (sizes[label] - exact[label], label))
+    for label in by_remainder[: count - sum(sizes.values())]:
+        sizes[label] += 1
+    return {index for label, members in groups.items() for index in members[: sizes[label]]}

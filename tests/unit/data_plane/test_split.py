@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from llm2llm.api_data import Share
+from llm2llm.stages.split import chosen, size_of
+
+LABELS = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
+
+
+@pytest.mark.parametrize(
+    ("share", "rows", "size"),
+    [
+        pytest.param({"count": 7}, 100, 7, id="a count is a count"),
+        pytest.param({"fraction": "0.2"}, 100, 20, id="a fraction is of the rows"),
+        pytest.param({"fraction": "0.25"}, 10, 3, id="half a row is rounded up"),
+        pytest.param({"fraction": "0.29"}, 100, 29, id="a decimal is exact"),
+    ],
+)
+def test_the_size_of_a_share(share: dict[str, str], rows: int, size: int):
+    assert size_of(Share.model_validate(share), rows) == size
+
+
+def test_a_draw_is_the_same_every_time_and_another_one_for_another_seed_or_purpose():
+    first = chosen(LABELS, 20, seed=0, purpose="p", stratify=False)
+    assert first == chosen(LABELS, 20, seed=0, purpose="p", stratify=False)
+    assert first != chosen(LABELS, 20, seed=1, purpose="p", stratify=False)
+    assert first != chosen(LABELS, 20, seed=0, purpose="q", stratify=False)
+    assert len(first) == 20
+
+
+@pytest.mark.parametrize("count", [1, 10, 20, 33, 99, 100])
+def test_stratified_every_label_gets_its_share_to_within_one_row(count: int):
+    drawn = chosen(LABELS, count, seed=3, purpose="p", stratify=True)
+    assert len(drawn) == count
+    by_label = Counter(LABELS[index] for index in drawn)
+    for label, members in Counter(LABELS).items():
+        assert abs(by_label[label] - members * count / len(LABELS)) < 1
