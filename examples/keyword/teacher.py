@@ -34,7 +34,7 @@ from typing import Any
 from aiohttp import web
 from task import CLASS_OF_KEYWORD, LABELS, Sentence, draw, evaluation_set
 
-WRONG_EXAMPLE = re.compile(r"^The small model got this one wrong:\n(\{.*\})$", re.MULTILINE)
+WRONG_EXAMPLE = re.compile(r"^(?:The small model got this one wrong|Write one like this):\n(\{.*\})$", re.MULTILINE)
 RIGHT_ANSWER = re.compile(r'^Right answer: (".*")$', re.MULTILINE)
 HELD_OUT = {sentence.words for sentence in evaluation_set()}
 REVOKED = "\0revoked"

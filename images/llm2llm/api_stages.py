@@ -90,6 +90,11 @@ class Teacher(Model):
     api_key_secret_ref: SecretKeyReference | None = Field(
         None, description="Key of the endpoint; none for a keyless one."
     )
+    extra_headers: dict[ShortText, ShortText] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="Headers of every request, e.g. for a gateway; a key belongs into apiKeySecretRef.",
+    )
     parameters: dict[ShortText, ShortText] = Field(
         default_factory=dict,
         max_length=16,
@@ -120,6 +125,18 @@ class Generate(StepBlock):
     )
     examples_per_mistake: int = Field(
         1, ge=1, le=32, description="New rows for each mistake.", json_schema_extra=IDENTITY
+    )
+    strategy: Literal["Targeted", "Untargeted"] = Field(
+        "Targeted",
+        description="Targeted writes rows like the mistakes; Untargeted, the control arm, like random seed rows.",
+        json_schema_extra=IDENTITY,
+    )
+    rows_per_round: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Exactly so many new rows a round, whatever the mistakes; 0: examplesPerMistake for each of them.",
+        json_schema_extra=IDENTITY,
     )
     limits: Limits = Field(default_factory=Limits, description="Ceilings for the teacher.")
     filters: Filters = Field(default_factory=Filters, description="What is rejected.", json_schema_extra=IDENTITY)

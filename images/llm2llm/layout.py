@@ -102,7 +102,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
     return fields | chosen | {"randomSeed": spec.random_seed}
 
 
-_GENERATE_IDENTITY = ("instructions", "examplesPerMistake", "filters")
+_GENERATE_IDENTITY = ("instructions", "strategy", "examplesPerMistake", "rowsPerRound", "filters")
 
 
 def content_key(step: StepDocument) -> str:

@@ -29,10 +29,13 @@ SYSTEM = (
 
 @dataclass(frozen=True)
 class Mistake:
-    """A seed example that the student got wrong, and what it answered."""
+    """A seed example that the student got wrong, and what it answered.
+
+    In the control arm (`strategy: Untargeted`) any seed example, with no answer: what the student does plays no part.
+    """
 
     example: Example
-    output: str
+    output: str | None
 
 
 @dataclass(frozen=True)
@@ -91,25 +94,25 @@ def refusal(fields: Mapping[str, str] | None, text: str, reason: str) -> str:
 
 def _request(assignment: Assignment, *, choice: bool) -> str:
     names = ", ".join(_text(name) for name in sorted(assignment.mistake.example.fields))
+    aim = "practises what the small model lacks here" if assignment.mistake.output is not None else "is of its kind"
     number = f"This is number {assignment.sample} of {assignment.samples} for it; make each different."
     if choice:
         return (
-            f"Write one new example that practises what the small model lacks here, and whose right answer is "
+            f"Write one new example that {aim}, and whose right answer is "
             f"{_text(assignment.mistake.example.completion)}. {number} Give only the input, as a JSON object with the "
             f"keys {names}."
         )
     return (
-        f"Write one new example that practises what the small model lacks here, with its right answer. {number} Give a "
+        f"Write one new example that {aim}, with its right answer. {number} Give a "
         f'JSON object with the keys {names} and "{COMPLETION}".'
     )
 
 
 def _mistake(mistake: Mistake) -> str:
-    return (
-        f"The small model got this one wrong:\n{_fields(mistake.example.fields)}\n"
-        f"Right answer: {_text(mistake.example.completion)}\n"
-        f"Its answer: {_text(mistake.output[:OUTPUT_LIMIT])}"
-    )
+    shown = f"{_fields(mistake.example.fields)}\nRight answer: {_text(mistake.example.completion)}"
+    if mistake.output is None:
+        return f"Write one like this:\n{shown}"
+    return f"The small model got this one wrong:\n{shown}\nIts answer: {_text(mistake.output[:OUTPUT_LIMIT])}"
 
 
 def _section(title: str, lines: Sequence[str]) -> str:

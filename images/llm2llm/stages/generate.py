@@ -91,6 +91,7 @@ class Item:
 
     mistake: prompt.Mistake
     sample: int
+    samples: int
     refused: list[str] = field(default_factory=list)
     row: Example | None = None
 
@@ -123,7 +124,7 @@ class Round:
         assignment = prompt.Assignment(
             mistake=item.mistake,
             sample=item.sample,
-            samples=self.spec.generate.examples_per_mistake,
+            samples=item.samples,
             shown=prompt.examples_to_show(self.inputs.seeds, example, rng),
             earlier=self.inputs.written_for(example.id),
             refused=item.refused,
@@ -289,12 +290,23 @@ def _begin(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:
         problem_with=task_of(spec.task).problem_with,
         choice=spec.task.grader.type == "Choice",
     )
-    items = [
-        Item(mistake, sample)
-        for mistake in inputs.mistakes
-        for sample in range(1, spec.generate.examples_per_mistake + 1)
+    return Round(spec, iteration, inputs, filters, _wanted(spec, iteration, inputs))
+
+
+def _wanted(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> list[Item]:
+    """The rows to ask for: so many for each mistake, or for each of some seed examples drawn at random."""
+    rows = spec.generate.rows_per_round or spec.generate.examples_per_mistake * len(inputs.mistakes)
+    pool = list(inputs.mistakes)
+    if spec.generate.strategy == "Untargeted":
+        rng = random.Random(digest_of([spec.random_seed, iteration, "untargeted"]))  # noqa: S311
+        pool = [prompt.Mistake(seed, None) for seed in rng.sample(inputs.seeds, len(inputs.seeds))]
+    each, further = divmod(rows, len(pool)) if pool else (0, 0)
+    counts = [each + (place < further) for place in range(len(pool))]
+    return [
+        Item(mistake, sample, count)
+        for mistake, count in zip(pool, counts, strict=True)
+        for sample in range(1, count + 1)
     ]
-    return Round(spec, iteration, inputs, filters, items)
 
 
 def _read_inputs(step: StepDocument, store: Store) -> Inputs:

@@ -181,7 +181,12 @@ def connect(
     except ValueError:
         raise ConfigurationError(f"{TIMEOUT_VARIABLE} must be a number of seconds, not {text!r}") from None
     connection = openai.AsyncOpenAI(
-        api_key=key or "none", base_url=teacher.base_url, max_retries=0, timeout=timeout, _enforce_credentials=False
+        api_key=key or "none",
+        base_url=teacher.base_url,
+        default_headers=teacher.extra_headers,
+        max_retries=0,
+        timeout=timeout,
+        _enforce_credentials=False,
     )
     return TeacherClient(teacher, connection, tell)
 
