@@ -35,8 +35,10 @@ class AugmentationRunSpec(Model):
     random_seed: int = Field(
         0, ge=0, le=2147483647, description="Seed of every shuffle and draw.", json_schema_extra=IDENTITY
     )
-    start_from: Literal["BaseModel"] = Field(
-        "BaseModel", description="What each iteration trains from.", json_schema_extra=IDENTITY
+    start_from: Literal["BaseModel", "PreviousIteration"] = Field(
+        "BaseModel",
+        description="What each iteration trains from: the base model, as in the paper, or the adapter before it.",
+        json_schema_extra=IDENTITY,
     )
     objective: Objective = Field(default_factory=Objective, description="What best means and when to stop.")
     early_stopping: EarlyStopping | None = Field(None, description="Stop when nothing improves; there is no default.")

@@ -172,12 +172,12 @@ def best_iteration(outcomes: Sequence[Outcome]) -> Best | None:
     return best
 
 
-def parents(step: StepId, outcomes: Sequence[Outcome]) -> dict[str, str]:
+def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Folder to digest of every committed output that a step reads.
 
-    Train reads the inputs and all synthetic sets before it; Evaluate the inputs and its adapter; Generate the inputs,
-    its evaluation and the earlier synthetic sets (duplicates are searched for over all rounds); Test, like Evaluate,
-    the inputs and the adapter.
+    Train reads the inputs, all synthetic sets before it, and the adapter that it starts from where there is one;
+    Evaluate and Test the inputs and the adapter; Generate the inputs, its evaluation and the earlier synthetic sets
+    (duplicates are searched for over all rounds).
     """
     done = {outcome.step: outcome.digest for outcome in outcomes}
     if step.stage is Stage.PREPARE:
@@ -185,6 +185,8 @@ def parents(step: StepId, outcomes: Sequence[Outcome]) -> dict[str, str]:
     needed = [StepId(Stage.PREPARE)]
     if step.stage in (Stage.TRAIN, Stage.GENERATE):
         needed += [StepId(Stage.GENERATE, earlier) for earlier in range(step.iteration)]
+    if step.stage is Stage.TRAIN and step.iteration and spec.start_from == "PreviousIteration":
+        needed.append(StepId(Stage.TRAIN, step.iteration - 1))
     if step.stage in (Stage.EVALUATE, Stage.TEST):
         needed.append(StepId(Stage.TRAIN, step.iteration))
     if step.stage is Stage.GENERATE:

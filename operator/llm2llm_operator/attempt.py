@@ -86,7 +86,7 @@ def create(facts: Facts, status: RunStatus, current: CurrentStep, notes: tuple[N
             facts.run,
             facts.spec,
             current,
-            parents(step, st.outcomes(status)),
+            parents(facts.spec, step, st.outcomes(status)),
             status.images,
             gpu_seconds=status.usage.gpu_seconds,
         )

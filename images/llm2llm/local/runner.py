@@ -111,7 +111,7 @@ class Runner:
             run=self.run.name,
             run_uid=self.uid,
             spec=_dumped(self.spec),
-            parents=parents(step, outcomes),
+            parents=parents(self.spec, step, outcomes),
         )
         before = committed(store, document)
         if before is not None:

@@ -1,4 +1,4 @@
-"""Train: fine-tune the student from its base on D(i), and commit the adapter."""
+"""Train: fine-tune the student on D(i), from its base or from the adapter before, and commit the adapter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import INPUTS, content_key, data_folder, step_folder
 from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
 from llm2llm.stages.checkpoints import Checkpoints
-from llm2llm.stages.commit import commit, parent_manifest
+from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.rows import resolved, token_rows, training_set
 from llm2llm.storage import Store
@@ -46,7 +46,14 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         tokens = load_tokenizer(base)
         rows = _fitting(token_rows(examples, task_of(spec.task), tokens), spec, context)
         precision = students.resolve_precision(spec.train.precision)
-        student = students.with_adapter(students.load_base(base, precision), spec.train.lora, spec.random_seed)
+        student = students.load_base(base, precision)
+        before = step_folder(Stage.TRAIN, step.iteration - 1)
+        if before in step.parents:
+            adapter = context.scratch / f"start-{step.iteration:03d}-{context.pod_uid}"
+            download_folder(store, parent_manifest(store, step, before), "adapter/", adapter)
+            student = students.with_adapter_of(student, adapter, spec.random_seed)
+        else:
+            student = students.with_adapter(student, spec.train.lora, spec.random_seed)
     checkpoints = Checkpoints(
         store,
         step_folder(Stage.TRAIN, step.iteration),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, set_seed
 from transformers.utils.logging import disable_progress_bar
 
@@ -66,6 +66,12 @@ def with_adapter(base: Any, lora: api_stages.Lora, seed: int) -> Any:
         target_modules=lora.target_modules,
     )
     return get_peft_model(base, config)
+
+
+def with_adapter_of(base: Any, adapter: Path, seed: int) -> Any:
+    """The base with an adapter that was trained before, to be trained on (`startFrom: PreviousIteration`)."""
+    set_seed(seed)
+    return PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
 
 
 def is_finite(model: Any) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llm2llm.api import AugmentationRunSpec
 from llm2llm.layout import step_folder
 from llm2llm.loop import Outcome, StepId, parents
 from llm2llm.records import Report, Stage, StepDocument
@@ -135,7 +136,7 @@ class Run:
             run="run",
             run_uid=self.uid,
             spec=self.document,
-            parents=parents(StepId(stage, iteration), outcomes),
+            parents=parents(AugmentationRunSpec.model_validate(self.document), StepId(stage, iteration), outcomes),
             **more,
         )
 

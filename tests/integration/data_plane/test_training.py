@@ -100,6 +100,28 @@ def test_synthetic_rows_of_earlier_iterations_are_trained_on(bench: Bench) -> No
     assert json.loads(keyword.adapter_bytes(store, 1)["rows.json"])["examples"] == 60
 
 
+def test_training_may_start_from_the_adapter_of_the_iteration_before(bench: Bench) -> None:
+    def second(name: str, **changes: str) -> tuple[Report, dict[str, bytes]]:
+        run, store = bench.run(name, **changes)
+        for stage in (Stage.TRAIN, Stage.EVALUATE):
+            run.add(run_step(run.step(stage), store, bench.context()))
+        generated = Report(run_uid=run.uid, stage=Stage.GENERATE)
+        row = Example(id="s0", fields={"text": keyword.rows(1, 3)[0]["text"]}, completion=keyword.LABELS[0])
+        run.add(
+            commit(store, run.step(Stage.GENERATE), bench.context(), {"synthetic.jsonl": to_jsonl([row])}, generated)
+        )
+        step = run.step(Stage.TRAIN, 1)
+        assert (step_folder(Stage.TRAIN, 0) in step.parents) == (name != "base")
+        report = run_step(step, store, bench.context())
+        return report, keyword.adapter_bytes(store, 1)
+
+    on_base, _ = second("base")
+    continued, weights = second("continued", startFrom="PreviousIteration")
+    again, same = second("again", startFrom="PreviousIteration")
+    assert continued.digest != on_base.digest
+    assert (again.digest, same) == (continued.digest, weights)
+
+
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "with gradient checkpointing"])
 def test_fault_19_a_run_that_goes_on_after_sigterm_ends_with_the_weights_of_an_uninterrupted_one(
     bench: Bench, checkpointing: bool

@@ -69,12 +69,25 @@ def test_a_step_reads_exactly_what_it_needs():
         Outcome(StepId(Stage.PREPARE), "p"),
         *(Outcome(StepId(stage, i), f"{stage.value[0]}{i}") for i in range(3) for stage in (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)),
     ]  # fmt: skip
-    assert parents(StepId(Stage.TRAIN, 2), done) == {
+    assert parents(spec(), StepId(Stage.TRAIN, 2), done) == {
         "inputs": "p", "iterations/000/generate": "G0", "iterations/001/generate": "G1",
     }  # fmt: skip
-    assert parents(StepId(Stage.EVALUATE, 2), done) == {"inputs": "p", "iterations/002/train": "T2"}
-    assert parents(StepId(Stage.GENERATE, 1), done) == {
+    assert parents(spec(), StepId(Stage.EVALUATE, 2), done) == {"inputs": "p", "iterations/002/train": "T2"}
+    assert parents(spec(), StepId(Stage.GENERATE, 1), done) == {
         "inputs": "p", "iterations/000/generate": "G0", "iterations/001/evaluate": "E1",
+    }  # fmt: skip
+
+
+def test_training_from_the_previous_iteration_reads_its_adapter():
+    done = [
+        Outcome(StepId(Stage.PREPARE), "p"),
+        Outcome(StepId(Stage.TRAIN, 0), "T0"),
+        Outcome(StepId(Stage.GENERATE, 0), "G0"),
+    ]
+    ablation = spec(startFrom="PreviousIteration")
+    assert parents(ablation, StepId(Stage.TRAIN, 0), done) == {"inputs": "p"}
+    assert parents(ablation, StepId(Stage.TRAIN, 1), done) == {
+        "inputs": "p", "iterations/000/generate": "G0", "iterations/000/train": "T0",
     }  # fmt: skip
 
 
