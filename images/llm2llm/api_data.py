@@ -12,6 +12,7 @@ from llm2llm.api_base import (
     Fraction,
     Model,
     SecretKeyReference,
+    SecretName,
     SecretReference,
     ShortText,
     Uri,
@@ -114,11 +115,22 @@ class StudentModel(Model):
     revision: ShortText = Field("main", description="Branch, tag or commit for hf://; resolved to a commit by Prepare.")
 
 
+class ClaimReference(Model):
+    claim_name: SecretName = Field(description="Name of a PersistentVolumeClaim in the run's namespace.")
+
+
+class ModelCache(Model):
+    persistent_volume_claim: ClaimReference = Field(
+        description="Prepare puts the base model there, by its revision; the other steps, and other runs, read it."
+    )
+
+
 class Student(Model):
     model: StudentModel = Field(
         description="The model that is fine-tuned, anew from its base in every iteration.", json_schema_extra=IDENTITY
     )
     token_secret_ref: SecretKeyReference | None = Field(None, description="Hub token for a gated model.")
+    cache: ModelCache | None = Field(None, description="Where the base model is kept; unset: every step fetches it.")
 
 
 class Reuse(Model):

@@ -26,6 +26,8 @@ SCRATCH: Final = "/scratch"
 CLAIMS: Final = "/mnt/claims"
 CONFIG_MAPS: Final = "/mnt/configmaps"
 """Where the claim of a pvc:// URI and the ConfigMap of a configmap:// URI are mounted (llm2llm.storage.sources)."""
+MODELS: Final = "/mnt/models"
+"""Where the claim of spec.student.cache is mounted."""
 
 JOB_TTL_SECONDS: Final = 7 * 24 * 3600
 """A Job that nobody cleans up (the operator was removed) ends by itself a week after it finished."""

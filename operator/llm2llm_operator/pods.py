@@ -13,7 +13,7 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_base import Model, SecretKeyReference
 from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.records import Kind, Stage, StepDocument
-from llm2llm_operator.constants import CLAIMS, CONFIG_MAPS, CONTAINER, SCRATCH
+from llm2llm_operator.constants import CLAIMS, CONFIG_MAPS, CONTAINER, MODELS, SCRATCH
 
 TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
@@ -51,6 +51,7 @@ def pod_template(
         "volumeMounts": [
             *(_set_fields(mount) for mount in overrides.volume_mounts),
             *({"name": f"claim-{n}", "mountPath": f"{CLAIMS}/{name}"} for n, name in enumerate(claims)),
+            *_cache_mount(spec, document),
             *({"name": f"config-{n}", "mountPath": f"{CONFIG_MAPS}/{name}"} for n, name in enumerate(config_maps)),
             {"name": "scratch", "mountPath": SCRATCH},
         ],
@@ -70,6 +71,7 @@ def pod_template(
                     {"name": f"claim-{n}", "persistentVolumeClaim": {"claimName": name}}
                     for n, name in enumerate(claims)
                 ),
+                *_cache_volume(spec),
                 *({"name": f"config-{n}", "configMap": {"name": name}} for n, name in enumerate(config_maps)),
                 {"name": "scratch", "emptyDir": {}},
             ],
@@ -104,6 +106,21 @@ def _mounted(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
     return claims, config_maps
 
 
+def _cache_volume(spec: AugmentationRunSpec) -> list[dict[str, Any]]:
+    cache = spec.student.cache
+    if cache is None:
+        return []
+    return [{"name": "models", "persistentVolumeClaim": {"claimName": cache.persistent_volume_claim.claim_name}}]
+
+
+def _cache_mount(spec: AugmentationRunSpec, document: StepDocument) -> list[dict[str, Any]]:
+    """Only Prepare writes into the cache of base models."""
+    if spec.student.cache is None:
+        return []
+    filling = document.stage is Stage.PREPARE and document.kind is Kind.RUN
+    return [{"name": "models", "mountPath": MODELS} | ({} if filling else {"readOnly": True})]
+
+
 def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocument) -> list[dict[str, Any]]:
     """Later ones win: of two variables with one name a kubelet takes the last."""
     users = {var.name: var.value for var in (*spec.pod_overrides.env, *block.env)}
@@ -115,6 +132,8 @@ def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocu
         {"name": "TMPDIR", "value": SCRATCH},
         {"name": "XDG_CACHE_HOME", "value": f"{SCRATCH}/cache"},
     ]
+    if spec.student.cache:
+        ours.append({"name": "LLM2LLM_MODEL_CACHE", "value": MODELS})
     credentials = spec.artifacts.credentials_secret_ref
     if credentials:
         for name, optional in (

@@ -32,7 +32,7 @@ from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
 from llm2llm.stages.split import chosen, size_of
 from llm2llm.storage import Store, read_source
-from llm2llm.storage.hub import fetch_model, model_revision
+from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision
 from llm2llm.tasks import Task, grading, task_of
 from llm2llm.tasks.tokens import Tokens, context_length, load_quickly
 
@@ -161,7 +161,9 @@ def _read(name: str, uri: str, mapping: Mapping[str, str], spec: AugmentationRun
 def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
     with context.timed("load"):
         revision = model_revision(spec, context.environ)
-        folder: Path = fetch_model(spec, revision, context.environ, context.scratch, weights=False)
+        folder: Path = fetch_model(
+            spec, revision, context.environ, context.scratch, weights=MODEL_CACHE in context.environ
+        )
         return _Model(revision, load_quickly(folder), context_length(folder))
 
 

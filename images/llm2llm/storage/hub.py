@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,8 @@ from llm2llm.errors import AuthenticationError, ConfigurationError, Incompatible
 from llm2llm.records import digest_of
 from llm2llm.storage.sources import local_path
 
+MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
+"""Folder of `spec.student.cache`, as the operator mounts it."""
 _SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
 """Files of a model repository that hold its tokenizer and config."""
 _ALL = (*_SMALL, "*.safetensors")
@@ -51,6 +55,30 @@ def fetch_model(
     Raises:
         IncompatibleArtifacts: the model has changed since Prepare resolved it.
     """
+    cache = environ.get(MODEL_CACHE)
+    if not cache or not spec.student.model.uri.startswith(("hf://", "s3://")):
+        return _fetch(spec, revision, environ, scratch, weights=weights)
+    kept = Path(cache) / digest_of([spec.student.model.uri, revision]).removeprefix("sha256:")[:24]
+    if kept.is_dir():
+        return kept
+    folder = _fetch(spec, revision, environ, scratch, weights=weights)
+    return _keep(folder, kept) if weights else folder
+
+
+def _keep(folder: Path, kept: Path) -> Path:
+    """Copies a whole model into the cache: it is there at once or not at all, whoever else does the same."""
+    part = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}.part")
+    try:
+        shutil.copytree(folder, part)
+        part.rename(kept)
+    except OSError:  # another pod was first, or the cache is full or read-only: what was fetched serves as well
+        shutil.rmtree(part, ignore_errors=True)
+    return kept if kept.is_dir() else folder
+
+
+def _fetch(
+    spec: AugmentationRunSpec, revision: str, environ: Mapping[str, str], scratch: Path, *, weights: bool
+) -> Path:
     uri = spec.student.model.uri
     if uri.startswith("hf://"):
         return _snapshot(uri.removeprefix("hf://"), revision, environ, weights=weights)

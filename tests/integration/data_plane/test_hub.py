@@ -160,3 +160,32 @@ def test_the_revision_of_a_folder_is_that_of_its_content(student: Path, tmp_path
     assert model_revision(spec(copy.as_uri()), {}) == first
     (copy / "config.json").write_bytes(b"{}")
     assert model_revision(spec(copy.as_uri()), {}) != first
+
+
+def test_a_model_in_the_cache_is_fetched_once_and_serves_when_the_hub_is_away(
+    hub: Hub, environ: dict[str, str], tmp_path: Path
+) -> None:
+    cached = environ | {"LLM2LLM_MODEL_CACHE": str(tmp_path / "models"), "HF_HUB_CACHE": str(tmp_path / "one")}
+    first = fetch_model(STUDENT, COMMIT, cached, tmp_path)
+    served = len(hub.served)
+    again = fetch_model(STUDENT, COMMIT, cached | {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"}, tmp_path)
+
+    assert again == first
+    assert first.parent == tmp_path / "models"
+    assert len(hub.served) == served
+    assert {name: (first / name).read_bytes() for name in hub.files} == hub.files
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [first.name]
+
+
+def test_another_revision_is_another_model_in_the_cache(hub: Hub, environ: dict[str, str], tmp_path: Path) -> None:
+    cached = environ | {"LLM2LLM_MODEL_CACHE": str(tmp_path / "models")}
+    first = fetch_model(STUDENT, COMMIT, cached, tmp_path)
+    with pytest.raises((Transient, ConfigurationError)):
+        fetch_model(STUDENT, "c" * 40, cached, tmp_path)
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [first.name]
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(hub: Hub, environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file where the folder should be")
+    folder = fetch_model(STUDENT, COMMIT, environ | {"LLM2LLM_MODEL_CACHE": str(tmp_path / "models")}, tmp_path)
+    assert (folder / "config.json").exists()

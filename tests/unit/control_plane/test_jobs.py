@@ -132,6 +132,26 @@ def test_overrides_are_added_and_a_steps_own_settings_win():
     assert {"name": "shm", "mountPath": "/dev/shm"} in container(body)["volumeMounts"]
 
 
+@pytest.mark.parametrize("stage", [Stage.PREPARE, Stage.TRAIN], ids=str)
+def test_only_prepare_writes_into_the_cache_of_base_models(stage: Stage):
+    student = {"model": {"uri": "hf://a/b"}, "cache": {"persistentVolumeClaim": {"claimName": "models"}}}
+    body = manifest(stage, student=student)
+    [mount] = [mount for mount in container(body)["volumeMounts"] if mount["name"] == "models"]
+    assert mount.get("readOnly", False) is (stage is Stage.TRAIN)
+    assert environment(body)["LLM2LLM_MODEL_CACHE"] == mount["mountPath"]
+
+
+def test_the_priority_of_a_workload_is_for_kueue_and_affinity_for_the_scheduler():
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    body = manifest(
+        Stage.TRAIN,
+        scheduling={"queueName": "gpu", "workloadPriorityClassName": "high"},
+        podOverrides={"affinity": affinity},
+    )
+    assert body["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "high"
+    assert body["spec"]["template"]["spec"]["affinity"] == affinity
+
+
 def test_what_a_uri_names_is_mounted_once():
     body = manifest(
         Stage.TRAIN,
