@@ -56,9 +56,8 @@ def _decide(facts: Facts, status: RunStatus) -> Plan:
         if not _goes_on(facts, status):
             status = st.observed(status, COMPLETE, facts.run.generation)
             return _at_rest(facts, status, delete=leftovers(facts.run, status, facts.seen))
-        status = with_condition(facts, status, COMPLETE, False, "Continued")
-        status = status.model_copy(update={"completion_time": ""})
-    elif status.is_true(FAILED):
+        return _continued(facts, status)
+    if status.is_true(FAILED):
         if facts.spec.retry <= status.retry:
             return _at_rest(facts, status)
         status = _retried(facts, status, FAILED, STALLED)
@@ -74,6 +73,14 @@ def _decide(facts: Facts, status: RunStatus) -> Plan:
     return _advance(facts, status)
 
 
+def _continued(facts: Facts, status: RunStatus) -> Plan:
+    """A finished run goes on where it ended."""
+    status = with_condition(facts, status, COMPLETE, False, "Continued")
+    decided = _decide(facts, status.model_copy(update={"completion_time": ""}))
+    told = f"the spec of generation {facts.run.generation} lets the run go on after its end"
+    return replace(decided, notes=(Note("Normal", "Continued", told), *decided.notes))
+
+
 def _at_rest(facts: Facts, status: RunStatus, delete: tuple[Job, ...] = ()) -> Plan:
     """The run has ended; its time to live may be over, too."""
     left = ttl.seconds_left(facts, status)
@@ -83,15 +90,13 @@ def _at_rest(facts: Facts, status: RunStatus, delete: tuple[Job, ...] = ()) -> P
 def _goes_on(facts: Facts, status: RunStatus) -> bool:
     """Whether a change of the spec (a higher `maxIterations`, another goal, more budget) lets a finished run go on.
 
-    Only a change of the spec: another operator version with other rules must not begin an ended run again.
+    The budget has its say when the next Job would be created. Only a change of the spec: another operator version with
+    other rules must not begin an ended run again.
     """
     condition = status.condition(COMPLETE)
     if condition is None or condition.observed_generation >= facts.run.generation:
         return False
-    following = next_step(facts.spec, st.outcomes(status))
-    if isinstance(following, Finished):
-        return False
-    return not budget.reached(facts.spec, status, attempt.first(facts, status, following))
+    return isinstance(next_step(facts.spec, st.outcomes(status)), StepId)
 
 
 def _still_held(facts: Facts, status: RunStatus, reason: str) -> bool:

@@ -116,6 +116,21 @@ def test_complete_ends_with_the_best_adapter_and_counts_attempts_on_if_it_goes_o
     assert stages_of(world)[-1] == "i000-generate-a2"  # 0 ran, 1 was not allowed
 
 
+def test_a_finished_run_that_is_asked_for_more_than_its_budget_allows_says_so():
+    world = World(spec=builders.spec(maxIterations=1))
+    world.settle()
+    world.succeed(**tokens(100))
+    for _ in range(2):
+        world.settle()
+        world.succeed()
+    world.settle()
+    assert world.status["phase"] == "Succeeded"
+    world.spec = {**world.spec, "maxIterations": 2, "budget": {"maxTeacherTokens": 100}}
+    world.settle()
+    assert world.condition("Suspended")["reason"] == "BudgetExceeded"
+    assert "maxTeacherTokens is 100" in world.status["message"]
+
+
 def test_complete_without_an_adapter_fails():
     world = World(spec=builders.spec(train=GPU, budget={"maxGPUHours": "0", "onExceeded": "Complete"}))
     world.settle()
