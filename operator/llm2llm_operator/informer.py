@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
+import uvloop
 
 from llm2llm.api import GROUP, PLURAL, VERSION
 from llm2llm_operator import metrics
 from llm2llm_operator.cache import Cache
-from llm2llm_operator.cluster import COLLECTIONS, Cluster
+from llm2llm_operator.cluster import COLLECTIONS, PAGE, Cluster
 from llm2llm_operator.constants import LABEL_RUN_UID
 from llm2llm_operator.errors import ApiError, Forbidden, NotFound
 from llm2llm_operator.resource import Key
@@ -134,7 +135,7 @@ class Informer:
     def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event) -> None:
         """Kopf in a thread and loop of its own: it takes SIGTERM, and when it ends it cancels all tasks of its loop."""
         try:
-            asyncio.run(
+            uvloop.run(
                 kopf.operator(
                     registry=self._registry(loop),
                     settings=_settings(self._move),
@@ -202,9 +203,25 @@ def _settings(move: Callable[[], None]) -> kopf.OperatorSettings:
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RUN_UID
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN_UID
     settings.watching.server_timeout = WATCH_SERVER_SECONDS
+    settings.watching.chunk_size = PAGE  # else one document with every object of the cluster
+    settings.queueing.idle_timeout = 0.5  # after which an object's worker ends: 5 s keep a task for each one listed
+    settings.persistence.diffbase_storage = _NoDiffBase()
     settings.networking.connect_timeout = 10.0  # else 300 s: a server that accepts and does not answer
     settings.networking.error_backoffs = _Backoffs(move)
     return settings
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Nothing is remembered to be compared: `on.event` is told of everything, but kopf would copy each body for it."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        raise AssertionError("a handler with state was registered: rule 1 allows `on.event` alone")
 
 
 class _Backoffs:
