@@ -8,6 +8,7 @@ API server itself guarantees for etcd-backed resources.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from llm2llm_operator.observe import Job, Observation, Pod, job_from_object, pod_from_object
@@ -54,12 +55,23 @@ class Cache:
             return None
         if entry.uid in self._tombstones:  # a UID is never used again
             return None
+        self._keep(collection, entry)
+        if known and replace(known, version=entry.version) == entry:
+            return None  # the Job controller counts, a kubelet tells of a condition: nothing that a decision needs
+        return key_of(entry)
+
+    def deleting(self, job: Job) -> None:
+        """The API server was told to delete this Job: known here before the watch tells, so it is asked for once."""
+        known = self._entries["jobs"].get(job.uid)
+        if isinstance(known, Job):
+            self._keep("jobs", replace(known, deleting=True))
+
+    def _keep(self, collection: str, entry: Entry) -> None:
         self._entries[collection][entry.uid] = entry
         if isinstance(entry, Run):
             self._runs[entry.key] = entry
         else:
             self._children.setdefault(entry.run_uid, {})[entry.uid] = entry
-        return key_of(entry)
 
     def drop(self, collection: str, uid: str) -> Key | None:
         """Takes an object out for good; returns the key of its run if the object was known."""

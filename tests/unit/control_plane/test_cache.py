@@ -28,6 +28,28 @@ def test_an_older_echo_does_not_replace_a_newer_fact():
     assert seen.jobs[0].complete
 
 
+def test_what_no_decision_needs_asks_for_no_pass_but_its_version_counts():
+    cache = Cache()
+    cache.put("runs", run(1))
+    cache.put("jobs", job(5))
+    assert cache.put("jobs", job(7) | {"status": {"active": 1, "ready": 1}}) is None
+    assert cache.replace("jobs", [], 6) == set()
+    assert cache.put("jobs", job(8, complete=True)) == KEY
+
+
+def test_a_job_that_we_deleted_is_on_its_way_before_the_watch_tells():
+    cache = Cache()
+    cache.put("runs", run(1))
+    cache.put("jobs", job(5, complete=True))
+    [mine] = cache.observation(cache.run(KEY)).jobs  # type: ignore[arg-type]
+    cache.deleting(mine)
+    [mine] = cache.observation(cache.run(KEY)).jobs  # type: ignore[arg-type]
+    assert mine.deleting
+    cache.drop("jobs", "j")
+    cache.deleting(mine)
+    assert cache.observation(cache.run(KEY)).jobs == ()  # type: ignore[arg-type]
+
+
 def test_a_deleted_object_is_not_revived_by_a_late_list():
     cache = Cache()
     cache.put("runs", run(1))
