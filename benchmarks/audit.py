@@ -83,7 +83,8 @@ class Latencies:
     first_job: list[float]
     bare_job: list[float]
     next_job: list[float]
-    created_twice: int
+    created_twice: int = 0
+    second_attempts: int = 0
 
 
 def latencies(found: list[Entry]) -> Latencies:
@@ -91,7 +92,7 @@ def latencies(found: list[Entry]) -> Latencies:
     applied: dict[tuple[str, str], float] = {}
     done: dict[tuple[str, str], float] = {}
     created: Counter[tuple[str, str]] = Counter()
-    result = Latencies([], [], [], 0)
+    result = Latencies([], [], [])
     for entry in sorted(found, key=lambda entry: entry.at):
         match entry.verb, entry.resource, entry.code:
             case "create", "augmentationruns", 201:
@@ -105,7 +106,9 @@ def latencies(found: list[Entry]) -> Latencies:
                     result.bare_job.append(entry.at - applied[key])
                     continue
                 created[entry.namespace, entry.name] += 1
-                if step == "prepare":
+                if not entry.name.endswith("-a0"):
+                    result.second_attempts += 1
+                elif step == "prepare":
                     result.first_job.append(entry.at - applied[key])
                 else:
                     result.next_job.append(entry.at - done.pop(key))

@@ -11,6 +11,7 @@ printed.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
@@ -32,10 +33,12 @@ def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
         stage.bare_client()
         ender = stage.ender(rate, first=runs)
         applying = stage.apply([f"run-{number:05d}" for number in range(runs)], iterations)
-        ender.wait("running", runs, 60 + runs / 5)
+        ender.wait("began", 1, 60 + runs / 5)
+        machine = stage.machine(operator, ender)
         lag, cpu, began = usage.loop_lag(), usage.cpu_seconds(), time.monotonic()
         ender.wait("ended", jobs, 120 + 3 * jobs / rate)
         seconds = time.monotonic() - began
+        cores = machine.cores()
         cpu, lags = usage.cpu_seconds() - cpu, usage.loop_lag()
         stage.wait_for_success(runs)
         time.sleep(2)  # the last clean-up
@@ -46,6 +49,7 @@ def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
         times, written = audit.latencies(found), audit.writes(found)
         ratio = percentile(times.first_job, 0.99) / percentile(times.bare_job, 0.99)
         rows: list[Row] = [
+            ("cores used", ", ".join(f"{name} {used:.2f}" for name, used in cores.items()), f"of {os.cpu_count()}"),
             ("runs, Jobs", f"{runs}, {jobs}; {phases}", ""),
             ("Jobs ended a second", f"{jobs / seconds:.1f} of {rate:g} asked for", ""),
             ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
@@ -54,7 +58,7 @@ def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
             *_latency_rows("the same by the bare client", times.bare_job, ""),
             ("first Job p99 / bare client p99", f"{ratio:.2f}", "1.5"),
             ("runs applied a second", f"{runs / applying:.0f}", ""),
-            ("Jobs created twice", str(times.created_twice), "0"),
+            ("Jobs created twice, second attempts", f"{times.created_twice}, {times.second_attempts}", "0, 0"),
             ("API writes", f"{written.total()}; {dict(written)}", f"{4 * jobs + 4 * runs}"),
             (f"API writes in {idle_seconds:.0f} s without work", str(idle.total()), "0"),
             ("resident memory, peak and at the end", f"{usage.peak_mib:.0f} MiB, {usage.mib():.0f} MiB", "180 MiB"),

@@ -142,7 +142,8 @@ class JobEnder:
 
     async def _tell(self, out: Path) -> None:
         while True:
-            counts = {"ended": self.ended, "starved": self.starved, "late": self.late, "running": len(self._running)}
+            counts = {"ended": self.ended, "starved": self.starved, "late": self.late}
+            counts |= {"running": len(self._running), "began": int(self._enough.is_set())}
             out.with_suffix(".new").write_text(json.dumps(counts))
             out.with_suffix(".new").replace(out)
             await asyncio.sleep(1)

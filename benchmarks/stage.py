@@ -40,6 +40,7 @@ class Stage(contextlib.ExitStack):
 
     def __enter__(self) -> Self:
         super().__enter__()
+        os.environ.setdefault("GOGC", "400")  # an API server that collects its garbage less often: the cores are few
         self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="llm2llm-bench-")))
         self.cluster = self.enter_context(Cluster())
         install(self.cluster)
@@ -47,6 +48,12 @@ class Stage(contextlib.ExitStack):
             self.cluster.create_namespace(name)
         stop([self.cluster.children[part] for part in ("scheduler", "controller-manager")])
         return self
+
+    def machine(self, operator: OperatorProcess, ender: JobEnderProcess) -> Machine:
+        """Begins to count who uses the machine."""
+        assert operator.child is not None
+        servers = {name: self.cluster.children[name] for name in ("apiserver", "etcd")}
+        return Machine({"operator": operator.child, **servers, "stand-in": ender.child})
 
     def operator(self, name: str = "operator", *, elected: bool = False) -> OperatorProcess:
         """Starts an operator and waits until it is ready."""
@@ -118,7 +125,7 @@ class JobEnderProcess:
 
     def counts(self) -> dict[str, int]:
         """Jobs ended, running, and turns that it missed."""
-        return dict(json.loads(self._out.read_text())) if self._out.exists() else {"ended": 0, "running": 0}
+        return dict(json.loads(self._out.read_text())) if self._out.exists() else {"ended": 0, "began": 0}
 
     def wait(self, name: str, count: int, seconds: float) -> None:
         """Waits until that count is reached. Raises TimeoutError."""
@@ -129,6 +136,22 @@ class JobEnderProcess:
             time.sleep(0.2)
 
 
+class Machine:
+    """Who used how many cores from one moment on."""
+
+    def __init__(self, children: dict[str, Child]) -> None:
+        self._pids = {name: child.pid for name, child in children.items()} | {"this process": os.getpid()}
+        self._began = time.monotonic()
+        self._ticks = {name: ticks(pid) for name, pid in self._pids.items()}
+        self._busy = busy_ticks()
+
+    def cores(self) -> dict[str, float]:
+        """Cores used since then by each process, and by everything that is not ours."""
+        passed = (time.monotonic() - self._began) * TICKS
+        used = {name: (ticks(pid) - self._ticks[name]) / passed for name, pid in self._pids.items()}
+        return used | {"others": (busy_ticks() - self._busy) / passed - sum(used.values())}
+
+
 class Usage:
     """CPU and memory of an operator process from one moment on, sampled twice a second."""
 
@@ -136,7 +159,7 @@ class Usage:
         assert operator.child is not None
         self._pid = operator.child.pid
         self._port = operator.port
-        self._cpu = self._ticks()
+        self._cpu = ticks(self._pid)
         self.peak_mib = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -149,7 +172,7 @@ class Usage:
 
     def cpu_seconds(self) -> float:
         """Seconds of CPU since the beginning."""
-        return (self._ticks() - self._cpu) / TICKS
+        return (ticks(self._pid) - self._cpu) / TICKS
 
     def mib(self) -> float:
         """Resident memory now."""
@@ -168,9 +191,17 @@ class Usage:
             with contextlib.suppress(OSError, IndexError):
                 self.peak_mib = max(self.peak_mib, self.mib())
 
-    def _ticks(self) -> int:
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return int(fields[11]) + int(fields[12])
+
+def ticks(pid: int) -> int:
+    """CPU that a process used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def busy_ticks() -> int:
+    """CPU that the whole machine used so far, what the host took from it included."""
+    user, nice, system, _, _, interrupts, soft, stolen = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return user + nice + system + interrupts + soft + stolen
 
 
 def lag_percentile(before: list[tuple[float, float]], after: list[tuple[float, float]], share: float) -> float:
