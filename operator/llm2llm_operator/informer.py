@@ -134,9 +134,10 @@ class Informer:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event) -> None:
         """Kopf in a thread and loop of its own: it takes SIGTERM, and when it ends it cancels all tasks of its loop."""
-        try:
-            uvloop.run(
-                kopf.operator(
+
+        async def watch() -> None:
+            try:
+                await kopf.operator(
                     registry=self._registry(loop),
                     settings=_settings(self._move),
                     standalone=True,
@@ -144,7 +145,11 @@ class Informer:
                     namespaces=self._namespaces,
                     stop_flag=stop,
                 )
-            )
+            finally:
+                stop.set()  # a thread of kopf's waits for it, and the loop's end for that thread: for ever
+
+        try:
+            uvloop.run(watch())
         except Exception:
             log.exception("the watches ended; starting them again")
         finally:
