@@ -32,8 +32,8 @@ from llm2llm_operator.resource import Key
 log = logging.getLogger(__name__)
 EARLY_RELISTS = (5.0, 30.0)
 """Seconds after start: what vanished between our first list and kopf's first watch is found soon."""
-
-
+AFTER_KOPF_LISTED_SECONDS = 2.0
+"""So long after kopf listed (a 410, a restart) we list, too: it never tells what vanished while it did not watch."""
 WATCH_SERVER_SECONDS = 240
 """The API server ends each watch after so long, and the next request shows that kopf goes on."""
 WATCH_STALL_SECONDS = 420.0
@@ -56,6 +56,7 @@ class Informer:
         self._namespaces = namespaces
         self._resync = resync
         self._moved = math.inf
+        self._kopf_listed = asyncio.Event()
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
@@ -83,7 +84,10 @@ class Informer:
 
     async def _relist_forever(self) -> None:
         for pause in itertools.chain(EARLY_RELISTS, itertools.repeat(self._resync)):
-            await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._kopf_listed.wait(), pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+                await asyncio.sleep(AFTER_KOPF_LISTED_SECONDS)
+            self._kopf_listed.clear()
             try:
                 await self._relist()
             except ApiError as error:
@@ -130,6 +134,7 @@ class Informer:
             finally:
                 stop.set()
             metrics.WATCH_RESTARTS.inc()
+            self._kopf_listed.set()
             await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter
 
     def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event) -> None:
@@ -159,6 +164,8 @@ class Informer:
     def _heard(self, collection: str, kind: str | None, body: dict[str, Any]) -> None:
         """Takes one watch event into the cache, in our own loop."""
         self._move()
+        if kind is None:
+            self._kopf_listed.set()
         if kind == "DELETED":
             key = self._cache.drop(collection, body["metadata"]["uid"])
         else:
