@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -136,18 +136,17 @@ class Cluster:
         """Closes the connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
 
-    async def list_all(self, collection: str, namespace: str = "") -> tuple[list[dict[str, Any]], int]:
-        """All objects of a collection and the version that the list stands for."""
+    async def pages(self, collection: str, namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        """All objects of a collection, page by page, each with the version that the whole list stands for."""
         path, plural, selector = COLLECTIONS[collection]
         where = f"{path}/namespaces/{namespace}/{plural}" if namespace else f"{path}/{plural}"
-        items: list[dict[str, Any]] = []
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
             page = await self._request("GET", f"{where}?{urlencode(query)}")
-            items += page.get("items") or []
+            yield page.get("items") or [], int(page["metadata"]["resourceVersion"])
             more = page["metadata"].get("continue")
             if not more:
-                return items, int(page["metadata"]["resourceVersion"])
+                return
             query["continue"] = more
 
     async def get_run(self, namespace: str, name: str) -> dict[str, Any] | None:

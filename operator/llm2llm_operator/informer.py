@@ -16,7 +16,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import kopf
 import uvloop
@@ -40,6 +40,12 @@ WATCH_STALL_SECONDS = 420.0
 """Longer than any request that kopf waits for: a list has 300 s, a watch 240 s and its last 70 s."""
 
 
+class Enqueue(Protocol):
+    """Asks for a pass over a run; what is not urgent waits until nothing urgent does."""
+
+    def __call__(self, key: Key, *, urgent: bool = True) -> None: ...
+
+
 class CrdMissing(Exception):
     """The API server does not know AugmentationRuns: the chart's CRD is not installed."""
 
@@ -48,7 +54,7 @@ class Informer:
     """Keeps the cache in step with the cluster; `synced` is set once it is whole."""
 
     def __init__(
-        self, cluster: Cluster, cache: Cache, enqueue: Callable[[Key], None], namespaces: tuple[str, ...], resync: float
+        self, cluster: Cluster, cache: Cache, enqueue: Enqueue, namespaces: tuple[str, ...], resync: float
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -92,21 +98,21 @@ class Informer:
                 await self._relist()
             except ApiError as error:
                 log.warning("cannot list: %s", error)
+                self._kopf_listed.set()  # soon again
 
     async def _relist(self, *, first: bool = False) -> None:
-        """Lists everything, diffs it against the cache, and asks for a pass over every run."""
+        """Lists everything, diffs it against the cache, and asks for a pass over every run, what changed first."""
+        changed: set[Key] = set()
         for collection in COLLECTIONS:
-            lists = [await self._list(collection, name, first=first) for name in self._namespaces or ("",)]
-            items = (body for page, _ in lists for body in page)
-            self._cache.replace(collection, items, min(version for _, version in lists))
+            changed |= await self._list(collection, first=first)
         self.synced.set()
         for key in self._cache.keys():  # noqa: SIM118 - a method, not a dict's
-            self._enqueue(key)
+            self._enqueue(key, urgent=key in changed and not first)
 
-    async def _list(self, collection: str, namespace: str, *, first: bool) -> tuple[list[dict[str, Any]], int]:
+    async def _list(self, collection: str, *, first: bool) -> set[Key]:
         while True:
             try:
-                return await self._cluster.list_all(collection, namespace)
+                return await self._take_list(collection)
             except NotFound as error:
                 if collection == "runs" and first:
                     raise CrdMissing(
@@ -120,6 +126,21 @@ class Informer:
                     raise
                 log.warning("waiting for the API server: %s", error)
                 await asyncio.sleep(2)
+
+    async def _take_list(self, collection: str) -> set[Key]:
+        """One list into the cache, a page at a time: all of it at once would be most of our memory."""
+        changed: set[Key] = set()
+        listed: set[str] = set()
+        versions: list[int] = []
+        for namespace in self._namespaces or ("",):
+            async for page, version in self._cluster.pages(collection, namespace):
+                versions.append(version)
+                for body in page:
+                    listed.add(body["metadata"]["uid"])
+                    key = self._cache.put(collection, body)
+                    if key:
+                        changed.add(key)
+        return changed | self._cache.retain(collection, listed, min(versions))
 
     async def _supervise(self) -> None:
         """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: restart it (rule 13)."""

@@ -76,11 +76,12 @@ class Operator:
             self._cluster.gate.close()
             metrics.QUEUE_DEPTH.set(0)
 
-    def _enqueue(self, key: Key) -> None:
-        self._queue.add(key)
+    def _enqueue(self, key: Key, *, urgent: bool = True) -> None:
+        self._queue.add(key, urgent=urgent)
 
     async def _work(self) -> None:
         while True:
+            await asyncio.sleep(0)  # a pass that has nothing to do waits for nothing: thousands of them block the loop
             key = await self._queue.get()
             metrics.QUEUE_DEPTH.set(len(self._queue))
             try:

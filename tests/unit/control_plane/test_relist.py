@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -25,8 +26,8 @@ class Listed:
     def __init__(self) -> None:
         self.lists: dict[str, list[dict[str, Any]]] = {"runs": [RUN], "jobs": [JOB], "pods": []}
 
-    async def list_all(self, collection: str, _namespace: str = "") -> tuple[list[dict[str, Any]], int]:
-        return self.lists[collection], 10
+    async def pages(self, collection: str, _namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        yield self.lists[collection], 10
 
 
 def test_a_job_that_vanished_unseen_is_missed_soon_after_kopf_listed_anew(monkeypatch: pytest.MonkeyPatch):
@@ -35,7 +36,7 @@ def test_a_job_that_vanished_unseen_is_missed_soon_after_kopf_listed_anew(monkey
     async def scenario() -> tuple[int, int]:
         cluster, cache = Listed(), Cache()
         asked: list[object] = []
-        informer = Informer(cluster, cache, asked.append, (), 300)  # type: ignore[arg-type]
+        informer = Informer(cluster, cache, lambda key, **_: asked.append(key), (), 300)  # type: ignore[arg-type]
         monkeypatch.setattr(informer, "_supervise", lambda: asyncio.sleep(300))
         task = asyncio.create_task(informer.run())
         await informer.synced.wait()
