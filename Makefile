@@ -9,7 +9,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/crds/llm2llm.dev_augmentationruns.yaml
 
-.PHONY: help demo try test test-fast lint format generate verify constraints clean
+.PHONY: help demo try test test-fast bench lint format generate verify constraints clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: ## all tests, quiet when green
 
 test-fast: .venv/installed ## unit tests only: no network, seconds
 	@$(BIN)/pytest -q tests/unit $(PYTEST)
+
+bench: .venv/installed ## the control plane under load: 1,000 runs at work (10 minutes)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks.control_plane active $(BENCH)
 
 lint: .venv/installed ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .

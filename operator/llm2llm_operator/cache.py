@@ -7,15 +7,60 @@ API server itself guarantees for etcd-backed resources.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+import zlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
+from llm2llm_operator.constants import COMPLETE, FAILED
 from llm2llm_operator.observe import Job, Observation, Pod, job_from_object, pod_from_object
 from llm2llm_operator.resource import Key, Run
 
-Entry = Run | Job | Pod
-READERS: dict[str, Callable[[dict[str, Any]], Run | Job | Pod]] = {
-    "runs": Run.from_object,
+
+@dataclass(frozen=True, slots=True)
+class PackedRun:
+    """A run as it is kept: 10,000 of them at rest as parsed documents would be 300 MiB, and are 15 as this.
+
+    Attributes:
+        at_rest: complete or failed; such runs are looked at last.
+        packed: spec and status.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    generation: int
+    deleting: bool
+    at_rest: bool
+    packed: bytes
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return (self.namespace, self.name)
+
+    @classmethod
+    def from_object(cls, body: dict[str, Any]) -> PackedRun:
+        """The view of an object of the API."""
+        run = Run.from_object(body)
+        conditions = run.status.get("conditions") or ()
+        at_rest = any(c.get("type") in (COMPLETE, FAILED) and c.get("status") == "True" for c in conditions)
+        packed = zlib.compress(json.dumps([run.spec, run.status], separators=(",", ":")).encode(), level=1)
+        return cls(run.namespace, run.name, run.uid, run.version, run.generation, run.deleting, at_rest, packed)
+
+    def unpacked(self) -> Run:
+        """The run with its documents."""
+        spec, status = json.loads(zlib.decompress(self.packed))
+        return Run(
+            self.namespace, self.name, self.uid, self.version, self.generation, self.deleting, spec=spec, status=status
+        )
+
+
+Entry = PackedRun | Job | Pod
+READERS: dict[str, Callable[[dict[str, Any]], Entry]] = {
+    "runs": PackedRun.from_object,
     "jobs": job_from_object,
     "pods": pod_from_object,
 }
@@ -27,16 +72,17 @@ class Cache:
     def __init__(self) -> None:
         self._entries: dict[str, dict[str, Entry]] = {"runs": {}, "jobs": {}, "pods": {}}
         self._tombstones: dict[str, None] = {}
-        self._runs: dict[Key, Run] = {}
+        self._runs: dict[Key, PackedRun] = {}
         self._children: dict[str, dict[str, Job | Pod]] = {}
 
     def run(self, key: Key) -> Run | None:
         """The run of this namespace and name."""
-        return self._runs.get(key)
+        run = self._runs.get(key)
+        return run.unpacked() if run else None
 
     def keys(self) -> list[Key]:
-        """All runs."""
-        return list(self._runs)
+        """All runs, those at work first."""
+        return sorted(self._runs, key=lambda key: self._runs[key].at_rest)
 
     def observation(self, run: Run) -> Observation:
         """Jobs and pods that bear this very run's UID, without the pods of Jobs that only bear it and are not ours."""
@@ -54,12 +100,23 @@ class Cache:
             return None
         if entry.uid in self._tombstones:  # a UID is never used again
             return None
+        self._keep(collection, entry)
+        if known and replace(known, version=entry.version) == entry:
+            return None  # the Job controller counts, a kubelet tells of a condition: nothing that a decision needs
+        return key_of(entry)
+
+    def deleting(self, job: Job) -> None:
+        """The API server was told to delete this Job: known here before the watch tells, so it is asked for once."""
+        known = self._entries["jobs"].get(job.uid)
+        if isinstance(known, Job):
+            self._keep("jobs", replace(known, deleting=True))
+
+    def _keep(self, collection: str, entry: Entry) -> None:
         self._entries[collection][entry.uid] = entry
-        if isinstance(entry, Run):
+        if isinstance(entry, PackedRun):
             self._runs[entry.key] = entry
         else:
             self._children.setdefault(entry.run_uid, {})[entry.uid] = entry
-        return key_of(entry)
 
     def drop(self, collection: str, uid: str) -> Key | None:
         """Takes an object out for good; returns the key of its run if the object was known."""
@@ -69,7 +126,7 @@ class Cache:
         entry = self._entries[collection].pop(uid, None)
         if entry is None:
             return None
-        if isinstance(entry, Run):
+        if isinstance(entry, PackedRun):
             if self._runs.get(entry.key) is entry:
                 del self._runs[entry.key]
         else:
@@ -79,26 +136,23 @@ class Cache:
                 self._children.pop(entry.run_uid, None)
         return key_of(entry)
 
-    def replace(self, collection: str, items: Iterable[dict[str, Any]], version: int) -> set[Key]:
-        """Takes a whole list in; returns the keys of the runs for which something changed.
+    def retain(self, collection: str, listed: Collection[str], version: int) -> set[Key]:
+        """A whole list was taken in: what it does not hold goes, unless it is newer than the list.
 
-        What the list does not hold is dropped only if it is not newer than the list.
+        Args:
+            collection: what was listed.
+            listed: UIDs that the list held.
+            version: what the list stands for.
+
+        Returns:
+            The runs for which something vanished.
         """
-        changed: set[Key] = set()
-        listed: set[str] = set()
-        for body in items:
-            listed.add(body["metadata"]["uid"])
-            key = self.put(collection, body)
-            if key:
-                changed.add(key)
-        for uid, entry in list(self._entries[collection].items()):
-            if uid not in listed and entry.version <= version:
-                key = self.drop(collection, uid)
-                if key:
-                    changed.add(key)
-        return changed
+        gone = [
+            uid for uid, entry in self._entries[collection].items() if uid not in listed and entry.version <= version
+        ]
+        return {key for uid in gone if (key := self.drop(collection, uid))}
 
 
 def key_of(entry: Entry) -> Key:
     """The run that an entry belongs to."""
-    return entry.key if isinstance(entry, Run) else (entry.namespace, entry.run)
+    return entry.key if isinstance(entry, PackedRun) else (entry.namespace, entry.run)

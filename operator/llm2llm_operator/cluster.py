@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,7 +28,13 @@ WRITE_TIMEOUT = aiohttp.ClientTimeout(total=15)
 LEASE_TIMEOUT = aiohttp.ClientTimeout(total=4)
 """Short, so that two renewals can fail and a third one still succeed before the renew deadline."""
 TRIES = 5
+CONNECTIONS = 128
+"""More than workers, so that the lease never waits for them."""
+SECONDS_TO_FULL_RATE = 20.0
+TOO_MANY_REQUESTS = 429
 RUNS = f"/apis/{GROUP}/{VERSION}"
+PAGE = 250
+"""Objects in one answer to a list: decoding a page holds the event loop for some 20 ms."""
 COLLECTIONS = {
     "runs": (RUNS, PLURAL, ""),
     "jobs": ("/apis/batch/v1", "jobs", LABEL_RUN_UID),
@@ -41,7 +47,9 @@ async def load_configuration() -> client.Configuration:
     """Where the API server is: the pod's ServiceAccount, or KUBECONFIG."""
     configuration = client.Configuration()
     configuration.retries = None
-    configuration.connection_pool_maxsize = 64
+    configuration.connection_pool_maxsize = CONNECTIONS
+    # By default aiohttp looks for a .netrc before each request, in a thread: a third of what a request costs.
+    configuration.client_session_kwargs = {"trust_env": False}
     if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
@@ -50,9 +58,10 @@ async def load_configuration() -> client.Configuration:
 
 
 class TokenBucket:
-    """At most `rate` writes a second, after a burst of at most `burst`."""
+    """At most `rate` writes a second, after a burst of at most `burst`; less for a while after a 429 (fault 5)."""
 
     def __init__(self, rate: float, burst: int) -> None:
+        self._full_rate = rate
         self._rate = rate
         self._burst = float(burst)
         self._tokens = float(burst)
@@ -60,15 +69,23 @@ class TokenBucket:
 
     async def take(self) -> None:
         """Waits until one write may go."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if not self._filled:
-            self._filled = now
-        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
+        self._fill()
         self._tokens -= 1
         if self._tokens < 0:
             await asyncio.sleep(-self._tokens / self._rate)
+
+    def slow_down(self) -> None:
+        """The API server asked for fewer requests: half the rate, and no burst; within 20 s the rate is full again."""
+        self._fill()
+        self._rate = max(self._full_rate / 32, self._rate / 2)
+        self._tokens = min(self._tokens, 0.0)
+
+    def _fill(self) -> None:
+        now = asyncio.get_running_loop().time()
+        passed = now - self._filled if self._filled else 0.0
+        self._filled = now
+        self._tokens = min(self._burst, self._tokens + passed * self._rate)
+        self._rate = min(self._full_rate, self._rate + passed * self._full_rate / SECONDS_TO_FULL_RATE)
 
 
 class WriteGate:
@@ -119,18 +136,17 @@ class Cluster:
         """Closes the connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
 
-    async def list_all(self, collection: str, namespace: str = "") -> tuple[list[dict[str, Any]], int]:
-        """All objects of a collection and the version that the list stands for."""
+    async def pages(self, collection: str, namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        """All objects of a collection, page by page, each with the version that the whole list stands for."""
         path, plural, selector = COLLECTIONS[collection]
         where = f"{path}/namespaces/{namespace}/{plural}" if namespace else f"{path}/{plural}"
-        items: list[dict[str, Any]] = []
-        query = {"limit": "1000"} | ({"labelSelector": selector} if selector else {})
+        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
             page = await self._request("GET", f"{where}?{urlencode(query)}")
-            items += page.get("items") or []
+            yield page.get("items") or [], int(page["metadata"]["resourceVersion"])
             more = page["metadata"].get("continue")
             if not more:
-                return items, int(page["metadata"]["resourceVersion"])
+                return
             query["continue"] = more
 
     async def get_run(self, namespace: str, name: str) -> dict[str, Any] | None:
@@ -231,6 +247,8 @@ class Cluster:
             try:
                 return await self._once(method, path, body, patience)
             except Unavailable as error:
+                if error.status == TOO_MANY_REQUESTS and method != "GET":
+                    self._bucket.slow_down()
                 if attempt + 1 == TRIES:
                     raise
                 await asyncio.sleep(max(error.retry_after, random.uniform(0.5, 1.0) * 0.2 * 2**attempt))  # noqa: S311 - jitter

@@ -16,14 +16,15 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import kopf
+import uvloop
 
 from llm2llm.api import GROUP, PLURAL, VERSION
 from llm2llm_operator import metrics
 from llm2llm_operator.cache import Cache
-from llm2llm_operator.cluster import COLLECTIONS, Cluster
+from llm2llm_operator.cluster import COLLECTIONS, PAGE, Cluster
 from llm2llm_operator.constants import LABEL_RUN_UID
 from llm2llm_operator.errors import ApiError, Forbidden, NotFound
 from llm2llm_operator.resource import Key
@@ -31,12 +32,18 @@ from llm2llm_operator.resource import Key
 log = logging.getLogger(__name__)
 EARLY_RELISTS = (5.0, 30.0)
 """Seconds after start: what vanished between our first list and kopf's first watch is found soon."""
-
-
+AFTER_KOPF_LISTED_SECONDS = 2.0
+"""So long after kopf listed (a 410, a restart) we list, too: it never tells what vanished while it did not watch."""
 WATCH_SERVER_SECONDS = 240
 """The API server ends each watch after so long, and the next request shows that kopf goes on."""
 WATCH_STALL_SECONDS = 420.0
 """Longer than any request that kopf waits for: a list has 300 s, a watch 240 s and its last 70 s."""
+
+
+class Enqueue(Protocol):
+    """Asks for a pass over a run; what is not urgent waits until nothing urgent does."""
+
+    def __call__(self, key: Key, *, urgent: bool = True) -> None: ...
 
 
 class CrdMissing(Exception):
@@ -47,7 +54,7 @@ class Informer:
     """Keeps the cache in step with the cluster; `synced` is set once it is whole."""
 
     def __init__(
-        self, cluster: Cluster, cache: Cache, enqueue: Callable[[Key], None], namespaces: tuple[str, ...], resync: float
+        self, cluster: Cluster, cache: Cache, enqueue: Enqueue, namespaces: tuple[str, ...], resync: float
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -55,6 +62,7 @@ class Informer:
         self._namespaces = namespaces
         self._resync = resync
         self._moved = math.inf
+        self._kopf_listed = asyncio.Event()
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
@@ -82,26 +90,29 @@ class Informer:
 
     async def _relist_forever(self) -> None:
         for pause in itertools.chain(EARLY_RELISTS, itertools.repeat(self._resync)):
-            await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._kopf_listed.wait(), pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+                await asyncio.sleep(AFTER_KOPF_LISTED_SECONDS)
+            self._kopf_listed.clear()
             try:
                 await self._relist()
             except ApiError as error:
                 log.warning("cannot list: %s", error)
+                self._kopf_listed.set()  # soon again
 
     async def _relist(self, *, first: bool = False) -> None:
-        """Lists everything, diffs it against the cache, and asks for a pass over every run."""
+        """Lists everything, diffs it against the cache, and asks for a pass over every run, what changed first."""
+        changed: set[Key] = set()
         for collection in COLLECTIONS:
-            lists = [await self._list(collection, name, first=first) for name in self._namespaces or ("",)]
-            items = (body for page, _ in lists for body in page)
-            self._cache.replace(collection, items, min(version for _, version in lists))
+            changed |= await self._list(collection, first=first)
         self.synced.set()
         for key in self._cache.keys():  # noqa: SIM118 - a method, not a dict's
-            self._enqueue(key)
+            self._enqueue(key, urgent=key in changed and not first)
 
-    async def _list(self, collection: str, namespace: str, *, first: bool) -> tuple[list[dict[str, Any]], int]:
+    async def _list(self, collection: str, *, first: bool) -> set[Key]:
         while True:
             try:
-                return await self._cluster.list_all(collection, namespace)
+                return await self._take_list(collection)
             except NotFound as error:
                 if collection == "runs" and first:
                     raise CrdMissing(
@@ -116,6 +127,21 @@ class Informer:
                 log.warning("waiting for the API server: %s", error)
                 await asyncio.sleep(2)
 
+    async def _take_list(self, collection: str) -> set[Key]:
+        """One list into the cache, a page at a time: all of it at once would be most of our memory."""
+        changed: set[Key] = set()
+        listed: set[str] = set()
+        versions: list[int] = []
+        for namespace in self._namespaces or ("",):
+            async for page, version in self._cluster.pages(collection, namespace):
+                versions.append(version)
+                for body in page:
+                    listed.add(body["metadata"]["uid"])
+                    key = self._cache.put(collection, body)
+                    if key:
+                        changed.add(key)
+        return changed | self._cache.retain(collection, listed, min(versions))
+
     async def _supervise(self) -> None:
         """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: restart it (rule 13)."""
         loop = asyncio.get_running_loop()
@@ -129,13 +155,15 @@ class Informer:
             finally:
                 stop.set()
             metrics.WATCH_RESTARTS.inc()
+            self._kopf_listed.set()
             await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter
 
     def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event) -> None:
         """Kopf in a thread and loop of its own: it takes SIGTERM, and when it ends it cancels all tasks of its loop."""
-        try:
-            asyncio.run(
-                kopf.operator(
+
+        async def watch() -> None:
+            try:
+                await kopf.operator(
                     registry=self._registry(loop),
                     settings=_settings(self._move),
                     standalone=True,
@@ -143,7 +171,11 @@ class Informer:
                     namespaces=self._namespaces,
                     stop_flag=stop,
                 )
-            )
+            finally:
+                stop.set()  # a thread of kopf's waits for it, and the loop's end for that thread: for ever
+
+        try:
+            uvloop.run(watch())
         except Exception:
             log.exception("the watches ended; starting them again")
         finally:
@@ -153,6 +185,8 @@ class Informer:
     def _heard(self, collection: str, kind: str | None, body: dict[str, Any]) -> None:
         """Takes one watch event into the cache, in our own loop."""
         self._move()
+        if kind is None:
+            self._kopf_listed.set()
         if kind == "DELETED":
             key = self._cache.drop(collection, body["metadata"]["uid"])
         else:
@@ -202,9 +236,25 @@ def _settings(move: Callable[[], None]) -> kopf.OperatorSettings:
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RUN_UID
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN_UID
     settings.watching.server_timeout = WATCH_SERVER_SECONDS
+    settings.watching.chunk_size = PAGE  # else one document with every object of the cluster
+    settings.queueing.idle_timeout = 0.5  # after which an object's worker ends: 5 s keep a task for each one listed
+    settings.persistence.diffbase_storage = _NoDiffBase()
     settings.networking.connect_timeout = 10.0  # else 300 s: a server that accepts and does not answer
     settings.networking.error_backoffs = _Backoffs(move)
     return settings
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Nothing is remembered to be compared: `on.event` is told of everything, but kopf would copy each body for it."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        raise AssertionError("a handler with state was registered: rule 1 allows `on.event` alone")
 
 
 class _Backoffs:

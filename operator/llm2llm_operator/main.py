@@ -24,6 +24,7 @@ from llm2llm_operator.resource import Key
 from llm2llm_operator.settings import Settings
 
 log = logging.getLogger("llm2llm_operator")
+HEARTBEAT_SECONDS = 0.25
 LOOP_STALL_SECONDS = 60.0
 """Health fails when the event loop did not turn for so long: a restart is safe, a blocked loop is not."""
 
@@ -75,11 +76,12 @@ class Operator:
             self._cluster.gate.close()
             metrics.QUEUE_DEPTH.set(0)
 
-    def _enqueue(self, key: Key) -> None:
-        self._queue.add(key)
+    def _enqueue(self, key: Key, *, urgent: bool = True) -> None:
+        self._queue.add(key, urgent=urgent)
 
     async def _work(self) -> None:
         while True:
+            await asyncio.sleep(0)  # a pass that has nothing to do waits for nothing: thousands of them block the loop
             key = await self._queue.get()
             metrics.QUEUE_DEPTH.set(len(self._queue))
             try:
@@ -107,9 +109,12 @@ class Operator:
                     self._queue.add_after(key, wake_after)
 
     async def _heartbeat(self) -> None:
+        """Proof that the event loop turns, and how late it does."""
+        loop = asyncio.get_running_loop()
         while True:
-            self._beat = asyncio.get_running_loop().time()
-            await asyncio.sleep(1)
+            self._beat = loop.time()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            metrics.LOOP_LAG.observe(max(0.0, loop.time() - self._beat - HEARTBEAT_SECONDS))
 
     def _unready(self) -> str:
         """A replica that does not lead is ready, too: it can take over."""

@@ -13,3 +13,8 @@ QUEUE_DEPTH = Gauge("llm2llm_queue_depth", "Runs that wait for a pass.")
 STEPS = Counter("llm2llm_steps", "Steps that ended, by stage and event.", ["event"])
 WATCH_RESTARTS = Counter("llm2llm_watch_restarts", "Restarts of the watches by their supervisor.")
 LEADER = Gauge("llm2llm_leader", "1 while this process may write, else 0.")
+LOOP_LAG = Histogram(
+    "llm2llm_loop_lag_seconds",
+    "How late the event loop turned.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)

@@ -1,7 +1,8 @@
 """The work queue: each run at most once in the queue, at most one pass a run at a time.
 
 What client-go's workqueue does, in asyncio: duplicates fold, a key that is added during its own pass comes back after
-it, failures back off per key with jitter, and a heap holds the wake-up times.
+it, failures back off per key with jitter, and a heap holds the wake-up times. What a resync asks for waits behind what
+an event asks for: ten thousand runs at rest delay nobody's next Job.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from llm2llm_operator.resource import Key
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 300.0
+FAIR_TURN = 8
 
 
 class WorkQueue:
@@ -23,6 +25,9 @@ class WorkQueue:
     def __init__(self) -> None:
         self._ready: deque[Key] = deque()
         self._queued: set[Key] = set()
+        self._later: deque[Key] = deque()
+        self._queued_later: set[Key] = set()
+        self._taken = 0
         self._active: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -32,15 +37,20 @@ class WorkQueue:
 
     def __len__(self) -> int:
         """Keys that wait for a pass."""
-        return len(self._ready)
+        return len(self._queued) + len(self._queued_later)
 
-    def add(self, key: Key) -> None:
-        """Asks for a pass now."""
+    def add(self, key: Key, *, urgent: bool = True) -> None:
+        """Asks for a pass now, or when nothing urgent waits."""
         if key in self._active:
             self._again.add(key)
-        elif key not in self._queued:
+        elif urgent and key not in self._queued:
             self._queued.add(key)
+            self._queued_later.discard(key)
             self._ready.append(key)
+            self._changed.set()
+        elif not urgent and key not in self._queued and key not in self._queued_later:
+            self._queued_later.add(key)
+            self._later.append(key)
             self._changed.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
@@ -55,9 +65,8 @@ class WorkQueue:
         """The next key; `done` or `failed` must follow."""
         while True:
             self._fire()
-            if self._ready:
-                key = self._ready.popleft()
-                self._queued.discard(key)
+            key = self._next()
+            if key is not None:
                 self._active.add(key)
                 return key
             self._changed.clear()
@@ -87,6 +96,21 @@ class WorkQueue:
         """The run is gone: no failure and no wake-up time of it is kept."""
         self._failures.pop(key, None)
         self._wake_at.pop(key, None)
+
+    def _next(self) -> Key | None:
+        """An urgent key, or every FAIR_TURN-th time another one: a busy queue must not put those off for ever."""
+        self._taken += 1
+        while self._later and self._later[0] not in self._queued_later:  # became urgent meanwhile
+            self._later.popleft()
+        if self._later and (not self._ready or self._taken % FAIR_TURN == 0):
+            key = self._later.popleft()
+            self._queued_later.discard(key)
+            return key
+        if not self._ready:
+            return None
+        key = self._ready.popleft()
+        self._queued.discard(key)
+        return key
 
     def _release(self, key: Key) -> None:
         self._active.discard(key)

@@ -173,6 +173,7 @@ class Reconciler:
 
     async def _delete(self, job: Job) -> None:
         await self._cluster.delete_job(job.namespace, job.name, job.uid, "Background" if job.ended else "Foreground")
+        self._cache.deleting(job)
 
     async def _tell(self, run: Run, note: Note) -> None:
         metrics.STEPS.labels(note.reason).inc()

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from llm2llm.records import Stage
 from llm2llm_operator.constants import OPERATOR
 
+WRITE_RATE = 500.0
+"""Begin and end of 100 steps a second: each takes a create, two writes of status, a delete and an Event. It bounds what
+follows an outage; an API server that can take less says 429, and the rate is halved."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -23,9 +27,9 @@ class Settings:
     )  # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE (also for Test), _GENERATE
     http_host: str = "0.0.0.0"  # noqa: S104 - LLM2LLM_HTTP_HOST; a kubelet probes the pod's address
     http_port: int = 8080  # LLM2LLM_HTTP_PORT; 0 takes a free one
-    workers: int = 16  # LLM2LLM_WORKERS: runs that are looked at beside each other
-    write_rate: float = 100.0  # LLM2LLM_WRITE_RATE: API writes a second
-    write_burst: int = 200  # LLM2LLM_WRITE_BURST
+    workers: int = 64  # LLM2LLM_WORKERS: runs that are looked at beside each other; mostly they wait for an answer
+    write_rate: float = WRITE_RATE  # LLM2LLM_WRITE_RATE: API writes a second
+    write_burst: int = 1000  # LLM2LLM_WRITE_BURST: two seconds of it
     resync_seconds: float = 300.0  # LLM2LLM_RESYNC_SECONDS: bounds how stale a cache can be
     backoff_seconds: float = 10.0  # LLM2LLM_BACKOFF_SECONDS: before the first retry of a step; doubles, at most 5 min
 

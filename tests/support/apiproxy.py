@@ -1,8 +1,8 @@
-"""A proxy between one operator and the API server that strikes at its n-th write.
+"""A proxy between one operator and the API server that strikes at its n-th write, or lets a storm pass over everything.
 
 TLS ends here with a certificate that the operator's kubeconfig trusts; what passes is unchanged, watches stream. It
 counts what the operator writes (POST, PUT, PATCH, DELETE; Events and Leases aside) and at the n-th write plays one of
-the faults that a network and a crash can play, at exactly that moment.
+the faults that a network and a crash can play, at exactly that moment. A storm (`storm.py`) strikes at random.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from yarl import URL
 
 from tests.cluster import credentials
 from tests.cluster.controlplane import Cluster
+from tests.support.storm import Gust, Storm, refusal, watch_error
 
 # RFC 9110, 7.6.1: these are about one connection.
 HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding", "Host")
@@ -66,8 +67,11 @@ class ApiProxy:
         struck: set once the fault has happened.
     """
 
-    def __init__(self, cluster: Cluster, folder: Path, *, namespace: str, service_account: str) -> None:
-        """Takes whom it stands before, and a folder for its certificate."""
+    def __init__(
+        self, cluster: Cluster, folder: Path, *, namespace: str, service_account: str, storm: Storm | None = None
+    ) -> None:
+        """Takes whom it stands before, a folder for its certificate, and what befalls its requests."""
+        self._storm = storm
         folder.mkdir(parents=True, exist_ok=True)
         self.kubeconfig = folder / "proxy.kubeconfig"
         self.writes: list[Write] = []
@@ -150,14 +154,14 @@ class ApiProxy:
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         counted = request.method in WRITES and not NOT_COUNTED & set(request.path.split("/"))
-        strikes = False
-        if counted:
-            self._counted += 1
-            strikes = self._counted == self._nth
-        if strikes and self._fault is Fault.KILLED_BEFORE:
-            self.writes.append(_write(request, body, 0))
-            self._kill()
-            return self._cut(request)
+        self._counted += counted
+        strikes = counted and self._counted == self._nth
+        gust = self._storm.at_request(request) if self._storm else None
+        unasked = self._without_asking(request, strikes, gust)
+        if unasked is not None:
+            if counted:
+                self.writes.append(_write(request, body, 0))
+            return unasked
         async with self._session.request(
             request.method,
             URL(self._upstream + request.raw_path, encoded=True),
@@ -166,15 +170,43 @@ class ApiProxy:
             allow_redirects=False,
         ) as answer:
             headers = _end_to_end(answer.headers)
-            if not counted:
-                return await _stream(request, answer, headers)
+            if request.query.get("watch"):
+                return await self._stream(request, answer, headers)
             data = await answer.read()
+        if counted:
             self.writes.append(_write(request, body, answer.status))
-            if strikes:
-                if self._fault is Fault.KILLED_AFTER:
-                    self._kill()
-                return self._cut(request)
-            return web.Response(status=answer.status, headers=headers, body=data)
+        if strikes and self._fault is Fault.KILLED_AFTER:
+            self._kill()
+        if strikes or gust is Gust.ANSWER_LOST:
+            return self._cut(request)
+        return web.Response(status=answer.status, headers=headers, body=data)
+
+    def _without_asking(self, request: web.Request, strikes: bool, gust: Gust | None) -> web.Response | None:
+        """What befalls a request before the API server has it; None where nothing does."""
+        if strikes and self._fault is Fault.KILLED_BEFORE:
+            self._kill()
+            return self._cut(request)
+        if gust is Gust.REQUEST_LOST:
+            return self._cut(request)
+        return None if gust in (None, Gust.ANSWER_LOST) else refusal(gust)
+
+    async def _stream(
+        self, request: web.Request, answer: aiohttp.ClientResponse, headers: CIMultiDict[str]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError, aiohttp.ClientError):  # either side is gone
+            try:
+                async with asyncio.timeout(self._storm.watch_seconds() if self._storm else None):
+                    async for chunk in answer.content.iter_any():
+                        await response.write(chunk)
+            except TimeoutError:
+                gust = self._storm.at_watch() if self._storm else Gust.WATCH_CUT
+                if gust is Gust.WATCH_CUT:
+                    return self._cut(request)
+                await response.write(watch_error(gust))
+            await response.write_eof()
+        return response
 
     def _cut(self, request: web.Request) -> web.Response:
         """Breaks the connection; what the handler returns reaches nobody."""
@@ -182,18 +214,6 @@ class ApiProxy:
             request.transport.abort()
         self.struck.set()
         return web.Response(status=500)
-
-
-async def _stream(
-    request: web.Request, answer: aiohttp.ClientResponse, headers: CIMultiDict[str]
-) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=headers)
-    await response.prepare(request)
-    with contextlib.suppress(ConnectionError, aiohttp.ClientError):  # either side is gone
-        async for chunk in answer.content.iter_any():
-            await response.write(chunk)
-        await response.write_eof()
-    return response
 
 
 def _end_to_end(headers: Any) -> CIMultiDict[str]:

@@ -38,6 +38,10 @@ class Runs:
         """The run as the API server has it."""
         return dict(self.cluster.request("GET", f"{self._path}/{name}"))
 
+    def all(self) -> list[Document]:
+        """All runs of the namespace."""
+        return list(self.cluster.request("GET", self._path)["items"])
+
     def patch(self, name: str, **spec: Any) -> None:
         """Changes fields of its spec."""
         self.cluster.request("PATCH", f"{self._path}/{name}", {"spec": spec}, content_type=MERGE_PATCH)

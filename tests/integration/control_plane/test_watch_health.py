@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -20,8 +20,8 @@ from llm2llm_operator.informer import Informer
 class Listed(Cluster):
     """Lists are there, and nothing else is."""
 
-    async def list_all(self, _collection: str, _namespace: str = "") -> tuple[list[dict[str, Any]], int]:
-        return [], 1
+    async def pages(self, _collection: str, _namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        yield [], 1
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_trying_is_progress(answers: bool, seconds: int, listener: socket.socket
 
     async def scenario() -> list[float]:
         cluster = Listed(client.Configuration(host=f"https://127.0.0.1:{port}"), write_rate=1, write_burst=1)
-        informer = Informer(cluster, Cache(), lambda _: None, (), 300)
+        informer = Informer(cluster, Cache(), lambda *_, **__: None, (), 300)
         assert informer.watch_silence() == 0
         task = asyncio.create_task(informer.run())
         silences = []

@@ -28,11 +28,51 @@ def test_an_older_echo_does_not_replace_a_newer_fact():
     assert seen.jobs[0].complete
 
 
+def test_what_no_decision_needs_asks_for_no_pass_but_its_version_counts():
+    cache = Cache()
+    cache.put("runs", run(1))
+    cache.put("jobs", job(5))
+    assert cache.put("jobs", job(7) | {"status": {"active": 1, "ready": 1}}) is None
+    assert cache.retain("jobs", (), 6) == set()
+    assert cache.put("jobs", job(8, complete=True)) == KEY
+
+
+def test_runs_at_work_come_before_those_at_rest():
+    cache = Cache()
+    for name, kind in (("done", "Complete"), ("new", ""), ("broken", "Failed"), ("busy", "Progressing")):
+        body = run(1, name)
+        body["metadata"]["name"] = name
+        cache.put("runs", body | {"status": {"conditions": [{"type": kind, "status": "True"}] if kind else []}})
+    assert [name for _, name in cache.keys()] == ["new", "busy", "done", "broken"]  # noqa: SIM118 - a method
+
+
+def test_a_run_is_read_as_it_was_written():
+    cache = Cache()
+    cache.put("runs", run(3) | {"spec": {"a": ["ä", 1, None]}, "status": {"b": {}}})
+    kept = cache.run(KEY)
+    assert kept
+    assert (kept.version, kept.spec, kept.status) == (3, {"a": ["ä", 1, None]}, {"b": {}})
+
+
+def test_a_job_that_we_deleted_is_on_its_way_before_the_watch_tells():
+    cache = Cache()
+    cache.put("runs", run(1))
+    cache.put("jobs", job(5, complete=True))
+    [mine] = cache.observation(cache.run(KEY)).jobs  # type: ignore[arg-type]
+    cache.deleting(mine)
+    [mine] = cache.observation(cache.run(KEY)).jobs  # type: ignore[arg-type]
+    assert mine.deleting
+    cache.drop("jobs", "j")
+    cache.deleting(mine)
+    assert cache.observation(cache.run(KEY)).jobs == ()  # type: ignore[arg-type]
+
+
 def test_a_deleted_object_is_not_revived_by_a_late_list():
     cache = Cache()
     cache.put("runs", run(1))
     assert cache.drop("runs", "u") == KEY
-    assert cache.replace("runs", [run(9)], 10) == set()
+    assert cache.put("runs", run(9)) is None
+    assert cache.retain("runs", {"u"}, 10) == set()
     assert cache.run(KEY) is None
 
 
@@ -41,7 +81,7 @@ def test_a_list_drops_what_vanished_but_not_what_is_newer_than_itself():
     cache.put("runs", run(1))
     cache.put("jobs", job(5, "old"))
     cache.put("jobs", job(20, "new"))
-    assert cache.replace("jobs", [], 10) == {KEY}
+    assert cache.retain("jobs", (), 10) == {KEY}
     seen = cache.observation(cache.run(KEY))  # type: ignore[arg-type]
     assert [entry.name for entry in seen.jobs] == ["new"]
 

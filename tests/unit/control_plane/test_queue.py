@@ -17,6 +17,34 @@ def test_duplicates_fold_and_order_is_kept():
     assert asyncio.run(scenario()) == [A, B, 0]
 
 
+def test_what_is_not_urgent_waits_for_what_is_and_may_become_urgent_itself():
+    async def scenario() -> list[object]:
+        queue = WorkQueue()
+        for name in "abc":
+            queue.add(("ns", name), urgent=False)
+        queue.add(("ns", "u"))
+        queue.add(("ns", "b"))
+        waiting = len(queue)
+        return [waiting, *[(await queue.get())[1] for _ in range(4)]]
+
+    assert asyncio.run(scenario()) == [4, "u", "b", "a", "c"]
+
+
+def test_a_busy_queue_does_not_put_off_for_ever_what_is_not_urgent():
+    async def scenario() -> int:
+        queue = WorkQueue()
+        queue.add(A, urgent=False)
+        for turn in range(1, 100):
+            queue.add(B)
+            key = await queue.get()
+            queue.done(key)
+            if key == A:
+                return turn
+        return 0
+
+    assert 0 < asyncio.run(scenario()) < 20
+
+
 def test_a_key_that_is_added_during_its_own_pass_comes_back_after_it():
     async def scenario() -> list[object]:
         queue = WorkQueue()

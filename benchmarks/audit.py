@@ -1,0 +1,133 @@
+"""What the API server's audit log tells of the operator: its writes, and how long each Job waited for its successor.
+
+All times are the API server's own, taken when it had answered: one clock, and no client's event loop in between.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.support.install import RELEASE, SYSTEM
+
+from benchmarks.bareclient import PREFIX
+
+OPERATOR_USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
+READS = frozenset({"get", "list", "watch"})
+NOT_COUNTED = frozenset({"events", "leases"})
+JOB = re.compile(r"(?P<run>.+)-[0-9a-f]{8}-(?P<step>prepare|i\d{3}-[a-z]+)-a\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One finished request."""
+
+    at: float
+    user: str
+    agent: str
+    verb: str
+    resource: str
+    namespace: str
+    name: str
+    code: int
+
+    @property
+    def by_operator(self) -> bool:
+        """Whether the operator asked for it."""
+        return self.user == OPERATOR_USER
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is a write of the operator that is counted: no Event and no Lease."""
+        return self.by_operator and self.verb not in READS and self.resource not in NOT_COUNTED
+
+
+def entries(log: Path, start: int = 0) -> Iterator[Entry]:
+    """The requests for resources from this place of the log on, in the order in which they ended."""
+    with log.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if line.endswith(b"\n"):
+                found = _entry(json.loads(line))
+                if found is not None:
+                    yield found
+
+
+def _entry(told: dict[str, Any]) -> Entry | None:
+    about = told.get("objectRef")
+    if about is None or told["verb"] == "watch":
+        return None
+    return Entry(
+        at=datetime.fromisoformat(told["stageTimestamp"]).timestamp(),
+        user=told["user"]["username"],
+        agent=told.get("userAgent", ""),
+        verb=told["verb"],
+        resource="/".join(part for part in (about["resource"], about.get("subresource", "")) if part),
+        namespace=about.get("namespace", ""),
+        name=about.get("name", ""),
+        code=told["responseStatus"]["code"],
+    )
+
+
+@dataclass
+class Latencies:
+    """Seconds, unsorted."""
+
+    first_job: list[float]
+    bare_job: list[float]
+    next_job: list[float]
+    created_twice: int = 0
+    second_attempts: int = 0
+
+
+def latencies(found: list[Entry]) -> Latencies:
+    """From a run's creation to its first Job (the operator's, the bare client's), and from a Job's end to the next Job."""
+    applied: dict[tuple[str, str], float] = {}
+    done: dict[tuple[str, str], float] = {}
+    created: Counter[tuple[str, str]] = Counter()
+    result = Latencies([], [], [])
+    for entry in sorted(found, key=lambda entry: entry.at):
+        match entry.verb, entry.resource, entry.code:
+            case "create", "augmentationruns", 201:
+                applied[entry.namespace, entry.name] = entry.at
+            case "patch", "jobs/status", 200:
+                done[entry.namespace, _parts(entry.name)[0]] = entry.at
+            case "create", "jobs", 201:
+                run, step = _parts(entry.name.removeprefix(PREFIX))
+                key = (entry.namespace, run)
+                if entry.name.startswith(PREFIX):
+                    result.bare_job.append(entry.at - applied[key])
+                    continue
+                created[entry.namespace, entry.name] += 1
+                if not entry.name.endswith("-a0"):
+                    result.second_attempts += 1
+                elif step == "prepare":
+                    result.first_job.append(entry.at - applied[key])
+                else:
+                    result.next_job.append(entry.at - done.pop(key))
+    result.created_twice = sum(count > 1 for count in created.values())
+    return result
+
+
+def writes(found: list[Entry]) -> Counter[str]:
+    """The operator's writes by what they wrote; those that were refused count, too."""
+    return Counter(f"{entry.verb} {entry.resource}" for entry in found if entry.counted)
+
+
+def _parts(job: str) -> tuple[str, str]:
+    match = JOB.fullmatch(job)
+    if match is None:
+        raise ValueError(f"{job} is no name of a Job of the operator")
+    return match["run"], match["step"]
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that at least this share of the values does not exceed."""
+    return sorted(values)[max(0, math.ceil(len(values) * share) - 1)] if values else 0.0

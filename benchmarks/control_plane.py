@@ -1,0 +1,102 @@
+"""The control plane under load: how soon the next Job follows, what it writes, and what it needs of the machine.
+
+    python -m benchmarks.control_plane active  [--runs 1000 --rate 40 --iterations 3]   many runs at work at once
+    python -m benchmarks.control_plane resting [--runs 10000 --active 300 --rate 50]    a few at work beside many at rest
+
+A real API server, the operator as a process of its own under the chart's ServiceAccount. `jobender` ends Jobs at a
+steady rate in place of Job controller, scheduler and kubelets. Each prints a table; docs/measurements.md holds what was
+printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from benchmarks import audit
+from benchmarks.audit import percentile
+from benchmarks.stage import Stage, Usage, lag_percentile
+
+Row = tuple[str, str, str]
+"""What was measured, the figure, and what is allowed."""
+TEAMS = [f"team-{number}" for number in range(8)]
+
+
+def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
+    """All runs are applied at once beside a bare client that creates the same Jobs; then their Jobs end at `rate`."""
+    jobs = runs * 3 * iterations  # Prepare, and three stages an iteration of which the last generates nothing
+    with Stage(TEAMS) as stage:
+        operator = stage.operator()
+        usage = Usage(operator)
+        stage.bare_client()
+        ender = stage.ender(rate, first=runs)
+        applying = stage.apply([f"run-{number:05d}" for number in range(runs)], iterations)
+        ender.wait("began", 1, 60 + runs / 5)
+        machine = stage.machine(operator, ender)
+        lag, cpu, began = usage.loop_lag(), usage.cpu_seconds(), time.monotonic()
+        ender.wait("ended", jobs, 120 + 3 * jobs / rate)
+        seconds = time.monotonic() - began
+        cores = machine.cores()
+        cpu, lags = usage.cpu_seconds() - cpu, usage.loop_lag()
+        stage.wait_for_success(runs)
+        time.sleep(2)  # the last clean-up
+        phases, place = stage.phases(), stage.cluster.audit_log.stat().st_size
+        time.sleep(idle_seconds)
+        idle = audit.writes(list(audit.entries(stage.cluster.audit_log, place)))
+        found = list(audit.entries(stage.cluster.audit_log))
+        times, written = audit.latencies(found), audit.writes(found)
+        ratio = percentile(times.first_job, 0.99) / percentile(times.bare_job, 0.99)
+        rows: list[Row] = [
+            ("cores used", ", ".join(f"{name} {used:.2f}" for name, used in cores.items()), f"of {os.cpu_count()}"),
+            ("runs, Jobs", f"{runs}, {jobs}; {phases}", ""),
+            ("Jobs ended a second", f"{jobs / seconds:.1f} of {rate:g} asked for", ""),
+            ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
+            *_latency_rows("Job done to next Job", times.next_job, "p99 250 ms"),
+            *_latency_rows("run applied to first Job", times.first_job, ""),
+            *_latency_rows("the same by the bare client", times.bare_job, ""),
+            ("first Job p99 / bare client p99", f"{ratio:.2f}", "1.5"),
+            ("runs applied a second", f"{runs / applying:.0f}", ""),
+            ("Jobs created twice, second attempts", f"{times.created_twice}, {times.second_attempts}", "0, 0"),
+            ("API writes", f"{written.total()}; {dict(written)}", f"{4 * jobs + 4 * runs}"),
+            (f"API writes in {idle_seconds:.0f} s without work", str(idle.total()), "0"),
+            ("resident memory, peak and at the end", f"{usage.peak_mib:.0f} MiB, {usage.mib():.0f} MiB", "180 MiB"),
+            ("CPU a Job", f"{1000 * cpu / jobs:.1f} ms ({100 * cpu / seconds:.0f} % of a core)", ""),
+            (
+                "event loop lag p50, p99",
+                ", ".join(f"<= {1000 * lag_percentile(lag, lags, share):g} ms" for share in (0.5, 0.99)),
+                "",
+            ),
+        ]
+        usage.close()
+    return _print(rows)
+
+
+def _latency_rows(what: str, seconds: list[float], allowed: str) -> list[Row]:
+    figures = [1000 * percentile(seconds, share) for share in (0.5, 0.99, 1.0)]
+    return [(f"{what}: p50, p99, max of {len(seconds)}", ", ".join(f"{figure:.0f} ms" for figure in figures), allowed)]
+
+
+def _print(rows: list[Row]) -> int:
+    print("| figure | measured | allowed |\n|---|---|---|")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    first = commands.add_parser("active")
+    first.add_argument("--runs", type=int, default=1000)
+    first.add_argument("--rate", type=float, default=40.0, help="Jobs that end in a second")
+    first.add_argument("--iterations", type=int, default=3, help="3 Jobs each")
+    first.add_argument("--idle-seconds", type=float, default=60.0)
+    options = parser.parse_args(argv)
+    return active(options.runs, options.rate, options.iterations, options.idle_seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,57 @@
+"""kopf never tells what vanished while it did not watch: where it lists anew, so do we (rule 3, fault 8)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from llm2llm_operator import informer as module
+from llm2llm_operator.cache import Cache
+from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
+from llm2llm_operator.informer import Informer
+
+RUN = {"metadata": {"namespace": "ns", "name": "r", "uid": "u", "resourceVersion": "1"}, "spec": {}}
+JOB = {
+    "metadata": {"namespace": "ns", "name": "j", "uid": "j", "resourceVersion": "2", "labels": {LABEL_RUN: "r", LABEL_RUN_UID: "u"}}
+}  # fmt: skip
+
+
+class Listed:
+    """A cluster that has one run and, until it vanishes, a Job."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[dict[str, Any]]] = {"runs": [RUN], "jobs": [JOB], "pods": []}
+
+    async def pages(self, collection: str, _namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        yield self.lists[collection], 10
+
+
+def test_a_job_that_vanished_unseen_is_missed_soon_after_kopf_listed_anew(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "AFTER_KOPF_LISTED_SECONDS", 0.01)
+
+    async def scenario() -> tuple[int, int]:
+        cluster, cache = Listed(), Cache()
+        asked: list[object] = []
+        informer = Informer(cluster, cache, lambda key, **_: asked.append(key), (), 300)  # type: ignore[arg-type]
+        monkeypatch.setattr(informer, "_supervise", lambda: asyncio.sleep(300))
+        task = asyncio.create_task(informer.run())
+        await informer.synced.wait()
+        cluster.lists["jobs"] = []
+        asked.clear()
+        informer._heard("runs", None, RUN)
+        deadline = time.monotonic() + 3  # the first list of its own is due after 4.5 s at the earliest
+        run = cache.run(("ns", "r"))
+        assert run
+        while cache.observation(run).jobs and time.monotonic() < deadline:  # noqa: ASYNC110 - the cache has no event
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait({task})
+        return len(cache.observation(run).jobs), len(asked)
+
+    left, asked = asyncio.run(scenario())
+    assert left == 0
+    assert asked
