@@ -7,6 +7,7 @@ names, environment variables that are ours are not set by users.
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -31,6 +32,54 @@ from llm2llm_operator.resource import RunStatus
 SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations end at 256 KiB."""
 KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
+SOURCES = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
+RULES: dict[str, list[dict[str, str]]] = {
+    "EnvVar": [
+        {
+            "rule": "!self.name.startsWith('LLM2LLM_')",
+            "message": "names that begin with LLM2LLM_ are reserved",
+            "fieldPath": ".name",
+        }
+    ],
+    "Volume": [
+        {
+            "rule": f"[{', '.join(f'has(self.{source})' for source in SOURCES)}].filter(p, p).size() == 1",
+            "message": "exactly one of persistentVolumeClaim, secret, configMap and emptyDir must be set",
+        },
+        {
+            "rule": "!self.name.matches('^(scratch|(claim|config)-[0-9]+)$')",
+            "message": "scratch, claim-N and config-N are the operator's own",
+            "fieldPath": ".name",
+        },
+    ],
+    "VolumeMount": [
+        {
+            "rule": "!self.mountPath.matches('^/(scratch|mnt)(/|$)')",
+            "message": "/scratch and /mnt are the operator's own",
+            "fieldPath": ".mountPath",
+        }
+    ],
+    "PodOverrides": [
+        {
+            "rule": "!has(self.volumes) || self.volumes.all(v, self.volumes.exists_one(w, w.name == v.name))",
+            "message": "names of volumes must differ",
+            "fieldPath": ".volumes",
+        },
+        {
+            "rule": "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) &&"
+            " self.volumes.exists(v, v.name == m.name))",
+            "message": "every volumeMount must name one of the volumes",
+            "fieldPath": ".volumeMounts",
+        },
+        {
+            "rule": "!has(self.volumeMounts) ||"
+            " self.volumeMounts.all(m, self.volumeMounts.exists_one(n, n.mountPath == m.mountPath))",
+            "message": "every mountPath must differ",
+            "fieldPath": ".volumeMounts",
+        },
+    ],
+}
+"""CEL rules by the name of a model; the model checks the same for the local runner."""
 PRINTER_COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
     ("Stage", "string", ".status.currentStep.stage", 0),
@@ -137,16 +186,27 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: 
         }
         if node.get("required"):
             schema["required"] = node["required"]
+        if defaults and node.get("title") in RULES:
+            schema["x-kubernetes-validations"] = copy.deepcopy(RULES[node["title"]])  # else the YAML has anchors
     elif node.get("type") == "object":
-        schema["additionalProperties"] = _structural(
-            node.get("additionalProperties", {"type": "string"}), definitions, defaults=defaults
-        )
-        if "maxProperties" in node:
-            schema["maxProperties"] = node["maxProperties"]
+        schema |= _map(node, definitions, defaults=defaults)
     elif node.get("type") == "array":
         schema["items"] = _structural(node["items"], definitions, defaults=defaults)
     elif node.get("type") == "integer":
         schema["format"] = "int64"
+    return schema
+
+
+def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
+    """What a map has beside its type. A structural schema cannot bound the names of a map: a rule does."""
+    values = node.get("additionalProperties", {"type": "string"})
+    schema: dict[str, Any] = {"additionalProperties": _structural(values, definitions, defaults=defaults)}
+    if "maxProperties" in node:
+        schema["maxProperties"] = node["maxProperties"]
+    longest = node.get("propertyNames", {}).get("maxLength")
+    if longest and defaults:
+        rule = f"self.all(name, name.size() <= {longest})"
+        schema["x-kubernetes-validations"] = [{"rule": rule, "message": f"names have at most {longest} characters"}]
     return schema
 
 
@@ -181,15 +241,6 @@ def _spec_rules() -> list[dict[str, str]]:
         )
     choice = "self.task.grader.type != 'Choice' || (has(self.task.labels) && self.task.labels.size() > 0)"
     rules.append({"rule": choice, "message": "spec.task.labels must not be empty when spec.task.grader.type is Choice"})
-    reserved = " && ".join(
-        f"(!has(self.{block}.env) || self.{block}.env.all(e, !e.name.startsWith('LLM2LLM_')))"
-        for block in ("prepare", "train", "evaluate", "generate", "podOverrides")
-    )
-    rules.append({"rule": reserved, "message": "names in env must not begin with LLM2LLM_, which is reserved"})
-    sources = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
-    present = ", ".join(f"has(v.{source})" for source in sources)
-    one = f"!has(self.podOverrides.volumes) || self.podOverrides.volumes.all(v, [{present}].filter(p, p).size() == 1)"
-    rules.append({"rule": one, "message": f"a volume must have exactly one of {', '.join(sources)}"})
     return rules
 
 
