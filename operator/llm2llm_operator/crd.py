@@ -7,7 +7,6 @@ names, environment variables that are ours are not set by users.
 
 from __future__ import annotations
 
-import copy
 import json
 import sys
 from pathlib import Path
@@ -187,7 +186,7 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: 
         if node.get("required"):
             schema["required"] = node["required"]
         if defaults and node.get("title") in RULES:
-            schema["x-kubernetes-validations"] = copy.deepcopy(RULES[node["title"]])  # else the YAML has anchors
+            schema["x-kubernetes-validations"] = RULES[node["title"]]
     elif node.get("type") == "object":
         schema |= _map(node, definitions, defaults=defaults)
     elif node.get("type") == "array":
@@ -246,6 +245,10 @@ def _spec_rules() -> list[dict[str, str]]:
 
 class _Quoting(yaml.SafeDumper):
     """Quotes strings that other readers take for numbers: PyYAML writes 2e-4 bare, Go's YAML makes it a float."""
+
+    def ignore_aliases(self, _: object) -> bool:
+        """Every part is written out: a CRD with anchors is hard to read, and not every tool reads it."""
+        return True
 
 
 def _string(dumper: _Quoting, value: str) -> yaml.ScalarNode:
