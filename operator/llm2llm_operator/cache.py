@@ -38,6 +38,10 @@ class Cache:
         """All runs."""
         return list(self._runs)
 
+    def all_runs(self) -> list[Run]:
+        """All runs as they are known now."""
+        return list(self._runs.values())
+
     def observation(self, run: Run) -> Observation:
         """Jobs and pods that bear this very run's UID, without the pods of Jobs that only bear it and are not ours."""
         children = list(self._children.get(run.uid, {}).values())

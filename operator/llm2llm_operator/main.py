@@ -36,11 +36,14 @@ class Operator:
         self._identity = identity
         self._cluster = cluster
         self._cache = Cache()
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe)
         self._reconciler = Reconciler(cluster, self._cache, settings)
         self._informer = Informer(cluster, self._cache, self._enqueue, settings.namespaces, settings.resync_seconds)
         self._beat = 0.0
         metrics.LEADER.set_function(cluster.gate.is_open)
+        metrics.QUEUE_DEPTH.set_function(lambda: len(self._queue) if cluster.gate.is_open() else 0)
+        metrics.QUEUE_AGE.set_function(lambda: self._queue.oldest_seconds() if cluster.gate.is_open() else 0)
+        metrics.RUNS_NOW.count(self._cache.all_runs)
 
     async def run(self) -> None:
         """Runs until cancelled. Every replica watches; only the leader works (rule 14)."""
@@ -61,7 +64,7 @@ class Operator:
 
     async def _lead(self, leads: Callable[[], bool]) -> None:
         """One term: what others did is listed before our first write, and nothing of an earlier term counts."""
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe)
         await self._informer.list_anew()
         await self._work_while(leads)
 
@@ -73,7 +76,6 @@ class Operator:
                     tasks.create_task(self._work())
         finally:
             self._cluster.gate.close()
-            metrics.QUEUE_DEPTH.set(0)
 
     def _enqueue(self, key: Key) -> None:
         self._queue.add(key)
@@ -81,35 +83,39 @@ class Operator:
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
-            metrics.QUEUE_DEPTH.set(len(self._queue))
-            try:
-                with metrics.RECONCILE_SECONDS.time():
-                    wake_after = await self._reconciler.reconcile(key)
-            except Conflict:
-                metrics.RECONCILES.labels("conflict").inc()
-                self._queue.done(key)
-                self._queue.add_after(key, 0.05)
-            except NotLeading:
-                metrics.RECONCILES.labels("not-leading").inc()
-                self._queue.failed(key)
-            except ApiError as error:
-                metrics.RECONCILES.labels("unavailable").inc()
-                pause = self._queue.failed(key)
-                log.warning("%s/%s: %s; again in %.0f s", *key, error, pause)
-            except Exception:
-                metrics.RECONCILES.labels("error").inc()
-                pause = self._queue.failed(key)
-                log.exception("%s/%s: internal error; again in %.0f s", *key, pause)
-            else:
-                metrics.RECONCILES.labels("ok").inc()
-                self._queue.done(key)
-                if wake_after is not None:
-                    self._queue.add_after(key, wake_after)
+            metrics.RECONCILES.labels(await self._pass(key)).inc()
+
+    async def _pass(self, key: Key) -> str:
+        """One pass over one run, and when the next one follows; returns its result, as the metric calls it."""
+        try:
+            with metrics.RECONCILE_SECONDS.time():
+                wake_after = await self._reconciler.reconcile(key)
+        except Conflict:
+            self._queue.done(key)
+            self._queue.add_after(key, 0.05)
+            return "conflict"
+        except NotLeading:
+            self._queue.failed(key)
+            return "not-leading"
+        except ApiError as error:
+            pause = self._queue.failed(key)
+            log.warning("%s/%s: %s; again in %.0f s", *key, error, pause)
+            return "unavailable"
+        except Exception:
+            pause = self._queue.failed(key)
+            log.exception("%s/%s: internal error; again in %.0f s", *key, pause)
+            return "error"
+        self._queue.done(key)
+        if wake_after is not None:
+            self._queue.add_after(key, wake_after)
+        return "ok"
 
     async def _heartbeat(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            self._beat = asyncio.get_running_loop().time()
+            self._beat = loop.time()
             await asyncio.sleep(1)
+            metrics.LOOP_LAG.observe(max(0.0, loop.time() - self._beat - 1))
 
     def _unready(self) -> str:
         """A replica that does not lead is ready, too: it can take over."""

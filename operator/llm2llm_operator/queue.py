@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections import deque
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 
 from llm2llm_operator.resource import Key
 
@@ -20,9 +22,10 @@ LONGEST_BACKOFF = 300.0
 class WorkQueue:
     """Keys to look at; not thread-safe, for one event loop."""
 
-    def __init__(self) -> None:
-        self._ready: deque[Key] = deque()
-        self._queued: set[Key] = set()
+    def __init__(self, waited: Callable[[float], object] = lambda _: None) -> None:
+        """An empty queue, which tells `waited` how many seconds each key waited for its pass."""
+        self._waited = waited
+        self._ready: OrderedDict[Key, float] = OrderedDict()  # since when
         self._active: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -34,13 +37,16 @@ class WorkQueue:
         """Keys that wait for a pass."""
         return len(self._ready)
 
+    def oldest_seconds(self) -> float:
+        """How long the first key has waited."""
+        return time.monotonic() - next(iter(self._ready.values())) if self._ready else 0.0
+
     def add(self, key: Key) -> None:
         """Asks for a pass now."""
         if key in self._active:
             self._again.add(key)
-        elif key not in self._queued:
-            self._queued.add(key)
-            self._ready.append(key)
+        elif key not in self._ready:
+            self._ready[key] = time.monotonic()
             self._changed.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
@@ -56,8 +62,8 @@ class WorkQueue:
         while True:
             self._fire()
             if self._ready:
-                key = self._ready.popleft()
-                self._queued.discard(key)
+                key, since = self._ready.popitem(last=False)
+                self._waited(time.monotonic() - since)
                 self._active.add(key)
                 return key
             self._changed.clear()
