@@ -12,7 +12,7 @@ from collections.abc import Callable
 import uvloop
 
 from llm2llm.errors import ExitCode
-from llm2llm_operator import http, metrics
+from llm2llm_operator import http, logs, metrics
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster, load_configuration
 from llm2llm_operator.errors import ApiError, Conflict, NotLeading
@@ -83,7 +83,8 @@ class Operator:
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
-            metrics.RECONCILES.labels(await self._pass(key)).inc()
+            with logs.about(key):
+                metrics.RECONCILES.labels(await self._pass(key)).inc()
 
     async def _pass(self, key: Key) -> str:
         """One pass over one run, and when the next one follows; returns its result, as the metric calls it."""
@@ -99,11 +100,11 @@ class Operator:
             return "not-leading"
         except ApiError as error:
             pause = self._queue.failed(key)
-            log.warning("%s/%s: %s; again in %.0f s", *key, error, pause)
+            log.warning("%s; again in %.0f s", error, pause)
             return "unavailable"
         except Exception:
             pause = self._queue.failed(key)
-            log.exception("%s/%s: internal error; again in %.0f s", *key, pause)
+            log.exception("internal error; again in %.0f s", pause)
             return "error"
         self._queue.done(key)
         if wake_after is not None:
@@ -151,10 +152,7 @@ async def serve(settings: Settings) -> None:
 
 def main() -> int:
     """Entry point `llm2llm-operator`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    # it runs outside the main thread on purpose, and says each time that it then leaves signals alone
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    logs.set_up(os.environ.get("LLM2LLM_LOG_FORMAT", ""))
     try:
         settings = Settings.from_environment(os.environ)
     except ValueError as error:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.records import Stage
-from llm2llm_operator import metrics, tally
+from llm2llm_operator import logs, metrics, tally
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster
 from llm2llm_operator.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
@@ -57,7 +57,9 @@ class Reconciler:
         run = self._cache.run(key)
         if run is None or run.deleting:
             return None
+        logs.about_uid(run.uid)
         status = RunStatus.model_validate(run.status)
+        logs.about_step(status.current_step)
         try:
             decided = await self._decide(run, status)
         except ApiError:
@@ -116,6 +118,7 @@ class Reconciler:
         return tuple(event for event in told if event is not None)
 
     async def _apply(self, run: Run, decided: Plan) -> float | None:
+        logs.about_step(decided.status.current_step)
         run = await self._write_status(run, decided.status)
         if decided.create is not None:
             refused = await self._create(run, decided.create)
