@@ -43,9 +43,9 @@ lint: .venv/installed ## ruff, mypy strict, import contracts
 format: .venv/installed ## format the code
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-generate: .venv/installed ## write the CRD and its reference anew from the typed model
+generate: .venv/installed ## write the CRD and the reference anew from the code
 	@$(BIN)/python -m llm2llm_operator.crd $(CRDS)
-	@$(BIN)/python -m llm2llm_operator.reference docs/reference/api.md
+	@$(BIN)/python -m llm2llm_operator.reference docs/reference
 
 verify: generate ## the generated files are what is committed
 	@git diff --exit-code --stat -- $(CRDS) docs/reference

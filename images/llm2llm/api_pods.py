@@ -6,9 +6,10 @@ guarantees about its pods (no API token, `restricted`, one container) hold.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from llm2llm.api_base import MONTH, Model, Quantity, SecretName, SecretReference, ShortText
 
@@ -87,6 +88,13 @@ class Volume(Model):
     config_map: ConfigMapVolume | None = Field(None, description="A ConfigMap's keys as files.")
     empty_dir: EmptyDirVolume | None = Field(None, description="Scratch space that ends with the pod.")
 
+    @field_validator("name")
+    @classmethod
+    def _not_ours(cls, name: str) -> str:
+        if re.fullmatch(r"scratch|(claim|config)-[0-9]+", name):
+            raise ValueError("scratch, claim-N and config-N are the operator's own")
+        return name
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         sources = (self.persistent_volume_claim, self.secret, self.config_map, self.empty_dir)
@@ -102,6 +110,13 @@ class VolumeMount(Model):
     )
     sub_path: ShortText = Field("", description="Folder in the volume.")
     read_only: bool = Field(False, description="Mount it read-only here.")
+
+    @field_validator("mount_path")
+    @classmethod
+    def _not_ours(cls, path: str) -> str:
+        if re.match(r"/(scratch|mnt)(/|$)", path):
+            raise ValueError("/scratch and /mnt are the operator's own")
+        return path
 
 
 Affinity = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
@@ -129,3 +144,20 @@ class PodOverrides(Model):
         None, ge=1, le=86400, description="Time for a checkpoint after SIGTERM; 30 by default."
     )
     scheduler_name: ShortText = Field("", description="Another scheduler than the default one.")
+
+    @field_validator("volumes")
+    @classmethod
+    def _names_differ(cls, volumes: list[Volume]) -> list[Volume]:
+        if len({volume.name for volume in volumes}) < len(volumes):
+            raise ValueError("names of volumes must differ")
+        return volumes
+
+    @field_validator("volume_mounts")
+    @classmethod
+    def _mounts_fit(cls, mounts: list[VolumeMount], info: ValidationInfo) -> list[VolumeMount]:
+        volumes = {volume.name for volume in info.data.get("volumes", ())}
+        if "volumes" in info.data and not all(mount.name in volumes for mount in mounts):
+            raise ValueError("every volumeMount must name one of the volumes")
+        if len({mount.mount_path for mount in mounts}) < len(mounts):
+            raise ValueError("every mountPath must differ")
+        return mounts

@@ -8,14 +8,36 @@ API server itself guarantees for etcd-backed resources.
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from llm2llm_operator.constants import COMPLETE, FAILED
+from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, SUSPENDED
 from llm2llm_operator.observe import Job, Observation, Pod, job_from_object, pod_from_object
 from llm2llm_operator.resource import Key, Run
+
+
+class Standing(NamedTuple):
+    """How a run is now, in words of a small vocabulary: `held` and `waiting` are reasons, empty where it is neither."""
+
+    phase: str
+    at_rest: bool
+    held: str
+    waiting: str
+
+
+def standing_of(run: Run) -> Standing:
+    """The standing that the status of a run tells."""
+    conditions = {one.get("type"): one for one in run.status.get("conditions") or ()}
+    true = {kind for kind, one in conditions.items() if one.get("status") == "True"}
+    at_rest = bool(true & {COMPLETE, FAILED})
+    held = conditions[SUSPENDED].get("reason", "") if SUSPENDED in true and not at_rest else ""
+    progressing = conditions.get(PROGRESSING, {})
+    waits = progressing.get("status") == "False" and not at_rest and not held
+    waiting = progressing.get("reason", "") if waits else ""
+    return Standing(sys.intern(run.status.get("phase") or "Pending"), at_rest, sys.intern(held), sys.intern(waiting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +45,7 @@ class PackedRun:
     """A run as it is kept: 10,000 of them at rest as parsed documents would be 300 MiB, and are 15 as this.
 
     Attributes:
-        at_rest: complete or failed; such runs are looked at last.
+        standing: how it is now, for the metrics and for the order of a resync.
         packed: spec and status.
     """
 
@@ -33,7 +55,7 @@ class PackedRun:
     version: int
     generation: int
     deleting: bool
-    at_rest: bool
+    standing: Standing
     packed: bytes
 
     @property
@@ -45,10 +67,10 @@ class PackedRun:
     def from_object(cls, body: dict[str, Any]) -> PackedRun:
         """The view of an object of the API."""
         run = Run.from_object(body)
-        conditions = run.status.get("conditions") or ()
-        at_rest = any(c.get("type") in (COMPLETE, FAILED) and c.get("status") == "True" for c in conditions)
         packed = zlib.compress(json.dumps([run.spec, run.status], separators=(",", ":")).encode(), level=1)
-        return cls(run.namespace, run.name, run.uid, run.version, run.generation, run.deleting, at_rest, packed)
+        return cls(
+            run.namespace, run.name, run.uid, run.version, run.generation, run.deleting, standing_of(run), packed
+        )
 
     def unpacked(self) -> Run:
         """The run with its documents."""
@@ -82,7 +104,11 @@ class Cache:
 
     def keys(self) -> list[Key]:
         """All runs, those at work first."""
-        return sorted(self._runs, key=lambda key: self._runs[key].at_rest)
+        return sorted(self._runs, key=lambda key: self._runs[key].standing.at_rest)
+
+    def standings(self) -> list[Standing]:
+        """How each run is now."""
+        return [run.standing for run in self._runs.values()]
 
     def observation(self, run: Run) -> Observation:
         """Jobs and pods that bear this very run's UID, without the pods of Jobs that only bear it and are not ours."""

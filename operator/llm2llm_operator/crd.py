@@ -32,6 +32,64 @@ SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations end at 256 KiB."""
 KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
 OF_KUBERNETES = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields")
+SOURCES = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
+ONE_AMOUNT = {
+    "rule": "has(self.count) != has(self.fraction)",
+    "message": "exactly one of count and fraction must be set",
+}
+RULES: dict[str, list[dict[str, str]]] = {
+    "Budget": [{"rule": "!has(self.maxCost) || has(self.prices)", "message": "maxCost needs prices"}],
+    "HeldOutSource": [
+        {"rule": "has(self.uri) != has(self.fromSeed)", "message": "exactly one of uri and fromSeed must be set"}
+    ],
+    "Share": [ONE_AMOUNT],
+    "FromSeed": [ONE_AMOUNT],
+    "EnvVar": [
+        {
+            "rule": "!self.name.startsWith('LLM2LLM_')",
+            "message": "names that begin with LLM2LLM_ are reserved",
+            "fieldPath": ".name",
+        }
+    ],
+    "Volume": [
+        {
+            "rule": f"[{', '.join(f'has(self.{source})' for source in SOURCES)}].filter(p, p).size() == 1",
+            "message": "exactly one of persistentVolumeClaim, secret, configMap and emptyDir must be set",
+        },
+        {
+            "rule": "!self.name.matches('^(scratch|(claim|config)-[0-9]+)$')",
+            "message": "scratch, claim-N and config-N are the operator's own",
+            "fieldPath": ".name",
+        },
+    ],
+    "VolumeMount": [
+        {
+            "rule": "!self.mountPath.matches('^/(scratch|mnt)(/|$)')",
+            "message": "/scratch and /mnt are the operator's own",
+            "fieldPath": ".mountPath",
+        }
+    ],
+    "PodOverrides": [
+        {
+            "rule": "!has(self.volumes) || self.volumes.all(v, self.volumes.exists_one(w, w.name == v.name))",
+            "message": "names of volumes must differ",
+            "fieldPath": ".volumes",
+        },
+        {
+            "rule": "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) &&"
+            " self.volumes.exists(v, v.name == m.name))",
+            "message": "every volumeMount must name one of the volumes",
+            "fieldPath": ".volumeMounts",
+        },
+        {
+            "rule": "!has(self.volumeMounts) ||"
+            " self.volumeMounts.all(m, self.volumeMounts.exists_one(n, n.mountPath == m.mountPath))",
+            "message": "every mountPath must differ",
+            "fieldPath": ".volumeMounts",
+        },
+    ],
+}
+"""CEL rules by the name of a model; the model checks the same for the local runner."""
 PRINTER_COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
     ("Stage", "string", ".status.currentStep.stage", 0),
@@ -147,15 +205,28 @@ def _object(
     if "x-kubernetes-preserve-unknown-fields" in node:
         return {}
     if "properties" not in node:
-        values = node.get("additionalProperties", {"type": "string"})
-        told = {"additionalProperties": _structural(values, definitions, defaults=defaults)}
-        return told | ({"maxProperties": node["maxProperties"]} if "maxProperties" in node else {})
+        return _map(node, definitions, defaults=defaults)
     told = {name: _structural(child, definitions, defaults=defaults) for name, child in node["properties"].items()}
+    rules = RULES.get(node.get("title", "")) if defaults else None
     return {
         **({"default": {}} if "default" in schema else {}),  # its fields have defaults of their own
         "properties": told,
         **({"required": node["required"]} if node.get("required") else {}),
+        **({"x-kubernetes-validations": rules} if rules else {}),
     }
+
+
+def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
+    """What a map has beside its type. A structural schema cannot bound the names of a map: a rule does."""
+    values = node.get("additionalProperties", {"type": "string"})
+    schema: dict[str, Any] = {"additionalProperties": _structural(values, definitions, defaults=defaults)}
+    if "maxProperties" in node:
+        schema["maxProperties"] = node["maxProperties"]
+    longest = node.get("propertyNames", {}).get("maxLength")
+    if longest and defaults:
+        rule = f"self.all(name, name.size() <= {longest})"
+        schema["x-kubernetes-validations"] = [{"rule": rule, "message": f"names have at most {longest} characters"}]
+    return schema
 
 
 def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -189,31 +260,15 @@ def _spec_rules() -> list[dict[str, str]]:
         )
     choice = "self.task.grader.type != 'Choice' || (has(self.task.labels) && self.task.labels.size() > 0)"
     rules.append({"rule": choice, "message": "spec.task.labels must not be empty when spec.task.grader.type is Choice"})
-    reserved = " && ".join(
-        f"(!has(self.{block}.env) || self.{block}.env.all(e, !e.name.startsWith('LLM2LLM_')))"
-        for block in ("prepare", "train", "evaluate", "generate", "podOverrides")
-    )
-    rules.append({"rule": reserved, "message": "names in env must not begin with LLM2LLM_, which is reserved"})
-    priced = "!has(self.budget.maxCost) || has(self.budget.prices)"
-    rules.append({"rule": priced, "message": "spec.budget.maxCost needs spec.budget.prices"})
-    for held_out in ("evaluation", "test"):
-        place = f"self.data.{held_out}"
-        rule = f"!has({place}) || has({place}.uri) != has({place}.fromSeed)"
-        rules.append({"rule": rule, "message": f"spec.data.{held_out}: exactly one of uri and fromSeed must be set"})
-    for share in ("seed.sample", "evaluation.sample", "evaluation.fromSeed", "test.sample", "test.fromSeed"):
-        parts = f"self.data.{share}".split(".")
-        missing = " || ".join(f"!has({'.'.join(parts[:end])})" for end in range(3, len(parts) + 1))
-        rule = f"{missing} || has({'.'.join(parts)}.count) != has({'.'.join(parts)}.fraction)"
-        rules.append({"rule": rule, "message": f"spec.data.{share}: exactly one of count and fraction must be set"})
-    sources = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
-    present = ", ".join(f"has(v.{source})" for source in sources)
-    one = f"!has(self.podOverrides.volumes) || self.podOverrides.volumes.all(v, [{present}].filter(p, p).size() == 1)"
-    rules.append({"rule": one, "message": f"a volume must have exactly one of {', '.join(sources)}"})
     return rules
 
 
 class _Quoting(yaml.SafeDumper):
     """Quotes strings that other readers take for numbers: PyYAML writes 2e-4 bare, Go's YAML makes it a float."""
+
+    def ignore_aliases(self, _: object) -> bool:
+        """Every part is written out: a CRD with anchors is hard to read, and not every tool reads it."""
+        return True
 
 
 def _string(dumper: _Quoting, value: str) -> yaml.ScalarNode:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import uvloop
 
 from llm2llm.errors import ExitCode
-from llm2llm_operator import http, metrics
+from llm2llm_operator import http, logs, metrics
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster, load_configuration
 from llm2llm_operator.errors import ApiError, Conflict, NotLeading
@@ -37,11 +37,14 @@ class Operator:
         self._identity = identity
         self._cluster = cluster
         self._cache = Cache()
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe)
         self._reconciler = Reconciler(cluster, self._cache, settings)
         self._informer = Informer(cluster, self._cache, self._enqueue, settings.namespaces, settings.resync_seconds)
         self._beat = 0.0
         metrics.LEADER.set_function(cluster.gate.is_open)
+        metrics.QUEUE_DEPTH.set_function(lambda: len(self._queue) if cluster.gate.is_open() else 0)
+        metrics.QUEUE_AGE.set_function(lambda: self._queue.oldest_seconds() if cluster.gate.is_open() else 0)
+        metrics.RUNS_NOW.count(self._cache.standings)
 
     async def run(self) -> None:
         """Runs until cancelled. Every replica watches; only the leader works (rule 14)."""
@@ -62,7 +65,7 @@ class Operator:
 
     async def _lead(self, leads: Callable[[], bool]) -> None:
         """One term: what others did is listed before our first write, and nothing of an earlier term counts."""
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe)
         await self._informer.list_anew()
         await self._work_while(leads)
 
@@ -74,7 +77,6 @@ class Operator:
                     tasks.create_task(self._work())
         finally:
             self._cluster.gate.close()
-            metrics.QUEUE_DEPTH.set(0)
 
     def _enqueue(self, key: Key, *, urgent: bool = True) -> None:
         self._queue.add(key, urgent=urgent)
@@ -83,30 +85,33 @@ class Operator:
         while True:
             await asyncio.sleep(0)  # a pass that has nothing to do waits for nothing: thousands of them block the loop
             key = await self._queue.get()
-            metrics.QUEUE_DEPTH.set(len(self._queue))
-            try:
-                with metrics.RECONCILE_SECONDS.time():
-                    wake_after = await self._reconciler.reconcile(key)
-            except Conflict:
-                metrics.RECONCILES.labels("conflict").inc()
-                self._queue.done(key)
-                self._queue.add_after(key, 0.05)
-            except NotLeading:
-                metrics.RECONCILES.labels("not-leading").inc()
-                self._queue.failed(key)
-            except ApiError as error:
-                metrics.RECONCILES.labels("unavailable").inc()
-                pause = self._queue.failed(key)
-                log.warning("%s/%s: %s; again in %.0f s", *key, error, pause)
-            except Exception:
-                metrics.RECONCILES.labels("error").inc()
-                pause = self._queue.failed(key)
-                log.exception("%s/%s: internal error; again in %.0f s", *key, pause)
-            else:
-                metrics.RECONCILES.labels("ok").inc()
-                self._queue.done(key)
-                if wake_after is not None:
-                    self._queue.add_after(key, wake_after)
+            with logs.about(key):
+                metrics.RECONCILES.labels(await self._pass(key)).inc()
+
+    async def _pass(self, key: Key) -> str:
+        """One pass over one run, and when the next one follows; returns its result, as the metric calls it."""
+        try:
+            with metrics.RECONCILE_SECONDS.time():
+                wake_after = await self._reconciler.reconcile(key)
+        except Conflict:
+            self._queue.done(key)
+            self._queue.add_after(key, 0.05)
+            return "conflict"
+        except NotLeading:
+            self._queue.failed(key)
+            return "not-leading"
+        except ApiError as error:
+            pause = self._queue.failed(key)
+            log.warning("%s; again in %.0f s", error, pause)
+            return "unavailable"
+        except Exception:
+            pause = self._queue.failed(key)
+            log.exception("internal error; again in %.0f s", pause)
+            return "error"
+        self._queue.done(key)
+        if wake_after is not None:
+            self._queue.add_after(key, wake_after)
+        return "ok"
 
     async def _heartbeat(self) -> None:
         """Proof that the event loop turns, and how late it does."""
@@ -150,10 +155,7 @@ async def serve(settings: Settings) -> None:
 
 def main() -> int:
     """Entry point `llm2llm-operator`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    # it runs outside the main thread on purpose, and says each time that it then leaves signals alone
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    logs.set_up(os.environ.get("LLM2LLM_LOG_FORMAT", ""))
     try:
         settings = Settings.from_environment(os.environ)
     except ValueError as error:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
-from collections import deque
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 
 from llm2llm_operator.resource import Key
 
@@ -22,11 +24,11 @@ FAIR_TURN = 8
 class WorkQueue:
     """Keys to look at; not thread-safe, for one event loop."""
 
-    def __init__(self) -> None:
-        self._ready: deque[Key] = deque()
-        self._queued: set[Key] = set()
-        self._later: deque[Key] = deque()
-        self._queued_later: set[Key] = set()
+    def __init__(self, waited: Callable[[float], object] = lambda _: None) -> None:
+        """An empty queue, which tells `waited` how many seconds each key waited for its pass."""
+        self._waited = waited
+        self._ready: OrderedDict[Key, float] = OrderedDict()  # since when
+        self._later: OrderedDict[Key, float] = OrderedDict()
         self._taken = 0
         self._active: set[Key] = set()
         self._again: set[Key] = set()
@@ -37,20 +39,20 @@ class WorkQueue:
 
     def __len__(self) -> int:
         """Keys that wait for a pass."""
-        return len(self._queued) + len(self._queued_later)
+        return len(self._ready) + len(self._later)
+
+    def oldest_seconds(self) -> float:
+        """How long the first key has waited."""
+        firsts = [next(iter(lane.values())) for lane in (self._ready, self._later) if lane]
+        return time.monotonic() - min(firsts) if firsts else 0.0
 
     def add(self, key: Key, *, urgent: bool = True) -> None:
         """Asks for a pass now, or when nothing urgent waits."""
         if key in self._active:
             self._again.add(key)
-        elif urgent and key not in self._queued:
-            self._queued.add(key)
-            self._queued_later.discard(key)
-            self._ready.append(key)
-            self._changed.set()
-        elif not urgent and key not in self._queued and key not in self._queued_later:
-            self._queued_later.add(key)
-            self._later.append(key)
+        elif key not in self._ready and (urgent or key not in self._later):
+            lane = self._ready if urgent else self._later
+            lane[key] = self._later.pop(key, time.monotonic())
             self._changed.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
@@ -100,16 +102,12 @@ class WorkQueue:
     def _next(self) -> Key | None:
         """An urgent key, or every FAIR_TURN-th time another one: a busy queue must not put those off for ever."""
         self._taken += 1
-        while self._later and self._later[0] not in self._queued_later:  # became urgent meanwhile
-            self._later.popleft()
-        if self._later and (not self._ready or self._taken % FAIR_TURN == 0):
-            key = self._later.popleft()
-            self._queued_later.discard(key)
-            return key
-        if not self._ready:
+        turn = self._later and (not self._ready or self._taken % FAIR_TURN == 0)
+        lane = self._later if turn else self._ready
+        if not lane:
             return None
-        key = self._ready.popleft()
-        self._queued.discard(key)
+        key, since = lane.popitem(last=False)
+        self._waited(time.monotonic() - since)
         return key
 
     def _release(self, key: Key) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm_operator import metrics
+from llm2llm_operator import logs, metrics, tally
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster
 from llm2llm_operator.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
@@ -61,7 +61,9 @@ class Reconciler:
         run = self._cache.run(key)
         if run is None or run.deleting:
             return None
+        logs.about_uid(run.uid)
         status = RunStatus.model_validate(run.status)
+        logs.about_step(status.current_step)
         try:
             decided = await self._decide(run, status)
         except ApiError:
@@ -120,6 +122,7 @@ class Reconciler:
         return tuple(event for event in told if event is not None)
 
     async def _apply(self, run: Run, decided: Plan) -> float | None:
+        logs.about_step(decided.status.current_step)
         run = await self._write_status(run, decided.status)
         if decided.create is not None:
             refused = await self._create(run, decided.create)
@@ -144,9 +147,11 @@ class Reconciler:
 
     async def _write_status(self, run: Run, status: RunStatus) -> Run:
         """One write, and none where nothing changed; what the write returned is the newest version."""
-        patch = merge_patch(run.status, status.to_document())
+        wanted = status.to_document()
+        patch = merge_patch(run.status, wanted)
         if not patch:
             return run
+        before = RunStatus.model_validate(run.status)
         try:
             body = await self._cluster.patch_status(run.namespace, run.name, run.version, patch)
         except Conflict:
@@ -154,8 +159,11 @@ class Reconciler:
             newest = await self._cluster.get_run(run.namespace, run.name)
             if newest is not None:
                 self._cache.put("runs", newest)
+                if newest.get("status") == wanted:  # it was this very write, whose answer was lost
+                    tally.count(before, status)
             raise
         self._cache.put("runs", body)
+        tally.count(before, status)
         return Run.from_object(body)
 
     async def _create(self, run: Run, body: dict[str, Any]) -> ApiError | None:
@@ -168,7 +176,7 @@ class Reconciler:
         self._cache.put("jobs", created)
         if job_from_object(created).owner_uid != run.uid:
             return Conflict(409, "AlreadyExists", NOT_OURS.format(body["metadata"]["name"]))
-        log.info("created Job %s", body["metadata"]["name"], extra={"run": f"{run.namespace}/{run.name}"})
+        log.info("created Job %s", body["metadata"]["name"])
         return None
 
     async def _delete(self, job: Job) -> None:
@@ -176,11 +184,10 @@ class Reconciler:
         self._cache.deleting(job)
 
     async def _tell(self, run: Run, note: Note) -> None:
-        metrics.STEPS.labels(note.reason).inc()
         try:
             await self._cluster.create_event(run.namespace, event_body(run, note, self._clock()))
         except ApiError as error:
-            log.warning("cannot write an event: %s", error, extra={"run": f"{run.namespace}/{run.name}"})
+            log.warning("cannot write an event: %s", error)
 
 
 def _refused(status: RunStatus, error: ApiError, now: datetime, generation: int) -> RunStatus:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from llm2llm.records import Stage
 from llm2llm_operator.constants import OPERATOR
+from llm2llm_operator.logs import FORMATS
 
 WRITE_RATE = 500.0
 """Begin and end of 100 steps a second: each takes a create, two writes of status, a delete and an Event. It bounds what
@@ -22,9 +23,9 @@ class Settings:
     lease: str = OPERATOR  # LLM2LLM_LEASE: releases in one namespace have one each
     identity: str = ""  # LLM2LLM_IDENTITY: of this process alone; empty: made of the host's name
     leader_election: bool = True  # LLM2LLM_LEADER_ELECTION: true or false; false only for a single replica
-    images: dict[Stage, str] = field(
-        default_factory=dict
-    )  # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE (also for Test), _GENERATE
+    # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE (which Test has, too), _GENERATE
+    images: dict[Stage, str] = field(default_factory=dict)
+    log_format: str = "text"  # LLM2LLM_LOG_FORMAT: json or text
     http_host: str = "0.0.0.0"  # noqa: S104 - LLM2LLM_HTTP_HOST; a kubelet probes the pod's address
     http_port: int = 8080  # LLM2LLM_HTTP_PORT; 0 takes a free one
     workers: int = 64  # LLM2LLM_WORKERS: runs that are looked at beside each other; mostly they wait for an answer
@@ -51,6 +52,9 @@ class Settings:
         election = environ.get("LLM2LLM_LEADER_ELECTION", "") or "true"
         if election not in ("true", "false"):
             raise ValueError(f"LLM2LLM_LEADER_ELECTION must be true or false, not {election!r}")
+        log_format = environ.get("LLM2LLM_LOG_FORMAT", "") or cls.log_format
+        if log_format not in FORMATS:
+            raise ValueError(f"LLM2LLM_LOG_FORMAT must be json or text, not {log_format!r}")
         namespace = environ.get("LLM2LLM_NAMESPACE", "")
         if election == "true" and not namespace:
             raise ValueError(
@@ -69,6 +73,7 @@ class Settings:
                 for stage in Stage
                 if stage is not Stage.TEST
             },
+            log_format=log_format,
             http_host=environ.get("LLM2LLM_HTTP_HOST", cls.http_host),
             http_port=int(number("LLM2LLM_HTTP_PORT", cls.http_port)),
             workers=int(number("LLM2LLM_WORKERS", cls.workers)),

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.cluster import binaries
 from tests.cluster.controlplane import Cluster, RequestError
 from tests.cluster.processes import Child, free_port, spawn, stop, wait_until
@@ -127,6 +129,14 @@ class OperatorProcess:
     def leads(self) -> bool:
         """Whether its metric says that it may write."""
         return "\nllm2llm_leader 1.0" in (self._get("metrics") or "")
+
+    def metrics(self) -> dict[tuple[str, ...], float]:
+        """What it serves at /metrics: name and label values, in the order of the labels' names, to value."""
+        text = self._get("metrics")
+        if text is None:
+            raise RuntimeError(f"the operator serves no metrics:\n{self.log()}")
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return {(one.name, *(one.labels[label] for label in sorted(one.labels))): one.value for one in samples}
 
     def _get(self, page: str) -> str | None:
         try:

@@ -14,6 +14,7 @@ import yaml
 
 from llm2llm import api
 from llm2llm.errors import InvalidManifest
+from llm2llm.local.kubectlyaml import load, load_all
 from llm2llm.local.problems import checked_spec
 
 _SUFFIXES = {".yaml", ".yml", ".json"}
@@ -63,7 +64,7 @@ def read_documents(paths: Iterable[Path]) -> Documents:
     found = _Found()
     for file in _files(paths, found.problems):
         try:
-            documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+            documents = list(load_all(file.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             found.problems.append(f"{file}: {' '.join(str(error).split())}")
             continue
@@ -179,7 +180,7 @@ def _value(text: str, before: Any) -> Any:
     if isinstance(before, str):
         return text
     try:
-        value = yaml.safe_load(text)
+        value = load(text)
     except yaml.YAMLError:
         return text
     return text if value is None or isinstance(value, float) else value

@@ -9,12 +9,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.alias_generators import to_camel
 
 from llm2llm import api
 from llm2llm.errors import InvalidManifest
 
 _RESERVED = "LLM2LLM_"
-_STEP_BLOCKS = ("prepare", "train", "evaluate", "generate")
+_BLOCKS_WITH_ENV = ("prepare", "train", "evaluate", "generate", "pod_overrides")
+_METADATA = frozenset(
+    (
+        *("annotations", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers"),
+        *("generateName", "generation", "labels", "managedFields", "name", "namespace", "ownerReferences"),
+        *("resourceVersion", "selfLink", "uid"),
+    )
+)
+"""Fields of every object's metadata (Kubernetes ObjectMeta); the API server refuses others, too."""
 
 
 def checked_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
@@ -27,8 +36,8 @@ def checked_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
     spec: api.AugmentationRunSpec | None = None
     try:
         # Strict, and as JSON, because that is what the API server does: "8" is no number there, and 8 no string.
-        text = json.dumps(document.get("spec", {}), default=str)
-        spec = api.AugmentationRunSpec.model_validate_json(text, strict=True)
+        text = json.dumps(_as_sent(document.get("spec", {})), default=str)
+        spec = api.AugmentationRunSpec.model_validate_json(text, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         problems += [f"{_path(item['loc'])}: {_sentence(item)}" for item in error.errors(include_url=False)]
     if spec is not None:
@@ -38,12 +47,23 @@ def checked_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
     return spec
 
 
+def _as_sent(value: Any) -> Any:
+    """What the API server makes of a document first: a field that is null is not there, and 5.0 is the number 5."""
+    if isinstance(value, dict):
+        return {name: _as_sent(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_as_sent(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
     if document.get("apiVersion") != api.API_VERSION:
         yield f"apiVersion: must be {api.API_VERSION}"
     for unknown in sorted(document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"}):
         yield f"{unknown}: unknown field"
     metadata = document.get("metadata")
+    for unknown in sorted(map(str, metadata.keys() - _METADATA)) if isinstance(metadata, dict) else ():
+        yield f"metadata.{unknown}: unknown field"
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(name, str) or not name:
         yield "metadata.name: is required"
@@ -57,10 +77,10 @@ def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _reserved_names(spec: api.AugmentationRunSpec) -> Iterator[str]:
-    for block in _STEP_BLOCKS:
+    for block in _BLOCKS_WITH_ENV:
         for place, variable in enumerate(getattr(spec, block).env):
             if variable.name.startswith(_RESERVED):
-                yield f"spec.{block}.env[{place}].name: names that begin with {_RESERVED} are reserved"
+                yield f"spec.{to_camel(block)}.env[{place}].name: names that begin with {_RESERVED} are reserved"
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -64,6 +64,7 @@ def test_the_lease_is_the_only_thing_that_the_operator_may_change_in_its_namespa
     [container] = chart["Deployment", RELEASE]["spec"]["template"]["spec"]["containers"]
     environment = {variable["name"]: variable for variable in container["env"]}
     assert environment["LLM2LLM_LEASE"]["value"] == RELEASE
+    assert environment["LLM2LLM_LOG_FORMAT"]["value"] == "json"
     assert environment["LLM2LLM_NAMESPACE"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
 
 

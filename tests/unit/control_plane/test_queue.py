@@ -93,3 +93,19 @@ def test_failures_back_off_longer_each_time_up_to_five_minutes_and_success_forge
     assert pauses[3] > pauses[0]
     assert 225 <= pauses[11] <= 300
     assert pauses[12] <= 1
+
+
+def test_it_tells_how_long_a_key_waited_and_the_oldest_waits():
+    async def scenario() -> list[object]:
+        waits: list[float] = []
+        queue = WorkQueue(waits.append)
+        queue.add(A)
+        await asyncio.sleep(0.05)
+        queue.add(B)
+        oldest = queue.oldest_seconds()
+        await queue.get()
+        second = queue.oldest_seconds()
+        await queue.get()
+        return [oldest >= 0.05, second < oldest, waits[0] >= 0.05, waits[1] < waits[0], queue.oldest_seconds()]
+
+    assert asyncio.run(scenario()) == [True, True, True, True, 0.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 def written(folder: Path, *documents: Mapping[str, Any]) -> Path:
     file = folder / "run.yaml"
-    file.write_text(yaml.safe_dump_all(documents))
+    file.write_text("\n---\n".join(map(json.dumps, documents)))
     return file
 
 

@@ -1,0 +1,144 @@
+"""What a status write has to count: the difference between the status before and after it. Pure.
+
+Counted is what was recorded, after the write that recorded it: a pass that is repeated finds no difference, and so
+counts nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import Counter, Histogram
+
+from llm2llm.records import Kind
+from llm2llm_operator import metrics
+from llm2llm_operator.constants import COMPLETE, FAILED
+from llm2llm_operator.resource import CurrentStep, RunStatus, StepRecord
+
+WAITS = ("Pending", "Queued")
+AMOUNTS: tuple[tuple[Counter, tuple[str, ...], Callable[[RunStatus], float]], ...] = (
+    (metrics.TEACHER_REQUESTS, (), lambda status: status.usage.teacher_requests),
+    (metrics.TEACHER_TOKENS, ("input",), lambda status: status.usage.teacher_input_tokens),
+    (metrics.TEACHER_TOKENS, ("output",), lambda status: status.usage.teacher_output_tokens),
+    (metrics.GPU_SECONDS, (), lambda status: status.usage.gpu_seconds),
+    (metrics.COST, (), lambda status: float(status.usage.cost or 0)),
+    (metrics.EXAMPLES, ("kept",), lambda status: sum(row.kept for row in status.iterations)),
+    (metrics.EXAMPLES, ("dropped",), lambda status: sum(row.generated - row.kept for row in status.iterations)),
+)
+"""Amounts that only grow in a status, each with the counter that grows by as much."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An amount to add to a counter, or a value that a histogram has to see."""
+
+    metric: Counter | Histogram
+    labels: tuple[str, ...]
+    amount: float
+
+
+def count(old: RunStatus, new: RunStatus) -> None:
+    """Adds the difference of two statuses to the metrics."""
+    for sample in difference(old, new):
+        metric = sample.metric.labels(*sample.labels) if sample.labels else sample.metric
+        if isinstance(metric, Histogram):
+            metric.observe(sample.amount)
+        else:
+            metric.inc(sample.amount)
+
+
+def difference(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
+    """What the step from `old` to `new` has to count; nothing where nothing of it changed."""
+    known = {record.key for record in _records(old)}
+    recorded = [record for record in _records(new) if record.key not in known]
+    for record in recorded:
+        stage = record.step.stage
+        yield Sample(metrics.STEPS, (stage, record.step.outcome), 1)
+        if record.step.outcome == "Succeeded":
+            yield Sample(metrics.STEP_SECONDS, (stage,), max(0, record.step.active_seconds))
+    yield from _waited(old.current_step, new.current_step, recorded)
+    yield from _retried(old, new)
+    yield from _ended(old, new)
+    yield from _spent(old, new)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A record with its place in the ledger."""
+
+    iteration: int
+    step: StepRecord
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        return (self.step.stage, self.iteration, self.step.outcome)
+
+
+def _records(status: RunStatus) -> list[_Recorded]:
+    own = [_Recorded(0, step) for step in status.steps]
+    return own + [_Recorded(row.index, step) for row in status.iterations for step in row.steps]
+
+
+def _waited(old: CurrentStep | None, new: CurrentStep | None, recorded: list[_Recorded]) -> Iterator[Sample]:
+    """How long an attempt was Pending or Queued, once it is not any more."""
+    if old is None or old.state not in WAITS or not old.since:
+        return
+    until = ""
+    if new and _attempt(new) == _attempt(old):
+        until = new.since if new.state != old.state else ""
+    else:  # it ended before anybody saw it run
+        began = [record.step.start_time for record in recorded if record.key[:2] == (old.stage, old.iteration)]
+        until = began[0] if began else ""
+    if until:
+        waited = datetime.fromisoformat(until) - datetime.fromisoformat(old.since)
+        yield Sample(metrics.STEP_WAIT_SECONDS, (old.stage, old.state), max(0.0, waited.total_seconds()))
+
+
+def _attempt(step: CurrentStep) -> tuple[str, int, int]:
+    return (step.stage, step.iteration, step.attempt)
+
+
+def _retried(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
+    """A further attempt, and pods that were evicted, of the step in progress."""
+    before, now = old.current_step, new.current_step
+    if before is None or now is None or _attempt(before)[:2] != _attempt(now)[:2]:
+        return
+    if now.attempt > before.attempt:
+        yield Sample(metrics.RETRIES, (now.stage, _cause(old, new, before, now)), 1)
+    if now.disruptions > before.disruptions:
+        yield Sample(metrics.DISRUPTIONS, (now.stage,), now.disruptions - before.disruptions)
+
+
+def _cause(old: RunStatus, new: RunStatus, before: CurrentStep, now: CurrentStep) -> str:
+    if new.retry > old.retry:
+        return "asked"
+    for cause, more in (
+        ("transient", now.retries.transient > before.retries.transient),
+        ("outOfMemory", now.retries.out_of_memory > before.retries.out_of_memory),
+        ("jobDeleted", now.retries.job_deleted > before.retries.job_deleted or before.kind == Kind.COLLECT),
+        ("lostReport", now.kind == Kind.COLLECT),
+    ):
+        if more:
+            return cause
+    return "suspended"
+
+
+def _ended(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
+    """The end of a run, and the step that it failed in."""
+    for kind in (COMPLETE, FAILED):
+        condition = new.condition(kind)
+        if condition is None or not new.is_true(kind) or old.is_true(kind):
+            continue
+        yield Sample(metrics.RUNS_ENDED, (kind, condition.reason), 1)
+        if kind == FAILED and new.current_step:
+            yield Sample(metrics.STEPS, (new.current_step.stage, condition.reason), 1)
+
+
+def _spent(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
+    """What the teacher did. A number that shrank was edited by a person, and is no news."""
+    for metric, labels, total in AMOUNTS:
+        more = total(new) - total(old)
+        if more > 0:
+            yield Sample(metric, labels, more)

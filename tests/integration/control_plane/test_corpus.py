@@ -1,0 +1,69 @@
+"""The API server takes and refuses what `llm2llm validate` does; its side is tests/unit/local/test_corpus.py.
+
+Through kubectl, because that is what reads a user's YAML: two calls for all files, each a dry run on the server.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.cluster import binaries
+from tests.cluster.controlplane import Cluster
+from tests.support import corpus
+
+NAMESPACE = "t"
+"""As in the manifests that name one."""
+
+
+class Answers:
+    """What `kubectl apply --dry-run=server` said of each file of a folder."""
+
+    def __init__(self, cluster: Cluster, folder: str) -> None:
+        command = [
+            str(binaries.kubectl()),
+            f"--kubeconfig={cluster.kubeconfig}",
+            "apply",
+            "--dry-run=server",
+            "-n",
+            NAMESPACE,
+        ]
+        done = subprocess.run(
+            [*command, "-f", str(corpus.FOLDER / folder)], capture_output=True, text=True, check=False
+        )
+        self.taken = set(re.findall(r"^augmentationrun\.llm2llm\.dev/(\S+) created", done.stdout, re.MULTILINE))
+        self.output = done.stdout + done.stderr
+        self._errors = re.split(r"^(?=Error from server|error |resource mapping)", done.stderr, flags=re.MULTILINE)
+
+    def error_about(self, file: Path) -> str:
+        """The error that names this file, empty where there is none."""
+        return "".join(error for error in self._errors if f'/{file.name}"' in error)
+
+
+@pytest.fixture(scope="module")
+def namespace(api: Cluster) -> None:
+    api.create_namespace(NAMESPACE)
+
+
+@pytest.fixture(scope="module")
+def about_valid(api: Cluster, namespace: None) -> Answers:
+    return Answers(api, "valid")
+
+
+@pytest.fixture(scope="module")
+def about_invalid(api: Cluster, namespace: None) -> Answers:
+    return Answers(api, "invalid")
+
+
+@pytest.mark.parametrize("file", corpus.valid(), ids=lambda file: file.stem)
+def test_a_valid_manifest_is_taken(about_valid: Answers, file: Path):
+    name = yaml.safe_load(file.read_text())["metadata"]["name"]
+    assert name in about_valid.taken, about_valid.output
+
+
+@pytest.mark.parametrize("case", corpus.invalid(), ids=lambda case: case.file.stem)
+def test_an_invalid_manifest_is_refused_and_says_where(about_invalid: Answers, case: corpus.Invalid):
+    assert case.api in about_invalid.error_about(case.file), about_invalid.output

@@ -1,0 +1,50 @@
+"""The manifests in tests/data/manifests, and what each side has to say about the invalid ones.
+
+A new case is a new file. One that is invalid begins with what has to be told: `# api: ...` by the API server and
+`# local: ...` by `llm2llm validate`, or `# expect: ...` where the words are the same. A comment in a valid one says what
+it is there for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "manifests"
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """A manifest that nobody may take, and a part of each side's message."""
+
+    file: Path
+    api: str
+    local: str
+
+
+def valid() -> list[Path]:
+    """The manifests that both sides take."""
+    return sorted((FOLDER / "valid").glob("*.yaml"))
+
+
+def invalid() -> list[Invalid]:
+    """The manifests that both sides refuse.
+
+    Raises:
+        ValueError: a file does not say what is expected of a side.
+    """
+    return [_invalid(file) for file in sorted((FOLDER / "invalid").glob("*.yaml"))]
+
+
+def _invalid(file: Path) -> Invalid:
+    told = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        side, colon, words = line.removeprefix("# ").partition(": ")
+        if not line.startswith("# ") or not colon:
+            break
+        told[side] = words
+    both = told.get("expect", "")
+    api, local = told.get("api", both), told.get("local", both)
+    if not api or not local:
+        raise ValueError(f"{file}: begin with `# api: ...` and `# local: ...`, or `# expect: ...`")
+    return Invalid(file, api, local)

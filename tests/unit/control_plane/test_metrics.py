@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from tests.support import builders
+
+from llm2llm_operator import metrics
+from llm2llm_operator.cache import standing_of
+from llm2llm_operator.reference import metrics_reference
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def status(phase: str, **conditions: tuple[str, str]) -> dict[str, Any]:
+    told = [{"type": kind, "status": value, "reason": reason} for kind, (value, reason) in conditions.items()]
+    return {"phase": phase, "conditions": told}
+
+
+def test_runs_are_counted_by_phase_and_by_what_they_wait_for():
+    statuses = [
+        {},
+        status("Running", Progressing=("True", "Training")),
+        status("Queued", Progressing=("False", "Queued")),
+        status("Suspended", Suspended=("True", "AwaitingApproval"), Progressing=("False", "AwaitingApproval")),
+        status("Suspended", Suspended=("True", "AwaitingApproval"), Progressing=("False", "AwaitingApproval")),
+        status("Failed", Failed=("True", "InvalidData"), Progressing=("False", "InvalidData")),
+        status("Succeeded", Complete=("True", "NoMistakes"), Progressing=("False", "NoMistakes")),
+    ]
+    counted = metrics.RunsNow()
+    counted.count(lambda: [standing_of(builders.run(one)) for one in statuses])
+    registry = CollectorRegistry()
+    registry.register(counted)
+    lines = {line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")}
+    assert lines == {
+        'llm2llm_runs{phase="Pending"} 1.0',
+        'llm2llm_runs{phase="Queued"} 1.0',
+        'llm2llm_runs{phase="Running"} 1.0',
+        'llm2llm_runs{phase="Suspended"} 2.0',
+        'llm2llm_runs{phase="Succeeded"} 1.0',
+        'llm2llm_runs{phase="Failed"} 1.0',
+        'llm2llm_runs_held{reason="AwaitingApproval"} 2.0',
+        'llm2llm_runs_waiting{reason="Queued"} 1.0',
+    }
+
+
+def test_no_metric_has_a_label_for_the_run():
+    ours = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
+    assert len(ours) > 15
+    assert {label for metric in ours for label in metric._labelnames} & {"run", "name", "namespace", "uid"} == set()
+
+
+def test_the_committed_page_is_what_the_module_generates():
+    assert (CHECKOUT / "docs/reference/metrics.md").read_text() == metrics_reference()
