@@ -18,6 +18,9 @@ class Lora(Model):
     r: int = Field(16, ge=1, le=512, description="Rank.")
     alpha: int = Field(32, ge=1, le=4096, description="Scale numerator; the update is multiplied by alpha/r.")
     dropout: Fraction = Field("0.05", description="Dropout before the adapter.")
+    use_rslora: bool = Field(
+        False, description="Multiply the update by alpha/sqrt(r) (rsLoRA), which suits ranks of 64 and more."
+    )
     target_modules: Literal["all-linear"] = Field(
         "all-linear", description="Every linear layer except the output head."
     )
@@ -72,6 +75,9 @@ class Evaluate(StepBlock):
         "Auto", description="Auto is bf16 where the device has it.", json_schema_extra=IDENTITY
     )
     sampling: Sampling = Field(default_factory=Sampling, description="Decoding.", json_schema_extra=IDENTITY)
+    tensor_parallel_size: int = Field(
+        1, ge=1, le=64, description="GPUs that vLLM spreads the model over; ask for as many in resources."
+    )
 
     def resolved_engine(self) -> Literal["vLLM", "Transformers"]:
         """The engine as a function of the spec alone, so that it never depends on where the pod landed."""
@@ -104,15 +110,30 @@ class Teacher(Model):
 
 
 class Limits(Model):
+    """Ceilings; the pace below them is found out from the endpoint's own answers."""
+
     max_concurrent_requests: int = Field(32, ge=1, le=1024, description="Requests in flight at once.")
+    requests_per_minute: int | None = Field(None, ge=1, le=10**6, description="Requests begun in a minute; unset: any.")
+    tokens_per_minute: int | None = Field(
+        None, ge=1, le=10**9, description="Tokens sent and received in a minute; unset: any number."
+    )
 
 
 class Dedup(Model):
     threshold: Fraction = Field("0.95", description="ROUGE-L F1 above which a row is a near duplicate.")
 
 
+class Decontaminate(Model):
+    ngram: int = Field(
+        13, ge=8, le=50, description="Words in a row that a new row may share with no evaluation or test row."
+    )
+
+
 class Filters(Model):
     dedup: Dedup = Field(default_factory=Dedup, description="Duplicates over all rounds.")
+    decontaminate: Decontaminate = Field(
+        default_factory=Decontaminate, description="Rows that give away a held-out one; always on."
+    )
     min_acceptance: Fraction = Field(
         "0.1", description="Share of rows to be kept, below which the step fails with samples."
     )

@@ -26,6 +26,7 @@ class HeldOut:
     equal: Mapping[str, str]
     near: SequenceIndex
     grams: Mapping[str, str]
+    ngram: int
 
     def leak(self, fields: Mapping[str, str]) -> str | None:
         """Which held-out row this one gives away, and how; None where it is clean."""
@@ -34,29 +35,35 @@ class HeldOut:
             return f"equals held-out row {name}"
         if match := self.near.nearest(words):
             return f"differs little from held-out row {match.name} (LCS-F1 {match.score:.3f})"
-        for gram in _grams(words):
+        for gram in _grams(words, self.ngram):
             if name := self.grams.get(gram):
-                return f"shares {NGRAM} words in a row with held-out row {name}"
+                return f"shares {self.ngram} words in a row with held-out row {name}"
         return None
 
 
-def held_out(rows: Sequence[Example], seeds: Sequence[Example]) -> HeldOut:
-    """An index of the held-out rows."""
+def held_out(rows: Sequence[Example], seeds: Sequence[Example], ngram: int = NGRAM) -> HeldOut:
+    """An index of the held-out rows.
+
+    Args:
+        rows: of the evaluation and the test set.
+        seeds: whose phrases give nothing away.
+        ngram: words in a row that count as the held-out row's own, in rows of so many words or more.
+    """
     equal: dict[str, str] = {}
     near = SequenceIndex(LCS_THRESHOLD)
     grams: dict[str, str] = {}
     for row in rows:
         words = casefolded_words(field_text(row.fields))
         equal.setdefault(joined(words), row.id)
-        if SHORTEST_FOR_LCS <= len(words) < NGRAM:
+        if SHORTEST_FOR_LCS <= len(words) < ngram:
             near.add(words, row.id)
-        for gram in _grams(words):
+        for gram in _grams(words, ngram):
             grams.setdefault(gram, row.id)
     for seed in seeds:
-        for gram in _grams(casefolded_words(field_text(seed.fields))):
+        for gram in _grams(casefolded_words(field_text(seed.fields)), ngram):
             grams.pop(gram, None)
-    return HeldOut(equal, near, grams)
+    return HeldOut(equal, near, grams, ngram)
 
 
-def _grams(words: Sequence[str]) -> Iterator[str]:
-    return (joined(words[start : start + NGRAM]) for start in range(len(words) - NGRAM + 1))
+def _grams(words: Sequence[str], size: int) -> Iterator[str]:
+    return (joined(words[start : start + size]) for start in range(len(words) - size + 1))

@@ -101,6 +101,7 @@ def filters_for(
     evaluation: Sequence[Example],
     synthetic: Iterable[Example],
     threshold: float,
+    ngram: int,
     problem_with: Callable[[Mapping[str, str], str], str | None],
     choice: bool,
 ) -> Filters:
@@ -108,10 +109,11 @@ def filters_for(
 
     Args:
         threshold: ROUGE-L F1 above which a row is a near duplicate.
+        ngram: words that a row may not share with a held-out one.
         problem_with: why a row cannot be used in the task, or None (`tasks.Task.problem_with`).
         choice: the label was given to the teacher.
     """
-    filters = Filters(held_out(evaluation, seeds), threshold, problem_with, choice, SequenceIndex(threshold))
+    filters = Filters(held_out(evaluation, seeds, ngram), threshold, problem_with, choice, SequenceIndex(threshold))
     for example in [*seeds, *synthetic]:
         filters.know(example)
     return filters

@@ -30,7 +30,7 @@ class LoadEngine(Protocol):
     """Loads a base model with its adapter; what an engine does not need it takes and leaves."""
 
     def __call__(
-        self, base: Path, adapter: Path, *, eos: int, pad: int, precision: Literal["Auto", "fp32", "bf16"]
+        self, base: Path, adapter: Path, *, eos: int, pad: int, precision: Literal["Auto", "fp32", "bf16"], gpus: int
     ) -> Engine: ...
 
 

@@ -21,7 +21,14 @@ class TransformersEngine:
     """A base model with its adapter on the GPU, or on the CPU where there is none."""
 
     def __init__(
-        self, base: Path, adapter: Path, *, eos: int, pad: int, precision: Literal["Auto", "fp32", "bf16"]
+        self,
+        base: Path,
+        adapter: Path,
+        *,
+        eos: int,
+        pad: int,
+        precision: Literal["Auto", "fp32", "bf16"],
+        gpus: int,  # noqa: ARG002 - one holds the model
     ) -> None:
         disable_progress_bar()  # type: ignore[no-untyped-call]  # a pod's log is no terminal
         cuda = torch.cuda.is_available()

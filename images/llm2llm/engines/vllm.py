@@ -34,6 +34,7 @@ class VllmEngine:
         eos: int,
         pad: int,  # noqa: ARG002 - vLLM pads nothing
         precision: Literal["Auto", "fp32", "bf16"],
+        gpus: int,
     ) -> None:
         if current_platform.is_unspecified():
             raise ConfigurationError(
@@ -49,6 +50,7 @@ class VllmEngine:
             enable_lora=True,
             max_lora_rank=next(supported for supported in _RANKS if supported >= rank),
             max_loras=1,
+            tensor_parallel_size=gpus,
             enforce_eager=not cuda,
             # The base's own generation config may hold sampling settings and penalties; ours is the only one.
             generation_config="vllm",

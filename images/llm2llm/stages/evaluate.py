@@ -67,7 +67,14 @@ def answers(
         download_folder(store, trained, "adapter/", adapter)
         base = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
         tokens = load_tokenizer(base)
-        engine = load(base, adapter, eos=tokens.eos, pad=tokens.pad, precision=spec.evaluate.precision)
+        engine = load(
+            base,
+            adapter,
+            eos=tokens.eos,
+            pad=tokens.pad,
+            precision=spec.evaluate.precision,
+            gpus=spec.evaluate.tensor_parallel_size,
+        )
     limit = spec.evaluate.sampling.max_tokens or _token_limit(frozen(store, inputs, SEED), tokens)
     with context.timed("compute"):
         rows = [row for examples in sets.values() for row in examples]

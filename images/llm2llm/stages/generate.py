@@ -42,7 +42,7 @@ from llm2llm.storage import Store
 from llm2llm.tasks import task_of
 from llm2llm.teacher.client import connect
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, merged, open_ledger, read_segments, usage_of
-from llm2llm.teacher.limits import Limiter
+from llm2llm.teacher.limits import Limiter, Pace
 from llm2llm.teacher.paid import PaidTeacher
 from llm2llm.teacher.purse import Purse
 
@@ -226,7 +226,10 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
 
 async def _play(round_: Round, step: StepDocument, store: Store, context: StepContext) -> list[LedgerRecord]:
     """All waves of a round; returns the answers of other runs that it used."""
-    limiter = Limiter(round_.spec.generate.limits.max_concurrent_requests)
+    ceilings = round_.spec.generate.limits
+    limiter = Limiter(
+        ceilings.max_concurrent_requests, Pace(ceilings.requests_per_minute), Pace(ceilings.tokens_per_minute)
+    )
     folder = ledger_folder(step_folder(Stage.GENERATE, step.iteration))
     ledger = open_ledger(store, folder, context.pod_uid, lambda: limiter.in_flight, answers_of_others(step, context))
 
@@ -287,6 +290,7 @@ def _begin(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:
         evaluation=inputs.held_out,
         synthetic=inputs.synthetic,
         threshold=float(spec.generate.filters.dedup.threshold),
+        ngram=spec.generate.filters.decontaminate.ngram,
         problem_with=task_of(spec.task).problem_with,
         choice=spec.task.grader.type == "Choice",
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
+BURST_SECONDS = 3.0
 
 
 class Stopping(Exception):
@@ -22,10 +23,40 @@ class Stopping(Exception):
 
 
 @dataclass
+class Pace:
+    """At most `per_minute` of something, spread over the minute: a burst of what three seconds allow, then evenly.
+
+    What is taken before it is there is owed, and waited for.
+    """
+
+    per_minute: float | None
+    _there: float = 0.0
+    _at: float | None = None
+
+    def pause(self, amount: float, now: float) -> float:
+        """Takes an amount; the seconds to wait before it may be used."""
+        if self.per_minute is None:
+            return 0.0
+        rate = self.per_minute / 60
+        burst = max(1.0, rate * BURST_SECONDS)
+        self._there = burst if self._at is None else min(burst, self._there + (now - self._at) * rate)
+        self._at = now
+        self._there -= amount
+        return max(0.0, -self._there / rate)
+
+    def give_back(self, amount: float) -> None:
+        """Less was used than was taken; or, where negative, more."""
+        if self.per_minute is not None:
+            self._there += amount
+
+
+@dataclass
 class Limiter:
-    """Concurrency slots. `ceiling` is `limits.maxConcurrentRequests`."""
+    """Concurrency slots, and the ceilings a minute. `ceiling` is `limits.maxConcurrentRequests`."""
 
     ceiling: int
+    requests: Pace = field(default_factory=lambda: Pace(None))
+    tokens: Pace = field(default_factory=lambda: Pace(None))
     rng: random.Random = field(default_factory=random.Random)
     allowed: float = 1.0
     in_flight: int = 0
@@ -63,6 +94,13 @@ class Limiter:
             else:
                 self._changed.clear()
                 await self._changed.wait()
+
+    async def take(self, tokens: int) -> None:
+        """Waits until a request with so many tokens may be sent under the ceilings per minute. Raises Stopping."""
+        now = asyncio.get_running_loop().time()
+        pause = max(self.requests.pause(1, now), self.tokens.pause(tokens, now))
+        if pause > 0:
+            await self.sleep(pause)
 
     def succeeded(self) -> None:
         """An answer came: one more slot, or a part of one after the first 429."""

@@ -118,6 +118,7 @@ class PaidTeacher:
         try:
             if self.limiter.stopped:
                 raise Stopping
+            await self.limiter.take(_tokens(reserved))
             reply = await self._ask(request, began)
             if reply is None:
                 return None
@@ -133,6 +134,7 @@ class PaidTeacher:
             return record
         finally:
             self.purse.settle(reserved, actual)
+            self.limiter.tokens.give_back(_tokens(reserved) - _tokens(actual))
 
     async def _reserve(self, request: Request) -> Usage:
         try:
@@ -191,6 +193,10 @@ class PaidTeacher:
             model=self.client.teacher.model,
             prompt_digest=request.prompt_digest,
         )
+
+
+def _tokens(usage: Usage) -> int:
+    return usage.teacher_input_tokens + usage.teacher_output_tokens
 
 
 def _estimated_tokens(request: Request) -> int:

@@ -63,6 +63,7 @@ def with_adapter(base: Any, lora: api_stages.Lora, seed: int) -> Any:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=float(lora.dropout),
+        use_rslora=lora.use_rslora,
         target_modules=lora.target_modules,
     )
     return get_peft_model(base, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,15 @@ def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twi
     assert rounds.rows(store, "synthetic.jsonl") == rounds.rows(
         rounds.LocalStore(tmp_path / "whole"), "synthetic.jsonl"
     )
+
+
+def test_a_ceiling_of_requests_a_minute_is_kept(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
+        spec["generate"]["limits"]["requestsPerMinute"] = 600  # a burst of 30, then ten a second
+        store, step = rounds.prepared(tmp_path, spec, MISTAKES)
+        began = time.monotonic()
+        generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+        seconds = time.monotonic() - began
+        assert teacher.stats()["requests"] == ROWS
+    assert seconds >= (ROWS - 31) / 10

@@ -52,3 +52,10 @@ def test_a_13_gram_of_the_seed_set_is_the_task_s_own_phrase():
 def test_the_fields_are_compared_in_the_order_of_their_names():
     example = Example(id="e1", fields={"b": "two", "a": "one"}, completion="x")
     assert held_out([example], []).leak({"a": "one", "b": "two"})
+
+
+def test_the_number_of_words_that_may_not_be_shared_is_the_users():
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    asked = {"question": f"now {' '.join(words.split()[:9])} and then something else entirely follows here today"}
+    assert held_out([row(words)], [], ngram=13).leak(asked) is None
+    assert "shares 9 words" in (held_out([row(words)], [], ngram=9).leak(asked) or "")
