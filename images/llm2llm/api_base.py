@@ -40,6 +40,11 @@ class SecretReference(Model):
     name: SecretName = Field(description="Name of a Secret in the run's namespace.")
 
 
+class CaBundleReference(Model):
+    name: SecretName = Field(description="Name of a ConfigMap in the run's namespace.")
+    key: ShortText = Field("ca.crt", min_length=1, description="Key in it: certificates in PEM.")
+
+
 class SecretKeyReference(Model):
     name: SecretName = Field(description="Name of a Secret in the run's namespace.")
     key: ShortText = Field(min_length=1, description="Key in that Secret.")

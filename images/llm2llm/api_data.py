@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator, 
 from llm2llm.api_base import (
     IDENTITY,
     ArtifactsKey,
+    CaBundleReference,
     Fraction,
     Model,
     SecretKeyReference,
@@ -153,6 +154,9 @@ class Artifacts(Model):
     )
     region: ShortText = Field("", description="S3 region; empty: the environment's.")
     path_style: bool = Field(False, description="Address buckets by path instead of by host name.")
+    ca_bundle_ref: CaBundleReference | None = Field(
+        None, description="Authorities of the endpoint's certificate, in place of the usual ones."
+    )
     credentials_secret_ref: SecretReference | None = Field(
         None, description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if need be, AWS_SESSION_TOKEN."
     )

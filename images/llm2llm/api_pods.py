@@ -91,8 +91,8 @@ class Volume(Model):
     @field_validator("name")
     @classmethod
     def _not_ours(cls, name: str) -> str:
-        if re.fullmatch(r"scratch|models|(claim|config)-[0-9]+", name):
-            raise ValueError("scratch, models, claim-N and config-N are the operator's own")
+        if re.fullmatch(r"scratch|models|ca-.*|(claim|config)-[0-9]+", name):
+            raise ValueError("scratch, models, ca-*, claim-N and config-N are the operator's own")
         return name
 
     @model_validator(mode="after")

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from llm2llm.api_base import IDENTITY, Fraction, Model, PositiveDecimal, SecretKeyReference, ShortText
+from llm2llm.api_base import (
+    IDENTITY,
+    CaBundleReference,
+    Fraction,
+    Model,
+    PositiveDecimal,
+    SecretKeyReference,
+    ShortText,
+)
 from llm2llm.api_pods import StepBlock
 
 
@@ -95,6 +103,9 @@ class Teacher(Model):
     )
     api_key_secret_ref: SecretKeyReference | None = Field(
         None, description="Key of the endpoint; none for a keyless one."
+    )
+    ca_bundle_ref: CaBundleReference | None = Field(
+        None, description="Authorities of the endpoint's certificate, in place of the usual ones."
     )
     extra_headers: dict[ShortText, ShortText] = Field(
         default_factory=dict,

@@ -26,6 +26,8 @@ SCRATCH: Final = "/scratch"
 CLAIMS: Final = "/mnt/claims"
 CONFIG_MAPS: Final = "/mnt/configmaps"
 """Where the claim of a pvc:// URI and the ConfigMap of a configmap:// URI are mounted (llm2llm.storage.sources)."""
+CA_BUNDLES: Final = "/mnt/ca"
+"""Where the ConfigMaps of caBundleRef are mounted."""
 MODELS: Final = "/mnt/models"
 """Where the claim of spec.student.cache is mounted."""
 

@@ -10,12 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_base import Model, SecretKeyReference
+from llm2llm.api_base import CaBundleReference, Model, SecretKeyReference
 from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.records import Kind, Stage, StepDocument
-from llm2llm_operator.constants import CLAIMS, CONFIG_MAPS, CONTAINER, MODELS, SCRATCH
+from llm2llm_operator.constants import CA_BUNDLES, CLAIMS, CONFIG_MAPS, CONTAINER, MODELS, SCRATCH
 
 TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
+CA_VARIABLES = {"artifacts": "AWS_CA_BUNDLE", "teacher": "LLM2LLM_TEACHER_CA_BUNDLE"}
+CA_FILE = "ca.crt"
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
 
@@ -52,6 +54,10 @@ def pod_template(
             *(_set_fields(mount) for mount in overrides.volume_mounts),
             *({"name": f"claim-{n}", "mountPath": f"{CLAIMS}/{name}"} for n, name in enumerate(claims)),
             *_cache_mount(spec, document),
+            *(
+                {"name": f"ca-{use}", "mountPath": f"{CA_BUNDLES}/{use}", "readOnly": True}
+                for use in _bundles(spec, document)
+            ),
             *({"name": f"config-{n}", "mountPath": f"{CONFIG_MAPS}/{name}"} for n, name in enumerate(config_maps)),
             {"name": "scratch", "mountPath": SCRATCH},
         ],
@@ -72,6 +78,13 @@ def pod_template(
                     for n, name in enumerate(claims)
                 ),
                 *_cache_volume(spec),
+                *(
+                    {
+                        "name": f"ca-{use}",
+                        "configMap": {"name": bundle.name, "items": [{"key": bundle.key, "path": CA_FILE}]},
+                    }
+                    for use, bundle in _bundles(spec, document).items()
+                ),
                 *({"name": f"config-{n}", "configMap": {"name": name}} for n, name in enumerate(config_maps)),
                 {"name": "scratch", "emptyDir": {}},
             ],
@@ -121,6 +134,14 @@ def _cache_mount(spec: AugmentationRunSpec, document: StepDocument) -> list[dict
     return [{"name": "models", "mountPath": MODELS} | ({} if filling else {"readOnly": True})]
 
 
+def _bundles(spec: AugmentationRunSpec, document: StepDocument) -> dict[str, CaBundleReference]:
+    """The authorities that a step needs, by whom they certify."""
+    wanted = {"artifacts": spec.artifacts.ca_bundle_ref}
+    if document.kind is Kind.RUN and document.stage in (Stage.PREPARE, Stage.GENERATE):
+        wanted["teacher"] = spec.generate.teacher.ca_bundle_ref
+    return {use: bundle for use, bundle in wanted.items() if bundle is not None}
+
+
 def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocument) -> list[dict[str, Any]]:
     """Later ones win: of two variables with one name a kubelet takes the last."""
     users = {var.name: var.value for var in (*spec.pod_overrides.env, *block.env)}
@@ -134,6 +155,7 @@ def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocu
     ]
     if spec.student.cache:
         ours.append({"name": "LLM2LLM_MODEL_CACHE", "value": MODELS})
+    ours += [{"name": CA_VARIABLES[use], "value": f"{CA_BUNDLES}/{use}/{CA_FILE}"} for use in _bundles(spec, document)]
     credentials = spec.artifacts.credentials_secret_ref
     if credentials:
         for name, optional in (

@@ -165,7 +165,9 @@ def _client(endpoint: str, artifacts: Artifacts, environ: Mapping[str, str], att
         aws_session_token=environ.get("AWS_SESSION_TOKEN"),
         region_name=artifacts.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
     )
-    return session.client("s3", endpoint_url=endpoint or None, config=config)
+    return session.client(
+        "s3", endpoint_url=endpoint or None, config=config, verify=environ.get("AWS_CA_BUNDLE") or None
+    )
 
 
 def _code(error: ClientError) -> str:

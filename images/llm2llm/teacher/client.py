@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -21,6 +22,8 @@ from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuota
 from llm2llm.records import Usage
 
 API_KEY_VARIABLE = "LLM2LLM_TEACHER_API_KEY"
+CA_BUNDLE_VARIABLE = "LLM2LLM_TEACHER_CA_BUNDLE"
+"""Path of the file with the authorities, as the operator mounts it."""
 TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
 """May be set in spec.generate.env for a slow endpoint."""
 DEFAULT_TIMEOUT = 120.0
@@ -184,11 +187,30 @@ def connect(
         api_key=key or "none",
         base_url=teacher.base_url,
         default_headers=teacher.extra_headers,
+        http_client=_http_client(environ),
         max_retries=0,
         timeout=timeout,
         _enforce_credentials=False,
     )
     return TeacherClient(teacher, connection, tell)
+
+
+def _http_client(environ: Mapping[str, str]) -> openai.DefaultAsyncHttpxClient | None:
+    """One that trusts the authorities of `teacher.caBundleRef`; None for the usual one.
+
+    Raises:
+        ConfigurationError: the file holds no certificates.
+    """
+    bundle = environ.get(CA_BUNDLE_VARIABLE)
+    if not bundle:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=bundle)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"spec.generate.teacher.caBundleRef: {bundle} holds no certificates: {error}"
+        ) from error
+    return openai.DefaultAsyncHttpxClient(verify=context)
 
 
 def probe(

@@ -152,6 +152,26 @@ def test_the_priority_of_a_workload_is_for_kueue_and_affinity_for_the_scheduler(
     assert body["spec"]["template"]["spec"]["affinity"] == affinity
 
 
+@pytest.mark.parametrize(("stage", "uses"), [(Stage.GENERATE, {"artifacts", "teacher"}), (Stage.TRAIN, {"artifacts"})])
+def test_authorities_are_mounted_where_they_are_needed(stage: Stage, uses: set[str]):
+    spec = builders.spec()
+    body = manifest(
+        stage,
+        artifacts={**spec["artifacts"], "caBundleRef": {"name": "our-ca"}},
+        generate={"teacher": {**spec["generate"]["teacher"], "caBundleRef": {"name": "their-ca", "key": "root.pem"}}},
+    )
+    files = {"artifacts": environment(body)["AWS_CA_BUNDLE"]}
+    if stage is Stage.GENERATE:
+        files["teacher"] = environment(body)["LLM2LLM_TEACHER_CA_BUNDLE"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container(body)["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in body["spec"]["template"]["spec"]["volumes"]}
+    assert {name.removeprefix("ca-") for name in volumes if name.startswith("ca-")} == uses
+    for use, file in files.items():
+        folder, _, name = file.rpartition("/")
+        [item] = volumes[mounts[folder]]["configMap"]["items"]
+        assert (item["path"], item["key"]) == (name, {"artifacts": "ca.crt", "teacher": "root.pem"}[use])
+
+
 def test_what_a_uri_names_is_mounted_once():
     body = manifest(
         Stage.TRAIN,
