@@ -21,31 +21,62 @@ from llm2llm.api_base import (
 
 
 class Grader(Model):
-    type: Literal["ExactMatch", "Choice"] = Field(
+    type: Literal["ExactMatch", "Choice", "Numeric", "Regex"] = Field(
         "ExactMatch",
-        description="ExactMatch compares after trimming; Choice after space and case folding, among labels.",
+        description="ExactMatch compares after trimming; Choice after space and case folding, among labels; Numeric "
+        "compares the one number that both state, exactly; Regex compares what the pattern finds last in both.",
     )
+    pattern: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        "", description="Regex: a regular expression of Python; its first group, or all of it, is the answer."
+    )
+
+    @model_validator(mode="after")
+    def _pattern_for_regex(self) -> Self:
+        if (self.type == "Regex") != bool(self.pattern):
+            raise ValueError("pattern must be set where type is Regex, and nowhere else")
+        return self
 
 
 class Task(Model):
-    preset: Literal["Custom"] = Field(
-        "Custom", description="The task family; Custom takes the template and grader below."
+    preset: Literal["Custom", "GSM8K", "CaseHOLD", "SNIPS", "TREC", "SST2"] = Field(
+        "Custom",
+        description="A known task with template, grader, labels and instructions of its own; or Custom, with yours.",
     )
     prompt_template: str = Field(
-        min_length=1,
+        "",
+        validate_default=True,
         max_length=8192,
-        description="Sandboxed Jinja template of the prompt, over the names in data.seed.fields, e.g. '{{ prompt }}'.",
+        description="Sandboxed Jinja template of the prompt, over the names in data.seed.fields, e.g. '{{ prompt }}'; "
+        "a preset has its own.",
     )
-    grader: Grader = Field(default_factory=Grader, description="How an answer is judged.")
+    grader: Grader = Field(default_factory=Grader, description="How an answer is judged; a preset has its own.")
     labels: list[ShortText] = Field(
-        default_factory=list, max_length=1000, validate_default=True, description="The answers that Choice allows."
+        default_factory=list,
+        validate_default=True,
+        max_length=1000,
+        description="The answers that Choice allows; a preset has its own.",
     )
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _template_of_custom(cls, template: str, info: ValidationInfo) -> str:
+        if info.data.get("preset") == "Custom" and not template:
+            raise ValueError("must not be empty where preset is Custom")
+        return template
+
+    @field_validator("grader")
+    @classmethod
+    def _grader_of_custom(cls, grader: Grader, info: ValidationInfo) -> Grader:
+        if info.data.get("preset") != "Custom" and grader.type != "ExactMatch":
+            raise ValueError("must be left out: the preset has its own")
+        return grader
 
     @field_validator("labels")
     @classmethod
-    def _labels_for_choice(cls, labels: list[str], info: ValidationInfo) -> list[str]:
-        grader = info.data.get("grader")
-        if grader is not None and grader.type == "Choice" and not labels:
+    def _labels_of_choice(cls, labels: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("preset") != "Custom" and labels:
+            raise ValueError("must be left out: the preset has its own")
+        if "grader" in info.data and info.data["grader"].type == "Choice" and not labels:
             raise ValueError("must not be empty when grader.type is Choice")
         return labels
 

@@ -44,6 +44,34 @@ RULES: dict[str, list[dict[str, str]]] = {
     ],
     "Share": [ONE_AMOUNT],
     "FromSeed": [ONE_AMOUNT],
+    "Grader": [
+        {
+            "rule": "(has(self.type) && self.type == 'Regex') == (has(self.pattern) && self.pattern.size() > 0)",
+            "message": "pattern must be set where type is Regex, and nowhere else",
+        }
+    ],
+    "Task": [
+        {
+            "rule": "self.preset != 'Custom' || (has(self.promptTemplate) && self.promptTemplate.size() > 0)",
+            "message": "must not be empty where preset is Custom",
+            "fieldPath": ".promptTemplate",
+        },
+        {
+            "rule": "self.preset == 'Custom' || self.grader.type == 'ExactMatch'",
+            "message": "must be left out: the preset has its own",
+            "fieldPath": ".grader",
+        },
+        {
+            "rule": "self.preset == 'Custom' || !has(self.labels) || self.labels.size() == 0",
+            "message": "must be left out: the preset has its own",
+            "fieldPath": ".labels",
+        },
+        {
+            "rule": "self.grader.type != 'Choice' || (has(self.labels) && self.labels.size() > 0)",
+            "message": "must not be empty when grader.type is Choice",
+            "fieldPath": ".labels",
+        },
+    ],
     "EnvVar": [
         {
             "rule": "!self.name.startsWith('LLM2LLM_')",
@@ -258,8 +286,6 @@ def _spec_rules() -> list[dict[str, str]]:
                 "message": f"spec.{dotted} defines the experiment and cannot change: create another run",
             }
         )
-    choice = "self.task.grader.type != 'Choice' || (has(self.task.labels) && self.task.labels.size() > 0)"
-    rules.append({"rule": choice, "message": "spec.task.labels must not be empty when spec.task.grader.type is Choice"})
     return rules
 
 

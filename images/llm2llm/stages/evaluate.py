@@ -75,10 +75,11 @@ def answers(
             precision=spec.evaluate.precision,
             gpus=spec.evaluate.tensor_parallel_size,
         )
-    limit = spec.evaluate.sampling.max_tokens or _token_limit(frozen(store, inputs, SEED), tokens)
+    task = task_of(spec.task)
+    limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(frozen(store, inputs, SEED), tokens)
     with context.timed("compute"):
         rows = [row for examples in sets.values() for row in examples]
-        predictions = iter(_predict(rows, task_of(spec.task), tokens, engine, limit, step, context))
+        predictions = iter(_predict(rows, task, tokens, engine, limit, step, context))
     return {dataset: list(islice(predictions, len(examples))) for dataset, examples in sets.items() if examples}
 
 

@@ -40,6 +40,7 @@ from llm2llm.stages.rows import EVALUATION, SEED, SYNTHETIC, TEST
 from llm2llm.stages.rows import frozen as frozen_rows
 from llm2llm.storage import Store
 from llm2llm.tasks import task_of
+from llm2llm.tasks.presets import instructions_for
 from llm2llm.teacher.client import connect
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, merged, open_ledger, read_segments, usage_of
 from llm2llm.teacher.limits import Limiter, Pace
@@ -111,7 +112,7 @@ class Round:
     @property
     def choice(self) -> bool:
         """The label is given to the teacher, who writes only the input."""
-        return self.spec.task.grader.type == "Choice"
+        return task_of(self.spec.task).choice
 
     @property
     def kept(self) -> list[Example]:
@@ -135,7 +136,9 @@ class Round:
             iteration=self.iteration,
             sample=item.sample,
             wave=wave,
-            messages=prompt.messages(assignment, self.spec.generate.instructions, choice=self.choice),
+            messages=prompt.messages(
+                assignment, instructions_for(self.spec.task, self.spec.generate.instructions), choice=self.choice
+            ),
             schema=prompt.response_schema(example, choice=self.choice),
         )
 
@@ -292,7 +295,7 @@ def _begin(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:
         threshold=float(spec.generate.filters.dedup.threshold),
         ngram=spec.generate.filters.decontaminate.ngram,
         problem_with=task_of(spec.task).problem_with,
-        choice=spec.task.grader.type == "Choice",
+        choice=task_of(spec.task).choice,
     )
     return Round(spec, iteration, inputs, filters, _wanted(spec, iteration, inputs))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llm2llm.records import Example, digest_of
@@ -34,6 +34,13 @@ class Rows:
         """Takes out the rows of these lines."""
         self.broken |= lines
         self.rows = [row for row in self.rows if row.line not in lines]
+
+    def normalise(self, normal: Callable[[str], str]) -> None:
+        """Completions as they are taught, e.g. a class by its name and not by its number."""
+        self.rows = [
+            Row(row.line, row.example.model_copy(update={"completion": normal(row.example.completion)}))
+            for row in self.rows
+        ]
 
     def problem(self, name: str) -> str:
         """One sentence about the broken lines with the first of them, or '' if there is none."""

@@ -34,6 +34,7 @@ from llm2llm.stages.split import chosen, size_of
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision
 from llm2llm.tasks import Task, grading, task_of
+from llm2llm.tasks.presets import spelt_out
 from llm2llm.tasks.tokens import Tokens, context_length, load_quickly
 
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
@@ -66,6 +67,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         with _noted(problems), context.timed("load"):
             if source.uri:
                 sets[name] = _read(f"data.{name}", source.uri, source.fields or spec.data.seed.fields, spec, context)
+                if task is not None:
+                    sets[name].normalise(task.normal)
                 _sample(f"data.{name}", sets[name], source.sample, spec.random_seed)
     with _noted(problems):
         _split_off(sets, spec)
@@ -113,7 +116,7 @@ def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
     if "seed" not in sets:
         return  # it could not be read, which is told already
     seeds = sets["seed"]
-    has_labels = spec.task.grader.type == "Choice"
+    has_labels = spelt_out(spec.task).grader.type == "Choice"
     whole = len(seeds.rows)
     for name, source in _sources(spec.data).items():
         if not isinstance(source, HeldOutSource) or source.from_seed is None:

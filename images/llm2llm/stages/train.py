@@ -17,6 +17,7 @@ from llm2llm.stages.rows import resolved, token_rows, training_set
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model
 from llm2llm.tasks import task_of
+from llm2llm.tasks.presets import spelt_out
 from llm2llm.tasks.tokens import load_tokenizer
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _files(adapter: Path, spec: AugmentationRunSpec, report: Report, rows: list[
     files: dict[str, bytes | Path] = {
         f"adapter/{path.name}": path for path in sorted(adapter.iterdir()) if path.name != "README.md"
     }
-    files["adapter/prompt_template.jinja"] = spec.task.prompt_template.encode()
+    files["adapter/prompt_template.jinja"] = spelt_out(spec.task).prompt_template.encode()
     files["adapter/README.md"] = _card(spec, report).encode()
     digest = digest_of([[row.id, row.ids, row.prompt] for row in rows])
     files["rows.json"] = (canonical_json({"examples": len(rows), "digest": digest}) + "\n").encode()

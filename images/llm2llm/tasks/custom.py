@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jinja2
@@ -10,7 +11,7 @@ import jinja2.sandbox
 
 from llm2llm import api_data
 from llm2llm.errors import ConfigurationError
-from llm2llm.tasks import grading
+from llm2llm.tasks import grading, presets
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,14 @@ class Task:
     """How a row becomes a prompt, and an output a verdict. Made by `task_of`."""
 
     template: jinja2.Template
-    labels: Sequence[str] | None
+    grader: grading.Grader
+    max_tokens: int = 0
+    """Of an answer; 0: not known, twice the longest seed completion will do."""
+
+    @property
+    def choice(self) -> bool:
+        """Whether the answer is one of some labels: then the teacher is given it and writes only the input."""
+        return isinstance(self.grader, grading.Choice)
 
     def render(self, fields: Mapping[str, str]) -> str:
         """The prompt of a row. Values are data: template syntax in them stays text.
@@ -35,15 +43,17 @@ class Task:
 
     def extract(self, output: str) -> str | None:
         """The answer in an output, None where there is none."""
-        if self.labels is None:
-            return grading.exact_answer(output)
-        return grading.chosen_label(output, self.labels)
+        return self.grader.answer(output)
 
     def judge(self, answer: str | None, completion: str) -> str:
         """The verdict on an extracted answer: correct, wrong or noAnswer."""
-        if self.labels is None:
-            return grading.verdict(answer, completion)
-        return grading.verdict(answer, grading.chosen_label(completion, self.labels) or completion)
+        if answer is None:
+            return grading.NO_ANSWER
+        return grading.CORRECT if answer == self.grader.answer(completion) else grading.WRONG
+
+    def normal(self, completion: str) -> str:
+        """A row's completion as it is taught: a class by its name, where a file has its number."""
+        return self.grader.normal(completion)
 
     def problem_with(self, fields: Mapping[str, str], completion: str) -> str | None:
         """Why this row cannot be used in this task, or None."""
@@ -55,8 +65,8 @@ class Task:
             return "the prompt is empty"
         if not completion.strip():
             return "the completion is empty"
-        if self.labels is not None and grading.chosen_label(completion, self.labels) is None:
-            return f"the completion {completion[:80]!r} is none of spec.task.labels"
+        if self.grader.answer(completion) is None:
+            return f"the completion {completion[:80]!r} {self.grader.lacks}"
         return None
 
 
@@ -64,15 +74,32 @@ def task_of(spec: api_data.Task) -> Task:
     """The task of a run.
 
     Raises:
-        ConfigurationError: the template is no template.
+        ConfigurationError: the template is no template, or the pattern no regular expression.
     """
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
         autoescape=False,
         keep_trailing_newline=True,
     )
+    task = presets.spelt_out(spec)
     try:
-        template = environment.from_string(spec.prompt_template)
+        template = environment.from_string(task.prompt_template)
     except jinja2.TemplateError as error:
         raise ConfigurationError(f"spec.task.promptTemplate: {error}") from error
-    return Task(template=template, labels=tuple(spec.labels) if spec.grader.type == "Choice" else None)
+    preset = presets.PRESETS.get(spec.preset)
+    return Task(template, _grader(task, preset), preset.max_tokens if preset else 0)
+
+
+def _grader(task: api_data.Task, preset: presets.Preset | None) -> grading.Grader:
+    match task.grader.type:
+        case "Choice":
+            return grading.Choice(tuple(task.labels), preset.aliases if preset else {})
+        case "Numeric":
+            return grading.Numeric(preset.marker if preset else "")
+        case "Regex":
+            try:
+                return grading.Regex(re.compile(task.grader.pattern))
+            except re.error as error:
+                raise ConfigurationError(f"spec.task.grader.pattern is no regular expression: {error}") from error
+        case "ExactMatch":
+            return grading.Exact()

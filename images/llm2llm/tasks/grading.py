@@ -1,8 +1,17 @@
-"""Pure: what counts as an answer, and as a right one."""
+"""Pure: what counts as an answer, and as a right one.
+
+A grader finds the answer in a text, in a form in which equal answers are equal strings. An output and the row's own
+completion go through the same one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llm2llm.tasks.numbers import number_in
 
 CORRECT = "correct"
 WRONG = "wrong"
@@ -11,24 +20,86 @@ TRUNCATED = "truncated"
 """The output reached its token limit without an end: wrong, and told apart because more tokens may mend it."""
 
 
+class Grader(Protocol):
+    """Finds the answer in an output or in a row's completion."""
+
+    @property
+    def lacks(self) -> str:
+        """What a completion without an answer is, as the end of a sentence about it."""
+
+    def answer(self, text: str) -> str | None:
+        """The answer in its normal form; None where there is none."""
+
+    def normal(self, completion: str) -> str:
+        """A completion as it is taught."""
+
+
 def fold(text: str) -> str:
     """Text without regard to case and to how much space lies between words."""
     return " ".join(text.split()).casefold()
 
 
-def exact_answer(output: str) -> str | None:
-    """The whole output, trimmed; None where nothing is left."""
-    return output.strip() or None
+@dataclass(frozen=True)
+class Exact:
+    """The whole text, trimmed."""
+
+    lacks: str = "is empty"
+
+    def answer(self, text: str) -> str | None:
+        return text.strip() or None
+
+    def normal(self, completion: str) -> str:
+        return completion
 
 
-def chosen_label(output: str, labels: Sequence[str]) -> str | None:
-    """The label that the whole trimmed output is, after case and space folding; never one that it only contains."""
-    folded = fold(output)
-    return next((label for label in labels if fold(label) == folded), None)
+@dataclass(frozen=True)
+class Choice:
+    """The label that the whole trimmed text is, after case and space folding; never one that it only contains."""
+
+    labels: tuple[str, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """What files write for a label; no answer of a student."""
+    lacks: str = "is none of spec.task.labels"
+
+    def answer(self, text: str) -> str | None:
+        folded = fold(text)
+        return next((label for label in self.labels if fold(label) == folded), None)
+
+    def normal(self, completion: str) -> str:
+        return self.aliases.get(completion.strip(), self.answer(completion) or completion)
 
 
-def verdict(answer: str | None, completion: str) -> str:
-    """Whether an extracted answer is the row's completion, both trimmed."""
-    if answer is None:
-        return NO_ANSWER
-    return CORRECT if answer == completion.strip() else WRONG
+@dataclass(frozen=True)
+class Numeric:
+    """The one number behind the last marker, to the end of its line; in the whole text, where no marker is set."""
+
+    marker: str = ""
+    lacks: str = "states no number, or several"
+
+    def answer(self, text: str) -> str | None:
+        if self.marker:
+            _, found, behind = text.rpartition(self.marker)
+            text = behind.strip().partition("\n")[0] if found else ""
+        value = number_in(text)
+        return None if value is None else str(value)
+
+    def normal(self, completion: str) -> str:
+        return completion
+
+
+@dataclass(frozen=True)
+class Regex:
+    """What the pattern finds last: its first group where it has one, folded in case and space."""
+
+    pattern: re.Pattern[str]
+    lacks: str = "does not match spec.task.grader.pattern"
+
+    def answer(self, text: str) -> str | None:
+        last = None
+        for last in self.pattern.finditer(text):  # noqa: B007 - the last one is asked for
+            pass
+        found = last and (last[1] if self.pattern.groups else last[0])
+        return fold(found) or None if found else None
+
+    def normal(self, completion: str) -> str:
+        return completion

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llm2llm.api_data import Task
+from llm2llm.errors import ConfigurationError
+from llm2llm.tasks import task_of
+from llm2llm.tasks.grading import CORRECT, NO_ANSWER, WRONG
+from llm2llm.tasks.numbers import number_in
+from llm2llm.tasks.presets import PRESETS
+
+
+def task(preset: str) -> Any:
+    return task_of(Task(preset=preset))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        pytest.param("18", "18", id="a whole number"),
+        pytest.param("-5", "-5", id="a negative one"),
+        pytest.param("\u22125", "-5", id="with the typographer's minus"),
+        pytest.param("- 5", "-5", id="with a space behind the minus"),
+        pytest.param("+7", "7", id="with a plus"),
+        pytest.param("18.0", "18", id="a decimal that is whole"),
+        pytest.param("0.50", "1/2", id="a trailing zero"),
+        pytest.param(".5", "1/2", id="nothing before the point"),
+        pytest.param("42.", "42", id="a full stop behind it"),
+        pytest.param("10,", "10", id="a comma behind it"),
+        pytest.param("3/4", "3/4", id="a fraction"),
+        pytest.param("16/32", "1/2", id="a fraction that can be reduced"),
+        pytest.param("1 1/2 cups", "3/2", id="a mixed number"),
+        pytest.param("-1 1/2", "-3/2", id="a negative mixed number"),
+        pytest.param("1e3", "1000", id="an exponent"),
+        pytest.param("12%", "12", id="per cent"),
+        pytest.param("$18", "18", id="currency before it"),
+        pytest.param("18 \u20ac", "18", id="currency behind it"),
+        pytest.param("$-5", "-5", id="a minus behind the currency"),
+        pytest.param("-$5", "-5", id="a minus before the currency"),
+        pytest.param("1,000,000", "1000000", id="thousands"),
+        pytest.param("$1,234.50", "2469/2", id="thousands and cents"),
+        pytest.param("1\u202f000", "1000", id="thin spaces between thousands"),
+        pytest.param("5kg", "5", id="a unit attached"),
+        pytest.param("18 dollars", "18", id="a unit apart"),
+        pytest.param("The answer is 9.", "9", id="words around it"),
+        pytest.param("18 (18 dollars)", "18", id="the same number twice"),
+        pytest.param("0.5 or 1/2", "1/2", id="the same number in two forms"),
+        pytest.param("**42**", "42", id="Markdown"),
+        pytest.param("\\$42", "42", id="TeX"),
+        pytest.param("= 72", "72", id="an equals sign"),
+        pytest.param("", None, id="nothing"),
+        pytest.param("no", None, id="no number"),
+        pytest.param("twelve", None, id="a number in words"),
+        pytest.param("5 apples and 3 pears", None, id="two numbers"),
+        pytest.param("5-3", None, id="a difference"),
+        pytest.param("7 \u00d7 8", None, id="a product"),
+        pytest.param("3:2", None, id="a ratio"),
+        pytest.param("2024-01-05", None, id="a date"),
+        pytest.param("1,23", None, id="a comma that is no separator of thousands"),
+        pytest.param("12,34,567", None, id="groups of two"),
+        pytest.param("10.000.000", None, id="points between thousands"),
+        pytest.param("2^10", None, id="a power"),
+        pytest.param("1/0", None, id="nothing over nought"),
+        pytest.param("x2", None, id="a name with a digit"),
+        pytest.param("1 000", None, id="a plain space between digits"),
+    ],
+)
+def test_the_number_in_an_answer(text: str, number: str | None):
+    found = number_in(text)
+    assert (None if found is None else str(found)) == number
+
+
+@pytest.mark.parametrize(
+    ("output", "verdict"),
+    [
+        pytest.param("3 * 12 = 36, 36 - 5 = 31\n#### 31", CORRECT, id="working, then the answer"),
+        pytest.param("#### 31", CORRECT, id="the answer alone"),
+        pytest.param("####31", CORRECT, id="no space behind the marker"),
+        pytest.param("#### $31.00 per box", CORRECT, id="currency, decimals and a unit"),
+        pytest.param("#### 12\nwait, 36 - 5\n#### 31", CORRECT, id="of several markers the last counts"),
+        pytest.param("#### 31\n#### 12", WRONG, id="also where it is the wrong one"),
+        pytest.param("#### 31\nQuestion: A box of 12", CORRECT, id="what follows on another line is not read"),
+        pytest.param("#### 13", WRONG, id="another number"),
+        pytest.param("#### -31", WRONG, id="another sign"),
+        pytest.param("#### 3,1", NO_ANSWER, id="a number that is none"),
+        pytest.param("#### 31 or 32", NO_ANSWER, id="two numbers"),
+        pytest.param("####", NO_ANSWER, id="nothing behind the marker"),
+        pytest.param("She has 31 pens", NO_ANSWER, id="no marker, though the number is there"),
+        pytest.param("A box holds 12 pens. How many? 31", NO_ANSWER, id="the question repeated"),
+    ],
+)
+def test_a_gsm8k_answer_is_the_number_behind_the_last_marker(output: str, verdict: str):
+    gsm8k = task("GSM8K")
+    assert gsm8k.judge(gsm8k.extract(output), "3 * 12 = 36\n36 - 5 = 31\n#### 31") == verdict
+
+
+@pytest.mark.parametrize(
+    ("preset", "completion", "taught"),
+    [
+        pytest.param("CaseHOLD", "2", "C", id="CaseHOLD's holdings are numbered from 0"),
+        pytest.param("TREC", "3", "HUM", id="TREC's classes are numbered as published"),
+        pytest.param("TREC", "hum", "HUM", id="a class by name keeps its spelling"),
+        pytest.param("SST2", "1", "positive", id="SST-2 has 0 and 1"),
+        pytest.param("SNIPS", "getweather", "GetWeather", id="an intent by name"),
+        pytest.param("TREC", "9", "9", id="what is no class stays, to be refused with its line"),
+    ],
+)
+def test_a_class_is_taught_by_its_name(preset: str, completion: str, taught: str):
+    assert task(preset).normal(completion) == taught
+
+
+@pytest.mark.parametrize(
+    ("preset", "output", "verdict"),
+    [
+        pytest.param("SST2", " Positive\n", CORRECT, id="case and space do not matter"),
+        pytest.param("SST2", "negative", WRONG, id="another label"),
+        pytest.param("SST2", "very positive", NO_ANSWER, id="a label within more words"),
+        pytest.param("SST2", "positive negative", NO_ANSWER, id="both labels"),
+        pytest.param("SST2", "1", NO_ANSWER, id="a number is no answer of a student"),
+        pytest.param("SST2", "positively", NO_ANSWER, id="a label inside a word"),
+        pytest.param("SST2", "", NO_ANSWER, id="nothing"),
+    ],
+)
+def test_an_answer_of_a_classification_is_the_whole_text(preset: str, output: str, verdict: str):
+    classes = task(preset)
+    assert classes.judge(classes.extract(output), "positive") == verdict
+
+
+@pytest.mark.parametrize(
+    ("output", "verdict"),
+    [
+        pytest.param("answer: Blue", CORRECT, id="what the group finds, folded"),
+        pytest.param("answer: red; answer: blue", CORRECT, id="the last match"),
+        pytest.param("answer: red", WRONG, id="another one"),
+        pytest.param("blue", NO_ANSWER, id="no match"),
+    ],
+)
+def test_a_pattern_finds_the_answer(output: str, verdict: str):
+    spec = {"promptTemplate": "x", "grader": {"type": "Regex", "pattern": r"answer: (\w+)"}}
+    custom = task_of(Task.model_validate(spec))
+    assert custom.judge(custom.extract(output), "it is so, answer: blue") == verdict
+    assert "does not match" in str(custom.problem_with({}, "blue"))
+
+
+def test_a_pattern_that_is_no_regular_expression_is_a_problem_of_the_spec():
+    with pytest.raises(ConfigurationError, match=r"spec\.task\.grader\.pattern"):
+        task_of(Task.model_validate({"promptTemplate": "x", "grader": {"type": "Regex", "pattern": "("}}))
+
+
+FIELDS = {"prompt": "p"} | {f"holding_{n}": f"h{n}" for n in range(5)}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_renders_its_fields_and_tells_the_teacher_of_its_labels(preset: str):
+    known = task(preset)
+    prompt = known.render(FIELDS)
+    assert "p" in prompt
+    assert prompt == prompt.rstrip()  # the answer begins with a token of its own
+    if preset == "CaseHOLD":
+        assert all(f"{letter}. h{n}" in prompt for n, letter in enumerate("ABCDE"))
+    else:
+        assert all(label in PRESETS[preset].instructions for label in PRESETS[preset].labels)
+    assert known.choice == bool(PRESETS[preset].labels)
+
+
+def test_a_users_own_template_stays():
+    assert task_of(Task(preset="SST2", prompt_template="{{ prompt }}?")).render({"prompt": "x"}) == "x?"
