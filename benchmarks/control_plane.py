@@ -79,6 +79,7 @@ def resting(runs: int, active: int, rate: float, iterations: int) -> int:
         with stage.operator("first") as first:
             originals = stage.originals(iterations)
             first.stop()
+            ender.stop()
         seeding = stage.seed(originals, [f"rest-{number:05d}" for number in range(runs)])
         ender.restart(rate, first=active)
         operator = stage.operator(elected=True)

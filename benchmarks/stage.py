@@ -50,6 +50,7 @@ class Stage(contextlib.ExitStack):
     def __enter__(self) -> Self:
         super().__enter__()
         os.environ.setdefault("GOGC", "400")  # an API server that collects its garbage less often: the cores are few
+        os.environ.setdefault("GOMEMLIMIT", "4GiB")
         self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="llm2llm-bench-")))
         self.cluster = self.enter_context(Cluster())
         install(self.cluster)
@@ -157,8 +158,9 @@ class Stage(contextlib.ExitStack):
         self.apply([name], iterations)
         runs = Runs(self.cluster, self.namespaces[0])
         wait_for("the first Job", lambda: runs.jobs(name), 120)
-        assert other.leads()
-        return time.monotonic() - began
+        seconds = time.monotonic() - began
+        wait_for("sign that the other one leads", other.leads, 10)
+        return seconds
 
     def phases(self) -> dict[str, int]:
         """How many of the runs at work are in which phase."""
@@ -178,9 +180,12 @@ class JobEnderProcess:
         self._out = out
         self.child = self._begin(rate, first)
 
+    def stop(self) -> None:
+        """Ends no more Jobs."""
+        stop([self.child])
+
     def restart(self, rate: float, first: int) -> None:
         """Begins anew, with counts from 0."""
-        stop([self.child])
         self.child = self._begin(rate, first)
 
     def _begin(self, rate: float, first: int) -> Child:
