@@ -56,6 +56,7 @@ def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
             ("Jobs ended a second", f"{jobs / seconds:.1f} of {rate:g} asked for", ""),
             ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
             *_latency_rows("Job done to next Job", times.next_job, "p99 250 ms"),
+            *_latency_rows("of that not in the API server", times.outside, ""),
             *_latency_rows("run applied to first Job", times.first_job, ""),
             *_latency_rows("the same by the bare client", times.bare_job, ""),
             ("first Job p99 / bare client p99", f"{ratio:.2f}", "1.5"),
@@ -76,10 +77,10 @@ def resting(runs: int, active: int, rate: float, iterations: int) -> int:
     jobs = active * 3 * iterations
     with Stage(TEAMS, QUIET_TEAMS) as stage:
         ender = stage.ender(rate, first=1)
-        with stage.operator("first") as first:
-            originals = stage.originals(iterations)
-            first.stop()
-            ender.stop()
+        first = stage.operator("first")
+        originals = stage.originals(iterations)
+        first.stop()
+        ender.stop()
         seeding = stage.seed(originals, [f"rest-{number:05d}" for number in range(runs)])
         ender.restart(rate, first=active)
         operator = stage.operator(elected=True)
@@ -102,6 +103,7 @@ def resting(runs: int, active: int, rate: float, iterations: int) -> int:
             ("Jobs ended a second", f"{jobs / seconds:.1f} of {rate:g} asked for", ""),
             ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
             *_latency_rows("Job done to next Job", times.next_job, "p99 1500 ms"),
+            *_latency_rows("of that not in the API server", times.outside, ""),
             *_latency_rows("run applied to first Job", times.first_job, ""),
             ("Jobs created twice, second attempts", f"{times.created_twice}, {times.second_attempts}", "0, 0"),
             ("resident memory at rest, peak", f"{settled:.0f} MiB, {usage.peak_mib:.0f} MiB", "350 MiB"),

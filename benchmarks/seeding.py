@@ -16,7 +16,7 @@ from tests.cluster.apiclient import MERGE_PATCH, ApiClient
 
 from llm2llm.api import API_VERSION, GROUP, KIND, PLURAL, VERSION
 
-WRITERS = 24
+WRITERS = 48
 RUNS = f"/apis/{GROUP}/{VERSION}"
 Document = dict[str, Any]
 
