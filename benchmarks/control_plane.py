@@ -86,7 +86,7 @@ def resting(runs: int, active: int, rate: float, iterations: int) -> int:
         operator = stage.operator(elected=True)
         usage = Usage(operator)
         started = operator.seconds_to_ready
-        wait_for("a leader", operator.leads, 60)
+        wait_for("a leader", operator.leads, 180)
         time.sleep(SETTLING_SECONDS)  # the lists of the first half minute are part of a start, not of its every day
         settled = usage.mib()
         place = stage.cluster.audit_log.stat().st_size
@@ -112,7 +112,8 @@ def resting(runs: int, active: int, rate: float, iterations: int) -> int:
         ]
         usage.close()
         rows += [("restart to synced", f"{stage.restart(operator):.1f} s", "20 s")]
-        rows += [("fail-over after SIGKILL", f"{stage.fail_over(operator, 'late-00000', iterations):.1f} s", "20 s")]
+        seconds = stage.fail_over(operator, "late-00000", iterations, SETTLING_SECONDS)
+        rows += [("fail-over after SIGKILL", f"{seconds:.1f} s", "20 s")]
     return _print(rows)
 
 

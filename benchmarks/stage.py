@@ -148,11 +148,11 @@ class Stage(contextlib.ExitStack):
         operator.start()
         return operator.seconds_to_ready
 
-    def fail_over(self, operator: OperatorProcess, name: str, iterations: int) -> float:
+    def fail_over(self, operator: OperatorProcess, name: str, iterations: int, settling: float) -> float:
         """Kills the leader; returns the seconds until the other replica created the Job of a run that came meanwhile."""
-        wait_for("a leader", operator.leads, 60)
+        wait_for("a leader", operator.leads, 180)
         other = self.operator("other", elected=True)
-        time.sleep(10)
+        time.sleep(settling)
         operator.kill()
         began = time.monotonic()
         self.apply([name], iterations)
