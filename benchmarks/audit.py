@@ -27,8 +27,9 @@ JOB = re.compile(r"(?P<run>.+)-[0-9a-f]{8}-(?P<step>prepare|i\d{3}-[a-z]+)-a\d+"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One finished request."""
+    """One finished request; `at` is when it was answered."""
 
+    received: float
     at: float
     user: str
     agent: str
@@ -65,6 +66,7 @@ def _entry(told: dict[str, Any]) -> Entry | None:
     if about is None or told["verb"] == "watch":
         return None
     return Entry(
+        received=datetime.fromisoformat(told["requestReceivedTimestamp"]).timestamp(),
         at=datetime.fromisoformat(told["stageTimestamp"]).timestamp(),
         user=told["user"]["username"],
         agent=told.get("userAgent", ""),
@@ -78,11 +80,21 @@ def _entry(told: dict[str, Any]) -> Entry | None:
 
 @dataclass
 class Latencies:
-    """Seconds, unsorted."""
+    """Seconds, unsorted.
+
+    Attributes:
+        first_job: from a run's creation to its first Job.
+        bare_job: the same by the bare client.
+        next_job: from a Job's end to the next Job.
+        outside: of that, what the two writes did not spend in the API server: watch, queue, decision.
+        created_twice: names of Jobs that were created more than once.
+        second_attempts: Jobs of a second attempt.
+    """
 
     first_job: list[float]
     bare_job: list[float]
     next_job: list[float]
+    outside: list[float]
     created_twice: int = 0
     second_attempts: int = 0
 
@@ -92,13 +104,16 @@ def latencies(found: list[Entry]) -> Latencies:
     applied: dict[tuple[str, str], float] = {}
     done: dict[tuple[str, str], float] = {}
     created: Counter[tuple[str, str]] = Counter()
-    result = Latencies([], [], [])
+    written: dict[tuple[str, str], float] = {}
+    result = Latencies([], [], [], [])
     for entry in sorted(found, key=lambda entry: entry.at):
         match entry.verb, entry.resource, entry.code:
             case "create", "augmentationruns", 201:
                 applied[entry.namespace, entry.name] = entry.at
             case "patch", "jobs/status", 200:
                 done[entry.namespace, _parts(entry.name)[0]] = entry.at
+            case "patch", "augmentationruns/status", 200:
+                written[entry.namespace, entry.name] = entry.at - entry.received
             case "create", "jobs", 201:
                 run, step = _parts(entry.name.removeprefix(PREFIX))
                 key = (entry.namespace, run)
@@ -111,7 +126,9 @@ def latencies(found: list[Entry]) -> Latencies:
                 elif step == "prepare":
                     result.first_job.append(entry.at - applied[key])
                 else:
-                    result.next_job.append(entry.at - done.pop(key))
+                    passed = entry.at - done.pop(key)
+                    result.next_job.append(passed)
+                    result.outside.append(passed - written[key] - (entry.at - entry.received))
     result.created_twice = sum(count > 1 for count in created.values())
     return result
 

@@ -17,11 +17,13 @@ import time
 
 from benchmarks import audit
 from benchmarks.audit import percentile
-from benchmarks.stage import Stage, Usage, lag_percentile
+from benchmarks.stage import Buckets, Stage, Usage, lag_percentile, wait_for
 
 Row = tuple[str, str, str]
 """What was measured, the figure, and what is allowed."""
 TEAMS = [f"team-{number}" for number in range(8)]
+QUIET_TEAMS = [f"quiet-{number}" for number in range(20)]
+SETTLING_SECONDS = 45.0
 
 
 def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
@@ -49,11 +51,12 @@ def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
         times, written = audit.latencies(found), audit.writes(found)
         ratio = percentile(times.first_job, 0.99) / percentile(times.bare_job, 0.99)
         rows: list[Row] = [
-            ("cores used", ", ".join(f"{name} {used:.2f}" for name, used in cores.items()), f"of {os.cpu_count()}"),
+            ("cores used", _cores(cores), f"of {os.cpu_count()}"),
             ("runs, Jobs", f"{runs}, {jobs}; {phases}", ""),
             ("Jobs ended a second", f"{jobs / seconds:.1f} of {rate:g} asked for", ""),
             ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
             *_latency_rows("Job done to next Job", times.next_job, "p99 250 ms"),
+            *_latency_rows("of that not in the API server", times.outside, ""),
             *_latency_rows("run applied to first Job", times.first_job, ""),
             *_latency_rows("the same by the bare client", times.bare_job, ""),
             ("first Job p99 / bare client p99", f"{ratio:.2f}", "1.5"),
@@ -63,14 +66,63 @@ def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
             (f"API writes in {idle_seconds:.0f} s without work", str(idle.total()), "0"),
             ("resident memory, peak and at the end", f"{usage.peak_mib:.0f} MiB, {usage.mib():.0f} MiB", "180 MiB"),
             ("CPU a Job", f"{1000 * cpu / jobs:.1f} ms ({100 * cpu / seconds:.0f} % of a core)", ""),
-            (
-                "event loop lag p50, p99",
-                ", ".join(f"<= {1000 * lag_percentile(lag, lags, share):g} ms" for share in (0.5, 0.99)),
-                "",
-            ),
+            ("event loop lag p50, p99", _lags(lag, lags), ""),
         ]
         usage.close()
     return _print(rows)
+
+
+def resting(runs: int, active: int, rate: float, iterations: int) -> int:
+    """`active` runs at work beside `runs` at rest; then a restart, and a fail-over after SIGKILL."""
+    jobs = active * 3 * iterations
+    with Stage(TEAMS, QUIET_TEAMS) as stage:
+        ender = stage.ender(rate, first=1)
+        first = stage.operator("first")
+        originals = stage.originals(iterations)
+        first.stop()
+        ender.stop()
+        seeding = stage.seed(originals, [f"rest-{number:05d}" for number in range(runs)])
+        ender.restart(rate, first=active)
+        operator = stage.operator(elected=True)
+        usage = Usage(operator)
+        started = operator.seconds_to_ready
+        wait_for("a leader", operator.leads, 180)
+        time.sleep(SETTLING_SECONDS)  # the lists of the first half minute are part of a start, not of its every day
+        settled = usage.mib()
+        place = stage.cluster.audit_log.stat().st_size
+        stage.apply([f"run-{number:05d}" for number in range(active)], iterations)
+        ender.wait("began", 1, 60 + active / 5)
+        machine, lag, began = stage.machine(operator, ender), usage.loop_lag(), time.monotonic()
+        ender.wait("ended", jobs, 120 + 3 * jobs / rate)
+        seconds, cores, lags = time.monotonic() - began, machine.cores(), usage.loop_lag()
+        stage.wait_for_success(active + 1)
+        times = audit.latencies(list(audit.entries(stage.cluster.audit_log, place)))
+        rows: list[Row] = [
+            ("runs at rest, at work; Jobs", f"{runs} (seeded in {seeding:.0f} s), {active}; {jobs}", ""),
+            ("cores used", _cores(cores), f"of {os.cpu_count()}"),
+            ("Jobs ended a second", f"{jobs / seconds:.1f} of {rate:g} asked for", ""),
+            ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
+            *_latency_rows("Job done to next Job", times.next_job, "p99 1500 ms"),
+            *_latency_rows("of that not in the API server", times.outside, ""),
+            *_latency_rows("run applied to first Job", times.first_job, ""),
+            ("Jobs created twice, second attempts", f"{times.created_twice}, {times.second_attempts}", "0, 0"),
+            ("resident memory at rest, peak", f"{settled:.0f} MiB, {usage.peak_mib:.0f} MiB", "350 MiB"),
+            ("event loop lag p50, p99", _lags(lag, lags), ""),
+            ("start to synced", f"{started:.1f} s", "20 s"),
+        ]
+        usage.close()
+        rows += [("restart to synced", f"{stage.restart(operator):.1f} s", "20 s")]
+        seconds = stage.fail_over(operator, "late-00000", iterations, SETTLING_SECONDS)
+        rows += [("fail-over after SIGKILL", f"{seconds:.1f} s", "20 s")]
+    return _print(rows)
+
+
+def _cores(cores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {used:.2f}" for name, used in cores.items())
+
+
+def _lags(before: Buckets, after: Buckets) -> str:
+    return ", ".join(f"<= {1000 * lag_percentile(before, after, share):g} ms" for share in (0.5, 0.99))
 
 
 def _latency_rows(what: str, seconds: list[float], allowed: str) -> list[Row]:
@@ -94,7 +146,14 @@ def main(argv: list[str]) -> int:
     first.add_argument("--rate", type=float, default=40.0, help="Jobs that end in a second")
     first.add_argument("--iterations", type=int, default=3, help="3 Jobs each")
     first.add_argument("--idle-seconds", type=float, default=60.0)
+    second = commands.add_parser("resting")
+    second.add_argument("--runs", type=int, default=10_000)
+    second.add_argument("--active", type=int, default=300)
+    second.add_argument("--rate", type=float, default=50.0, help="Jobs that end in a second")
+    second.add_argument("--iterations", type=int, default=3, help="3 Jobs each")
     options = parser.parse_args(argv)
+    if options.command == "resting":
+        return resting(options.runs, options.active, options.rate, options.iterations)
     return active(options.runs, options.rate, options.iterations, options.idle_seconds)
 
 

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,11 +23,17 @@ from tests.cluster.controlplane import Cluster
 from tests.cluster.processes import Child, spawn, stop
 from tests.support import builders
 from tests.support.install import CHECKOUT, OperatorProcess, install
+from tests.support.runs import Runs
 
+from benchmarks.seeding import Original, copies, read
 from llm2llm.api import API_VERSION, GROUP, KIND, PLURAL, VERSION
 
 RUNS = f"/apis/{GROUP}/{VERSION}"
 TICKS = os.sysconf("SC_CLK_TCK")
+HELD_SHARE = 10
+"""Of so many runs at rest one is held, the others are finished."""
+Buckets = list[tuple[float, float]]
+"""A histogram's upper bounds, and the samples up to each."""
 APPLIERS = 16
 """Runs that are applied at the same time."""
 
@@ -34,17 +41,20 @@ APPLIERS = 16
 class Stage(contextlib.ExitStack):
     """An API server with the chart and the namespaces of a benchmark; leaves no process, however it ends."""
 
-    def __init__(self, namespaces: list[str]) -> None:
+    def __init__(self, namespaces: list[str], quiet: list[str] | None = None) -> None:
+        """Takes the namespaces of runs at work, and those of runs at rest."""
         super().__init__()
         self.namespaces = namespaces
+        self.quiet = quiet or []
 
     def __enter__(self) -> Self:
         super().__enter__()
         os.environ.setdefault("GOGC", "400")  # an API server that collects its garbage less often: the cores are few
+        os.environ.setdefault("GOMEMLIMIT", "4GiB")
         self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="llm2llm-bench-")))
         self.cluster = self.enter_context(Cluster())
         install(self.cluster)
-        for name in self.namespaces:
+        for name in (*self.namespaces, *self.quiet):
             self.cluster.create_namespace(name)
         stop([self.cluster.children[part] for part in ("scheduler", "controller-manager")])
         return self
@@ -69,9 +79,7 @@ class Stage(contextlib.ExitStack):
 
     def ender(self, rate: float, first: int) -> JobEnderProcess:
         """Starts the stand-in that ends Jobs."""
-        out = self.folder / "jobender.json"
-        child = self.run_module("jobender", "--rate", str(rate), "--first", str(first), "--out", str(out))
-        return JobEnderProcess(child, out)
+        return JobEnderProcess(self.run_module, self.folder / "jobender.json", rate, first)
 
     def bare_client(self) -> None:
         """Starts the client that the operator is compared with, and waits until it watches."""
@@ -106,8 +114,56 @@ class Stage(contextlib.ExitStack):
                 raise TimeoutError(f"not all runs succeeded: {phases}")
             time.sleep(1)
 
+    def originals(self, iterations: int) -> list[Original]:
+        """One run that the operator brings to its end, and one that waits for a person in its middle."""
+        namespace = self.namespaces[0]
+        runs = Runs(self.cluster, namespace)
+        runs.create("done-00000", maxIterations=iterations)
+        runs.create("held-00000", maxIterations=iterations, approval={"mode": "BeforeTraining"})
+        runs.wait_for_end("done-00000", timeout=120)
+        runs.wait("held-00000", lambda status: status.get("phase") == "Suspended", timeout=120)
+        time.sleep(1)  # the last clean-up
+
+        async def look() -> list[Original]:
+            async with ApiClient(self.cluster.kubeconfig) as api:
+                done, held = [await read(api, namespace, f"{name}-00000") for name in ("done", "held")]
+                return [*[done] * (HELD_SHARE - 1), held]
+
+        return asyncio.run(look())
+
+    def seed(self, originals: list[Original], names: list[str]) -> float:
+        """Creates copies; returns how many seconds that took."""
+
+        async def create() -> None:
+            async with ApiClient(self.cluster.kubeconfig) as api:
+                await copies(api, originals, names, self.quiet)
+
+        began = time.monotonic()
+        asyncio.run(create())
+        return time.monotonic() - began
+
+    def restart(self, operator: OperatorProcess) -> float:
+        """Kills an operator and starts it again; returns how many seconds it took from there to be ready."""
+        operator.kill()
+        operator.start()
+        return operator.seconds_to_ready
+
+    def fail_over(self, operator: OperatorProcess, name: str, iterations: int, settling: float) -> float:
+        """Kills the leader; returns the seconds until the other replica created the Job of a run that came meanwhile."""
+        wait_for("a leader", operator.leads, 180)
+        other = self.operator("other", elected=True)
+        time.sleep(settling)
+        operator.kill()
+        began = time.monotonic()
+        self.apply([name], iterations)
+        runs = Runs(self.cluster, self.namespaces[0])
+        wait_for("the first Job", lambda: runs.jobs(name), 120)
+        seconds = time.monotonic() - began
+        wait_for("sign that the other one leads", other.leads, 10)
+        return seconds
+
     def phases(self) -> dict[str, int]:
-        """How many runs are in which phase."""
+        """How many of the runs at work are in which phase."""
         found: dict[str, int] = {}
         for namespace in self.namespaces:
             for run in self.cluster.request("GET", f"{RUNS}/namespaces/{namespace}/{PLURAL}")["items"]:
@@ -119,9 +175,22 @@ class Stage(contextlib.ExitStack):
 class JobEnderProcess:
     """The stand-in, and its counts."""
 
-    def __init__(self, child: Child, out: Path) -> None:
-        self.child = child
+    def __init__(self, start: Callable[..., Child], out: Path, rate: float, first: int) -> None:
+        self._start = start
         self._out = out
+        self.child = self._begin(rate, first)
+
+    def stop(self) -> None:
+        """Ends no more Jobs."""
+        stop([self.child])
+
+    def restart(self, rate: float, first: int) -> None:
+        """Begins anew, with counts from 0."""
+        self.child = self._begin(rate, first)
+
+    def _begin(self, rate: float, first: int) -> Child:
+        self._out.unlink(missing_ok=True)
+        return self._start("jobender", "--rate", str(rate), "--first", str(first), "--out", str(self._out))
 
     def counts(self) -> dict[str, int]:
         """Jobs ended, running, and turns that it missed."""
@@ -179,7 +248,7 @@ class Usage:
         pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    def loop_lag(self) -> list[tuple[float, float]]:
+    def loop_lag(self) -> Buckets:
         """Buckets of the event loop's lag: upper bound in seconds, and the samples up to it."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
@@ -190,6 +259,15 @@ class Usage:
         while not self._stopped.wait(0.5):
             with contextlib.suppress(OSError, IndexError):
                 self.peak_mib = max(self.peak_mib, self.mib())
+
+
+def wait_for(what: str, done: Callable[[], object], seconds: float) -> None:
+    """Waits until `done()`, or raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no {what} after {seconds:.0f} s")
+        time.sleep(0.05)
 
 
 def ticks(pid: int) -> int:
@@ -204,7 +282,7 @@ def busy_ticks() -> int:
     return user + nice + system + interrupts + soft + stolen
 
 
-def lag_percentile(before: list[tuple[float, float]], after: list[tuple[float, float]], share: float) -> float:
+def lag_percentile(before: Buckets, after: Buckets, share: float) -> float:
     """The upper bound of the bucket that holds this share of the samples between two readings."""
     counts = [(bound, count - old) for (bound, count), (_, old) in zip(after, before, strict=True)]
     total = counts[-1][1]

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 EARLY_RELISTS = (5.0, 30.0)
 """Seconds after start: what vanished between our first list and kopf's first watch is found soon."""
 AFTER_KOPF_LISTED_SECONDS = 2.0
-"""So long after kopf listed (a 410, a restart) we list, too: it never tells what vanished while it did not watch."""
+"""So long after kopf has listed (a 410, a restart) we list, too: it never tells what vanished while it was blind."""
 WATCH_SERVER_SECONDS = 240
 """The API server ends each watch after so long, and the next request shows that kopf goes on."""
 WATCH_STALL_SECONDS = 420.0
@@ -63,6 +63,7 @@ class Informer:
         self._resync = resync
         self._moved = math.inf
         self._kopf_listed = asyncio.Event()
+        self._kopf_listed_at = -math.inf
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
@@ -92,13 +93,21 @@ class Informer:
         for pause in itertools.chain(EARLY_RELISTS, itertools.repeat(self._resync)):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._kopf_listed.wait(), pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
-                await asyncio.sleep(AFTER_KOPF_LISTED_SECONDS)
+                await self._kopf_has_listed()
             self._kopf_listed.clear()
             try:
                 await self._relist()
             except ApiError as error:
                 log.warning("cannot list: %s", error)
+                self._kopf_listed_at = time.monotonic()
                 self._kopf_listed.set()  # soon again
+
+    async def _kopf_has_listed(self) -> None:
+        """Waits until no item of kopf's list came for a while: each is told on its own, and the last one by no sign."""
+        quiet = 0.0
+        while quiet < AFTER_KOPF_LISTED_SECONDS:
+            await asyncio.sleep(AFTER_KOPF_LISTED_SECONDS - quiet)
+            quiet = time.monotonic() - self._kopf_listed_at
 
     async def _relist(self, *, first: bool = False) -> None:
         """Lists everything, diffs it against the cache, and asks for a pass over every run, what changed first."""
@@ -186,6 +195,7 @@ class Informer:
         """Takes one watch event into the cache, in our own loop."""
         self._move()
         if kind is None:
+            self._kopf_listed_at = self._moved
             self._kopf_listed.set()
         if kind == "DELETED":
             key = self._cache.drop(collection, body["metadata"]["uid"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CHART = CHECKOUT / "charts" / "llm2llm-operator"
 RELEASE = "llm2llm"
 SYSTEM = "llm2llm-system"
+READY_SECONDS = 60
 IMAGES = {
     f"LLM2LLM_IMAGE_{stage}": f"llm2llm/{stage.lower()}:test" for stage in ("PREPARE", "TRAIN", "EVALUATE", "GENERATE")
 }
@@ -64,12 +66,14 @@ class OperatorProcess:
     Attributes:
         folder: where its log lies.
         port: where it serves /metrics, /healthz and /readyz.
+        seconds_to_ready: from its last start until its caches were whole.
     """
 
     def __init__(self, cluster: Cluster, folder: Path, *, name: str = "operator", detached: bool = False,
                  elected: bool = False, environment: Mapping[str, str] | None = None) -> None:  # fmt: skip
         self.folder = folder
         self.port = 0
+        self.seconds_to_ready = 0.0
         self._cluster = cluster
         self._name = name
         self._detached = detached
@@ -111,7 +115,9 @@ class OperatorProcess:
             env=environment | IMAGES | self._environment,
             detached=self._detached,
         )
-        wait_until("a ready operator", self.ready, [self.child], timeout=30)
+        began = time.monotonic()
+        wait_until("a ready operator", self.ready, [self.child], timeout=READY_SECONDS)
+        self.seconds_to_ready = time.monotonic() - began
 
     @property
     def identity(self) -> str:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 REQUESTS_STRUCK = 0.08
 """Share of the requests that fail in some way."""
-WATCH_SECONDS = 5.0
+WATCH_SECONDS = 4.0
 """How long a watch lasts on average."""
 
 
@@ -53,12 +53,13 @@ class Storm:
         self.rages = False
         self.struck: Counter[Gust] = Counter()
         self._random = random.Random(seed)
+        self._decks: dict[tuple[Gust, ...], list[Gust]] = {}
 
     def at_request(self, request: web.Request) -> Gust | None:
         """What happens to a request; a watch may only be refused, its end is `at_watch`."""
         if not self.rages or self._random.random() > REQUESTS_STRUCK:
             return None
-        gust = self._random.choice(REQUEST_GUSTS)
+        gust = self._draw(REQUEST_GUSTS)
         if gust is Gust.ANSWER_LOST and request.query.get("watch"):
             gust = Gust.REQUEST_LOST
         return self._count(gust)
@@ -69,11 +70,18 @@ class Storm:
 
     def at_watch(self) -> Gust:
         """How a watch ends whose time has come."""
-        return self._count(self._random.choice(WATCH_GUSTS))
+        return self._count(self._draw(WATCH_GUSTS))
 
     def kill(self) -> None:
         """Counts an operator that was killed."""
         self._count(Gust.KILLED)
+
+    def _draw(self, kinds: tuple[Gust, ...]) -> Gust:
+        """Each kind once, in random order, before any comes again: a short storm has all of them, too."""
+        deck = self._decks.setdefault(kinds, [])
+        if not deck:
+            deck += self._random.sample(kinds, len(kinds))
+        return deck.pop()
 
     def _count(self, gust: Gust) -> Gust:
         self.struck[gust] += 1

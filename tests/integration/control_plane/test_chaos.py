@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.cluster.controlplane import Cluster
 from tests.support import chaos
 
-RUNS, SECONDS = 20, 30.0
+RUNS, SECONDS = 20, 25.0
 
 
 def test_runs_that_a_storm_passed_over_end_as_calm_ones_do(api: Cluster, tmp_path: Path) -> None:
