@@ -12,6 +12,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,6 +29,7 @@ WRITE_TIMEOUT = aiohttp.ClientTimeout(total=15)
 LEASE_TIMEOUT = aiohttp.ClientTimeout(total=4)
 """Short, so that two renewals can fail and a third one still succeed before the renew deadline."""
 TRIES = 5
+RECOVERY_SECONDS = 60.0
 RUNS = f"/apis/{GROUP}/{VERSION}"
 COLLECTIONS = {
     "runs": (RUNS, PLURAL, ""),
@@ -50,25 +52,35 @@ async def load_configuration() -> client.Configuration:
 
 
 class TokenBucket:
-    """At most `rate` writes a second, after a burst of at most `burst`."""
+    """At most `rate` writes a second, after a burst of at most `burst`; fewer where the API server asks for it."""
 
     def __init__(self, rate: float, burst: int) -> None:
+        self._full_rate = rate
         self._rate = rate
         self._burst = float(burst)
         self._tokens = float(burst)
         self._filled = 0.0
+        self._not_before = 0.0
 
     async def take(self) -> None:
         """Waits until one write may go."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if not self._filled:
-            self._filled = now
-        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
+        now = asyncio.get_running_loop().time()
+        passed = now - (self._filled or now)
+        self._rate = min(self._full_rate, self._rate + self._full_rate * passed / RECOVERY_SECONDS)
+        self._tokens = min(self._burst, self._tokens + passed * self._rate) - 1
         self._filled = now
-        self._tokens -= 1
-        if self._tokens < 0:
-            await asyncio.sleep(-self._tokens / self._rate)
+        pause = max(-self._tokens / self._rate, self._not_before - now)
+        if pause > 0:
+            await asyncio.sleep(pause)
+
+    def slow_down(self, pause: float) -> None:
+        """A 429: no further write for so long, no burst after it, and half the rate, which grows again."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._not_before:  # answers to requests that went together are one answer
+            self._rate = max(self._rate / 2, min(1.0, self._full_rate))
+        self._not_before = max(self._not_before, now + pause)
+        self._tokens = min(self._tokens, 0.0)
+        self._filled = self._filled or now
 
 
 class WriteGate:
@@ -248,9 +260,12 @@ class Cluster:
         if response.status < 400:  # noqa: PLR2004
             return document
         metrics.API_ERRORS.labels(str(response.status)).inc()
-        raise error_of(
+        refused = error_of(
             response.status,
             document.get("reason", ""),
             document.get("message", data[:200].decode(errors="replace")),
             response.headers.get("Retry-After", ""),
         )
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._bucket.slow_down(refused.retry_after or 1.0)
+        raise refused

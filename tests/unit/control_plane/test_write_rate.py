@@ -1,0 +1,71 @@
+"""How fast writes may follow each other, in a loop whose clock stands unless somebody sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any
+
+from llm2llm_operator.cluster import TokenBucket
+
+
+class Clock(selectors.SelectSelector):
+    """Sleeping takes no time: the loop's clock jumps."""
+
+    now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+def times(scenario: Coroutine[Any, Any, list[float]], clock: Clock) -> list[float]:
+    """Seconds since the start at which the writes of a scenario went."""
+    loop = asyncio.SelectorEventLoop(clock)
+    loop.time = lambda: clock.now  # type: ignore[method-assign]
+    try:
+        return [round(moment - 1000.0, 2) for moment in loop.run_until_complete(scenario)]
+    finally:
+        loop.close()
+
+
+async def writes(bucket: TokenBucket, clock: Clock, count: int) -> list[float]:
+    async def one() -> float:
+        await bucket.take()
+        return clock.now
+
+    return list(await asyncio.gather(*(one() for _ in range(count))))
+
+
+def test_after_a_burst_writes_follow_each_other_at_the_rate():
+    clock = Clock()
+    assert times(writes(TokenBucket(10, 3), clock, 6), clock) == [0, 0, 0, 0.1, 0.2, 0.3]
+
+
+def test_fault_05_a_429_pauses_all_writes_and_halves_their_rate_without_a_burst():
+    clock = Clock()
+    bucket = TokenBucket(10, 100)
+
+    async def scenario() -> list[float]:
+        await bucket.take()
+        for _ in range(5):  # the answers to five requests that went together
+            bucket.slow_down(3)
+        return await writes(bucket, clock, 20)
+
+    went = times(scenario(), clock)
+    assert went[0] == 3
+    assert went[-1] == 20 / 5
+
+
+def test_fault_05_a_minute_later_the_rate_is_what_it_was():
+    clock = Clock()
+    bucket = TokenBucket(10, 1)
+
+    async def scenario() -> list[float]:
+        bucket.slow_down(1)
+        await asyncio.sleep(60)
+        await bucket.take()
+        return await writes(bucket, clock, 3)
+
+    assert times(scenario(), clock) == [60.1, 60.2, 60.3]
