@@ -174,7 +174,9 @@ def test_a_step_that_never_tells_a_report_fails_and_is_not_asked_for_ever(told: 
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_a_nodes_clock_decides_nothing_and_gives_no_negative_duration(told: None, team: Runs, clock: str) -> None:
+def test_fault_39_a_nodes_clock_decides_nothing_and_gives_no_negative_duration(
+    told: None, team: Runs, clock: str
+) -> None:
     status = team.wait_for_end(f"clock-{clock}")
     assert status["phase"] == "Succeeded", status["message"]
     assert 0 <= status["activeSeconds"] < 60
@@ -201,7 +203,9 @@ def test_a_status_that_was_edited_heals_or_says_what_is_wrong(edited: None, team
     assert len(team.jobs(f"edit-{edit}")) <= 3  # and it is no storm of Jobs
 
 
-def test_a_run_goes_on_once_the_edit_is_undone(edited: None, team: Runs) -> None:
+def test_fault_45_a_run_that_no_pass_can_decide_says_so_and_goes_on_once_the_edit_is_undone(
+    edited: None, team: Runs
+) -> None:
     team.wait("edit-unknown-stage", says_internal_error)
     team.edit_status("edit-unknown-stage", {"currentStep": {"stage": "Train"}})
     assert team.wait_for_end("edit-unknown-stage")["phase"] == "Succeeded"
