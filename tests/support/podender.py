@@ -49,6 +49,7 @@ class Ending:
     Attributes:
         exit_code: of its container.
         message: its termination message.
+        reason: what the kubelet says about an exit code that is not 0.
         seconds: how long its container runs; None: as long as the PodEnder says; math.inf: until it is deleted.
         waits: seconds in ContainerCreating before it starts.
         clock: added to the times that this node tells: a clock that is wrong.
@@ -57,6 +58,7 @@ class Ending:
 
     exit_code: int = 0
     message: str = ""
+    reason: str = "Error"
     seconds: float | None = None
     waits: float = 0.0
     clock: timedelta = timedelta()
@@ -215,7 +217,7 @@ class PodEnder:
             await self._turn()
             finished = datetime.now(UTC) + ending.clock if ending.lasts is None else started + ending.lasts
             code, message = (143, "") if deleted.is_set() else (ending.exit_code, ending.message)
-            end = {"exitCode": code, "reason": "Error" if code else "Completed", "message": message}
+            end = {"exitCode": code, "reason": ending.reason if code else "Completed", "message": message}
             end |= {"startedAt": _time(started), "finishedAt": _time(finished)}
             await self._write(path, "Failed" if code else "Succeeded", {"terminated": end})
             labels = pod["metadata"].get("labels", {})
