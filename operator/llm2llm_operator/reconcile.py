@@ -68,7 +68,7 @@ class Reconciler:
         except Exception as error:  # told on the run; the worker counts it, logs it and backs off
             await self._write_status(run, _broken(status, error, self._clock(), run.generation))
             raise
-        return await self._apply(run, decided)
+        return await self._apply(run, status, decided)
 
     async def _decide(self, run: Run, status: RunStatus) -> Plan:
         try:
@@ -118,9 +118,8 @@ class Reconciler:
         told = [event_from_object(body) for body in await self._cluster.events_about(run.namespace, uids)]
         return tuple(event for event in told if event is not None)
 
-    async def _apply(self, run: Run, decided: Plan) -> float | None:
+    async def _apply(self, run: Run, before: RunStatus, decided: Plan) -> float | None:
         logs.about_step(decided.status.current_step)
-        before = RunStatus.model_validate(run.status)
         known = _persists(before, decided)
         if not known:
             run = await self._write_status(run, decided.status)
