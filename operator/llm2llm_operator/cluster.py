@@ -193,10 +193,10 @@ class Cluster:
             return
 
     async def create_event(self, namespace: str, body: dict[str, Any]) -> None:
-        """Writes an Event; one that exists already is success."""
+        """Writes an Event; one that exists already is success, and where its namespace ends nobody reads it."""
         try:
             await self._write("POST", f"/api/v1/namespaces/{namespace}/events", body, kind="event")
-        except Conflict:
+        except (Conflict, NotFound):
             return
 
     async def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
@@ -265,6 +265,7 @@ class Cluster:
             document.get("reason", ""),
             document.get("message", data[:200].decode(errors="replace")),
             response.headers.get("Retry-After", ""),
+            [cause.get("reason", "") for cause in (document.get("details") or {}).get("causes") or ()],
         )
         if response.status == HTTPStatus.TOO_MANY_REQUESTS:
             self._bucket.slow_down(refused.retry_after or 1.0)
