@@ -5,6 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
+# most tests wait for processes: two at once take two thirds of the time, on two cores
+JOBS ?= 2
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/crds/llm2llm.dev_augmentationruns.yaml
@@ -24,10 +26,10 @@ try: ## the same run in one process: no cluster, no Go, no vLLM
 	@$(MAKE) .venv-try/installed
 	@PATH="$(CURDIR)/.venv-try/bin:$$PATH" .venv-try/bin/python examples/keyword/try.py
 
-test: ## all tests, quiet when green
+test: ## all tests, quiet when green; JOBS=4 at once (2 by default)
 	@$(PYTHON) tests/support/preflight.py test
 	@$(MAKE) .venv/installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q $(PYTEST)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q -n $(JOBS) --dist loadgroup $(PYTEST)
 
 test-fast: .venv/installed ## unit tests only: no network, seconds
 	@$(BIN)/pytest -q tests/unit $(PYTEST)

@@ -12,6 +12,7 @@ import json
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -30,8 +31,8 @@ LEASE_TIMEOUT = aiohttp.ClientTimeout(total=4)
 TRIES = 5
 CONNECTIONS = 128
 """More than workers, so that the lease never waits for them."""
-SECONDS_TO_FULL_RATE = 20.0
-TOO_MANY_REQUESTS = 429
+RECOVERY_SECONDS = 20.0
+"""After a 429, until the rate of writes is full again."""
 RUNS = f"/apis/{GROUP}/{VERSION}"
 PAGE = 250
 """Objects in one answer to a list: decoding a page holds the event loop for some 20 ms."""
@@ -58,7 +59,7 @@ async def load_configuration() -> client.Configuration:
 
 
 class TokenBucket:
-    """At most `rate` writes a second, after a burst of at most `burst`; less for a while after a 429 (fault 5)."""
+    """At most `rate` writes a second, after a burst of at most `burst`; fewer where the API server asks for it."""
 
     def __init__(self, rate: float, burst: int) -> None:
         self._full_rate = rate
@@ -66,26 +67,27 @@ class TokenBucket:
         self._burst = float(burst)
         self._tokens = float(burst)
         self._filled = 0.0
+        self._not_before = 0.0
 
     async def take(self) -> None:
         """Waits until one write may go."""
-        self._fill()
-        self._tokens -= 1
-        if self._tokens < 0:
-            await asyncio.sleep(-self._tokens / self._rate)
-
-    def slow_down(self) -> None:
-        """The API server asked for fewer requests: half the rate, and no burst; within 20 s the rate is full again."""
-        self._fill()
-        self._rate = max(self._full_rate / 32, self._rate / 2)
-        self._tokens = min(self._tokens, 0.0)
-
-    def _fill(self) -> None:
         now = asyncio.get_running_loop().time()
-        passed = now - self._filled if self._filled else 0.0
+        passed = now - (self._filled or now)
+        self._rate = min(self._full_rate, self._rate + self._full_rate * passed / RECOVERY_SECONDS)
+        self._tokens = min(self._burst, self._tokens + passed * self._rate) - 1
         self._filled = now
-        self._tokens = min(self._burst, self._tokens + passed * self._rate)
-        self._rate = min(self._full_rate, self._rate + passed * self._full_rate / SECONDS_TO_FULL_RATE)
+        pause = max(-self._tokens / self._rate, self._not_before - now)
+        if pause > 0:
+            await asyncio.sleep(pause)
+
+    def slow_down(self, pause: float) -> None:
+        """A 429: no further write for so long, no burst after it, and half the rate, which grows again."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._not_before:  # answers to requests that went together are one answer
+            self._rate = max(self._rate / 2, min(1.0, self._full_rate))
+        self._not_before = max(self._not_before, now + pause)
+        self._tokens = min(self._tokens, 0.0)
+        self._filled = self._filled or now
 
 
 class WriteGate:
@@ -205,10 +207,10 @@ class Cluster:
             return
 
     async def create_event(self, namespace: str, body: dict[str, Any]) -> None:
-        """Writes an Event; one that exists already is success."""
+        """Writes an Event; one that exists already is success, and where its namespace ends nobody reads it."""
         try:
             await self._write("POST", f"/api/v1/namespaces/{namespace}/events", body, kind="event")
-        except Conflict:
+        except (Conflict, NotFound):
             return
 
     async def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
@@ -247,8 +249,6 @@ class Cluster:
             try:
                 return await self._once(method, path, body, patience)
             except Unavailable as error:
-                if error.status == TOO_MANY_REQUESTS and method != "GET":
-                    self._bucket.slow_down()
                 if attempt + 1 == TRIES:
                     raise
                 await asyncio.sleep(max(error.retry_after, random.uniform(0.5, 1.0) * 0.2 * 2**attempt))  # noqa: S311 - jitter
@@ -274,9 +274,13 @@ class Cluster:
         if response.status < 400:  # noqa: PLR2004
             return document
         metrics.API_ERRORS.labels(str(response.status)).inc()
-        raise error_of(
+        refused = error_of(
             response.status,
             document.get("reason", ""),
             document.get("message", data[:200].decode(errors="replace")),
             response.headers.get("Retry-After", ""),
+            [cause.get("reason", "") for cause in (document.get("details") or {}).get("causes") or ()],
         )
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._bucket.slow_down(refused.retry_after or 1.0)
+        raise refused

@@ -46,6 +46,10 @@ class Enqueue(Protocol):
     def __call__(self, key: Key, *, urgent: bool = True) -> None: ...
 
 
+ENDING_SECONDS = 10.0
+"""Kopf gives its own tasks 5 s when one of them ended."""
+
+
 class CrdMissing(Exception):
     """The API server does not know AugmentationRuns: the chart's CRD is not installed."""
 
@@ -92,7 +96,8 @@ class Informer:
     async def _relist_forever(self) -> None:
         for pause in itertools.chain(EARLY_RELISTS, itertools.repeat(self._resync)):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._kopf_listed.wait(), pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+                jitter = random.uniform(0.9, 1.1)  # noqa: S311
+                await asyncio.wait_for(self._kopf_listed.wait(), min(pause, self._resync) * jitter)
                 await self._kopf_has_listed()
             self._kopf_listed.clear()
             try:
@@ -169,25 +174,39 @@ class Informer:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event) -> None:
         """Kopf in a thread and loop of its own: it takes SIGTERM, and when it ends it cancels all tasks of its loop."""
-
-        async def watch() -> None:
-            try:
-                await kopf.operator(
-                    registry=self._registry(loop),
-                    settings=_settings(self._move),
-                    standalone=True,
-                    clusterwide=not self._namespaces,
-                    namespaces=self._namespaces,
-                    stop_flag=stop,
-                )
-            finally:
-                stop.set()  # a thread of kopf's waits for it, and the loop's end for that thread: for ever
-
         try:
-            uvloop.run(watch())
+            uvloop.run(self._watch_until_it_ends(loop, stop, ended))
         except Exception:
             log.exception("the watches ended; starting them again")
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(ended.set)
+
+    async def _watch_until_it_ends(
+        self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event
+    ) -> None:
+        """Tells that it ended also where kopf does not come to an end.
+
+        A watch that lost its session waits for credentials, whose task may have ended before it; and a thread of
+        kopf's waits for `stop`, without which `asyncio.run` never returns.
+        """
+        try:
+            tasks = await kopf.spawn_tasks(
+                registry=self._registry(loop),
+                settings=_settings(self._move),
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=stop,
+            )
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            ours = {task for task in [asyncio.current_task()] if task}
+            ending = asyncio.create_task(kopf.run_tasks(tasks, ignored=ours))
+            await asyncio.wait({ending}, timeout=ENDING_SECONDS)
+            if ending.done():
+                ending.result()
+            log.warning("the watches ended; starting them again")
         finally:
+            stop.set()
             with contextlib.suppress(RuntimeError):  # our loop is closed: the process ends
                 loop.call_soon_threadsafe(ended.set)
 

@@ -15,7 +15,7 @@ from llm2llm.errors import ExitCode
 from llm2llm_operator import http, logs, metrics
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster, load_configuration
-from llm2llm_operator.errors import ApiError, Conflict, NotLeading
+from llm2llm_operator.errors import ApiError, Conflict, NotFound, NotLeading
 from llm2llm_operator.informer import WATCH_STALL_SECONDS, CrdMissing, Informer
 from llm2llm_operator.lease import Elector, default_identity
 from llm2llm_operator.queue import WorkQueue
@@ -100,6 +100,10 @@ class Operator:
         except NotLeading:
             self._queue.failed(key)
             return "not-leading"
+        except NotFound:  # the run was deleted under this pass
+            self._queue.done(key)
+            self._queue.forget(key)
+            return "gone"
         except ApiError as error:
             pause = self._queue.failed(key)
             log.warning("%s; again in %.0f s", error, pause)

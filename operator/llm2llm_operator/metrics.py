@@ -60,7 +60,7 @@ EXAMPLES = Counter(
 
 # --- how the operator fares
 RECONCILES = Counter(
-    "llm2llm_reconciles", "Passes. result: ok, conflict, not-leading, unavailable or error.", ["result"]
+    "llm2llm_reconciles", "Passes. result: ok, conflict, gone, not-leading, unavailable or error.", ["result"]
 )
 RECONCILE_SECONDS = Histogram("llm2llm_reconcile_seconds", "Duration of a pass.", buckets=_SHORT)
 QUEUE_DEPTH = Gauge("llm2llm_queue_depth", "Runs that wait for a pass; 0 where this process does not lead.")

@@ -18,6 +18,7 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm_operator import logs, metrics, tally
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster
+from llm2llm_operator.constants import PROGRESSING
 from llm2llm_operator.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
 from llm2llm_operator.events import event_body
 from llm2llm_operator.facts import Facts, Note, Plan
@@ -71,7 +72,7 @@ class Reconciler:
         except Exception as error:  # told on the run; the worker counts it, logs it and backs off
             await self._write_status(run, _broken(status, error, self._clock(), run.generation))
             raise
-        return await self._apply(run, decided)
+        return await self._apply(run, status, decided)
 
     async def _decide(self, run: Run, status: RunStatus) -> Plan:
         try:
@@ -121,15 +122,18 @@ class Reconciler:
         told = [event_from_object(body) for body in await self._cluster.events_about(run.namespace, uids)]
         return tuple(event for event in told if event is not None)
 
-    async def _apply(self, run: Run, decided: Plan) -> float | None:
+    async def _apply(self, run: Run, before: RunStatus, decided: Plan) -> float | None:
         logs.about_step(decided.status.current_step)
-        run = await self._write_status(run, decided.status)
+        known = _persists(before, decided)
+        if not known:
+            run = await self._write_status(run, decided.status)
         if decided.create is not None:
             refused = await self._create(run, decided.create)
             if refused:
-                told = _refused(decided.status, refused, self._clock(), run.generation)
-                await self._write_status(run, told)
+                await self._tell_refusal(run, _refused(before, decided.status, refused, self._clock(), run.generation))
                 return SLOW_RETRY_SECONDS
+        if known:  # so that a refusal, which lasts, is not taken back before each try
+            run = await self._write_status(run, decided.status)
         for job in decided.delete:
             await self._delete(job)
         for note in decided.notes:
@@ -144,6 +148,13 @@ class Reconciler:
             await self._tell(run, Note("Warning", "Forbidden", TTL_FORBIDDEN))
             return TTL_RETRY_SECONDS
         return None
+
+    async def _tell_refusal(self, run: Run, status: RunStatus) -> None:
+        """The status says it as long as it lasts, an Event once."""
+        written = await self._write_status(run, status)
+        told, before = status.condition(PROGRESSING), RunStatus.model_validate(run.status).condition(PROGRESSING)
+        if told and (before is None or (told.reason, told.message) != (before.reason, before.message)):
+            await self._tell(written, Note("Warning", told.reason, told.message))
 
     async def _write_status(self, run: Run, status: RunStatus) -> Run:
         """One write, and none where nothing changed; what the write returned is the newest version."""
@@ -190,11 +201,21 @@ class Reconciler:
             log.warning("cannot write an event: %s", error)
 
 
-def _refused(status: RunStatus, error: ApiError, now: datetime, generation: int) -> RunStatus:
+def _persists(status: RunStatus, decided: Plan) -> bool:
+    """Whether the attempt whose Job has to be created is in the status already: its Job was refused, or lost."""
+    known, wanted = status.current_step, decided.status.current_step
+    same = known is not None and wanted is not None and known.job_name == wanted.job_name
+    return decided.create is not None and same
+
+
+def _refused(before: RunStatus, status: RunStatus, error: ApiError, now: datetime, generation: int) -> RunStatus:
     """RBAC, a policy or a webhook does not let us create the Job: told in its own words, tried again slowly."""
     webhook = "admission webhook" in error.message
     reason = "WebhookDenied" if webhook else REASONS_OF_REFUSALS.get(type(error), "JobRejected")
     status = with_condition(status, "Reconciling", False, reason, "", now=now, generation=generation)
+    # since when it makes no progress is known from before; the decision expected that it would
+    conditions = [before.condition(c.type) or c if c.type == PROGRESSING else c for c in status.conditions]
+    status = status.model_copy(update={"conditions": conditions})
     return progressing(status, reason, error.message, value=False, now=now, generation=generation)
 
 

@@ -27,6 +27,7 @@ HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 MINIMUM_GO = (1, 26)
 
 _CONTROL_PLANE_SOURCE = Path(__file__).parent / "controlplane"
+_KSTATUS_SOURCE = Path(__file__).parent / "kstatus"
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
 _VERSION_PACKAGE = "k8s.io/component-base/version"
 _CONTROL_PLANE_LDFLAGS = (
@@ -54,18 +55,19 @@ def cache_folder() -> Path:
 
 def control_plane() -> Path:
     """etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl as one binary."""
-    digest = hashlib.sha256(_CONTROL_PLANE_LDFLAGS.encode())
-    for name in ("go.mod", "go.sum", "main.go"):
-        digest.update((_CONTROL_PLANE_SOURCE / name).read_bytes())
 
-    def build(folder: Path) -> None:
-        command = ["go", "build", "-trimpath", "-mod=readonly", "-ldflags", _CONTROL_PLANE_LDFLAGS]
-        _run([*command, "-o", str(folder / "controlplane"), "."], cwd=_CONTROL_PLANE_SOURCE)
+    def with_kubectl(folder: Path) -> None:
         script = folder / "kubectl"
         script.write_text('#!/bin/sh\nexec "$(dirname "$(readlink -f "$0")")/controlplane" kubectl "$@"\n')
         script.chmod(0o755)
 
-    return _built("controlplane", digest.hexdigest(), "about 9 CPU minutes when the Go cache is cold", build)
+    usually = "about 9 CPU minutes when the Go cache is cold"
+    return _compiled("controlplane", _CONTROL_PLANE_SOURCE, _CONTROL_PLANE_LDFLAGS, usually, with_kubectl)
+
+
+def kstatus() -> Path:
+    """What GitOps tools and `kubectl`-like waiting make of an object's conditions (sigs.k8s.io/cli-utils)."""
+    return _compiled("kstatus", _KSTATUS_SOURCE, "-s -w", "about 20 CPU seconds", lambda _folder: None)
 
 
 def kubectl() -> Path:
@@ -81,6 +83,20 @@ def versitygw() -> Path:
 def helm() -> Path:
     """helm, which takes the cluster for the version that it is also when rendering without one."""
     return _installed("helm", HELM, _HELM_LDFLAGS, "about 2 CPU minutes")
+
+
+def _compiled(name: str, source: Path, ldflags: str, usually: str, finish: Callable[[Path], None]) -> Path:
+    """A program of ours, from a folder with a module of its own."""
+    digest = hashlib.sha256(ldflags.encode())
+    for file in ("go.mod", "go.sum", "main.go"):
+        digest.update((source / file).read_bytes())
+
+    def build(folder: Path) -> None:
+        command = ["go", "build", "-trimpath", "-mod=readonly", "-ldflags", ldflags]
+        _run([*command, "-o", str(folder / name), "."], cwd=source)
+        finish(folder)
+
+    return _built(name, digest.hexdigest(), usually, build)
 
 
 def _installed(name: str, package: str, ldflags: str, usually: str) -> Path:

@@ -20,7 +20,7 @@ def teacher(platform: Platform) -> Iterator[Teacher]:
     platform.teacher.fault("set-key", key=platform.teacher.key)
 
 
-def test_broken_seed_rows_fail_in_prepare_with_file_and_line_numbers(
+def test_fault_33_broken_seed_rows_fail_in_prepare_with_file_and_line_numbers(
     platform: Platform, operator: OperatorProcess, team: str
 ):
     rows = [json.dumps({"prompt": f"w{n}", "completion": "label00"}) for n in range(30)]
@@ -37,7 +37,7 @@ def test_broken_seed_rows_fail_in_prepare_with_file_and_line_numbers(
     assert job_names(platform.writes(OPERATOR_USER, team)) == ["prepare-a0"]
 
 
-def test_a_wrong_teacher_key_is_found_by_prepare_with_one_request(
+def test_fault_34_a_wrong_teacher_key_is_found_by_prepare_with_one_request(
     platform: Platform, operator: OperatorProcess, team: str, teacher: Teacher
 ):
     platform.secret(team, "teacher", {"api-key": "wrong"})

@@ -56,7 +56,7 @@ def test_kubectl_shows_what_a_user_needs(platform: Platform, operator: OperatorP
     assert "MaxIterationsReached" in events
 
 
-def test_an_evicted_training_pod_is_replaced_within_its_job_and_the_run_goes_on(
+def test_fault_19_an_evicted_training_pod_is_replaced_within_its_job_and_the_run_goes_on(
     cluster: RunningCluster, platform: Platform, operator: OperatorProcess, team: str
 ):
     document = platform.manifest(maxIterations=1)

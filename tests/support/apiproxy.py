@@ -12,8 +12,8 @@ import contextlib
 import json
 import ssl
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -58,10 +58,28 @@ class Write:
         return f"{self.verb} {self.resource} {self.name}"
 
 
+@dataclass(frozen=True)
+class Reply:
+    """An answer in the API server's place.
+
+    Attributes:
+        status: the HTTP status; with an error, the body is the Status document that the API server would send.
+        headers: further headers.
+        events: what a watch is told; then it ends, or says nothing more if it is `silent`.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    events: tuple[Mapping[str, Any], ...] = ()
+    silent: bool = False
+
+
 class ApiProxy:
     """A proxy in a thread of its own.
 
     Attributes:
+        reply: asked at every request with its method and its path with query; None lets the request pass. May be
+            replaced at any time; it is called in the proxy's thread.
         kubeconfig: a service account's, through the proxy.
         writes: what was written, in order.
         struck: set once the fault has happened.
@@ -76,6 +94,8 @@ class ApiProxy:
         self.kubeconfig = folder / "proxy.kubeconfig"
         self.writes: list[Write] = []
         self.struck = threading.Event()
+        self.reply: Callable[[str, str], Reply | None] = lambda _method, _path: None
+        self._streams: set[asyncio.Transport] = set()
         self._upstream = cluster.server
         self._trust = ssl.create_default_context(cafile=str(cluster.authority))
         self._certificate, self._key = folder / "proxy.crt", folder / "proxy.key"
@@ -87,6 +107,7 @@ class ApiProxy:
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._stop: Callable[[], object] = lambda: None
+        self._call: Callable[[Callable[[], None]], object] = lambda _: None
         self._thread = threading.Thread(target=self._main, name="api-proxy", daemon=True)
 
     def __enter__(self) -> ApiProxy:
@@ -142,6 +163,7 @@ class ApiProxy:
                 host, port = runner.addresses[0][:2]
                 self._write_kubeconfig(f"https://{host}:{port}")
                 self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
+                self._call = loop.call_soon_threadsafe
                 self._ready.set()
                 await stopped.wait()
             finally:
@@ -151,8 +173,23 @@ class ApiProxy:
     def _write_kubeconfig(self, server: str) -> None:
         credentials.write_kubeconfig(self.kubeconfig, server=server, authority=self._certificate, token=self._token)
 
+    def cut_watches(self) -> None:
+        """Breaks the connections of all requests that only read and are under way: those of watches."""
+        done = threading.Event()
+
+        def cut() -> None:
+            for transport in self._streams:
+                transport.abort()
+            done.set()
+
+        self._call(cut)
+        done.wait()
+
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        reply = self.reply(request.method, request.raw_path)
+        if reply is not None:
+            return await _answer(request, reply)
         counted = request.method in WRITES and not NOT_COUNTED & set(request.path.split("/"))
         self._counted += counted
         strikes = counted and self._counted == self._nth
@@ -171,7 +208,14 @@ class ApiProxy:
         ) as answer:
             headers = _end_to_end(answer.headers)
             if request.query.get("watch"):
-                return await self._stream(request, answer, headers)
+                transport = request.transport
+                if transport is None:
+                    return self._cut(request)
+                self._streams.add(transport)
+                try:
+                    return await self._stream(request, answer, headers)
+                finally:
+                    self._streams.discard(transport)
             data = await answer.read()
         if counted:
             self.writes.append(_write(request, body, answer.status))
@@ -214,6 +258,27 @@ class ApiProxy:
             request.transport.abort()
         self.struck.set()
         return web.Response(status=500)
+
+
+async def _answer(request: web.Request, reply: Reply) -> web.StreamResponse:
+    if reply.status >= 400:
+        document = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "code": reply.status,
+            "message": "as told",
+        }
+        return web.json_response(document, status=reply.status, headers=reply.headers)
+    response = web.StreamResponse(status=reply.status, headers={"Content-Type": "application/json", **reply.headers})
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        for event in reply.events:
+            await response.write(json.dumps(event).encode() + b"\n")
+        if reply.silent:
+            await asyncio.Event().wait()
+        await response.write_eof()
+    return response
 
 
 def _end_to_end(headers: Any) -> CIMultiDict[str]:

@@ -55,6 +55,9 @@ def install(cluster: Cluster, *settings: str) -> None:
             raise
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=render(*(settings or SETTINGS)))
     cluster.kubectl("wait", "--for=condition=Established", "crd/augmentationruns.llm2llm.dev", "--timeout=30s")
+    # discovery follows a moment later, and `kubectl explain` believes what it has cached until somebody asks anew
+    fresh = ("api-resources", "--api-group=llm2llm.dev", "--no-headers")
+    wait_until("discovery of AugmentationRuns", lambda: "arun" in cluster.kubectl(*fresh, check=False), [])
 
 
 class OperatorProcess:

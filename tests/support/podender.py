@@ -49,6 +49,7 @@ class Ending:
     Attributes:
         exit_code: of its container.
         message: its termination message.
+        reason: what the kubelet says about an exit code that is not 0.
         seconds: how long its container runs; None: as long as the PodEnder says; math.inf: until it is deleted.
         waits: seconds in ContainerCreating before it starts.
         clock: added to the times that this node tells: a clock that is wrong.
@@ -57,6 +58,7 @@ class Ending:
 
     exit_code: int = 0
     message: str = ""
+    reason: str = "Error"
     seconds: float | None = None
     waits: float = 0.0
     clock: timedelta = timedelta()
@@ -120,6 +122,7 @@ class PodEnder:
         self._deleted: dict[str, asyncio.Event] = {}
         self._ready = threading.Event()
         self._failure: BaseException | None = None
+        self._lost = False
         self._stop: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._main, name=node, daemon=True)
 
@@ -133,10 +136,17 @@ class PodEnder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop()
+        with contextlib.suppress(RuntimeError):  # it was lost before
+            self._stop()
         self._thread.join()
         if self._failure and error is None:
             raise self._failure
+
+    def lose(self) -> None:
+        """The node falls silent: its pods and its Node stay as they are, and nobody speaks for them any more."""
+        self._lost = True
+        self._stop()
+        self._thread.join()
 
     def _main(self) -> None:
         try:
@@ -151,6 +161,7 @@ class PodEnder:
         self._stop = lambda: loop.call_soon_threadsafe(task.cancel)
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        await asyncio.sleep(0.1)  # TLS transports close in a later turn of the loop (aiohttp's "graceful shutdown")
 
     async def run(self) -> None:
         """Registers the Node and ends its pods, until cancelled; then the Node goes."""
@@ -161,8 +172,9 @@ class PodEnder:
             try:
                 while True:
                     await self._follow()
-            finally:  # nothing is to be bound to a node that nobody is
-                await self._api.request("DELETE", self._node.path)
+            finally:
+                if not self._lost:  # nothing is to be bound to a node that nobody is
+                    await self._api.request("DELETE", self._node.path)
 
     async def _follow(self) -> None:
         """One list, and watches from there for as long as the API server has the history."""
@@ -215,7 +227,7 @@ class PodEnder:
             await self._turn()
             finished = datetime.now(UTC) + ending.clock if ending.lasts is None else started + ending.lasts
             code, message = (143, "") if deleted.is_set() else (ending.exit_code, ending.message)
-            end = {"exitCode": code, "reason": "Error" if code else "Completed", "message": message}
+            end = {"exitCode": code, "reason": ending.reason if code else "Completed", "message": message}
             end |= {"startedAt": _time(started), "finishedAt": _time(finished)}
             await self._write(path, "Failed" if code else "Succeeded", {"terminated": end})
             labels = pod["metadata"].get("labels", {})

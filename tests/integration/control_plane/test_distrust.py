@@ -178,7 +178,9 @@ def test_a_step_that_never_tells_a_report_fails_and_is_not_asked_for_ever(told: 
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_a_nodes_clock_decides_nothing_and_gives_no_negative_duration(told: None, team: Runs, clock: str) -> None:
+def test_fault_39_a_nodes_clock_decides_nothing_and_gives_no_negative_duration(
+    told: None, team: Runs, clock: str
+) -> None:
     status = team.wait_for_end(f"clock-{clock}")
     assert status["phase"] == "Succeeded", status["message"]
     assert 0 <= status["activeSeconds"] < 60
@@ -212,7 +214,9 @@ def test_the_api_server_refuses_an_edit_that_cannot_be(edited: None, team: Runs,
     assert refused.value.code == 422
 
 
-def test_a_run_goes_on_once_the_edit_is_undone(edited: None, team: Runs) -> None:
+def test_fault_45_a_run_that_no_pass_can_decide_says_so_and_goes_on_once_the_edit_is_undone(
+    edited: None, team: Runs
+) -> None:
     team.wait("edit-unknown-stage", says_internal_error)
     team.edit_status("edit-unknown-stage", {"currentStep": {"stage": "Train"}})
     assert team.wait_for_end("edit-unknown-stage")["phase"] == "Succeeded"

@@ -240,7 +240,7 @@ def test_a_leader_that_was_frozen_for_longer_than_its_lease_writes_nothing_when_
     assert len(created_jobs(api, team)) == len(set(created_jobs(api, team))) == len(names) + 2
 
 
-def test_fault_6_while_the_api_server_is_away_both_stay_healthy_and_afterwards_the_run_goes_on(
+def test_fault_06_while_the_api_server_is_away_both_stay_healthy_and_afterwards_the_run_goes_on(
     api: Cluster, pair: Pair, team: str
 ):
     run = apply(api, team, "long")

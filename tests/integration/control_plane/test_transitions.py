@@ -17,6 +17,7 @@ OTHER: dict[str, Any] = {
     "task": {"promptTemplate": "{{ prompt }}?", "grader": {"type": "ExactMatch"}},
     "data": {"seed": {"uri": "s3://b/other.jsonl"}},
     "student.model": {"uri": "s3://b/other"},
+    "startFrom": "PreviousIteration",
     "artifacts.uri": "s3://b/elsewhere",
     "artifacts.key": "other",
     "train.lora": {"r": 8},
@@ -30,10 +31,12 @@ OTHER: dict[str, Any] = {
     "generate.teacher.parameters": {"temperature": "1"},
     "generate.instructions": "Other.",
     "generate.examplesPerMistake": 4,
+    "generate.strategy": "Untargeted",
+    "generate.rowsPerRound": 40,
     "generate.filters": {"minAcceptance": "0.5"},
 }
 """Another value than `builders.spec` has, which is the default for most."""
-ONE_VALUE = {"startFrom", "train.method"}
+ONE_VALUE = {"train.method"}
 """Fields that can have one value only so far."""
 REQUIRED = {"task", "data", "student.model", "artifacts.uri", "generate.teacher.model"}
 OPERATIONAL: dict[str, Any] = {
@@ -55,6 +58,13 @@ OPERATIONAL: dict[str, Any] = {
     "generate.limits": {"maxConcurrentRequests": 1},
     "retries": {"transient": 9},
     "approval": {"mode": "BeforeTraining"},
+    "budget": {"maxTeacherTokens": 1000, "onExceeded": "Complete"},
+    "reuseFrom": [{"uri": "s3://b/runs/team/other"}],
+    "ttlSecondsAfterFinished": 60,
+    "student.cache": {"persistentVolumeClaim": {"claimName": "models"}},
+    "train.progressDeadlineSeconds": 600,
+    "evaluate.tensorParallelSize": 2,
+    "generate.teacher.extraHeaders": {"x-team": "a"},
     "scheduling": {"queueName": "gpu"},
     "podOverrides": {"labels": {"a": "b"}},
 }

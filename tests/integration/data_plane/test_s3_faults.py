@@ -120,7 +120,7 @@ def test_fault_30_throttling_that_does_not_end_is_transient(proxy: Proxy, connec
     assert len(proxy.requests) == 2
 
 
-def test_fault_7_a_commit_whose_answer_is_lost_is_this_writers_own(
+def test_fault_07_a_commit_whose_answer_is_lost_is_this_writers_own(
     proxy: Proxy, connect: Callable[[int], S3Store]
 ) -> None:
     store = connect(5)

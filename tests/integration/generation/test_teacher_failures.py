@@ -80,7 +80,7 @@ def test_what_no_retry_can_mend_costs_one_request(
         pytest.param({"kind": "hang", "count": 3}, id="requests that hang"),
     ],
 )
-def test_passing_trouble_changes_nothing_in_the_result(
+def test_fault_35_passing_trouble_changes_nothing_in_the_result(
     tmp_path: Path, teacher: rounds.Teacher, fault: dict[str, object]
 ):
     calm = generated(tmp_path / "calm", teacher)
@@ -126,7 +126,7 @@ def test_a_hanging_request_is_charged_by_estimate(tmp_path: Path, teacher: round
         ("content-filter", "contentFilter"),
     ],
 )
-def test_garbage_is_refused_row_by_row_and_asked_for_again(
+def test_fault_36_garbage_is_refused_row_by_row_and_asked_for_again(
     tmp_path: Path, teacher: rounds.Teacher, fault: str, reason: str
 ):
     teacher.fault(kind=fault, count=12)

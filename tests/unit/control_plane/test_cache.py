@@ -76,7 +76,7 @@ def test_a_deleted_object_is_not_revived_by_a_late_list():
     assert cache.run(KEY) is None
 
 
-def test_a_list_drops_what_vanished_but_not_what_is_newer_than_itself():
+def test_fault_08_a_list_drops_what_vanished_but_not_what_is_newer_than_itself():
     cache = Cache()
     cache.put("runs", run(1))
     cache.put("jobs", job(5, "old"))
@@ -104,7 +104,7 @@ def test_a_pod_counts_unless_its_job_bears_our_labels_and_is_not_ours():
     assert [pod.name for pod in seen.pods] == ["pod-of-ours", "pod-of-a-job-that-is-gone", "orphan"]
 
 
-def test_a_run_that_is_created_again_under_its_name_is_another_run():
+def test_fault_15_a_run_that_is_created_again_under_its_name_is_another_run():
     cache = Cache()
     cache.put("runs", run(1))
     cache.put("jobs", job(2))

@@ -71,7 +71,7 @@ def test_only_the_steps_that_speak_with_the_teacher_get_its_key(stage: Stage, ke
     assert names["AWS_ACCESS_KEY_ID"]["secretKeyRef"] == {"name": "s3", "key": "AWS_ACCESS_KEY_ID"}
 
 
-def test_dollar_signs_and_braces_reach_the_step_byte_for_byte():
+def test_fault_52_dollar_signs_and_braces_reach_the_step_byte_for_byte():
     template = "$(HOME) $$ {{ prompt }} 'quoted' \"twice\" \\ $"
     body = manifest(Stage.TRAIN, task={"promptTemplate": template, "grader": {"type": "ExactMatch"}})
     text = environment(body)["LLM2LLM_STEP"]

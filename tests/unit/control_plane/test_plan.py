@@ -159,7 +159,7 @@ def test_raising_retry_goes_on_at_the_failed_step_and_keeps_what_is_recorded():
     assert [step["stage"] for step in world.status["steps"]] == ["Prepare"]
 
 
-def test_gpu_out_of_memory_goes_on_with_half_the_micro_batch():
+def test_fault_21_gpu_out_of_memory_goes_on_with_half_the_micro_batch():
     world = World()
     world.settle()
     world.succeed()
@@ -242,7 +242,7 @@ def test_between_the_end_of_a_pod_and_that_of_its_job_nothing_is_written():
     assert "activeSince" not in world.status
 
 
-def test_a_job_that_somebody_deleted_is_collected_first_and_then_done_again():
+def test_fault_17_a_job_that_somebody_deleted_is_collected_first_and_then_done_again():
     world = World()
     world.settle()
     world.succeed()
@@ -341,7 +341,7 @@ def test_too_many_evictions_fail_the_run():
     assert world.condition("Failed")["reason"] == "TooManyDisruptions"
 
 
-def test_the_images_are_pinned_when_the_run_is_accepted():
+def test_fault_42_the_images_are_pinned_when_the_run_is_accepted():
     world = World()
     world.settle()
     assert world.status["images"]["train"] == "image/train"
@@ -363,7 +363,7 @@ def test_lowering_max_iterations_ends_the_run_after_the_iteration_in_progress():
     assert world.condition("Complete")["reason"] == "MaxIterationsReached"
 
 
-def test_no_mistakes_left_completes_with_a_warning_when_the_evaluation_set_lags():
+def test_fault_33_no_mistakes_left_completes_with_a_warning_when_the_evaluation_set_lags():
     world = World()
     for _ in range(2):
         world.settle()

@@ -72,7 +72,7 @@ def test_the_earliest_wake_up_time_stands():
     assert asyncio.run(scenario()) < 5
 
 
-def test_failures_back_off_longer_each_time_up_to_five_minutes_and_success_forgets_them():
+def test_fault_45_failures_back_off_longer_each_time_up_to_five_minutes_and_success_forgets_them():
     async def scenario() -> list[float]:
         queue = WorkQueue()
         pauses = []

@@ -1,61 +1,71 @@
-"""The token bucket for writes: what it lets pass, and what a 429 does to it (fault 5)."""
+"""How fast writes may follow each other, in a loop whose clock stands unless somebody sleeps."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import selectors
+from collections.abc import Coroutine
+from typing import Any
 
-from llm2llm_operator.cluster import SECONDS_TO_FULL_RATE, TokenBucket
-
-
-class Clock(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only in its sleeps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.now = max(self.now, self._scheduled[0]._when)  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
+from llm2llm_operator.cluster import TokenBucket
 
 
-def seconds_for(
-    writes: int, bucket: TokenBucket, before: Callable[[], object] = lambda: None, pause: float = 0.0
-) -> float:
-    async def scenario() -> float:
-        loop = asyncio.get_running_loop()
+class Clock(selectors.SelectSelector):
+    """Sleeping takes no time: the loop's clock jumps."""
+
+    now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+def times(scenario: Coroutine[Any, Any, list[float]], clock: Clock) -> list[float]:
+    """Seconds since the start at which the writes of a scenario went."""
+    loop = asyncio.SelectorEventLoop(clock)
+    loop.time = lambda: clock.now  # type: ignore[method-assign]
+    try:
+        return [round(moment - 1000.0, 2) for moment in loop.run_until_complete(scenario)]
+    finally:
+        loop.close()
+
+
+async def writes(bucket: TokenBucket, clock: Clock, count: int) -> list[float]:
+    async def one() -> float:
         await bucket.take()
-        before()
-        await asyncio.sleep(pause)
-        begin = loop.time()
-        for _ in range(writes):
-            await bucket.take()
-        return loop.time() - begin
+        return clock.now
 
-    with asyncio.Runner(loop_factory=Clock) as runner:
-        return round(runner.run(scenario()), 2)
+    return list(await asyncio.gather(*(one() for _ in range(count))))
 
 
-def test_a_burst_passes_at_once_and_the_rest_at_the_rate():
-    assert seconds_for(9, TokenBucket(100, 10)) == 0
-    assert seconds_for(109, TokenBucket(100, 10)) == 1
+def test_after_a_burst_writes_follow_each_other_at_the_rate():
+    clock = Clock()
+    assert times(writes(TokenBucket(10, 3), clock, 6), clock) == [0, 0, 0, 0.1, 0.2, 0.3]
 
 
-def test_a_429_ends_the_burst_and_halves_the_rate():
-    bucket = TokenBucket(100, 10)
-    assert 0.15 < seconds_for(9, bucket, bucket.slow_down) < 0.2
+def test_fault_05_a_429_pauses_all_writes_and_halves_their_rate_without_a_burst():
+    clock = Clock()
+    bucket = TokenBucket(10, 100)
+
+    async def scenario() -> list[float]:
+        await bucket.take()
+        for _ in range(5):  # the answers to five requests that went together
+            bucket.slow_down(3)
+        return await writes(bucket, clock, 20)
+
+    went = times(scenario(), clock)
+    assert went[0] == 3
+    assert went[-1] == 20 / 5
 
 
-def test_the_rate_never_falls_below_a_thirty_second_of_itself():
-    bucket = TokenBucket(320, 10)
-    assert seconds_for(1, bucket, lambda: [bucket.slow_down() for _ in range(50)]) == 0.1
+def test_fault_05_a_minute_later_the_rate_is_what_it_was():
+    clock = Clock()
+    bucket = TokenBucket(10, 1)
 
+    async def scenario() -> list[float]:
+        bucket.slow_down(1)
+        await asyncio.sleep(60)
+        await bucket.take()
+        return await writes(bucket, clock, 3)
 
-def test_without_another_429_the_rate_is_full_again():
-    bucket = TokenBucket(100, 10)
-    assert seconds_for(110, bucket, bucket.slow_down, SECONDS_TO_FULL_RATE) == 1
+    assert times(scenario(), clock) == [60.1, 60.2, 60.3]

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from llm2llm_operator.errors import ApiError, Conflict, Forbidden, NotFound, Rejected, Unavailable, error_of
+
+
+@pytest.mark.parametrize(
+    ("status", "causes", "kind"),
+    [
+        pytest.param(403, [], Forbidden, id="a right is missing"),
+        pytest.param(403, ["NamespaceTerminating"], NotFound, id="fault 14: a namespace that ends is as good as gone"),
+        pytest.param(404, [], NotFound, id="nothing is there"),
+        pytest.param(409, [], Conflict, id="somebody was first"),
+        pytest.param(422, ["FieldValueInvalid"], Rejected, id="an object that is not taken"),
+        pytest.param(429, [], Unavailable, id="throttled"),
+        pytest.param(401, [], Unavailable, id="a token that is read again"),
+        pytest.param(500, [], Unavailable, id="a broken server"),
+    ],
+)
+def test_an_answer_is_known_by_what_has_to_follow(status: int, causes: list[str], kind: type[ApiError]):
+    assert type(error_of(status, "", "", causes=causes)) is kind
