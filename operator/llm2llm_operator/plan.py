@@ -67,7 +67,7 @@ def _decide(facts: Facts, status: RunStatus) -> Plan:
     if held and facts.spec.retry > status.retry:
         status = _retried(facts, status, SUSPENDED)
     elif held and _still_held(facts, status, held):
-        return Plan(status)
+        return Plan(status, delete=_alive(facts))
     elif held:
         status = with_condition(facts, status, SUSPENDED, False, "Resumed")
     return _advance(facts, status)
@@ -182,10 +182,17 @@ def _retried(facts: Facts, status: RunStatus, *conditions: str) -> RunStatus:
     return status.model_copy(update={"current_step": attempt.following(facts, current)})
 
 
+def _alive(facts: Facts) -> tuple[Job, ...]:
+    """Jobs of a held run, which should have none: a pass created them and could not write that the run goes on."""
+    return tuple(
+        job for job in facts.seen.jobs if job.owner_uid == facts.run.uid and not job.ended and not job.deleting
+    )
+
+
 def _suspend(facts: Facts, status: RunStatus) -> Plan:
     """Deletes the Job in progress; Suspended is set only when no pod is left running (rule 7)."""
     if status.is_true(SUSPENDED):
-        return Plan(status)
+        return Plan(status, delete=_alive(facts))
     stopped = _stopped(facts, status, "Suspending")
     if isinstance(stopped, Plan):
         return stopped

@@ -124,3 +124,23 @@ def test_a_run_without_a_time_to_live_stays():
     decided = world.decide()
     assert not decided.delete_run
     assert decided.wake_after is None
+
+
+def test_a_job_that_was_created_as_the_user_suspended_again_is_deleted():
+    world = World()
+    world.settle()
+    world.spec = {**world.spec, "suspend": True}
+    world.settle()
+    assert world.status["phase"] == "Suspended"
+    held = world.status
+    world.spec = {**world.spec, "suspend": False}
+    world.step()  # the Job is created, and the status that says so meets the user's edit: a conflict
+    world.status = held
+    name = world.created[-1]["metadata"]["name"]
+    world.spec = {**world.spec, "suspend": True}
+    world.settle()
+    assert name not in world.jobs
+    assert world.status["phase"] == "Suspended"
+    world.spec = {**world.spec, "suspend": False}
+    world.settle()
+    assert world.jobs
