@@ -56,7 +56,7 @@ def test_fault_25_a_lost_node_keeps_its_pod_until_a_deadline_or_a_person_ends_th
             status = runs.wait_for_end("bounded", timeout=30)
             assert condition(status, "Failed")["reason"] == "DeadlineExceeded"
             assert pods(runs, "bounded")[0]["metadata"]["name"] in status["message"]
-            runs.patch("bounded", retry=1)
+            runs.patch("bounded", retry=1, train={"activeDeadlineSeconds": 600})  # what it ran stays counted
             status = runs.wait("bounded", lambda status: status.get("retry") == 1)
             assert condition(status, "Progressing")["reason"] == "PodStuckTerminating"
             assert [len(pods(runs, name)) for name in ("patient", "bounded")] == [1, 1]
