@@ -279,3 +279,29 @@ def test_a_share_that_cannot_be_taken_is_told(
     with pytest.raises(DataError) as caught:
         prepare(spec, store, context)
     assert words in caught.value.message
+
+
+def test_a_known_task_freezes_classes_by_their_names_and_refuses_what_is_none(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": " ".join(keyword.FILLERS[n : n + 5]), "coarse_label": n % 6} for n in range(12)
+    ]
+    spec = document(tmp_path, model, keyword.jsonl(rows))
+    spec["task"] = {"preset": "TREC"}
+    spec["data"] = {
+        "seed": {"uri": spec["data"]["seed"]["uri"], "fields": {"prompt": "text", "completion": "coarse_label"}},
+        "evaluation": {"fromSeed": {"count": 6}},
+    }
+    prepare(spec, store, context)
+    manifest = committed(store, keyword.Run(spec).step(Stage.PREPARE))
+    assert manifest is not None
+    frozen = [
+        row.completion for name in ("seed.jsonl", "evaluation.jsonl")
+        for row in examples_from_jsonl(read_object(store, manifest, name))
+    ]  # fmt: skip
+    assert sorted(frozen) == sorted(["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"] * 2)
+
+    (tmp_path / "seed.jsonl").write_bytes(keyword.jsonl([*rows, {"text": "f1 f2", "coarse_label": 6}]))
+    with pytest.raises(DataError, match=r"line 13: the completion '6' is none of spec\.task\.labels"):
+        prepare(spec, LocalStore(tmp_path / "other"), context)
