@@ -60,7 +60,7 @@ def test_fault_19_an_evicted_training_pod_is_replaced_within_its_job_and_the_run
     cluster: RunningCluster, platform: Platform, operator: OperatorProcess, team: str
 ):
     document = platform.manifest(maxIterations=1)
-    document["spec"]["train"]["checkpoint"] = {"intervalSeconds": 1, "keep": 2}
+    document["spec"]["train"] |= {"checkpoint": {"intervalSeconds": 1, "keep": 2}, "minSteps": 1000}
     platform.apply(team, document)
     platform.wait(team, "keyword", lambda s: s.get("currentStep", {}).get("stage") == "Train"
                   and s["currentStep"]["state"] == "Running")  # fmt: skip
@@ -96,6 +96,7 @@ def test_suspending_stops_the_pod_and_resuming_goes_on_from_its_checkpoint(
     platform: Platform, operator: OperatorProcess, team: str
 ):
     document = platform.manifest(maxIterations=1)
+    document["spec"]["train"]["minSteps"] = 1000  # long enough to be stopped in the middle of it on any machine
     platform.apply(team, document)
     platform.wait(team, "keyword", lambda s: s.get("currentStep", {}).get("stage") == "Train"
                   and s["currentStep"]["state"] == "Running")  # fmt: skip

@@ -53,7 +53,7 @@ def install(cluster: Cluster, *settings: str) -> None:
     except RequestError as error:
         if error.code != 409:  # installed before
             raise
-    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=render(*(settings or SETTINGS)))
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render(*(settings or SETTINGS)))
     cluster.kubectl("wait", "--for=condition=Established", "crd/augmentationruns.llm2llm.dev", "--timeout=30s")
     # discovery follows a moment later, and `kubectl explain` believes what it has cached until somebody asks anew
     fresh = ("api-resources", "--api-group=llm2llm.dev", "--no-headers")

@@ -69,6 +69,6 @@ def test_the_lease_is_the_only_thing_that_the_operator_may_change_in_its_namespa
 
 
 def test_the_api_server_takes_the_whole_chart(api: Cluster):
-    told = api.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=render())
+    told = api.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", stdin=render())
     assert f"deployment.apps/{RELEASE} serverside-applied" in told
     assert f"poddisruptionbudget.policy/{RELEASE} serverside-applied" in told
