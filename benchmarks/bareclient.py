@@ -29,13 +29,17 @@ PREFIX = "bare-"
 
 
 def manifest_of(body: dict[str, Any]) -> dict[str, Any]:
-    """The Job of Prepare, under another name and without labels."""
+    """The Job of Prepare, under another name, with a label that nobody looks for.
+
+    Without any label it would get those of its pods (Kubernetes, defaults of Jobs), and the operator would take it for
+    one of the run's own.
+    """
     run = Run.from_object(body)
     step = CurrentStep(stage="Prepare", job_name=job_name(run.name, run.uid, StepId(Stage.PREPARE), 0))
     images = {name.removeprefix("LLM2LLM_IMAGE_").lower(): image for name, image in IMAGES.items()}
     job = job_manifest(run, AugmentationRunSpec.model_validate(run.spec), step, {}, images)
     job["metadata"]["name"] = PREFIX + job["metadata"]["name"]
-    job["metadata"]["labels"] = {}
+    job["metadata"]["labels"] = {"benchmark": "bare"}
     return job
 
 

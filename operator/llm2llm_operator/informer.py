@@ -154,6 +154,8 @@ class Informer:
                     key = self._cache.put(collection, body)
                     if key:
                         changed.add(key)
+                        if self.synced.is_set():  # what we told ourselves first is no news when the watch tells it
+                            self._enqueue(key)
         return changed | self._cache.retain(collection, listed, min(versions))
 
     async def _supervise(self) -> None:

@@ -7,7 +7,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any
 
-from llm2llm_operator.cluster import TokenBucket
+from llm2llm_operator.cluster import RECOVERY_SECONDS, TokenBucket
 
 
 class Clock(selectors.SelectSelector):
@@ -43,29 +43,44 @@ def test_after_a_burst_writes_follow_each_other_at_the_rate():
     assert times(writes(TokenBucket(10, 3), clock, 6), clock) == [0, 0, 0, 0.1, 0.2, 0.3]
 
 
-def test_fault_05_a_429_pauses_all_writes_and_halves_their_rate_without_a_burst():
+def test_fault_05_429s_to_requests_that_went_together_halve_the_rate_once_and_end_the_burst():
     clock = Clock()
-    bucket = TokenBucket(10, 100)
+    bucket = TokenBucket(100, 100)
 
     async def scenario() -> list[float]:
         await bucket.take()
-        for _ in range(5):  # the answers to five requests that went together
-            bucket.slow_down(3)
-        return await writes(bucket, clock, 20)
+        for _ in range(5):
+            bucket.slow_down()
+        return await writes(bucket, clock, 50)
 
     went = times(scenario(), clock)
-    assert went[0] == 3
-    assert went[-1] == 20 / 5
+    assert went[0] == 0.02  # 50 a second
+    assert 0.9 <= went[-1] <= 1.0
 
 
-def test_fault_05_a_minute_later_the_rate_is_what_it_was():
+def test_fault_05_429s_that_go_on_lower_the_rate_to_a_thirty_second_and_no_further():
+    clock = Clock()
+    bucket = TokenBucket(320, 10)
+
+    async def scenario() -> list[float]:
+        for _ in range(50):
+            bucket.slow_down()
+            await asyncio.sleep(1.0)
+        bucket.slow_down()
+        return await writes(bucket, clock, 1)
+
+    [moment] = times(scenario(), clock)
+    assert 50 < moment <= 50.1
+
+
+def test_fault_05_twenty_seconds_later_the_rate_is_what_it_was():
     clock = Clock()
     bucket = TokenBucket(10, 1)
 
     async def scenario() -> list[float]:
-        bucket.slow_down(1)
-        await asyncio.sleep(60)
+        bucket.slow_down()
+        await asyncio.sleep(RECOVERY_SECONDS)
         await bucket.take()
         return await writes(bucket, clock, 3)
 
-    assert times(scenario(), clock) == [60.1, 60.2, 60.3]
+    assert times(scenario(), clock) == [20.1, 20.2, 20.3]
