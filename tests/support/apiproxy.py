@@ -173,17 +173,19 @@ class ApiProxy:
     def _write_kubeconfig(self, server: str) -> None:
         credentials.write_kubeconfig(self.kubeconfig, server=server, authority=self._certificate, token=self._token)
 
-    def cut_watches(self) -> None:
-        """Breaks the connections of all requests that only read and are under way: those of watches."""
+    def cut_watches(self) -> int:
+        """Breaks the connections of all watches that are under way; returns how many there were."""
         done = threading.Event()
+        found = len(self._streams)
 
         def cut() -> None:
-            for transport in self._streams:
+            for transport in list(self._streams):
                 transport.abort()
             done.set()
 
         self._call(cut)
         done.wait()
+        return found
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()

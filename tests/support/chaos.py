@@ -154,7 +154,8 @@ def play(cluster: Cluster, folder: Path, *, runs: int, seconds: float, seed: int
         for flock, mine in names.items():
             for name in mine:
                 flock.create(name, maxIterations=ITERATIONS)
-        _rage(storm, [process for _, process in replicas], seconds, random.Random(seed))
+        proxies, processes = [proxy for proxy, _ in replicas], [process for _, process in replicas]
+        _rage(storm, proxies, processes, seconds, random.Random(seed))
         began = time.monotonic()
         ended = {flock: _ended(flock, mine, began + PATIENCE_SECONDS) for flock, mine in names.items()}
         took = time.monotonic() - began
@@ -173,10 +174,14 @@ def play(cluster: Cluster, folder: Path, *, runs: int, seconds: float, seed: int
     return Outcome(calm_end, struck_end, storm.struck, took)
 
 
-def _rage(storm: Storm, replicas: list[OperatorProcess], seconds: float, chance: random.Random) -> None:
+def _rage(
+    storm: Storm, proxies: list[ApiProxy], replicas: list[OperatorProcess], seconds: float, chance: random.Random
+) -> None:
     """The storm, with a kill every few seconds: the leader more often than the other one, which is then started again."""
     until = time.monotonic() + seconds
     storm.rages = True
+    for proxy in proxies:  # a watch from before would last through all of it
+        storm.cut(proxy.cut_watches())
     try:
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(left, chance.uniform(*PAUSE_BETWEEN_KILLS)))

@@ -72,6 +72,10 @@ class Storm:
         """How a watch ends whose time has come."""
         return self._count(self._draw(WATCH_GUSTS))
 
+    def cut(self, watches: int) -> None:
+        """Counts watches that were cut as the storm began."""
+        self.struck[Gust.WATCH_CUT] += watches
+
     def kill(self) -> None:
         """Counts an operator that was killed."""
         self._count(Gust.KILLED)
