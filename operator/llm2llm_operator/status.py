@@ -130,7 +130,7 @@ def record_success(status: RunStatus, current: CurrentStep, report: Report, reco
                 "evaluation_digest": resolved.evaluation_digest,
             }
         return status.model_copy(update=updates)
-    row = next((r for r in status.iterations if r.index == current.iteration), IterationStatus(index=current.iteration))
+    row = _row(status, current.iteration)
     changes: dict[str, object] = {"steps": [*_others(row.steps, record), record]}
     match report.stage:
         case Stage.TRAIN:
@@ -141,8 +141,7 @@ def record_success(status: RunStatus, current: CurrentStep, report: Report, reco
             changes |= {"generated": report.generated, "kept": report.kept}
         case Stage.TEST:
             status = _with_test(status, report)
-    rows = [r for r in status.iterations if r.index != current.iteration] + [row.model_copy(update=changes)]
-    status = status.model_copy(update={"iterations": sorted(rows, key=lambda r: r.index)})
+    status = _with_row(status, row.model_copy(update=changes))
     return _with_best(status) if report.stage is Stage.EVALUATE else status
 
 
@@ -158,10 +157,9 @@ def record_stop(status: RunStatus, current: CurrentStep, reason: str) -> RunStat
     )
     if current.stage == Stage.PREPARE:
         return status.model_copy(update={"steps": [*_others(status.steps, record), record]})
-    row = next((r for r in status.iterations if r.index == current.iteration), IterationStatus(index=current.iteration))
+    row = _row(status, current.iteration)
     row = row.model_copy(update={"steps": [*_others(row.steps, record), record]})
-    rows = [r for r in status.iterations if r.index != current.iteration] + [row]
-    return status.model_copy(update={"iterations": sorted(rows, key=lambda r: r.index)})
+    return _with_row(status, row)
 
 
 def attempts_of(status: RunStatus, step: StepId) -> int:
@@ -173,6 +171,17 @@ def attempts_of(status: RunStatus, step: StepId) -> int:
     )
     known = [record.attempt for row in rows for record in row if record.stage == step.stage.value]
     return max(known, default=-1) + 1
+
+
+def _row(status: RunStatus, iteration: int) -> IterationStatus:
+    """The row of an iteration, an empty one where it has none yet."""
+    return next((row for row in status.iterations if row.index == iteration), IterationStatus(index=iteration))
+
+
+def _with_row(status: RunStatus, row: IterationStatus) -> RunStatus:
+    """The status with this row in the place of the one that it was made from."""
+    rows = [other for other in status.iterations if other.index != row.index] + [row]
+    return status.model_copy(update={"iterations": sorted(rows, key=lambda r: r.index)})
 
 
 def _others(records: list[StepRecord], new: StepRecord) -> list[StepRecord]:
