@@ -37,7 +37,7 @@ class AugmentationRunSpec(Model):
     )
     start_from: Literal["BaseModel", "PreviousIteration"] = Field(
         "BaseModel",
-        description="What each iteration trains from: the base model, as in the paper, or the adapter before it.",
+        description="What each iteration trains from: the base model, as in the paper, or the one before it.",
         json_schema_extra=IDENTITY,
     )
     objective: Objective = Field(default_factory=Objective, description="What best means and when to stop.")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.engines import Engine, engine_named
+from llm2llm.engines import Engine, Student, engine_named
 from llm2llm.errors import Terminated
-from llm2llm.layout import INPUTS, step_folder
+from llm2llm.layout import INPUTS, step_folder, trained_part
 from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
@@ -63,15 +63,17 @@ def answers(
         inputs = parent_manifest(store, step, INPUTS)
         trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
         sets = {dataset: frozen(store, inputs, name) for dataset, name in datasets.items()}
-        adapter = context.scratch / f"adapter-{step.iteration:03d}-{context.pod_uid}"
-        download_folder(store, trained, "adapter/", adapter)
-        base = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
-        tokens = load_tokenizer(base)
+        part = trained_part(spec)
+        folder = context.scratch / f"{part}-{step.iteration:03d}-{context.pod_uid}"
+        download_folder(store, trained, f"{part}/", folder)
+        if part == "model":
+            model, adapter = folder, None
+        else:
+            model = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
+            adapter = folder
+        tokens = load_tokenizer(model)
         engine = load(
-            base,
-            adapter,
-            eos=tokens.eos,
-            pad=tokens.pad,
+            Student(model, adapter, spec.train.quantization, tokens.eos, tokens.pad),
             precision=spec.evaluate.precision,
             gpus=spec.evaluate.tensor_parallel_size,
         )

@@ -139,12 +139,20 @@ def test_prepare_counts_tokens_as_training_does(student: Path) -> None:
 
 
 @pytest.mark.vllm
-def test_both_engines_give_the_same_verdicts_for_one_adapter(bench: Bench, tmp_path: Path) -> None:
-    run, store = learnt(bench)
+@pytest.mark.parametrize(("method", "precision"), [("LoRA", "fp32"), ("Full", "fp32"), ("QLoRA", "bf16")])
+def test_both_engines_give_the_same_verdicts_for_one_student(
+    bench: Bench, tmp_path: Path, method: str, precision: str
+) -> None:
+    """Equal in fp32; in bf16, which is all that vLLM has for QLoRA, at least 95 % (DESIGN says 99 %, of larger sets)."""
+    train = {**keyword.TRAIN, "method": method, "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 20}}
+    if method == "Full":
+        del train["lora"]
+    run, store = bench.run("run", train=train, evaluate={"engine": "Transformers", "precision": precision})
+    run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
     run_step(run.step(Stage.EVALUATE), store, bench.context())
     expected = predictions(store, run, "seed") + predictions(store, run, "evaluation")
-    run.document["evaluate"]["engine"] = "vLLM"
-    vllm, other = Bench(tmp_path, bench.student).run("vllm", train=run.document["train"], evaluate={"engine": "vLLM"})
+    evaluate = {"engine": "vLLM", "precision": precision}
+    vllm, other = Bench(tmp_path, bench.student).run("vllm", train=train, evaluate=evaluate)
     vllm.add(run_step(vllm.step(Stage.TRAIN), other, bench.context("pod-1")))
     assert vllm.reports[1].digest == run.reports[1].digest
     done = subprocess.run(
@@ -163,8 +171,9 @@ def test_both_engines_give_the_same_verdicts_for_one_adapter(bench: Bench, tmp_p
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found = predictions(other, vllm, "seed") + predictions(other, vllm, "evaluation")
+    equal = sum(mine == theirs for mine, theirs in zip(expected, found, strict=True))
 
-    assert found == expected
+    assert equal == 60 if precision == "fp32" else equal >= 57
     assert len(Counter(prediction.verdict for prediction in found)) > 1
 
 
