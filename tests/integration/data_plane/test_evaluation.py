@@ -147,6 +147,8 @@ def test_both_engines_give_the_same_verdicts_for_one_student(
     train = {**keyword.TRAIN, "method": method, "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 20}}
     if method == "Full":
         del train["lora"]
+    if method == "QLoRA":
+        bench.student = keyword.write_student(tmp_path / "spread", spread=0.2)
     run, store = bench.run("run", train=train, evaluate={"engine": "Transformers", "precision": precision})
     run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
     run_step(run.step(Stage.EVALUATE), store, bench.context())
