@@ -17,7 +17,7 @@ from llm2llm.training.data import Collation, Row, packed, padded
 from llm2llm.training.durable import Hooks, diverged
 from llm2llm.training.plan import Plan, economical, plan
 from llm2llm.training.ranks import Ranks
-from llm2llm.training.separation import separates
+from llm2llm.training.separation import pays, separates
 
 PACKED_TOKENS = 4096
 """Tokens, in the mean, of a micro-batch without padding: its mask has the square of them."""
@@ -123,8 +123,8 @@ def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:
 def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks) -> tuple[Collation, Plan]:
     """The steps of this rank, and how a micro-batch is put together.
 
-    Without padding where this model keeps rows apart; else with as little of it as rows of like length allow. The
-    micro-batch is the largest that every rank's GPU holds, and no larger than pays.
+    Without padding where that pays and this model keeps rows apart; else with as little of it as rows of like length
+    allow. The micro-batch is the largest that every rank's GPU holds, and no larger than pays.
     """
     parameters = job.train.hyperparameters
     lengths = [len(row.ids) for row in job.rows]
@@ -132,7 +132,7 @@ def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks
     micro_batch = min(job.micro_batch, math.ceil(batch / ranks.size))
     # In parts it fits where it would not as a whole, so a model that is divided over the GPUs is not tried before.
     whole = not trainer.sharded(job.train, ranks)
-    apart = whole and bool(ranks.least(int(separates(student, job.rows, precision))))
+    apart = whole and pays(student) and bool(ranks.least(int(separates(student, job.rows, precision))))
     collation: Collation = packed if apart else padded
     made = plan(
         lengths,

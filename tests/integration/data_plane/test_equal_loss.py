@@ -37,8 +37,9 @@ def test_padded_micro_batches_and_none_padded_have_the_losses_of_rows_one_by_one
         checkpointing = made.train.hyperparameters.model_copy(update={"gradient_checkpointing": method == "LoRA"})
         return replace(made, train=made.train.model_copy(update={"hyperparameters": checkpointing}))
 
+    monkeypatch.setattr(session, "pays", lambda _: True)
     packed, packed_told = trained(work("packed", 8))
-    monkeypatch.setattr(session, "separates", lambda *_: False)
+    monkeypatch.undo()
     alone, alone_told = trained(work("alone", 1))
     grouped, grouped_told = trained(work("grouped", 4))
 
@@ -71,6 +72,7 @@ def test_a_model_that_mixes_rows_is_found_out_and_padded(
 
     monkeypatch.setattr(LlamaModel, "forward", caching)
     assert not separates(model, work.rows, "fp32")
+    monkeypatch.setattr(session, "pays", lambda _: True)
     monkeypatch.setattr(session, "PADDING_WASTE", 0.5)
     _, told = trained(work)
 
