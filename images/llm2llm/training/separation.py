@@ -23,7 +23,7 @@ def pays(model: Any) -> bool:
     """Whether attention over such a sequence costs no more than over each row: flash attention's kernels know the rows.
 
     The others fill in a mask that has the square of all tokens: on a CPU micro-batches of two rows of like length were
-    up to 1.9 times as fast (benchmarks/data_plane.py).
+    up to 1.9 times as fast (benchmarks/training_rate.py).
     """
     return str(model.config._attn_implementation).startswith("flash")  # noqa: SLF001 - there is no public name
 
