@@ -72,7 +72,7 @@ class Informer:
 
     async def run(self) -> None:
         """Watches, seeds and lists again, until cancelled. Raises CrdMissing at start."""
-        await self._relist(first=True)
+        await self._relist(first=True, every_run=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._supervise())
             tasks.create_task(self._relist_forever())
@@ -81,7 +81,7 @@ class Informer:
         """Lists everything, however long the API server is away; asks for a pass over every run."""
         while True:
             try:
-                return await self._relist()
+                return await self._relist(every_run=True)
             except ApiError as error:
                 log.warning("waiting for a fresh list: %s", error)
                 await asyncio.sleep(1)
@@ -114,14 +114,21 @@ class Informer:
             await asyncio.sleep(AFTER_KOPF_LISTED_SECONDS - quiet)
             quiet = time.monotonic() - self._kopf_listed_at
 
-    async def _relist(self, *, first: bool = False) -> None:
-        """Lists everything, diffs it against the cache, and asks for a pass over every run, what changed first."""
+    async def _relist(self, *, first: bool = False, every_run: bool = False) -> None:
+        """Lists everything, diffs it against the cache, and asks for a pass over each run that has not ended.
+
+        Args:
+            first: nothing was listed before; waits for the API server.
+            every_run: also over those that ended and did not change since: nobody has looked at them yet.
+        """
         changed: set[Key] = set()
         for collection in COLLECTIONS:
             changed |= await self._list(collection, first=first)
         self.synced.set()
         for key in self._cache.keys():  # noqa: SIM118 - a method, not a dict's
-            self._enqueue(key, urgent=key in changed and not first)
+            at_rest = self._cache.at_rest(key)
+            if every_run or not at_rest or key in changed:
+                self._enqueue(key, urgent=not at_rest if every_run else key in changed)
 
     async def _list(self, collection: str, *, first: bool) -> set[Key]:
         while True:
@@ -147,11 +154,13 @@ class Informer:
         listed: set[str] = set()
         versions: list[int] = []
         for namespace in self._namespaces or ("",):
-            async for page, version in self._cluster.pages(collection, namespace):
-                versions.append(version)
-                for body in page:
-                    listed.add(body["metadata"]["uid"])
-                    key = self._cache.put(collection, body)
+            async for page in self._cluster.pages(collection, namespace):
+                versions.append(page.version)
+                for item in page.items:
+                    listed.add(item.uid)
+                    if self._cache.knows(collection, item.uid, item.version):
+                        continue
+                    key = self._cache.put(collection, item.document())
                     if key:
                         changed.add(key)
                         if self.synced.is_set():  # what we told ourselves first is no news when the watch tells it
