@@ -10,13 +10,15 @@ from llm2llm.api_base import (
     IDENTITY,
     ArtifactsKey,
     CaBundleReference,
+    FolderUri,
     Fraction,
     Model,
+    ModelUri,
+    RowsUri,
     SecretKeyReference,
     SecretName,
     SecretReference,
     ShortText,
-    Uri,
 )
 
 
@@ -98,29 +100,55 @@ class FromSeed(Share):
     stratify: bool = Field(True, description="Every label gets its share, where the task has labels.")
 
 
-class Source(Model):
-    uri: Uri = Field(description="Where the rows lie: s3:// or, for the local runner, file://; a .jsonl file.")
+class S3Access(Model):
+    """How a bucket is reached."""
+
+    endpoint: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        "", description="S3 endpoint; empty: AWS's own."
+    )
+    region: ShortText = Field("", description="S3 region; empty: the environment's.")
+    path_style: bool = Field(False, description="Address buckets by path instead of by host name.")
+    ca_bundle_ref: CaBundleReference | None = Field(
+        None, description="Authorities of the endpoint's certificate, in place of the usual ones."
+    )
+    credentials_secret_ref: SecretReference | None = Field(
+        None, description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if need be, AWS_SESSION_TOKEN."
+    )
+
+
+_WHERE_ROWS_LIE = (
+    "One file: s3://bucket/path, hf://owner/dataset/path (of the hub, @revision after the name if need be), "
+    "pvc://claim/path, configmap://name/key or, for the local runner, file:///path. JSON lines, unless its name ends "
+    "with .csv, .tsv (both with a header) or .parquet. An s3:// source that sets none of endpoint, region, pathStyle, "
+    "caBundleRef and credentialsSecretRef is read as the artifacts are."
+)
+
+
+class Source(S3Access):
+    uri: RowsUri = Field(description=_WHERE_ROWS_LIE, json_schema_extra=IDENTITY)
     fields: dict[ShortText, ShortText] = Field(
         default_factory=lambda: {"prompt": "prompt", "completion": "completion"},
         max_length=32,
         description="Name in the task to name in the file; 'completion' is the answer, the others go to the template.",
+        json_schema_extra=IDENTITY,
     )
-    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.")
+    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.", json_schema_extra=IDENTITY)
 
 
-class HeldOutSource(Model):
-    uri: Uri | None = Field(
-        None, description="Where the rows lie: s3:// or, for the local runner, file://; a .jsonl file."
-    )
+class HeldOutSource(S3Access):
+    uri: RowsUri | None = Field(None, description=_WHERE_ROWS_LIE, json_schema_extra=IDENTITY)
     from_seed: FromSeed | None = Field(
-        None, description="Instead of uri: rows taken out of the seed set, which is smaller by them."
+        None,
+        description="Instead of uri: rows taken out of the seed set, which is smaller by them.",
+        json_schema_extra=IDENTITY,
     )
     fields: dict[ShortText, ShortText] = Field(
         default_factory=dict,
         max_length=32,
         description="As for the seed set; empty means the same mapping as the seed's.",
+        json_schema_extra=IDENTITY,
     )
-    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.")
+    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.", json_schema_extra=IDENTITY)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -141,7 +169,7 @@ class Data(Model):
 
 
 class StudentModel(Model):
-    uri: Uri = Field(
+    uri: ModelUri = Field(
         description="Base model in the Hugging Face format: hf://owner/name, s3://, pvc:// or file:// (local)."
     )
     revision: ShortText = Field("main", description="Branch, tag or commit for hf://; resolved to a commit by Prepare.")
@@ -166,28 +194,19 @@ class Student(Model):
 
 
 class Reuse(Model):
-    uri: Uri = Field(
+    uri: FolderUri = Field(
         description="Folder of another run's artifacts, as in its status.artifactsUri; read like spec.artifacts."
     )
 
 
-class Artifacts(Model):
-    uri: Uri = Field(
-        description="Folder for everything that the run makes: s3://bucket/prefix.", json_schema_extra=IDENTITY
+class Artifacts(S3Access):
+    uri: FolderUri = Field(
+        description="Folder for everything that the run makes: s3://bucket/prefix or pvc://claim/folder; for the local "
+        "runner file:///folder.",
+        json_schema_extra=IDENTITY,
     )
     key: ArtifactsKey = Field(
         "",
         description="Folder name of this run below uri/namespace; by default <name>-<uid8>.",
         json_schema_extra=IDENTITY,
-    )
-    endpoint: Annotated[str, StringConstraints(max_length=1024)] = Field(
-        "", description="S3 endpoint; empty: AWS's own."
-    )
-    region: ShortText = Field("", description="S3 region; empty: the environment's.")
-    path_style: bool = Field(False, description="Address buckets by path instead of by host name.")
-    ca_bundle_ref: CaBundleReference | None = Field(
-        None, description="Authorities of the endpoint's certificate, in place of the usual ones."
-    )
-    credentials_secret_ref: SecretReference | None = Field(
-        None, description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if need be, AWS_SESSION_TOKEN."
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm2llm.api import AugmentationRunSpec
+from llm2llm.api_data import Data, S3Access
 from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
 STAGE_SCHEMAS: dict[Stage, int] = {
@@ -72,7 +73,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
         case Stage.PREPARE:
             chosen: dict[str, Any] = {
                 "task": _dump(spec.task),
-                "data": _dump(spec.data),
+                "data": {name: _dump(source, exclude=_ACCESS) for name, source in _sources(spec.data)},
                 "student.model": _dump(spec.student.model),
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "generate.teacher.model": spec.generate.teacher.model,
@@ -102,6 +103,15 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
     return fields | chosen | {"randomSeed": spec.random_seed}
 
 
+_ACCESS = frozenset(S3Access.model_fields)
+"""How a source is reached is no part of what is computed."""
+
+
+def _sources(data: Data) -> list[tuple[str, S3Access]]:
+    named = {"seed": data.seed, "evaluation": data.evaluation, "test": data.test}
+    return [(name, source) for name, source in named.items() if source is not None]
+
+
 _GENERATE_IDENTITY = ("instructions", "strategy", "examplesPerMistake", "rowsPerRound", "filters")
 
 
@@ -118,6 +128,6 @@ def differing_fields(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     ]
 
 
-def _dump(model: Any) -> dict[str, Any]:
-    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+def _dump(model: Any, *, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
+    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=exclude)
     return dumped

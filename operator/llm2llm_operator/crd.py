@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -274,19 +274,33 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
 
 
 def _spec_rules() -> list[dict[str, str]]:
-    """Transition rules on the required parent: on an optional field they could be got round by removing it."""
-    rules = []
-    for path in identity_paths():
-        dotted = ".".join(path)
-        # every parent on the way has a default or is required, only the last field may be missing
-        now, before = f"self.{dotted}", f"oldSelf.{dotted}"
-        rules.append(
-            {
-                "rule": f"has({now}) == has({before}) && (!has({now}) || {now} == {before})",
-                "message": f"spec.{dotted} defines the experiment and cannot change: create another run",
-            }
-        )
-    return rules
+    """Transition rules on the spec: on an optional field they could be got round by removing it and adding another."""
+    return [
+        {
+            "rule": _unchanged(path),
+            "message": f"spec.{'.'.join(path)} defines the experiment and cannot change: create another run",
+        }
+        for path in identity_paths()
+    ]
+
+
+def _unchanged(path: tuple[str, ...]) -> str:
+    """The CEL rule that a field is as it was; written with `has`, because of `.?` the API server knows no bound."""
+    rule = f"self.{'.'.join(path)} == oldSelf.{'.'.join(path)}"
+    for length in range(len(path), 0, -1):
+        if length == len(path) or _may_be_missing(path[:length]):
+            now, before = (f"{version}.{'.'.join(path[:length])}" for version in ("self", "oldSelf"))
+            rule = f"has({now}) == has({before}) && (!has({now}) || {rule})"
+    return rule
+
+
+def _may_be_missing(path: tuple[str, ...]) -> bool:
+    """Whether a block has neither to be there nor a default."""
+    model: Any = AugmentationRunSpec
+    for name in path:
+        field = next(field for key, field in model.model_fields.items() if name in (field.alias, key))
+        model = next(kind for kind in (*get_args(field.annotation), field.annotation) if hasattr(kind, "model_fields"))
+    return field.default is None
 
 
 class _Quoting(yaml.SafeDumper):

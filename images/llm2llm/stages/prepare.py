@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm2llm.access import access_of, environment_of, has_own
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_data import Data, HeldOutSource, Share, Source
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
@@ -32,7 +33,7 @@ from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
 from llm2llm.stages.split import chosen, size_of
 from llm2llm.storage import Store, read_source
-from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision
+from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.tasks import Task, grading, task_of
 from llm2llm.tasks.presets import spelt_out
 from llm2llm.tasks.tokens import Tokens, context_length, load_quickly
@@ -66,7 +67,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     for name, source in _sources(spec.data).items():
         with _noted(problems), context.timed("load"):
             if source.uri:
-                sets[name] = _read(f"data.{name}", source.uri, source.fields or spec.data.seed.fields, spec, context)
+                sets[name] = _read(name, source.uri, source, spec, context)
                 if task is not None:
                     sets[name].normalise(task.normal)
                 _sample(f"data.{name}", sets[name], source.sample, spec.random_seed)
@@ -152,13 +153,27 @@ def _together(problems: Sequence[StepError]) -> StepError:
     return kind("\n".join(error.message for error in problems))
 
 
-def _read(name: str, uri: str, mapping: Mapping[str, str], spec: AugmentationRunSpec, context: StepContext) -> Rows:
+def _read(name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext) -> Rows:
+    mapping = source.fields or spec.data.seed.fields
     if "completion" not in mapping:
-        raise ConfigurationError(f"spec.{name}.fields: 'completion' is missing, the name of the answer's field")
-    rows = read_rows(uri, read_source(uri, spec.artifacts, context.environ), mapping)
+        raise ConfigurationError(f"spec.data.{name}.fields: 'completion' is missing, the name of the answer's field")
+    rows = read_rows(uri, _content(name, uri, source, spec, context), mapping)
     if not rows.rows and not rows.broken:
-        raise DataError(f"{name} {uri} has no rows")
+        raise DataError(f"data.{name} {uri} has no rows")
     return rows
+
+
+def _content(
+    name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext
+) -> bytes:
+    if uri.startswith("hf://"):
+        return read_dataset_file(uri, context.environ)
+    return read_source(
+        uri,
+        access_of(source, spec.artifacts),
+        environment_of(name, source, spec.artifacts, context.environ),
+        field=f"spec.data.{name}" if has_own(source) else "spec.artifacts",
+    )
 
 
 def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:

@@ -15,7 +15,13 @@ from llm2llm.api import identity_paths
 OTHER: dict[str, Any] = {
     "randomSeed": 7,
     "task": {"promptTemplate": "{{ prompt }}?", "grader": {"type": "ExactMatch"}},
-    "data": {"seed": {"uri": "s3://b/other.jsonl"}},
+    "data.seed.uri": "s3://b/other.jsonl",
+    "data.seed.fields": {"prompt": "question"},
+    "data.seed.sample": {"count": 5},
+    "data.evaluation.uri": "s3://b/held-out.jsonl",
+    "data.evaluation.fields": {"prompt": "question", "completion": "answer"},
+    "data.evaluation.sample": {"count": 5},
+    "data.test.fromSeed": {"count": 5},
     "student.model": {"uri": "s3://b/other"},
     "startFrom": "PreviousIteration",
     "artifacts.uri": "s3://b/elsewhere",
@@ -38,7 +44,9 @@ OTHER: dict[str, Any] = {
 """Another value than `builders.spec` has, which is the default for most."""
 ONE_VALUE = {"train.method"}
 """Fields that can have one value only so far."""
-REQUIRED = {"task", "data", "student.model", "artifacts.uri", "generate.teacher.model"}
+ONE_OF_TWO = {"data.evaluation.fromSeed", "data.test.uri", "data.test.fields", "data.test.sample"}
+"""The other way to get a held-out set; these are the rules of evaluation and test."""
+REQUIRED = {"task", "data.seed.uri", "student.model", "artifacts.uri", "generate.teacher.model"}
 OPERATIONAL: dict[str, Any] = {
     "suspend": True,
     "maxIterations": 3,
@@ -47,6 +55,8 @@ OPERATIONAL: dict[str, Any] = {
     "earlyStopping": {"patience": 3},
     "artifacts.credentialsSecretRef": {"name": "other"},
     "artifacts.endpoint": "http://minio:9000",
+    "data.seed.credentialsSecretRef": {"name": "rows"},
+    "data.seed.endpoint": "http://minio:9000",
     "student.tokenSecretRef": {"name": "hub", "key": "token"},
     "train.image": "trainer:2",
     "train.resources": {"limits": {"memory": "1Gi"}},
@@ -111,7 +121,7 @@ def two(api: Cluster) -> Iterator[TwoRuns]:
 
 
 def test_every_identity_field_is_tried_here():
-    assert {".".join(path) for path in identity_paths()} == OTHER.keys() | ONE_VALUE
+    assert {".".join(path) for path in identity_paths()} == OTHER.keys() | ONE_VALUE | ONE_OF_TWO
 
 
 @pytest.mark.parametrize("path", OTHER)
@@ -126,7 +136,7 @@ def test_fault_16_an_identity_field_cannot_be_removed(two: TwoRuns, path: str):
     assert f"spec.{path} defines the experiment and cannot change: create another run" in two.answer("full", path, None)
 
 
-@pytest.mark.parametrize("path", ["train", "evaluate"])
+@pytest.mark.parametrize("path", ["train", "evaluate", "data.evaluation", "data.test"])
 def test_fault_16_nor_can_the_block_that_it_is_in(two: TwoRuns, path: str):
     assert f"spec.{path}." in two.answer("full", path, None)
 
