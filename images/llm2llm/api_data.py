@@ -51,6 +51,11 @@ class Task(Model):
         description="Sandboxed Jinja template of the prompt, over the names in data.seed.fields, e.g. '{{ prompt }}'; "
         "a preset has its own.",
     )
+    chat_template: Literal["Auto", "Never"] = Field(
+        "Auto",
+        description="Auto makes the prompt the user's turn of the student's own chat template, where its tokenizer has "
+        "one; Never gives the student the bare prompt. The same in training and evaluation.",
+    )
     grader: Grader = Field(default_factory=Grader, description="How an answer is judged; a preset has its own.")
     labels: list[ShortText] = Field(
         default_factory=list,

@@ -66,7 +66,7 @@ def answers(
         adapter = context.scratch / f"adapter-{step.iteration:03d}-{context.pod_uid}"
         download_folder(store, trained, "adapter/", adapter)
         base = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
-        tokens = load_tokenizer(base)
+        tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto")
         engine = load(
             base,
             adapter,

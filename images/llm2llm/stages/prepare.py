@@ -182,7 +182,8 @@ def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
         folder: Path = fetch_model(
             spec, revision, context.environ, context.scratch, weights=MODEL_CACHE in context.environ
         )
-        return _Model(revision, load_quickly(folder), context_length(folder))
+        tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto")
+        return _Model(revision, tokens, context_length(folder))
 
 
 def _pass_through_task(rows: Rows, task: Task) -> None:

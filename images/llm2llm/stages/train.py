@@ -44,7 +44,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         from llm2llm.training import trainer
     with context.timed("load"):
         base = fetch_model(spec, revision, context.environ, context.scratch)
-        tokens = load_tokenizer(base)
+        tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto")
         rows = _fitting(token_rows(examples, task_of(spec.task), tokens), spec, context)
         precision = students.resolve_precision(spec.train.precision)
         student = students.load_base(base, precision)
@@ -103,7 +103,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         raise trainer.diverged(outcome.steps)
     students.save_adapter(student, base, work / "adapter", model_uri=spec.student.model.uri, revision=revision)
     report = _report(step, store, context, rows, outcome, micro_batch)
-    files = _files(work / "adapter", spec, report, rows)
+    files = _files(work / "adapter", spec, report, rows, chat=tokens.chat is not None)
     report = commit(store, step, context, files, report)
     checkpoints.clear()
     return report
@@ -136,19 +136,22 @@ def _report(
     )
 
 
-def _files(adapter: Path, spec: AugmentationRunSpec, report: Report, rows: list[Row]) -> Mapping[str, bytes | Path]:
+def _files(
+    adapter: Path, spec: AugmentationRunSpec, report: Report, rows: list[Row], *, chat: bool
+) -> Mapping[str, bytes | Path]:
     files: dict[str, bytes | Path] = {
         f"adapter/{path.name}": path for path in sorted(adapter.iterdir()) if path.name != "README.md"
     }
     files["adapter/prompt_template.jinja"] = spelt_out(spec.task).prompt_template.encode()
-    files["adapter/README.md"] = _card(spec, report).encode()
+    files["adapter/README.md"] = _card(spec, report, chat=chat).encode()
     digest = digest_of([[row.id, row.ids, row.prompt] for row in rows])
     files["rows.json"] = (canonical_json({"examples": len(rows), "digest": digest}) + "\n").encode()
     return files
 
 
-def _card(spec: AugmentationRunSpec, report: Report) -> str:
+def _card(spec: AugmentationRunSpec, report: Report, *, chat: bool) -> str:
     model = spec.student.model
+    turn = ", as the user's turn of the tokenizer's chat template" if chat else ""
     return (
         "---\n"
         f"base_model: {canonical_json(model.uri)}\n"
@@ -156,6 +159,6 @@ def _card(spec: AugmentationRunSpec, report: Report) -> str:
         "---\n\n"
         f"LoRA adapter for {model.uri}, iteration {report.iteration} of an LLM2LLM run: {report.train_examples} "
         f"examples, {report.optimizer_steps} optimizer steps, random seed {spec.random_seed}.\n\n"
-        "A prompt is `prompt_template.jinja` over the fields of a row; an answer ends with the tokenizer's EOS token "
-        "and is decoded greedily.\n"
+        f"A prompt is `prompt_template.jinja` over the fields of a row{turn}; an answer ends with the tokenizer's EOS "
+        "token and is decoded greedily.\n"
     )
