@@ -29,6 +29,7 @@ from llm2llm.records import (
 )
 from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.estimate import estimate, in_words
 from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
 from llm2llm.stages.split import chosen, size_of
@@ -50,6 +51,10 @@ class _Model:
     revision: str
     tokens: Tokens
     context: int
+
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, without what marks a prompt or an end."""
+        return [len(ids) - 1 for ids in self.tokens.completions(texts)]
 
 
 def run(step: StepDocument, store: Store, context: StepContext) -> Report:
@@ -90,6 +95,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         raise _together(problems)
     told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))]
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
+    told.append(in_words(estimate(spec, examples["seed"], _lengths(sets["seed"], task, model), model.count), spec))
     return _commit(step, store, context, model, examples, "; ".join(told))
 
 
@@ -207,6 +213,13 @@ def _check_lengths(rows: Rows, task: Task, model: _Model, spec: AugmentationRunS
             ],
         )
     )
+
+
+def _lengths(rows: Rows, task: Task, model: _Model) -> list[int]:
+    """Tokens of each row, prompt and completion together."""
+    prompts = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
+    completions = model.tokens.completions([row.example.completion for row in rows.rows])
+    return [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
 
 
 def _length_problem(prompt: int, completion: int, limit: int) -> str | None:
