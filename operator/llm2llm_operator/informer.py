@@ -24,7 +24,7 @@ import uvloop
 from llm2llm.api import GROUP, PLURAL, VERSION
 from llm2llm_operator import metrics
 from llm2llm_operator.cache import Cache
-from llm2llm_operator.cluster import COLLECTIONS, PAGE, Cluster
+from llm2llm_operator.cluster import COLLECTIONS, Cluster
 from llm2llm_operator.constants import LABEL_RUN_UID
 from llm2llm_operator.errors import ApiError, Forbidden, NotFound
 from llm2llm_operator.resource import Key
@@ -34,6 +34,8 @@ EARLY_RELISTS = (5.0, 30.0)
 """Seconds after start: what vanished between our first list and kopf's first watch is found soon."""
 AFTER_KOPF_LISTED_SECONDS = 2.0
 """So long after kopf has listed (a 410, a restart) we list, too: it never tells what vanished while it was blind."""
+KOPFS_PAGE = 250
+"""Objects in one answer to a list of kopf's, which decodes all of it at once, and holds our loop meanwhile."""
 WATCH_SERVER_SECONDS = 240
 """The API server ends each watch after so long, and the next request shows that kopf goes on."""
 WATCH_STALL_SECONDS = 420.0
@@ -276,7 +278,7 @@ def _settings(move: Callable[[], None]) -> kopf.OperatorSettings:
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RUN_UID
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN_UID
     settings.watching.server_timeout = WATCH_SERVER_SECONDS
-    settings.watching.chunk_size = PAGE  # else one document with every object of the cluster
+    settings.watching.chunk_size = KOPFS_PAGE
     settings.queueing.idle_timeout = 0.5  # after which an object's worker ends: 5 s keep a task for each one listed
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.networking.connect_timeout = 10.0  # else 300 s: a server that accepts and does not answer
