@@ -10,7 +10,11 @@ from llm2llm.api_base import Decimals, Fraction, Model, ShortText
 
 
 class Objective(Model):
-    metric: Literal["accuracy"] = Field("accuracy", description="Metric that chooses the best iteration.")
+    metric: Literal["accuracy", "macroF1"] = Field(
+        "accuracy",
+        description="Score that chooses the best iteration, and that goal and earlyStopping are about. macroF1, the "
+        "mean of the classes' F1, counts rare classes as much as frequent ones; it needs a task with labels.",
+    )
     goal: Fraction | None = Field(None, description="The run is complete once the metric reaches this value.")
 
 

@@ -118,7 +118,7 @@ def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], settings: list[st
 
     stopping = threading.Event()
     _stop_on_signals(stopping)
-    display = display_for(expected_steps(chosen.spec))
+    display = display_for(expected_steps(chosen.spec), chosen.spec.objective.metric)
     try:
         with closing(display):
             result = Runner(chosen, secrets, os.environ, display, stopping, settings).complete()

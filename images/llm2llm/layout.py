@@ -14,9 +14,9 @@ from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 1,
     Stage.TRAIN: 1,
-    Stage.EVALUATE: 1,
+    Stage.EVALUATE: 2,
     Stage.GENERATE: 1,
-    Stage.TEST: 1,
+    Stage.TEST: 2,
 }
 """Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
 

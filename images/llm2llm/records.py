@@ -23,6 +23,8 @@ REPORT_LIMIT = 4096
 """Bytes of a report: a kubelet keeps at most this much of a termination message."""
 STEP_LIMIT = 64 * 1024
 """Bytes of a step document: it travels in one environment variable."""
+ACCURACY = "accuracy"
+MACRO_F1 = "macroF1"
 
 
 class Record(BaseModel):
@@ -74,7 +76,10 @@ class Prediction(Record):
 
 
 class Metric(Record):
-    """A number with the size of its sample and its 95 % Wilson interval; `dataset` is seed, evaluation or test."""
+    """A number with the size of its sample and its 95 % interval; `dataset` is seed, evaluation or test.
+
+    The interval is Wilson's for an accuracy and a bootstrap's for a macro-F1 (stages/scores.py).
+    """
 
     name: str
     dataset: str

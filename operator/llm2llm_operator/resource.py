@@ -34,12 +34,14 @@ class Condition(StatusModel):
 
 
 class MetricStatus(StatusModel):
-    name: str = Field(max_length=64, description="accuracy.")
+    name: str = Field(max_length=64, description="accuracy or macroF1.")
     dataset: str = Field(max_length=32, description="seed, evaluation or test.")
     value: str = Field(max_length=16, description="The score, four decimals.")
     examples: int = Field(ge=0, description="Rows that it was computed from.")
-    low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
-    high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
+    low: str = Field(
+        max_length=16, description="Lower end of the 95 % interval: Wilson's for accuracy, bootstrap's for macroF1."
+    )
+    high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
 
 
 class StepRecord(StatusModel):
@@ -108,12 +110,12 @@ class CurrentStep(StatusModel):
 
 class BestStatus(StatusModel):
     iteration: int = Field(ge=0, description="Iteration of the best adapter.")
-    metric: str = Field("accuracy", max_length=64, description="What chose it.")
+    metric: str = Field("accuracy", max_length=64, description="Score that chose it: spec.objective.metric.")
     dataset: str = Field(max_length=32, description="evaluation, or seed where there is no evaluation set.")
     value: str = Field(max_length=16, description="Its score.")
     examples: int = Field(ge=0, description="Rows behind the score.")
-    low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
-    high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
+    low: str = Field(max_length=16, description="Lower end of the 95 % interval.")
+    high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
     model_uri: str = Field("", max_length=2048, description="Where the adapter lies.")
     digest: str = Field("", max_length=128, description="Digest of the training step's output.")
 
@@ -123,8 +125,8 @@ class FinalTest(StatusModel):
     metric: str = Field("accuracy", max_length=64, description="Name of the score.")
     value: str = Field(max_length=16, description="The score on the test set: the number to report.")
     examples: int = Field(ge=0, description="Rows behind the score.")
-    low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
-    high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
+    low: str = Field(max_length=16, description="Lower end of the 95 % interval.")
+    high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
     times_scored: int = Field(
         1, ge=0, description="How often the test set was looked at; each look makes it less of a test."
     )
@@ -144,7 +146,7 @@ class UsageStatus(StatusModel):
 class Summary(StatusModel):
     """Strings, because a printer column cannot format."""
 
-    accuracy: str = Field("", max_length=64, description="Best accuracy with its interval.")
+    accuracy: str = Field("", max_length=64, description="Best score with its interval; named where it is no accuracy.")
     mistakes: str = Field("", max_length=64, description="Seed rows wrong in the newest evaluation.")
     cost: str = Field("", max_length=64, description="Money where there are prices, else teacher tokens.")
 

@@ -86,11 +86,11 @@ class Runner:
         while True:
             step = next_step(self.spec, outcomes)
             if isinstance(step, Finished):
-                return Result(step, best_iteration(outcomes))
+                return Result(step, best_iteration(self.spec, outcomes))
             try:
                 report = self._ended(step, outcomes, store)
             except BudgetReached as error:
-                if self.spec.budget.on_exceeded != "Complete" or best_iteration(outcomes) is None:
+                if self.spec.budget.on_exceeded != "Complete" or best_iteration(self.spec, outcomes) is None:
                     raise
                 return self._complete_within_budget(error, outcomes, store)
             outcomes.append(Outcome.of(report))
@@ -100,7 +100,7 @@ class Runner:
         test = final_test(self.spec, outcomes)
         if test is not None:
             outcomes.append(Outcome.of(self._ended(test, outcomes, store)))
-        return Result(Finished(error.reason, error.message), best_iteration(outcomes))
+        return Result(Finished(error.reason, error.message), best_iteration(self.spec, outcomes))
 
     def _ended(self, step: StepId, outcomes: Sequence[Outcome], store: Store) -> Report:
         """The report of a step, done before or now."""

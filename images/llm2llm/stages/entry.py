@@ -49,7 +49,7 @@ def run_step(step: StepDocument, store: Store, context: StepContext) -> Report:
         if step.stage in (Stage.EVALUATE, Stage.TEST):
             from llm2llm.stages.views import write_best
 
-            write_best(store)
+            write_best(step, store)
         return report
     if step.kind is Kind.COLLECT:
         return _report_of(step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} holds no output of this step")

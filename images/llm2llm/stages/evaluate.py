@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.engines import Engine, engine_named
 from llm2llm.errors import Terminated
 from llm2llm.layout import INPUTS, step_folder
-from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
+from llm2llm.records import Example, Metric, Prediction, Report, Stage, StepDocument, canonical_json, to_jsonl
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.rows import EVALUATION, SEED, frozen, resolved
-from llm2llm.stages.scores import accuracy
+from llm2llm.stages.scores import scored
 from llm2llm.stages.views import write_best
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model
@@ -34,23 +36,47 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         MetricInvalid: a score is not a number.
     """
     answered = answers(step, store, context, {"seed": SEED, "evaluation": EVALUATION})
+    metrics, files = results(answered)
     report = Report(
         run_uid=step.run_uid,
         stage=Stage.EVALUATE,
         iteration=step.iteration,
         attempt=step.attempt,
-        metrics=tuple(accuracy(dataset, predictions) for dataset, predictions in answered.items()),
-        mistakes=sum(not prediction.correct for prediction in answered["seed"]),
+        metrics=metrics,
+        mistakes=sum(not prediction.correct for prediction in answered["seed"].predictions),
     )
-    files = {f"predictions.{dataset}.jsonl": to_jsonl(predictions) for dataset, predictions in answered.items()}
     report = commit(store, step, context, files, report)
-    write_best(store)
+    write_best(step, store)
     return report
 
 
-def answers(
-    step: StepDocument, store: Store, context: StepContext, datasets: Mapping[str, str]
-) -> dict[str, list[Prediction]]:
+@dataclass(frozen=True)
+class Answered:
+    """A set, and what the student answered to it; in the order of the rows."""
+
+    examples: Sequence[Example]
+    predictions: Sequence[Prediction]
+    task: Task
+
+
+def results(answered: Mapping[str, Answered]) -> tuple[tuple[Metric, ...], dict[str, bytes]]:
+    """The scores of some sets, and the files that hold them: predictions of each and `scores.json` of all.
+
+    Raises:
+        MetricInvalid: a set has no rows.
+    """
+    metrics: list[Metric] = []
+    told: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
+    for dataset, of in answered.items():
+        scores, told[dataset] = scored(dataset, of.examples, of.predictions, of.task)
+        metrics += scores
+        files[f"predictions.{dataset}.jsonl"] = to_jsonl(of.predictions)
+    files["scores.json"] = (canonical_json(told) + "\n").encode()
+    return tuple(metrics), files
+
+
+def answers(step: StepDocument, store: Store, context: StepContext, datasets: Mapping[str, str]) -> dict[str, Answered]:
     """What the student of an iteration answers to frozen sets, with one engine load for all of them.
 
     Args:
@@ -80,7 +106,11 @@ def answers(
     with context.timed("compute"):
         rows = [row for examples in sets.values() for row in examples]
         predictions = iter(_predict(rows, task, tokens, engine, limit, step, context))
-    return {dataset: list(islice(predictions, len(examples))) for dataset, examples in sets.items() if examples}
+    return {
+        dataset: Answered(examples, list(islice(predictions, len(examples))), task)
+        for dataset, examples in sets.items()
+        if examples
+    }
 
 
 def _token_limit(seeds: Sequence[Example], tokens: Tokens) -> int:

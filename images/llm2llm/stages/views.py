@@ -6,18 +6,20 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from llm2llm.api import AugmentationRunSpec
 from llm2llm.layout import step_folder
 from llm2llm.loop import Outcome, best_iteration
-from llm2llm.records import Stage, canonical_json
+from llm2llm.records import Stage, StepDocument, canonical_json
 from llm2llm.stages.commit import manifest_in
 from llm2llm.storage import Store
 
 BEST = "best.json"
 
 
-def write_best(store: Store) -> None:
+def write_best(step: StepDocument, store: Store) -> None:
     """Rewrites `best.json`: which iteration is best, by which number, where its adapter lies, and its test score."""
-    best = best_iteration(list(_outcomes(store)))
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    best = best_iteration(spec, list(_outcomes(store)))
     if best is not None:
         view: dict[str, Any] = {
             "iteration": best.iteration,

@@ -94,6 +94,44 @@ def test_training_from_the_previous_iteration_reads_its_adapter():
 def test_best_is_the_highest_score_and_of_equal_ones_the_earliest():
     done = [evaluation(0, 0.7), evaluation(1, 0.8), evaluation(2, 0.8)]
     done += [Outcome(StepId(Stage.TRAIN, i), f"t{i}", model_uri=f"m{i}") for i in range(3)]
-    best = best_iteration(done)
+    best = best_iteration(spec(), done)
     assert best is not None
     assert (best.iteration, best.model_uri, best.digest) == (1, "m1", "t1")
+
+
+def labelled(**changes: Any) -> AugmentationRunSpec:
+    return spec(task={"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": ["a", "b"]}, **changes)
+
+
+def with_f1(iteration: int, value: float, f1: float) -> Outcome:
+    f1_metric = builders.accuracy(f1).model_copy(update={"name": "macroF1"})
+    return Outcome(StepId(Stage.EVALUATE, iteration), f"e{iteration}", (builders.accuracy(value), f1_metric), 5)
+
+
+def test_the_objective_s_metric_decides_goal_and_best():
+    f1 = labelled(maxIterations=9, objective={"metric": "macroF1", "goal": "0.6"})
+    done = [with_f1(0, 0.9, 0.5), with_f1(1, 0.8, 0.59)]
+    trained = [Outcome(StepId(Stage.TRAIN, i), f"t{i}") for i in range(3)]
+    assert stop_rule(f1, done) is None
+    finished = stop_rule(f1, [*done, with_f1(2, 0.7, 0.61)])
+    assert finished is not None
+    assert finished.message == "macroF1 0.610 on the evaluation set reached the goal 0.6"
+    best = best_iteration(f1, [*done, *trained])
+    assert best is not None
+    assert (best.iteration, best.metric.name, best.metric.value) == (1, "macroF1", 0.59)
+    assert best_iteration(labelled(), [*done, *trained]).iteration == 0  # type: ignore[union-attr]
+
+
+def test_scores_of_different_names_are_not_compared():
+    f1 = labelled(objective={"metric": "macroF1"})
+    done = [evaluation(0, 0.9), with_f1(1, 0.8, 0.95), *(Outcome(StepId(Stage.TRAIN, i), f"t{i}") for i in range(2))]
+    best = best_iteration(f1, done)
+    assert best is not None
+    assert (best.iteration, best.metric.name) == (0, "accuracy")
+
+
+def test_early_stopping_judges_macro_f1_by_its_scores():
+    f1 = labelled(maxIterations=9, objective={"metric": "macroF1"}, earlyStopping={"patience": 3})
+    flat = [with_f1(i, 0.5 + i / 10, 0.7) for i in range(4)]
+    assert stop_rule(f1, flat).reason == "Plateaued"  # type: ignore[union-attr]
+    assert stop_rule(f1, [*flat[:3], with_f1(3, 0.5, 0.72)]) is None

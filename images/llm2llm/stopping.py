@@ -1,0 +1,119 @@
+"""PURE: when the loop ends, and which iteration is best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.outcomes import Outcome, StepId
+from llm2llm.records import ACCURACY, Metric, Stage
+
+JUDGED_ON = ("evaluation", "seed")
+"""Datasets that the objective is looked for on, the best first."""
+DECIMALS = 4
+"""Of a score, wherever two are compared: a status keeps so many, and operator and local runner must choose alike."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The loop is over, with a CamelCase reason of the condition Complete and a sentence for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best iteration and the score that chose it."""
+
+    iteration: int
+    metric: Metric
+    model_uri: str
+    digest: str
+
+
+def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> Finished | None:
+    """Whether the loop ends after the last of these evaluations; they are in the order of their iterations."""
+    last = evaluations[-1]
+    iteration = last.step.iteration
+    name = judged_by(spec, evaluations)
+    score = objective_metric(last, name)
+    goal = spec.objective.goal
+    if goal is not None and Decimal(f"{score.value:.{DECIMALS}f}") >= Decimal(goal):
+        return Finished(
+            "GoalReached", f"{score.name} {score.value:.3f} on the {score.dataset} set reached the goal {goal}"
+        )
+    if last.mistakes == 0:
+        return Finished("NoMistakes", f"iteration {iteration} got every seed example right{_memorised(score)}")
+    if iteration + 1 >= spec.max_iterations:
+        return Finished("MaxIterationsReached", f"all {spec.max_iterations} iterations are done")
+    if spec.early_stopping and _plateaued(spec, evaluations, name):
+        return Finished("Plateaued", f"no improvement in the last {spec.early_stopping.patience} iterations")
+    return None
+
+
+def _memorised(score: Metric) -> str:
+    """A warning where the seeds are right and the evaluation set lags by more than its interval."""
+    if score.dataset == "evaluation" and score.high < 1.0:
+        return (
+            f", while {score.name} on the evaluation set is {score.value:.3f}: "
+            "the seeds may be memorised rather than the task learnt"
+        )
+    return ""
+
+
+def _plateaued(spec: AugmentationRunSpec, evaluations: Sequence[Outcome], name: str) -> bool:
+    if spec.early_stopping is None:
+        return False
+    patience = spec.early_stopping.patience
+    scores = [objective_metric(outcome, name) for outcome in evaluations]
+    if len(scores) <= patience:
+        return False
+    smallest = max(float(spec.early_stopping.min_delta), 1 / max(1, scores[-1].examples))
+    best_before = max(score.value for score in scores[:-patience])
+    return all(score.value < best_before + smallest - 1e-12 for score in scores[-patience:])
+
+
+def judged_by(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> str:
+    """Name of the metric that these evaluations are compared by: the objective's, where each of them told it.
+
+    Otherwise accuracy, which every evaluation tells: scores of different names are never compared with each other.
+    """
+    wanted = spec.objective.metric
+    told = all(any(metric.name == wanted for metric in outcome.metrics) for outcome in evaluations)
+    return wanted if told else ACCURACY
+
+
+def objective_metric(outcome: Outcome, name: str = ACCURACY) -> Metric:
+    """The score that an iteration is judged by: on the evaluation set, else on the seed set.
+
+    Raises:
+        ValueError: the evaluation told no such score.
+    """
+    by_dataset = {metric.dataset: metric for metric in outcome.metrics if metric.name == name}
+    for dataset in JUDGED_ON:
+        if dataset in by_dataset:
+            return by_dataset[dataset]
+    raise ValueError(f"the evaluation of iteration {outcome.step.iteration} told no {name}")
+
+
+def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> Best | None:
+    """The iteration with the highest score; of equal ones the earliest, because it cost less."""
+    done = {outcome.step: outcome for outcome in outcomes}
+    evaluations = evaluations_of(outcomes)
+    name = judged_by(spec, evaluations)
+    best: Best | None = None
+    for outcome in evaluations:
+        trained = done.get(StepId(Stage.TRAIN, outcome.step.iteration))
+        score = objective_metric(outcome, name)
+        if trained and (best is None or round(score.value, DECIMALS) > round(best.metric.value, DECIMALS)):
+            best = Best(outcome.step.iteration, score, trained.model_uri, trained.digest)
+    return best
+
+
+def evaluations_of(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The evaluations among these outcomes, in the order of their iterations."""
+    found = [outcome for outcome in outcomes if outcome.step.stage is Stage.EVALUATE]
+    return sorted(found, key=lambda outcome: outcome.step.iteration)

@@ -1,0 +1,50 @@
+"""What status says of the score that a run is judged by."""
+
+from __future__ import annotations
+
+from tests.support import builders
+from tests.unit.control_plane.world import World
+
+from llm2llm.records import Metric
+
+LABELLED = {"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": ["a", "b"]}
+
+
+def both(accuracy: float, f1: float, dataset: str = "evaluation") -> tuple[Metric, Metric]:
+    told = builders.accuracy(accuracy, dataset)
+    return told, builders.accuracy(f1, dataset).model_copy(update={"name": "macroF1"})
+
+
+def ended(world: World, *scores: tuple[float, float]) -> World:
+    """The world after so many iterations with these scores, and a test."""
+    for _ in range(20):
+        world.settle()
+        if world.status["phase"] == "Succeeded":
+            break
+        step = world.status["currentStep"]
+        match step["stage"]:
+            case "Evaluate":
+                world.succeed(metrics=both(*scores[step["iteration"]]))
+            case "Test":
+                world.succeed(metrics=both(0.69, 0.61, "test"))
+            case _:
+                world.succeed()
+    return world
+
+
+def test_best_and_test_are_told_by_the_objective_s_metric():
+    data = {**builders.spec()["data"], "test": {"uri": "s3://b/test.jsonl"}}
+    world = World(spec=builders.spec(task=LABELLED, data=data, objective={"metric": "macroF1"}))
+    ended(world, (0.7, 0.6), (0.8, 0.5))
+    assert [world.status["best"][name] for name in ("iteration", "metric", "value")] == [0, "macroF1", "0.6000"]
+    assert [world.status["test"][name] for name in ("iteration", "metric", "value")] == [0, "macroF1", "0.6100"]
+    assert world.status["summary"]["accuracy"] == "macroF1 0.600 [0.550, 0.650]"
+
+
+def test_another_objective_makes_another_iteration_best():
+    world = ended(World(spec=builders.spec(task=LABELLED)), (0.7, 0.6), (0.8, 0.5))
+    assert world.status["best"]["iteration"] == 1
+    assert world.status["summary"]["accuracy"] == "0.800 [0.750, 0.850]"
+    world.spec = {**world.spec, "objective": {"metric": "macroF1"}}
+    world.settle()
+    assert (world.status["best"]["iteration"], world.status["phase"]) == (0, "Succeeded")
