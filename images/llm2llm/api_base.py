@@ -14,6 +14,8 @@ PositiveDecimal = Annotated[
 ]
 Decimals = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=16)]
 """Money or hours: an amount that a float would not keep."""
+Temperature = Annotated[str, StringConstraints(pattern=r"^([01](\.[0-9]{1,6})?|2(\.0{1,6})?)$", max_length=8)]
+"""0 to 2, as the OpenAI API has it."""
 Uri = Annotated[str, StringConstraints(pattern=URI_PATTERN, max_length=1024)]
 ShortText = Annotated[str, StringConstraints(max_length=253)]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]

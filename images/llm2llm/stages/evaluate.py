@@ -8,10 +8,20 @@ from itertools import islice
 from typing import Any
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.engines import Engine, engine_named
+from llm2llm.engines import Draws, Engine, engine_named
 from llm2llm.errors import Terminated
 from llm2llm.layout import INPUTS, step_folder
-from llm2llm.records import Example, Metric, Prediction, Report, Stage, StepDocument, canonical_json, to_jsonl
+from llm2llm.records import (
+    Example,
+    Metric,
+    Prediction,
+    Report,
+    Stage,
+    StepDocument,
+    canonical_json,
+    digest_of,
+    to_jsonl,
+)
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.rows import EVALUATION, SEED, frozen, resolved
@@ -105,7 +115,8 @@ def answers(step: StepDocument, store: Store, context: StepContext, datasets: Ma
     limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(frozen(store, inputs, SEED), tokens)
     with context.timed("compute"):
         rows = [row for examples in sets.values() for row in examples]
-        predictions = iter(_predict(rows, task, tokens, engine, limit, step, context))
+        draws = _draws(rows, spec)
+        predictions = iter(_predict(rows, task, tokens, engine, limit, draws, step, context))
     return {
         dataset: Answered(examples, list(islice(predictions, len(examples))), task)
         for dataset, examples in sets.items()
@@ -119,12 +130,22 @@ def _token_limit(seeds: Sequence[Example], tokens: Tokens) -> int:
     return max(_LEAST_TOKENS, 2 * max(len(ids) - 1 for ids in completions))
 
 
+def _draws(examples: Sequence[Example], spec: AugmentationRunSpec) -> Draws | None:
+    """The seed of each row: of the run's and the row's id alone, so that every iteration draws a row alike."""
+    temperature = float(spec.evaluate.sampling.temperature)
+    if not temperature:
+        return None
+    digests = (digest_of([spec.random_seed, "answer", example.id]) for example in examples)
+    return Draws(temperature, [int(digest.removeprefix("sha256:")[:15], 16) for digest in digests])
+
+
 def _predict(
     examples: Sequence[Example],
     task: Task,
     tokens: Tokens,
     engine: Engine,
     limit: int,
+    draws: Draws | None,
     step: StepDocument,
     context: StepContext,
 ) -> list[Prediction]:
@@ -133,7 +154,8 @@ def _predict(
     for start in range(0, len(examples), _CHUNK):
         if context.stopping.is_set():
             raise Terminated("stopped by SIGTERM; the scoring begins anew")
-        answers = engine.generate(prompts[start : start + _CHUNK], limit)
+        seeded = Draws(draws.temperature, draws.seeds[start : start + _CHUNK]) if draws else None
+        answers = engine.generate(prompts[start : start + _CHUNK], limit, seeded)
         predictions += [
             predict(example, answer, task, tokens)
             for example, answer in zip(examples[start : start + _CHUNK], answers, strict=True)
