@@ -42,6 +42,12 @@ class AugmentationRunSpec(Model):
         description="What each iteration trains from: the base model, as in the paper, or the adapter before it.",
         json_schema_extra=IDENTITY,
     )
+    augment_from: Literal["Seed", "SeedAndSynthetic"] = Field(
+        "Seed",
+        description="Whose mistakes the teacher writes for: the seed rows', as in the paper; or also those of the "
+        "synthetic rows that were trained on, its ablation, which lets the teacher's own slips breed.",
+        json_schema_extra=IDENTITY,
+    )
     task: Task = Field(description="How a row becomes a prompt and an answer is judged.", json_schema_extra=IDENTITY)
     objective: Objective = Field(default_factory=Objective, description="What best means and when to stop.")
     early_stopping: EarlyStopping | None = Field(None, description="Stop when nothing improves; there is no default.")

@@ -12,7 +12,7 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm.layout import step_folder
 from llm2llm.outcomes import Outcome, StepId
 from llm2llm.records import Stage
-from llm2llm.stopping import Best, Finished, best_iteration, objective_metric, stop_rule
+from llm2llm.stopping import Best, Finished, best_iteration, objective_metric, pool_size, stop_rule
 
 
 def next_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | Finished:
@@ -56,14 +56,16 @@ def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]
     """Folder to digest of every committed output that a step reads.
 
     Train reads the inputs, all synthetic sets before it, and the adapter that it starts from where there is one;
-    Evaluate and Test the inputs and the adapter; Generate the inputs, its evaluation and the earlier synthetic sets
-    (duplicates are searched for over all rounds).
+    Evaluate and Test the inputs and the adapter, Evaluate also the synthetic sets whose mistakes count; Generate the
+    inputs, its evaluation and the earlier synthetic sets (duplicates are searched for over all rounds).
     """
     done = {outcome.step: outcome.digest for outcome in outcomes}
     if step.stage is Stage.PREPARE:
         return {}
     needed = [StepId(Stage.PREPARE)]
-    if step.stage in (Stage.TRAIN, Stage.GENERATE):
+    if step.stage in (Stage.TRAIN, Stage.GENERATE) or (
+        step.stage is Stage.EVALUATE and spec.augment_from == "SeedAndSynthetic"
+    ):
         needed += [StepId(Stage.GENERATE, earlier) for earlier in range(step.iteration)]
     if step.stage is Stage.TRAIN and step.iteration and spec.start_from == "PreviousIteration":
         needed.append(StepId(Stage.TRAIN, step.iteration - 1))
@@ -90,5 +92,6 @@ __all__ = [
     "next_step",
     "objective_metric",
     "parents",
+    "pool_size",
     "stop_rule",
 ]

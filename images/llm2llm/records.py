@@ -25,6 +25,8 @@ STEP_LIMIT = 64 * 1024
 """Bytes of a step document: it travels in one environment variable."""
 ACCURACY = "accuracy"
 MACRO_F1 = "macroF1"
+POOL = ("seed", "synthetic")
+"""Datasets of an evaluation whose mistakes the teacher writes for."""
 
 
 class Record(BaseModel):
@@ -64,6 +66,11 @@ class Example(Record):
     completion: str
     lineage: dict[str, Any] | None = None
 
+    @property
+    def root(self) -> str:
+        """Id of the seed row that this row goes back to, over however many rounds; a seed row's own id."""
+        return str((self.lineage or {}).get("seed") or self.id)
+
 
 class Prediction(Record):
     """What the student answered to one row. `verdict` is one of correct, wrong, noAnswer, truncated."""
@@ -76,7 +83,7 @@ class Prediction(Record):
 
 
 class Metric(Record):
-    """A number with the size of its sample and its 95 % interval; `dataset` is seed, evaluation or test.
+    """A number with the size of its sample and its 95 % interval; `dataset` is seed, synthetic, evaluation or test.
 
     The interval is Wilson's for an accuracy and a bootstrap's for a macro-F1 (stages/scores.py).
     """
@@ -167,6 +174,7 @@ class Report(Record):
     train_examples: int = Field(default=0, ge=0)
     optimizer_steps: int = Field(default=0, ge=0)
     mistakes: int = Field(default=0, ge=0)
+    """Rows that the teacher is to write for: wrong ones of the seed set and, where asked, of the synthetic rows."""
     generated: int = Field(default=0, ge=0)
     kept: int = Field(default=0, ge=0)
     micro_batch: int = Field(default=0, ge=0)

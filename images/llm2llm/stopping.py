@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.outcomes import Outcome, StepId
-from llm2llm.records import ACCURACY, Metric, Stage
+from llm2llm.records import ACCURACY, POOL, Metric, Stage
 
 JUDGED_ON = ("evaluation", "seed")
 """Datasets that the objective is looked for on, the best first."""
@@ -46,12 +46,17 @@ def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> Fini
             "GoalReached", f"{score.name} {score.value:.3f} on the {score.dataset} set reached the goal {goal}"
         )
     if last.mistakes == 0:
-        return Finished("NoMistakes", f"iteration {iteration} got every seed example right{_memorised(score)}")
+        return Finished("NoMistakes", f"iteration {iteration} got every {_pool(last)} right{_memorised(score)}")
     if iteration + 1 >= spec.max_iterations:
         return Finished("MaxIterationsReached", f"all {spec.max_iterations} iterations are done")
     if spec.early_stopping and _plateaued(spec, evaluations, name):
         return Finished("Plateaued", f"no improvement in the last {spec.early_stopping.patience} iterations")
     return None
+
+
+def _pool(outcome: Outcome) -> str:
+    synthetic = any(metric.dataset == "synthetic" for metric in outcome.metrics)
+    return "seed and synthetic example" if synthetic else "seed example"
 
 
 def _memorised(score: Metric) -> str:
@@ -97,6 +102,11 @@ def objective_metric(outcome: Outcome, name: str = ACCURACY) -> Metric:
         if dataset in by_dataset:
             return by_dataset[dataset]
     raise ValueError(f"the evaluation of iteration {outcome.step.iteration} told no {name}")
+
+
+def pool_size(metrics: Sequence[Metric]) -> int:
+    """How many rows an evaluation's mistakes are among; 0 where it did not tell."""
+    return sum(metric.examples for metric in metrics if metric.name == ACCURACY and metric.dataset in POOL)
 
 
 def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> Best | None:

@@ -35,7 +35,7 @@ class Condition(StatusModel):
 
 class MetricStatus(StatusModel):
     name: str = Field(max_length=64, description="accuracy or macroF1.")
-    dataset: str = Field(max_length=32, description="seed, evaluation or test.")
+    dataset: str = Field(max_length=32, description="seed, synthetic, evaluation or test.")
     value: str = Field(max_length=16, description="The score, four decimals.")
     examples: int = Field(ge=0, description="Rows that it was computed from.")
     low: str = Field(
@@ -64,7 +64,12 @@ class IterationStatus(StatusModel):
     index: int = Field(ge=0, description="Iteration, from 0.")
     train_examples: int = Field(0, ge=0, description="Rows of D(i).")
     optimizer_steps: int = Field(0, ge=0, description="Optimizer steps of its training.")
-    mistakes: int = Field(0, ge=0, description="Seed rows that the student of this iteration got wrong.")
+    mistakes: int = Field(
+        0,
+        ge=0,
+        description="Rows that the teacher writes for: seed rows that the student of this iteration got wrong, and "
+        "synthetic ones where augmentFrom is SeedAndSynthetic. metrics tells each set for itself.",
+    )
     generated: int = Field(0, ge=0, description="Rows that the teacher wrote.")
     kept: int = Field(0, ge=0, description="Rows that the filters kept.")
     metrics: list[MetricStatus] = Field(default_factory=list, max_length=8, description="Scores with their intervals.")
@@ -147,7 +152,9 @@ class Summary(StatusModel):
     """Strings, because a printer column cannot format."""
 
     accuracy: str = Field("", max_length=64, description="Best score with its interval; named where it is no accuracy.")
-    mistakes: str = Field("", max_length=64, description="Seed rows wrong in the newest evaluation.")
+    mistakes: str = Field(
+        "", max_length=64, description="Mistakes of the newest evaluation, and the rows that they are among."
+    )
     cost: str = Field("", max_length=64, description="Money where there are prices, else teacher tokens.")
 
 

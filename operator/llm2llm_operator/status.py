@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.loop import Best, Outcome, StepId, best_iteration
+from llm2llm.loop import Best, Outcome, StepId, best_iteration, pool_size
 from llm2llm.records import ACCURACY, Metric, Report, Stage
 from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
 from llm2llm_operator.resource import (
@@ -147,7 +147,8 @@ def record_success(
     status = _with_row(status, row.model_copy(update=changes))
     if report.stage is not Stage.EVALUATE:
         return status
-    summary = status.summary.model_copy(update={"mistakes": f"{report.mistakes}/{status.seed_count}"})
+    pool = pool_size(report.metrics) or status.seed_count
+    summary = status.summary.model_copy(update={"mistakes": f"{report.mistakes}/{pool}"})
     return with_best(status.model_copy(update={"summary": summary}), spec)
 
 

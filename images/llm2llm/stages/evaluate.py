@@ -1,4 +1,4 @@
-"""Evaluate: what the student of this iteration answers to the seed and the evaluation set, and how often rightly."""
+"""Evaluate: what the student of this iteration answers, on which rows it is wrong, and how often it is right."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from llm2llm.engines import Draws, Engine, engine_named
 from llm2llm.errors import Terminated
 from llm2llm.layout import INPUTS, step_folder
 from llm2llm.records import (
+    POOL,
     Example,
     Metric,
     Prediction,
@@ -24,7 +25,7 @@ from llm2llm.records import (
 )
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
-from llm2llm.stages.rows import EVALUATION, SEED, frozen, resolved
+from llm2llm.stages.rows import SEED, WRITTEN, asked, frozen, resolved, token_rows
 from llm2llm.stages.scores import scored
 from llm2llm.stages.views import write_best
 from llm2llm.storage import Store
@@ -45,15 +46,21 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         ConfigurationError: the engine is not there.
         MetricInvalid: a score is not a number.
     """
-    answered = answers(step, store, context, {"seed": SEED, "evaluation": EVALUATION})
+    with context.timed("load"):
+        sets = asked(store, step)
+    answered = answers(step, store, context, sets)
     metrics, files = results(answered)
+    wrong = {dataset: answered[dataset].mistakes for dataset in POOL if dataset in answered}
     report = Report(
         run_uid=step.run_uid,
         stage=Stage.EVALUATE,
         iteration=step.iteration,
         attempt=step.attempt,
         metrics=metrics,
-        mistakes=sum(not prediction.correct for prediction in answered["seed"].predictions),
+        mistakes=sum(wrong.values()),
+        message=", ".join(
+            f"{count} of {len(answered[dataset].examples)} {dataset} rows are wrong" for dataset, count in wrong.items()
+        ),
     )
     report = commit(store, step, context, files, report)
     write_best(step, store)
@@ -67,6 +74,11 @@ class Answered:
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
     task: Task
+
+    @property
+    def mistakes(self) -> int:
+        """Rows that it got wrong."""
+        return sum(not prediction.correct for prediction in self.predictions)
 
 
 def results(answered: Mapping[str, Answered]) -> tuple[tuple[Metric, ...], dict[str, bytes]]:
@@ -86,11 +98,12 @@ def results(answered: Mapping[str, Answered]) -> tuple[tuple[Metric, ...], dict[
     return tuple(metrics), files
 
 
-def answers(step: StepDocument, store: Store, context: StepContext, datasets: Mapping[str, str]) -> dict[str, Answered]:
-    """What the student of an iteration answers to frozen sets, with one engine load for all of them.
+def answers(
+    step: StepDocument, store: Store, context: StepContext, sets: Mapping[str, Sequence[Example]]
+) -> dict[str, Answered]:
+    """What the student of an iteration answers to some sets, with one engine load for all of them.
 
-    Args:
-        datasets: dataset to the name of its frozen file; one that was not frozen is left out of the result.
+    A synthetic row that is too long to be trained on is not asked either.
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
     with context.timed("imports"):
@@ -98,7 +111,6 @@ def answers(step: StepDocument, store: Store, context: StepContext, datasets: Ma
     with context.timed("load"):
         inputs = parent_manifest(store, step, INPUTS)
         trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
-        sets = {dataset: frozen(store, inputs, name) for dataset, name in datasets.items()}
         adapter = context.scratch / f"adapter-{step.iteration:03d}-{context.pod_uid}"
         download_folder(store, trained, "adapter/", adapter)
         base = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
@@ -112,6 +124,10 @@ def answers(step: StepDocument, store: Store, context: StepContext, datasets: Ma
             gpus=spec.evaluate.tensor_parallel_size,
         )
     task = task_of(spec.task)
+    longest = spec.train.hyperparameters.max_length
+    sets = {
+        dataset: _fitting(rows, task, tokens, longest) if dataset == WRITTEN else rows for dataset, rows in sets.items()
+    }
     limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(frozen(store, inputs, SEED), tokens)
     with context.timed("compute"):
         rows = [row for examples in sets.values() for row in examples]
@@ -122,6 +138,11 @@ def answers(step: StepDocument, store: Store, context: StepContext, datasets: Ma
         for dataset, examples in sets.items()
         if examples
     }
+
+
+def _fitting(examples: Sequence[Example], task: Task, tokens: Tokens, longest: int) -> list[Example]:
+    rows = token_rows(examples, task, tokens)
+    return [example for example, row in zip(examples, rows, strict=True) if len(row.ids) <= longest]
 
 
 def _token_limit(seeds: Sequence[Example], tokens: Tokens) -> int:

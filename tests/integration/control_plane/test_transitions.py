@@ -18,6 +18,7 @@ OTHER: dict[str, Any] = {
     "data": {"seed": {"uri": "s3://b/other.jsonl"}},
     "student.model": {"uri": "s3://b/other"},
     "startFrom": "PreviousIteration",
+    "augmentFrom": "SeedAndSynthetic",
     "artifacts.uri": "s3://b/elsewhere",
     "artifacts.key": "other",
     "train.lora": {"r": 8},

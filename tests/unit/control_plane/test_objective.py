@@ -41,6 +41,19 @@ def test_best_and_test_are_told_by_the_objective_s_metric():
     assert world.status["summary"]["accuracy"] == "macroF1 0.600 [0.550, 0.650]"
 
 
+def test_mistakes_are_told_with_the_rows_that_they_are_among():
+    world = World(spec=builders.spec(augmentFrom="SeedAndSynthetic", maxIterations=1))
+    for _ in range(2):
+        world.settle()
+        world.succeed()
+    world.settle()
+    pool = (builders.accuracy(0.9, "seed", 40), builders.accuracy(0.8, "synthetic", 25))
+    world.succeed(metrics=(*pool, builders.accuracy(0.7)), mistakes=9)
+    world.settle()
+    assert world.status["summary"]["mistakes"] == "9/65"
+    assert world.status["best"]["dataset"] == "evaluation"
+
+
 def test_another_objective_makes_another_iteration_best():
     world = ended(World(spec=builders.spec(task=LABELLED)), (0.7, 0.6), (0.8, 0.5))
     assert world.status["best"]["iteration"] == 1

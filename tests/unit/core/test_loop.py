@@ -42,6 +42,13 @@ def test_the_loop_ends(values: list[float], changes: dict[str, Any], reason: str
     assert (finished.reason if finished else None) == reason
 
 
+def test_no_mistakes_speaks_of_what_was_asked():
+    synthetic = builders.accuracy(1.0, "synthetic")
+    last = Outcome(StepId(Stage.EVALUATE, 1), "e1", (builders.accuracy(1.0), synthetic), 0)
+    finished = stop_rule(spec(augmentFrom="SeedAndSynthetic", maxIterations=9), [evaluation(0, 0.5), last])
+    assert finished == Finished("NoMistakes", "iteration 1 got every seed and synthetic example right")
+
+
 def test_no_mistakes_left_ends_the_loop_and_warns_when_the_evaluation_set_lags():
     finished = stop_rule(spec(), [evaluation(0, 0.6, mistakes=0)])
     assert finished is not None
@@ -75,6 +82,16 @@ def test_a_step_reads_exactly_what_it_needs():
     assert parents(spec(), StepId(Stage.EVALUATE, 2), done) == {"inputs": "p", "iterations/002/train": "T2"}
     assert parents(spec(), StepId(Stage.GENERATE, 1), done) == {
         "inputs": "p", "iterations/000/generate": "G0", "iterations/001/evaluate": "E1",
+    }  # fmt: skip
+
+
+def test_an_evaluation_reads_the_synthetic_sets_where_their_mistakes_count():
+    done = [
+        Outcome(StepId(Stage.PREPARE), "p"),
+        *(Outcome(StepId(stage, i), f"{stage.value[0]}{i}") for i in range(3) for stage in (Stage.TRAIN, Stage.GENERATE)),
+    ]  # fmt: skip
+    assert parents(spec(augmentFrom="SeedAndSynthetic"), StepId(Stage.EVALUATE, 2), done) == {
+        "inputs": "p", "iterations/000/generate": "G0", "iterations/001/generate": "G1", "iterations/002/train": "T2",
     }  # fmt: skip
 
 

@@ -1,0 +1,134 @@
+"""The loop through its real stages, the teacher over HTTP: what each variant trains on, asks and writes for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from tests.integration.generation import rounds
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.layout import INPUTS, step_folder
+from llm2llm.loop import Finished, Outcome, StepId, next_step, parents
+from llm2llm.records import Example, Prediction, Record, Report, Stage, StepDocument
+from llm2llm.stages.commit import manifest_in, read_object
+from llm2llm.stages.entry import run_step
+from llm2llm.storage import LocalStore
+
+R = TypeVar("R", bound=Record)
+SEEDS = 80
+"""Every third row of the example's seed set: little enough that a student gets some of them wrong."""
+
+
+@dataclass
+class Loop:
+    """A run of the keyword example in this process."""
+
+    spec: dict[str, Any]
+    folder: Path
+    reports: dict[StepId, Report] = field(default_factory=dict)
+
+    @property
+    def store(self) -> LocalStore:
+        return LocalStore(self.folder / "run")
+
+    def complete(self) -> Finished:
+        """Runs what the loop asks for until it is over."""
+        spec = AugmentationRunSpec.model_validate(self.spec)
+        while True:
+            outcomes = [Outcome.of(report) for report in self.reports.values()]
+            step = next_step(spec, outcomes)
+            if isinstance(step, Finished):
+                return step
+            document = StepDocument(
+                stage=step.stage,
+                iteration=step.iteration,
+                namespace="default",
+                run="keyword",
+                run_uid="uid",
+                spec=self.spec,
+                parents=parents(spec, step, outcomes),
+            )
+            self.reports[step] = run_step(document, self.store, rounds.context_for("pod", self.folder / "scratch"))
+
+    def read(self, stage: Stage, iteration: int, name: str, kind: type[R]) -> list[R]:
+        """Rows of an output; none where the step has no such output."""
+        manifest = manifest_in(self.store, step_folder(stage, iteration))
+        assert manifest is not None
+        if all(entry.name != name for entry in manifest.objects):
+            return []
+        return [kind.model_validate_json(line) for line in read_object(self.store, manifest, name).splitlines()]
+
+    def wrong(self, iteration: int, dataset: str) -> set[str]:
+        told = self.read(Stage.EVALUATE, iteration, f"predictions.{dataset}.jsonl", Prediction)
+        return {prediction.id for prediction in told if not prediction.correct}
+
+    def written(self, iteration: int) -> list[Example]:
+        return self.read(Stage.GENERATE, iteration, "synthetic.jsonl", Example)
+
+    @property
+    def seeds(self) -> list[Example]:
+        manifest = manifest_in(self.store, INPUTS)
+        assert manifest is not None
+        return [
+            Example.model_validate_json(line) for line in read_object(self.store, manifest, "seed.jsonl").splitlines()
+        ]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    subprocess.run([sys.executable, str(rounds.KEYWORD / "make.py"), "--out", str(folder)], check=True)
+    for name, step in (("seed", 240 // SEEDS), ("evaluation", 20)):
+        lines = (folder / f"{name}.jsonl").read_text().splitlines(keepends=True)
+        (folder / f"{name}.jsonl").write_text("".join(lines[::step]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Iterator[rounds.Teacher]:
+    with rounds.teacher_server() as server:
+        yield server
+
+
+def loop(data: Path, teacher: rounds.Teacher, folder: Path, **changes: Any) -> Loop:
+    """A run over the small sets; `changes` are top-level fields."""
+    import torch
+
+    torch.set_num_threads(1)
+    spec = rounds.spec_for(teacher, samples=2)
+    spec["data"] = {name: {**spec["data"][name], "uri": (data / f"{name}.jsonl").as_uri()} for name in spec["data"]}
+    spec["student"] = {"model": {"uri": (data / "model").as_uri()}}
+    spec["artifacts"] = {"uri": folder.as_uri()}
+    spec["train"]["hyperparameters"]["numTrainEpochs"] = 6
+    return Loop(spec | {"maxIterations": 3} | changes, folder)
+
+
+def test_mistakes_among_synthetic_rows_are_written_for_too_and_keep_their_root(
+    data: Path, teacher: rounds.Teacher, tmp_path: Path
+) -> None:
+    run = loop(data, teacher, tmp_path, augmentFrom="SeedAndSynthetic")
+    assert run.complete().reason == "MaxIterationsReached"
+    seeds, synthetic = run.wrong(1, "seed"), run.wrong(1, "synthetic")
+    report = run.reports[StepId(Stage.EVALUATE, 1)]
+    rows = run.written(1)
+    parent_of = {row.id: (row.lineage or {})["parent"] for row in rows}
+    known = {row.id: row for row in [*run.seeds, *run.written(0)]}
+
+    assert seeds
+    assert synthetic
+    assert synthetic <= {row.id for row in run.written(0)}
+    assert report.mistakes == len(seeds) + len(synthetic)
+    assert [m.examples for m in report.metrics if m.dataset == "synthetic"] == [len(run.written(0))] * 2
+    assert f"{len(synthetic)} of {len(run.written(0))} synthetic rows are wrong" in report.message
+    assert run.reports[StepId(Stage.GENERATE, 1)].generated >= 2 * report.mistakes
+    assert set(parent_of.values()) <= seeds | synthetic
+    assert set(parent_of.values()) & synthetic
+    assert all(row.root == known[parent_of[row.id]].root for row in rows)
+    assert {row.root for row in rows} <= {seed.id for seed in run.seeds}
+    assert run.reports[StepId(Stage.TRAIN, 2)].train_examples == SEEDS + len(run.written(0)) + len(rows)
