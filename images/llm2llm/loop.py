@@ -12,7 +12,16 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm.layout import step_folder
 from llm2llm.outcomes import Outcome, StepId
 from llm2llm.records import Stage
-from llm2llm.stopping import Best, Finished, best_iteration, objective_metric, pool_size, stop_rule
+from llm2llm.stopping import (
+    Best,
+    Finished,
+    best_iteration,
+    evaluations_of,
+    objective_metric,
+    pool_size,
+    stop_rule,
+    to_beat,
+)
 
 
 def next_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | Finished:
@@ -56,8 +65,9 @@ def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]
     """Folder to digest of every committed output that a step reads.
 
     Train reads the inputs, all synthetic sets before it, and the adapter that it starts from where there is one;
-    Evaluate and Test the inputs and the adapter, Evaluate also the synthetic sets whose mistakes count; Generate the
-    inputs, its evaluation and the earlier synthetic sets (duplicates are searched for over all rounds).
+    Evaluate and Test the inputs and the adapter, Evaluate also the synthetic sets whose mistakes count and the
+    evaluations that it is compared with (the iteration to beat, and the one before); Generate the inputs, its
+    evaluation and the earlier synthetic sets (duplicates are searched for over all rounds).
     """
     done = {outcome.step: outcome.digest for outcome in outcomes}
     if step.stage is Stage.PREPARE:
@@ -71,9 +81,19 @@ def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]
         needed.append(StepId(Stage.TRAIN, step.iteration - 1))
     if step.stage in (Stage.EVALUATE, Stage.TEST):
         needed.append(StepId(Stage.TRAIN, step.iteration))
+    if step.stage is Stage.EVALUATE:
+        needed += _compared_with(step, outcomes)
     if step.stage is Stage.GENERATE:
         needed.append(StepId(Stage.EVALUATE, step.iteration))
     return {step_folder(parent.stage, parent.iteration): done[parent] for parent in needed}
+
+
+def _compared_with(step: StepId, outcomes: Sequence[Outcome]) -> list[StepId]:
+    """The evaluations whose verdicts this one's are compared with, row by row."""
+    before = [outcome for outcome in evaluations_of(outcomes) if outcome.step.iteration < step.iteration]
+    standing = to_beat(before)
+    iterations = {standing, before[-1].step.iteration} if standing is not None else set()
+    return [StepId(Stage.EVALUATE, iteration) for iteration in sorted(iterations)]
 
 
 def expected_steps(spec: AugmentationRunSpec) -> int:

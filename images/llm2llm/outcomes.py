@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llm2llm.records import Metric, Report, Stage
+from llm2llm.records import Metric, Paired, Report, Stage
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Outcome:
     mistakes: int = 0
     kept: int = 0
     model_uri: str = ""
+    paired: Paired | None = None
 
     @classmethod
     def of(cls, report: Report) -> Outcome:
@@ -36,4 +37,5 @@ class Outcome:
             mistakes=report.mistakes,
             kept=report.kept,
             model_uri=report.model_uri,
+            paired=report.paired,
         )

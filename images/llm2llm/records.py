@@ -96,6 +96,19 @@ class Metric(Record):
     high: float = Field(ge=0, le=1)
 
 
+class Paired(Record):
+    """How many rows of a set this iteration got right that an earlier one got wrong (gained), and the reverse (lost).
+
+    `examples` are the rows that both were asked.
+    """
+
+    against: int = Field(ge=0)
+    dataset: str
+    examples: int = Field(ge=1)
+    gained: int = Field(ge=0)
+    lost: int = Field(ge=0)
+
+
 class Usage(Record):
     """What a step spent, over all its attempts as far as the store knows them."""
 
@@ -171,6 +184,11 @@ class Report(Record):
     message: str = Field(default="", max_length=2048)
     digest: str = ""
     metrics: tuple[Metric, ...] = ()
+    paired: Paired | None = None
+    """Against the iteration to beat, on the set that the objective is judged on (Evaluate; stopping.to_beat)."""
+    learnt: int = Field(default=0, ge=0)
+    """Seed rows that the iteration before got wrong and this one right; `forgotten` is the reverse."""
+    forgotten: int = Field(default=0, ge=0)
     train_examples: int = Field(default=0, ge=0)
     optimizer_steps: int = Field(default=0, ge=0)
     mistakes: int = Field(default=0, ge=0)

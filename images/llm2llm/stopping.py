@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.outcomes import Outcome, StepId
-from llm2llm.records import ACCURACY, POOL, Metric, Stage
+from llm2llm.paired import better
+from llm2llm.records import ACCURACY, POOL, Metric, Paired, Stage
 
 JUDGED_ON = ("evaluation", "seed")
 """Datasets that the objective is looked for on, the best first."""
@@ -70,15 +71,66 @@ def _memorised(score: Metric) -> str:
 
 
 def _plateaued(spec: AugmentationRunSpec, evaluations: Sequence[Outcome], name: str) -> bool:
+    """Whether none of the last `patience` iterations improved.
+
+    Accuracy is judged row by row. An iteration improved if, of the rows on which it and the iteration to beat
+    (`to_beat`) differ, it gained more than chance explains (`paired.better`, a one-sided exact sign test at .05), and
+    if it has, less what it lost, at least `minDelta` of the rows, and one row, more than the one to beat had when these
+    `patience` iterations began. Neither is enough alone: accuracies of equal students swing by more than a usual
+    minDelta, and with many rows a gain that nobody wants to train for is more than chance.
+
+    A macro-F1 has no such test, and rows of one iteration only cannot be paired: there, and where a report of an older
+    image tells no pairs, a score above the best before the window by `minDelta`, and by one row's worth, improves.
+    """
     if spec.early_stopping is None:
         return False
     patience = spec.early_stopping.patience
-    scores = [objective_metric(outcome, name) for outcome in evaluations]
-    if len(scores) <= patience:
+    if len(evaluations) <= patience:
         return False
-    smallest = max(float(spec.early_stopping.min_delta), 1 / max(1, scores[-1].examples))
+    window = evaluations[-patience:]
+    least = float(spec.early_stopping.min_delta)
+    pairs = [outcome.paired for outcome in window if outcome.paired]
+    if name == ACCURACY and len(pairs) == patience:
+        return not _gained_enough(pairs, least)
+    scores = [objective_metric(outcome, name) for outcome in evaluations]
+    smallest = max(least, 1 / max(1, scores[-1].examples))
     best_before = max(score.value for score in scores[:-patience])
     return all(score.value < best_before + smallest - 1e-12 for score in scores[-patience:])
+
+
+def _gained_enough(pairs: Sequence[Paired], least: float) -> bool:
+    """Rows right add up: what one iteration is ahead of the one to beat, the next to beat has already."""
+    ahead = 0
+    for paired in pairs:
+        if better(paired.gained, paired.lost):
+            ahead += paired.gained - paired.lost
+            if ahead >= max(1.0, least * paired.examples - 1e-9):
+                return True
+    return False
+
+
+def to_beat(evaluations: Sequence[Outcome]) -> int | None:
+    """The iteration that the one after these is compared with row by row, None before there is one.
+
+    The first; from then on the newest that was better than the one to beat before it. Not simply the one with the
+    highest score: that one moves with every lucky swing, so that a run which gains a little in each iteration would
+    never be seen to gain, each step being too small to be more than chance. Against a standing iteration small steps
+    add up. It depends on nothing that may change while a run goes on (not on `objective`, nor on `minDelta`), so an
+    evaluation has the same parents whenever it is asked for.
+    """
+    standing: Outcome | None = None
+    for outcome in evaluations:
+        if standing is None or _beats(outcome, standing):
+            standing = outcome
+    return standing.step.iteration if standing else None
+
+
+def _beats(outcome: Outcome, standing: Outcome) -> bool:
+    if outcome.paired:
+        return better(outcome.paired.gained, outcome.paired.lost)
+    # an older image told no pairs
+    score, other = objective_metric(outcome).value, objective_metric(standing).value
+    return round(score, DECIMALS) > round(other, DECIMALS)
 
 
 def judged_by(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> str:

@@ -44,6 +44,16 @@ class MetricStatus(StatusModel):
     high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
 
 
+class PairedStatus(StatusModel):
+    """Two iterations' verdicts on the same rows."""
+
+    against: int = Field(ge=0, description="The iteration to beat when this one was evaluated.")
+    dataset: str = Field(max_length=32, description="The set that the objective is judged on.")
+    examples: int = Field(ge=1, description="Rows that both were asked.")
+    gained: int = Field(ge=0, description="Rows that only this iteration got right.")
+    lost: int = Field(ge=0, description="Rows that only the iteration to beat got right.")
+
+
 class StepRecord(StatusModel):
     """The ledger: a step that ended."""
 
@@ -72,6 +82,11 @@ class IterationStatus(StatusModel):
     )
     generated: int = Field(0, ge=0, description="Rows that the teacher wrote.")
     kept: int = Field(0, ge=0, description="Rows that the filters kept.")
+    learnt: int = Field(0, ge=0, description="Seed rows that are right and were wrong in the iteration before.")
+    forgotten: int = Field(0, ge=0, description="Seed rows that are wrong and were right in the iteration before.")
+    paired: PairedStatus | None = Field(
+        None, description="Row by row against the iteration to beat; earlyStopping is judged by it."
+    )
     metrics: list[MetricStatus] = Field(default_factory=list, max_length=8, description="Scores with their intervals.")
     steps: list[StepRecord] = Field(
         default_factory=list,

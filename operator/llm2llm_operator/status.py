@@ -6,7 +6,7 @@ from datetime import datetime
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.loop import Best, Outcome, StepId, best_iteration, pool_size
-from llm2llm.records import ACCURACY, Metric, Report, Stage
+from llm2llm.records import ACCURACY, Metric, Paired, Report, Stage
 from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
 from llm2llm_operator.resource import (
     BestStatus,
@@ -15,6 +15,7 @@ from llm2llm_operator.resource import (
     FinalTest,
     IterationStatus,
     MetricStatus,
+    PairedStatus,
     ResolvedStatus,
     RunStatus,
     StepRecord,
@@ -111,6 +112,7 @@ def outcomes(status: RunStatus) -> list[Outcome]:
                         mistakes=row.mistakes,
                         kept=row.kept,
                         model_uri=record.model_uri,
+                        paired=_paired(row) if stage is Stage.EVALUATE else None,
                     )
                 )
     return found
@@ -139,7 +141,13 @@ def record_success(
         case Stage.TRAIN:
             changes |= {"train_examples": report.train_examples, "optimizer_steps": report.optimizer_steps}
         case Stage.EVALUATE:
-            changes |= {"mistakes": report.mistakes, "metrics": [_metric_status(m) for m in report.metrics]}
+            changes |= {
+                "mistakes": report.mistakes,
+                "learnt": report.learnt,
+                "forgotten": report.forgotten,
+                "paired": PairedStatus(**report.paired.model_dump()) if report.paired else None,
+                "metrics": [_metric_status(m) for m in report.metrics],
+            }
         case Stage.GENERATE:
             changes |= {"generated": report.generated, "kept": report.kept}
         case Stage.TEST:
@@ -255,6 +263,10 @@ def _metric_status(metric: Metric) -> MetricStatus:
         low=f"{metric.low:.4f}",
         high=f"{metric.high:.4f}",
     )
+
+
+def _paired(row: IterationStatus) -> Paired | None:
+    return Paired(**row.paired.model_dump(include=set(Paired.model_fields))) if row.paired else None
 
 
 def _metric(metric: MetricStatus) -> Metric:

@@ -11,10 +11,12 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm.engines import Draws, Engine, engine_named
 from llm2llm.errors import Terminated
 from llm2llm.layout import INPUTS, step_folder
+from llm2llm.paired import compared
 from llm2llm.records import (
     POOL,
     Example,
     Metric,
+    Paired,
     Prediction,
     Report,
     Stage,
@@ -25,9 +27,10 @@ from llm2llm.records import (
 )
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
-from llm2llm.stages.rows import SEED, WRITTEN, asked, frozen, resolved, token_rows
+from llm2llm.stages.rows import SEED, SEEDS, WRITTEN, asked, frozen, predictions_in, resolved, right, token_rows
 from llm2llm.stages.scores import scored
 from llm2llm.stages.views import write_best
+from llm2llm.stopping import JUDGED_ON
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model
 from llm2llm.tasks import Task, grading, task_of
@@ -51,12 +54,17 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     answered = answers(step, store, context, sets)
     metrics, files = results(answered)
     wrong = {dataset: answered[dataset].mistakes for dataset in POOL if dataset in answered}
+    changes = _changes(step, store, answered)
+    files["changes.json"] = (canonical_json(changes.document()) + "\n").encode()
     report = Report(
         run_uid=step.run_uid,
         stage=Stage.EVALUATE,
         iteration=step.iteration,
         attempt=step.attempt,
         metrics=metrics,
+        paired=changes.paired,
+        learnt=len(changes.learnt),
+        forgotten=len(changes.forgotten),
         mistakes=sum(wrong.values()),
         message=", ".join(
             f"{count} of {len(answered[dataset].examples)} {dataset} rows are wrong" for dataset, count in wrong.items()
@@ -79,6 +87,40 @@ class Answered:
     def mistakes(self) -> int:
         """Rows that it got wrong."""
         return sum(not prediction.correct for prediction in self.predictions)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How the verdicts on the same rows changed: against the iteration to beat, and against the one before."""
+
+    paired: Paired | None
+    learnt: Sequence[str]
+    forgotten: Sequence[str]
+
+    def document(self) -> dict[str, Any]:
+        """What `changes.json` says: ids of the seed rows, in the order of the seed set."""
+        told = {"learnt": list(self.learnt), "forgotten": list(self.forgotten)}
+        return told | ({"paired": self.paired.model_dump(mode="json")} if self.paired else {})
+
+
+def _changes(step: StepDocument, store: Store, answered: Mapping[str, Answered]) -> Changes:
+    """Compares with the evaluations among the parents: the oldest of them is the one to beat (loop.parents)."""
+    earlier = [i for i in range(step.iteration) if step_folder(Stage.EVALUATE, i) in step.parents]
+    if not earlier:
+        return Changes(None, (), ())
+
+    def verdicts(iteration: int, dataset: str) -> dict[str, bool]:
+        evaluated = parent_manifest(store, step, step_folder(Stage.EVALUATE, iteration))
+        return right(predictions_in(store, evaluated, dataset))
+
+    judged = next(dataset for dataset in JUDGED_ON if dataset in answered)
+    now = right(answered[judged].predictions)
+    seeds, before = right(answered[SEEDS].predictions), verdicts(step.iteration - 1, SEEDS)
+    return Changes(
+        compared(earlier[0], judged, verdicts(earlier[0], judged), now),
+        [row for row, correct in seeds.items() if correct and before.get(row) is False],
+        [row for row, correct in seeds.items() if not correct and before.get(row) is True],
+    )
 
 
 def results(answered: Mapping[str, Answered]) -> tuple[tuple[Metric, ...], dict[str, bytes]]:

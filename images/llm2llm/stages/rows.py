@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.layout import INPUTS, step_folder
@@ -78,6 +78,11 @@ def predictions_in(store: Store, evaluated: Manifest, dataset: str) -> list[Pred
     if all(entry.name != name for entry in evaluated.objects):
         return []
     return list(predictions_from_jsonl(read_object(store, evaluated, name)))
+
+
+def right(predictions: Iterable[Prediction]) -> dict[str, bool]:
+    """Row id to whether its answer is right, in the order of the rows."""
+    return {prediction.id: prediction.correct for prediction in predictions}
 
 
 def resolved(manifest: Manifest) -> Resolved:

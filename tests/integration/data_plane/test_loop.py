@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,32 @@ def loop(data: Path, teacher: rounds.Teacher, folder: Path, **changes: Any) -> L
     spec["artifacts"] = {"uri": folder.as_uri()}
     spec["train"]["hyperparameters"]["numTrainEpochs"] = 6
     return Loop(spec | {"maxIterations": 3} | changes, folder)
+
+
+@pytest.fixture(scope="module")
+def plain(data: Path, teacher: rounds.Teacher, tmp_path_factory: pytest.TempPathFactory) -> Loop:
+    """Three iterations as the paper has them."""
+    run = loop(data, teacher, tmp_path_factory.mktemp("plain"))
+    assert run.complete().reason == "MaxIterationsReached"
+    return run
+
+
+def test_an_evaluation_tells_row_by_row_what_changed(plain: Loop) -> None:
+    before, now = plain.wrong(1, "seed"), plain.wrong(2, "seed")
+    first, last = plain.wrong(0, "evaluation"), plain.wrong(2, "evaluation")
+    report = plain.reports[StepId(Stage.EVALUATE, 2)]
+    manifest = manifest_in(plain.store, step_folder(Stage.EVALUATE, 2))
+    assert manifest is not None
+    changes = json.loads(read_object(plain.store, manifest, "changes.json"))
+
+    assert plain.reports[StepId(Stage.EVALUATE, 0)].paired is None
+    assert (report.learnt, report.forgotten) == (len(before - now), len(now - before))
+    assert (set(changes["learnt"]), set(changes["forgotten"])) == (before - now, now - before)
+    assert report.paired is not None
+    beaten = first if report.paired.against == 0 else plain.wrong(1, "evaluation")
+    assert report.paired.dataset == "evaluation"
+    assert (report.paired.gained, report.paired.lost) == (len(beaten - last), len(last - beaten))
+    assert report.paired.examples == 100
 
 
 def test_mistakes_among_synthetic_rows_are_written_for_too_and_keep_their_root(

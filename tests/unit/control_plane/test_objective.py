@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.support import builders
+from tests.unit.control_plane.test_plan_properties import environment
 from tests.unit.control_plane.world import World
 
-from llm2llm.records import Metric
+from llm2llm.records import Metric, Paired
 
 LABELLED = {"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": ["a", "b"]}
 
@@ -61,3 +64,25 @@ def test_another_objective_makes_another_iteration_best():
     world.spec = {**world.spec, "objective": {"metric": "macroF1"}}
     world.settle()
     assert (world.status["best"]["iteration"], world.status["phase"]) == (0, "Succeeded")
+
+
+def test_an_evaluation_gets_those_that_it_is_compared_with_and_status_keeps_what_it_told():
+    world = World(spec=builders.spec(maxIterations=4))
+    for _ in range(11):  # Prepare, three iterations of three steps, the fourth's training
+        world.settle()
+        step = world.status["currentStep"]
+        paired = Paired(against=0, dataset="evaluation", examples=100, gained=12, lost=11)
+        told = (
+            {"paired": paired, "learnt": 3, "forgotten": 1} if step["stage"] == "Evaluate" and step["iteration"] else {}
+        )
+        world.succeed(**told)
+    world.settle()
+    document = json.loads(environment(world.created[-1])["LLM2LLM_STEP"])
+    assert [folder for folder in sorted(document["parents"]) if "evaluate" in folder] == [
+        "iterations/000/evaluate",
+        "iterations/002/evaluate",
+    ]
+    row = world.status["iterations"][1]
+    assert row["paired"] == {"against": 0, "dataset": "evaluation", "examples": 100, "gained": 12, "lost": 11}
+    assert (row["learnt"], row["forgotten"]) == (3, 1)
+    assert "paired" not in world.status["iterations"][0]

@@ -7,16 +7,23 @@ from tests.support import builders
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.loop import Finished, Outcome, StepId, best_iteration, next_step, parents, stop_rule
-from llm2llm.records import Stage
+from llm2llm.records import Paired, Stage
+from llm2llm.stopping import to_beat
 
 
 def spec(**changes: Any) -> AugmentationRunSpec:
     return AugmentationRunSpec.model_validate(builders.spec(**changes))
 
 
-def evaluation(iteration: int, value: float, mistakes: int = 5, examples: int = 100) -> Outcome:
+def evaluation(
+    iteration: int, value: float, mistakes: int = 5, examples: int = 100, paired: tuple[int, int, int] | None = None
+) -> Outcome:
+    """`paired` is the iteration to beat, rows gained and rows lost."""
     metric = builders.accuracy(value, examples=examples)
-    return Outcome(StepId(Stage.EVALUATE, iteration), f"e{iteration}", (metric,), mistakes)
+    pair = paired and Paired(
+        against=paired[0], dataset="evaluation", examples=examples, gained=paired[1], lost=paired[2]
+    )
+    return Outcome(StepId(Stage.EVALUATE, iteration), f"E{iteration}", (metric,), mistakes, paired=pair)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +81,18 @@ def test_stages_follow_each_other_and_the_last_iteration_does_not_generate():
 def test_a_step_reads_exactly_what_it_needs():
     done = [
         Outcome(StepId(Stage.PREPARE), "p"),
-        *(Outcome(StepId(stage, i), f"{stage.value[0]}{i}") for i in range(3) for stage in (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)),
+        *(Outcome(StepId(stage, i), f"{stage.value[0]}{i}") for i in range(3) for stage in (Stage.TRAIN, Stage.GENERATE)),
+        *(evaluation(i, 0.5, paired=(0, 3, 2)) for i in range(3)),
     ]  # fmt: skip
     assert parents(spec(), StepId(Stage.TRAIN, 2), done) == {
         "inputs": "p", "iterations/000/generate": "G0", "iterations/001/generate": "G1",
     }  # fmt: skip
-    assert parents(spec(), StepId(Stage.EVALUATE, 2), done) == {"inputs": "p", "iterations/002/train": "T2"}
+    assert parents(spec(), StepId(Stage.EVALUATE, 0), done) == {"inputs": "p", "iterations/000/train": "T0"}
+    assert parents(spec(), StepId(Stage.EVALUATE, 2), done) == {
+        "inputs": "p", "iterations/002/train": "T2",
+        "iterations/000/evaluate": "E0",  # the one to beat
+        "iterations/001/evaluate": "E1",  # the one before
+    }  # fmt: skip
     assert parents(spec(), StepId(Stage.GENERATE, 1), done) == {
         "inputs": "p", "iterations/000/generate": "G0", "iterations/001/evaluate": "E1",
     }  # fmt: skip
@@ -152,3 +165,55 @@ def test_early_stopping_judges_macro_f1_by_its_scores():
     flat = [with_f1(i, 0.5 + i / 10, 0.7) for i in range(4)]
     assert stop_rule(f1, flat).reason == "Plateaued"  # type: ignore[union-attr]
     assert stop_rule(f1, [*flat[:3], with_f1(3, 0.5, 0.72)]) is None
+
+
+STOPPING = {"maxIterations": 9, "earlyStopping": {"patience": 3, "minDelta": "0.005"}}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "ends"),
+    [
+        pytest.param([(0, 25, 25), (0, 30, 24), (0, 28, 22)], True, id="gains that chance explains are none"),
+        pytest.param(
+            [(0, 25, 25), (0, 60, 24), (1, 28, 22)], False, id="a gain beyond chance within the window goes on"
+        ),
+        pytest.param([(0, 60, 24), (1, 25, 25), (1, 28, 22), (1, 24, 26)], True, id="one before the window does not"),
+        pytest.param([(0, 9, 1), (1, 3, 3), (1, 3, 3)], True, id="beyond chance and below minDelta is no improvement"),
+        pytest.param([(0, 9, 1), (1, 8, 0), (2, 3, 3)], False, id="two such add up"),
+        pytest.param([(0, 9, 1), (1, 8, 0), (2, 3, 3), (2, 3, 3)], True, id="of which one was before the window"),
+        pytest.param([(0, 12, 1), (1, 3, 3), (1, 3, 3)], False, id="beyond chance and at minDelta is one"),
+    ],
+)
+def test_early_stopping_is_judged_row_by_row(pairs: list[tuple[int, int, int]], ends: bool):
+    done = [evaluation(0, 0.5, examples=2000)]
+    done += [evaluation(i, 0.5, examples=2000, paired=pair) for i, pair in enumerate(pairs, 1)]
+    finished = stop_rule(spec(**STOPPING), done)
+    assert (finished.reason if finished else None) == ("Plateaued" if ends else None)
+
+
+def test_a_run_that_gains_a_little_each_time_is_seen_to_gain():
+    """Each step is too small to be more than chance; against a standing iteration they add up."""
+    small = [(0, 22, 14), (0, 36, 20), (0, 50, 26)]
+    done = [evaluation(0, 0.5, examples=800)]
+    done += [evaluation(i, 0.5 + i / 100, examples=800, paired=pair) for i, pair in enumerate(small, 1)]
+    assert [to_beat(done[:n]) for n in range(5)] == [None, 0, 0, 2, 3]
+    assert stop_rule(spec(**STOPPING), done) is None
+    against_the_newest = [evaluation(i, 0.5, examples=800, paired=(i - 1, 22, 14)) for i in range(1, 4)]
+    assert stop_rule(spec(**STOPPING), [done[0], *against_the_newest]).reason == "Plateaued"  # type: ignore[union-attr]
+
+
+def test_reports_without_pairs_are_judged_by_their_scores():
+    done = [evaluation(0, 0.7), evaluation(1, 0.69), evaluation(2, 0.70, paired=(0, 50, 2)), evaluation(3, 0.70)]
+    assert stop_rule(spec(**STOPPING), done).reason == "Plateaued"  # type: ignore[union-attr]
+    assert stop_rule(spec(**STOPPING), [*done[:3], evaluation(3, 0.72)]) is None
+    assert to_beat([evaluation(0, 0.7), evaluation(1, 0.69), evaluation(2, 0.71)]) == 2
+
+
+def test_what_is_compared_does_not_depend_on_what_may_change_in_the_spec():
+    done = [Outcome(StepId(Stage.PREPARE), "p"), *(Outcome(StepId(Stage.TRAIN, i), f"T{i}") for i in range(4))]
+    done += [evaluation(0, 0.5), evaluation(1, 0.9, paired=(0, 12, 10)), evaluation(2, 0.6, paired=(0, 30, 9))]
+    plain = parents(spec(), StepId(Stage.EVALUATE, 3), done)
+    changed = labelled(objective={"metric": "macroF1", "goal": "0.9"}, earlyStopping={"patience": 3, "minDelta": "0.5"})
+    assert plain == parents(changed, StepId(Stage.EVALUATE, 3), done)
+    assert "iterations/002/evaluate" in plain
+    assert "iterations/001/evaluate" not in plain
