@@ -158,6 +158,7 @@ def _tell(result: Result) -> None:
         )
         print(f"adapter: {result.best.model_uri}")
         print(f"digest: {result.best.digest}")
+    print(f"report: {result.report}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.rows import SEED, SEEDS, WRITTEN, asked, frozen, predictions_in, resolved, right, token_rows
 from llm2llm.stages.scores import scored
-from llm2llm.stages.views import write_best
+from llm2llm.stages.views import write_views
 from llm2llm.stopping import JUDGED_ON
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model
@@ -71,7 +71,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         ),
     )
     report = commit(store, step, context, files, report)
-    write_best(step, store)
+    write_views(step, store, context)
     return report
 
 

@@ -39,6 +39,7 @@ from llm2llm.stages.context import StepContext
 from llm2llm.stages.reuse import answers_of_others
 from llm2llm.stages.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in
 from llm2llm.stages.rows import frozen as frozen_rows
+from llm2llm.stages.views import write_views
 from llm2llm.storage import Store
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import instructions_for
@@ -226,7 +227,9 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         usage=usage_of(segments),
         message=f"kept {len(round_.kept)} of {round_.judged} rows ({round_.refusals()})",
     )
-    return commit(store, step, context, files, report)
+    report = commit(store, step, context, files, report)
+    write_views(step, store, context)
+    return report
 
 
 async def _play(round_: Round, step: StepDocument, store: Store, context: StepContext) -> list[LedgerRecord]:

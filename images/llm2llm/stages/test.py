@@ -9,7 +9,7 @@ from llm2llm.stages.commit import commit, parent_manifest
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.evaluate import answers, results
 from llm2llm.stages.rows import TEST, frozen
-from llm2llm.stages.views import write_best
+from llm2llm.stages.views import write_views
 from llm2llm.storage import Store
 
 
@@ -33,5 +33,5 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         metrics=metrics,
     )
     report = commit(store, step, context, files, report)
-    write_best(step, store)
+    write_views(step, store, context)
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,16 +47,22 @@ class Loop:
             step = next_step(spec, outcomes)
             if isinstance(step, Finished):
                 return step
-            document = StepDocument(
-                stage=step.stage,
-                iteration=step.iteration,
-                namespace="default",
-                run="keyword",
-                run_uid="uid",
-                spec=self.spec,
-                parents=parents(spec, step, outcomes),
-            )
-            self.reports[step] = run_step(document, self.store, rounds.context_for("pod", self.folder / "scratch"))
+            context = rounds.context_for("pod", self.folder / "scratch")
+            self.reports[step] = run_step(self.document(step), self.store, context)
+
+    def document(self, step: StepId) -> StepDocument:
+        """The step as the loop gives it to a pod, now or after the run's end."""
+        spec = AugmentationRunSpec.model_validate(self.spec)
+        outcomes = [Outcome.of(report) for report in self.reports.values()]
+        return StepDocument(
+            stage=step.stage,
+            iteration=step.iteration,
+            namespace="default",
+            run="keyword",
+            run_uid="uid",
+            spec=self.spec,
+            parents=parents(spec, step, outcomes),
+        )
 
     def read(self, stage: Stage, iteration: int, name: str, kind: type[R]) -> list[R]:
         """Rows of an output; none where the step has no such output."""
@@ -134,6 +141,38 @@ def test_an_evaluation_tells_row_by_row_what_changed(plain: Loop) -> None:
     assert report.paired.dataset == "evaluation"
     assert (report.paired.gained, report.paired.lost) == (len(beaten - last), len(last - beaten))
     assert report.paired.examples == 100
+
+
+def test_the_report_tells_what_the_predictions_say_and_comes_back_when_a_step_is_run_again(plain: Loop) -> None:
+    wrong = [plain.wrong(iteration, "seed") for iteration in range(3)]
+    seeds = [json.loads(line) for line in plain.store.read("report/seeds.jsonl").splitlines()]
+    html = plain.store.read("report/index.html").decode()
+
+    assert [seed["id"] for seed in seeds] == [seed.id for seed in plain.seeds]
+    assert {seed["id"] for seed in seeds if 1 in seed["learnt"]} == wrong[0] - wrong[1]
+    assert {seed["id"] for seed in seeds if 2 in seed["forgotten"]} == wrong[2] - wrong[1]
+    assert {seed["id"] for seed in seeds if seed["suspect"]} == wrong[0] & wrong[1] & wrong[2]
+    assert any(seed["suspect"] and len(seed["answers"]) == 3 for seed in seeds)
+    assert plain.written(1)[0].id in html
+    plain.store.delete("report/index.html")
+    step = plain.document(StepId(Stage.GENERATE, 0))
+    run_step(step, plain.store, rounds.context_for("again", plain.folder / "scratch"))
+    assert plain.store.read("report/index.html").decode() == html
+
+
+def test_a_report_that_cannot_be_made_fails_no_step(plain: Loop, tmp_path: Path) -> None:
+    shutil.copytree(plain.folder / "run", tmp_path / "run")
+    damaged = Loop(plain.spec, tmp_path, plain.reports)
+    manifest = manifest_in(damaged.store, step_folder(Stage.EVALUATE, 0))
+    assert manifest is not None
+    damaged.store.write(manifest.object_named("predictions.seed.jsonl").key, b"nonsense")
+    told: list[str] = []
+    context = rounds.context_for("again", tmp_path / "scratch")
+    context.progress = lambda event: told.append(str(event.get("message", "")))
+    report = run_step(damaged.document(StepId(Stage.EVALUATE, 2)), damaged.store, context)
+
+    assert report.exit_code == 0
+    assert any("report/index.html was not rewritten" in words and "is damaged" in words for words in told)
 
 
 def test_mistakes_among_synthetic_rows_are_written_for_too_and_keep_their_root(
