@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from llm2llm.api_base import IDENTITY, MONTH, Model
 from llm2llm.api_data import Artifacts, Data, Reuse, Student, Task
 from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.api_policy import Approval, Budget, EarlyStopping, Objective, Retries, Scheduling
 from llm2llm.api_stages import Evaluate, Generate, Prepare, Train
-from llm2llm.records import Stage
+from llm2llm.records import MACRO_F1, Stage
 
 GROUP = "llm2llm.dev"
 VERSION = "v1alpha1"
@@ -25,6 +25,8 @@ KIND = "AugmentationRun"
 PLURAL = "augmentationruns"
 NAME_LIMIT = 40
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+MACRO_F1_NEEDS_LABELS = "metric macroF1 needs a task with labels: grader Choice, or a preset other than GSM8K"
+"""One sentence of the local runner and of the API server, as are all of the CRD's rules."""
 
 
 class AugmentationRunSpec(Model):
@@ -40,9 +42,15 @@ class AugmentationRunSpec(Model):
         description="What each iteration trains from: the base model, as in the paper, or the adapter before it.",
         json_schema_extra=IDENTITY,
     )
+    augment_from: Literal["Seed", "SeedAndSynthetic"] = Field(
+        "Seed",
+        description="Whose mistakes the teacher writes for: the seed rows', as in the paper; or also those of the "
+        "synthetic rows that were trained on, its ablation, which lets the teacher's own slips breed.",
+        json_schema_extra=IDENTITY,
+    )
+    task: Task = Field(description="How a row becomes a prompt and an answer is judged.", json_schema_extra=IDENTITY)
     objective: Objective = Field(default_factory=Objective, description="What best means and when to stop.")
     early_stopping: EarlyStopping | None = Field(None, description="Stop when nothing improves; there is no default.")
-    task: Task = Field(description="How a row becomes a prompt and an answer is judged.", json_schema_extra=IDENTITY)
     data: Data = Field(description="Seed, evaluation and test set.")
     student: Student = Field(description="The small model.")
     artifacts: Artifacts = Field(description="Where results go.")
@@ -75,6 +83,13 @@ class AugmentationRunSpec(Model):
         default_factory=PodOverrides, description="Additions to the pods of every step; an allow-list."
     )
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
+
+    @field_validator("objective")
+    @classmethod
+    def _macro_f1_of_labels(cls, objective: Objective, info: ValidationInfo) -> Objective:
+        if objective.metric == MACRO_F1 and "task" in info.data and not info.data["task"].labelled:
+            raise ValueError(MACRO_F1_NEEDS_LABELS)
+        return objective
 
 
 def step_block(spec: AugmentationRunSpec, stage: Stage) -> StepBlock:

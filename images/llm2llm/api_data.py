@@ -21,6 +21,10 @@ from llm2llm.api_base import (
     ShortText,
 )
 
+LABELLED_PRESETS = ("CaseHOLD", "SNIPS", "TREC", "SST2")
+"""Presets whose answers are labels. CaseHOLD's are positions of holdings: its macro-F1 is the one that is published
+(LexGLUE, Chalkidis et al., 2022), and near its accuracy."""
+
 
 class Grader(Model):
     type: Literal["ExactMatch", "Choice", "Numeric", "Regex"] = Field(
@@ -86,6 +90,11 @@ class Task(Model):
         if "grader" in info.data and info.data["grader"].type == "Choice" and not labels:
             raise ValueError("must not be empty when grader.type is Choice")
         return labels
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every answer is one of a set of labels, so that classes can be told apart."""
+        return self.preset in LABELLED_PRESETS or self.grader.type == "Choice"
 
 
 class Share(Model):

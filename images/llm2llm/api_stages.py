@@ -14,6 +14,7 @@ from llm2llm.api_base import (
     PositiveDecimal,
     SecretKeyReference,
     ShortText,
+    Temperature,
 )
 from llm2llm.api_pods import StepBlock
 
@@ -69,7 +70,11 @@ class Train(StepBlock):
 
 
 class Sampling(Model):
-    temperature: Literal["0"] = Field("0", description="Greedy: whether a row is wrong must not be a matter of luck.")
+    temperature: Temperature = Field(
+        "0",
+        description="0 is greedy. Above it answers are drawn, each row by a seed of randomSeed and its id, so that a "
+        "run can be repeated; but which rows are wrong, and so what the teacher writes for, becomes a matter of luck.",
+    )
     max_tokens: int = Field(
         0, ge=0, le=32768, description="Longest answer in tokens; 0: twice the longest seed completion."
     )

@@ -124,7 +124,7 @@ def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], environ: Mapping[
 
     stopping = threading.Event()
     _stop_on_signals(stopping)
-    display = display_for(expected_steps(chosen.spec))
+    display = display_for(expected_steps(chosen.spec), chosen.spec.objective.metric)
     try:
         with closing(display):
             result = Runner(chosen, secrets, environ, display, stopping, settings).complete()
@@ -164,6 +164,7 @@ def _tell(result: Result) -> None:
         )
         print(f"adapter: {result.best.model_uri}")
         print(f"digest: {result.best.digest}")
+    print(f"report: {result.report}")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 1,
     Stage.TRAIN: 1,
-    Stage.EVALUATE: 1,
-    Stage.GENERATE: 1,
-    Stage.TEST: 1,
+    Stage.EVALUATE: 2,
+    Stage.GENERATE: 2,
+    Stage.TEST: 2,
 }
 """Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
 
@@ -94,11 +94,14 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 "evaluate.precision": spec.evaluate.precision,
                 "evaluate.sampling": _dump(spec.evaluate.sampling),
             }
+            if step.stage is Stage.EVALUATE:
+                chosen["augmentFrom"] = spec.augment_from
         case Stage.GENERATE:
             generate = _dump(spec.generate)
             chosen = {f"generate.{name}": generate.get(name) for name in _GENERATE_IDENTITY}
             chosen["generate.teacher.model"] = spec.generate.teacher.model
             chosen["generate.teacher.parameters"] = spec.generate.teacher.parameters
+            chosen["augmentFrom"] = spec.augment_from
             chosen["iteration"] = step.iteration
     return fields | chosen | {"randomSeed": spec.random_seed}
 

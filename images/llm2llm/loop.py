@@ -7,62 +7,21 @@ cluster.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.layout import INPUTS, step_folder
-from llm2llm.records import Metric, Report, Stage
-
-
-@dataclass(frozen=True)
-class StepId:
-    """One (iteration, stage) of a run; Prepare is of iteration 0, Test of the one whose adapter it scores."""
-
-    stage: Stage
-    iteration: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a committed step told: the part of its report that later decisions need."""
-
-    step: StepId
-    digest: str
-    metrics: tuple[Metric, ...] = ()
-    mistakes: int = 0
-    kept: int = 0
-    model_uri: str = ""
-
-    @classmethod
-    def of(cls, report: Report) -> Outcome:
-        """The outcome that a successful report tells."""
-        return cls(
-            step=StepId(report.stage, report.iteration),
-            digest=report.digest,
-            metrics=report.metrics,
-            mistakes=report.mistakes,
-            kept=report.kept,
-            model_uri=report.model_uri,
-        )
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The loop is over, with a CamelCase reason of the condition Complete and a sentence for people."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best iteration and the score that chose it."""
-
-    iteration: int
-    metric: Metric
-    model_uri: str
-    digest: str
+from llm2llm.layout import step_folder
+from llm2llm.outcomes import Outcome, StepId
+from llm2llm.records import Stage
+from llm2llm.stopping import (
+    Best,
+    Finished,
+    best_iteration,
+    evaluations_of,
+    objective_metric,
+    pool_size,
+    stop_rule,
+    to_beat,
+)
 
 
 def next_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | Finished:
@@ -95,103 +54,46 @@ def final_test(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId
 
     A run that goes on after its end is scored again only if another iteration is best by then.
     """
-    best = best_iteration(outcomes)
+    best = best_iteration(spec, outcomes)
     if spec.data.test is None or best is None:
         return None
     step = StepId(Stage.TEST, best.iteration)
     return None if any(outcome.step == step for outcome in outcomes) else step
 
 
-def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> Finished | None:
-    """Whether the loop ends after the last of these evaluations; they are in the order of their iterations."""
-    last = evaluations[-1]
-    iteration = last.step.iteration
-    score = objective_metric(last)
-    goal = spec.objective.goal
-    if goal is not None and Decimal(str(score.value)) >= Decimal(goal):
-        return Finished(
-            "GoalReached", f"{score.name} {score.value:.3f} on the {score.dataset} set reached the goal {goal}"
-        )
-    if last.mistakes == 0:
-        return Finished("NoMistakes", f"iteration {iteration} got every seed example right{_memorised(last)}")
-    if iteration + 1 >= spec.max_iterations:
-        return Finished("MaxIterationsReached", f"all {spec.max_iterations} iterations are done")
-    if spec.early_stopping and _plateaued(spec, evaluations):
-        return Finished("Plateaued", f"no improvement in the last {spec.early_stopping.patience} iterations")
-    return None
-
-
-def _memorised(last: Outcome) -> str:
-    """A warning where the seeds are right and the evaluation set lags by more than its interval."""
-    score = objective_metric(last)
-    if score.dataset == "evaluation" and score.high < 1.0:
-        return (
-            f", while {score.name} on the evaluation set is {score.value:.3f}: "
-            "the seeds may be memorised rather than the task learnt"
-        )
-    return ""
-
-
-def _plateaued(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> bool:
-    if spec.early_stopping is None:
-        return False
-    patience = spec.early_stopping.patience
-    scores = [objective_metric(outcome) for outcome in evaluations]
-    if len(scores) <= patience:
-        return False
-    smallest = max(float(spec.early_stopping.min_delta), 1 / max(1, scores[-1].examples))
-    best_before = max(score.value for score in scores[:-patience])
-    return all(score.value < best_before + smallest - 1e-12 for score in scores[-patience:])
-
-
-def objective_metric(outcome: Outcome) -> Metric:
-    """The score that chooses the best iteration: accuracy on the evaluation set, else on the seed set.
-
-    Raises:
-        ValueError: the evaluation told no accuracy.
-    """
-    by_dataset = {metric.dataset: metric for metric in outcome.metrics if metric.name == "accuracy"}
-    for dataset in ("evaluation", "seed"):
-        if dataset in by_dataset:
-            return by_dataset[dataset]
-    raise ValueError(f"the evaluation of iteration {outcome.step.iteration} told no accuracy")
-
-
-def best_iteration(outcomes: Sequence[Outcome]) -> Best | None:
-    """The iteration with the highest score; of equal ones the earliest, because it cost less."""
-    done = {outcome.step: outcome for outcome in outcomes}
-    evaluations = sorted(
-        (outcome for outcome in outcomes if outcome.step.stage is Stage.EVALUATE), key=lambda o: o.step.iteration
-    )
-    best: Best | None = None
-    for outcome in evaluations:
-        trained = done.get(StepId(Stage.TRAIN, outcome.step.iteration))
-        score = objective_metric(outcome)
-        if trained and (best is None or score.value > best.metric.value):
-            best = Best(outcome.step.iteration, score, trained.model_uri, trained.digest)
-    return best
-
-
 def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Folder to digest of every committed output that a step reads.
 
     Train reads the inputs, all synthetic sets before it, and the adapter that it starts from where there is one;
-    Evaluate and Test the inputs and the adapter; Generate the inputs, its evaluation and the earlier synthetic sets
-    (duplicates are searched for over all rounds).
+    Evaluate and Test the inputs and the adapter, Evaluate also the synthetic sets whose mistakes count and the
+    evaluations that it is compared with (the iteration to beat, and the one before); Generate the inputs, its
+    evaluation and the earlier synthetic sets (duplicates are searched for over all rounds).
     """
     done = {outcome.step: outcome.digest for outcome in outcomes}
     if step.stage is Stage.PREPARE:
         return {}
     needed = [StepId(Stage.PREPARE)]
-    if step.stage in (Stage.TRAIN, Stage.GENERATE):
+    if step.stage in (Stage.TRAIN, Stage.GENERATE) or (
+        step.stage is Stage.EVALUATE and spec.augment_from == "SeedAndSynthetic"
+    ):
         needed += [StepId(Stage.GENERATE, earlier) for earlier in range(step.iteration)]
     if step.stage is Stage.TRAIN and step.iteration and spec.start_from == "PreviousIteration":
         needed.append(StepId(Stage.TRAIN, step.iteration - 1))
     if step.stage in (Stage.EVALUATE, Stage.TEST):
         needed.append(StepId(Stage.TRAIN, step.iteration))
+    if step.stage is Stage.EVALUATE:
+        needed += _compared_with(step, outcomes)
     if step.stage is Stage.GENERATE:
         needed.append(StepId(Stage.EVALUATE, step.iteration))
     return {step_folder(parent.stage, parent.iteration): done[parent] for parent in needed}
+
+
+def _compared_with(step: StepId, outcomes: Sequence[Outcome]) -> list[StepId]:
+    """The evaluations whose verdicts this one's are compared with, row by row."""
+    before = [outcome for outcome in evaluations_of(outcomes) if outcome.step.iteration < step.iteration]
+    standing = to_beat(before)
+    iterations = {standing, before[-1].step.iteration} if standing is not None else set()
+    return [StepId(Stage.EVALUATE, iteration) for iteration in sorted(iterations)]
 
 
 def expected_steps(spec: AugmentationRunSpec) -> int:
@@ -200,7 +102,6 @@ def expected_steps(spec: AugmentationRunSpec) -> int:
 
 
 __all__ = [
-    "INPUTS",
     "Best",
     "Finished",
     "Outcome",
@@ -211,5 +112,6 @@ __all__ = [
     "next_step",
     "objective_metric",
     "parents",
+    "pool_size",
     "stop_rule",
 ]

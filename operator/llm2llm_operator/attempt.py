@@ -160,7 +160,7 @@ def ended(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Re
     if report is not None:
         status, current = accounts.with_teacher_usage(status, current, report.usage)
     if job.complete and report is not None and report.exit_code == 0:
-        status = st.record_success(status, current, report, _record(current, last))
+        status = st.record_success(status, current, report, _record(current, last), facts.spec)
         status = status.model_copy(update={"current_step": None})
         note = Note("Normal", f"{current.stage}Succeeded", f"{words(current)}: {_result_words(report)}")
         return Recorded(status, note)

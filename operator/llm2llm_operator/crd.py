@@ -20,12 +20,14 @@ from pydantic_core.core_schema import WithDefaultSchema
 from llm2llm.api import (
     GROUP,
     KIND,
+    MACRO_F1_NEEDS_LABELS,
     NAME_LIMIT,
     PLURAL,
     VERSION,
     AugmentationRunSpec,
     identity_paths,
 )
+from llm2llm.api_data import LABELLED_PRESETS
 from llm2llm_operator.resource import RunStatus
 
 SIZE_LIMIT = 200_000
@@ -38,6 +40,15 @@ ONE_AMOUNT = {
     "message": "exactly one of count and fraction must be set",
 }
 RULES: dict[str, list[dict[str, str]]] = {
+    "AugmentationRunSpec": [
+        {
+            "rule": "!has(self.objective) || !has(self.objective.metric) || self.objective.metric != 'macroF1' || "
+            f"(has(self.task.preset) && self.task.preset in [{', '.join(map(repr, LABELLED_PRESETS))}]) || "
+            "(has(self.task.grader) && has(self.task.grader.type) && self.task.grader.type == 'Choice')",
+            "message": MACRO_F1_NEEDS_LABELS,
+            "fieldPath": ".objective",
+        }
+    ],
     "Budget": [{"rule": "!has(self.maxCost) || has(self.prices)", "message": "maxCost needs prices"}],
     "HeldOutSource": [
         {"rule": "has(self.uri) != has(self.fromSeed)", "message": "exactly one of uri and fromSeed must be set"}
@@ -133,7 +144,7 @@ PRINTER_COLUMNS = (
 def custom_resource_definition() -> dict[str, Any]:
     """The whole CRD."""
     spec = structural(AugmentationRunSpec)
-    spec["x-kubernetes-validations"] = _spec_rules()
+    spec["x-kubernetes-validations"] = [*spec["x-kubernetes-validations"], *_spec_rules()]
     status = structural(RunStatus, defaults=False)
     status.pop("required", None)
     root = {

@@ -34,6 +34,8 @@ def plan(facts: Facts, status: RunStatus) -> Plan:
         facts: the run and what the cluster shows of it.
         status: the run's status as it is in the API.
     """
+    if status.best and status.observed_generation != facts.run.generation:
+        status = st.with_best(status, facts.spec)  # another objective, another best
     status = status.model_copy(update={"observed_generation": facts.run.generation})
     if not status.start_time:
         status = _accept(facts, status)

@@ -1,21 +1,33 @@
-"""What evaluation needs from whatever runs a student: token ids in, token ids out, greedily."""
+"""What evaluation needs from whatever runs a student: token ids in, token ids out, greedily unless told otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from llm2llm.errors import ConfigurationError
 
 
+@dataclass(frozen=True)
+class Draws:
+    """How answers are drawn where they are not the most likely ones: a temperature above 0, and a seed a prompt."""
+
+    temperature: float
+    seeds: Sequence[int]
+
+
 class Engine(Protocol):
     """A student that is loaded and ready."""
 
-    def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-        """The most likely continuation of each prompt, in the order of the prompts.
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
+    ) -> list[list[int]]:
+        """The most likely continuation of each prompt, or one drawn by its seed, in the order of the prompts.
 
-        An answer ends with EOS, which is part of it, or is cut after `max_new_tokens`.
+        An answer ends with EOS, which is part of it, or is cut after `max_new_tokens`. Equal seeds give equal answers,
+        whatever else is answered with them, on the same engine, version and kind of device.
         """
 
 

@@ -1,4 +1,4 @@
-"""Greedy generation by vLLM, the adapter given as a LoRARequest; the only module that knows vLLM."""
+"""Generation by vLLM, the adapter given as a LoRARequest; the only module that knows vLLM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
-from llm2llm.engines.base import computes_in_bf16
+from llm2llm.engines.base import Draws, computes_in_bf16
 from llm2llm.errors import ConfigurationError
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -60,16 +60,22 @@ class VllmEngine:
         self._adapter = LoRARequest("student", 1, str(adapter))
         self._eos = eos
 
-    def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
+    ) -> list[list[int]]:
         """See Engine."""
-        sampling = SamplingParams(
-            temperature=0.0,
-            repetition_penalty=1.0,
-            max_tokens=max_new_tokens,
-            stop_token_ids=[self._eos],
-            ignore_eos=False,
-            detokenize=False,
-        )
+        sampling = [
+            SamplingParams(
+                temperature=draws.temperature if draws else 0.0,
+                seed=draws.seeds[row] if draws else None,
+                repetition_penalty=1.0,
+                max_tokens=max_new_tokens,
+                stop_token_ids=[self._eos],
+                ignore_eos=False,
+                detokenize=False,
+            )
+            for row in range(len(prompts))
+        ]
         outputs = self._llm.generate(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts],
             sampling,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import ExitCode, StepError
 from llm2llm.layout import step_folder
 from llm2llm.local.display import Iteration, iteration_table
@@ -25,7 +26,8 @@ def print_reports(workdir: Path) -> int:
     for path in records:
         try:
             record = RunRecord.model_validate_json(path.read_bytes())
-            table = iteration_table(_iterations(LocalStore(path.parent)))
+            metric = AugmentationRunSpec.model_validate(record.spec).objective.metric
+            table = iteration_table(_iterations(LocalStore(path.parent), metric), metric)
         except (StepError, ValueError) as error:
             print(f"{path.parent}: {error}", file=sys.stderr)
             return ExitCode.INCOMPATIBLE
@@ -34,11 +36,11 @@ def print_reports(workdir: Path) -> int:
     return ExitCode.DONE
 
 
-def _iterations(store: LocalStore) -> dict[int, Iteration]:
+def _iterations(store: LocalStore, metric: str) -> dict[int, Iteration]:
     found: dict[int, Iteration] = {}
     index = 0
     while manifest_in(store, step_folder(Stage.TRAIN, index)):
-        found[index] = Iteration(index)
+        found[index] = Iteration(index, metric)
         for stage in (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE):
             manifest = manifest_in(store, step_folder(stage, index))
             if manifest:

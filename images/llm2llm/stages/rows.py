@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.layout import INPUTS, step_folder
-from llm2llm.records import Example, Manifest, Resolved, Stage, StepDocument, examples_from_jsonl
+from llm2llm.records import (
+    Example,
+    Manifest,
+    Prediction,
+    Resolved,
+    Stage,
+    StepDocument,
+    examples_from_jsonl,
+    predictions_from_jsonl,
+)
 from llm2llm.stages.commit import parent_manifest, read_object
 from llm2llm.storage import Store
 from llm2llm.tasks import Task
@@ -17,6 +26,8 @@ SEED = "seed.jsonl"
 EVALUATION = "evaluation.jsonl"
 TEST = "test.jsonl"
 SYNTHETIC = "synthetic.jsonl"
+SEEDS, WRITTEN, HELD_OUT = "seed", "synthetic", "evaluation"
+"""Datasets of an evaluation."""
 
 
 def frozen(store: Store, manifest: Manifest, name: str) -> list[Example]:
@@ -32,11 +43,46 @@ def frozen(store: Store, manifest: Manifest, name: str) -> list[Example]:
 
 def training_set(store: Store, step: StepDocument) -> list[Example]:
     """D(i): the seed set, then the synthetic sets of the iterations before (LLM2LLM, algorithm 1)."""
-    examples = frozen(store, parent_manifest(store, step, INPUTS), SEED)
-    for iteration in range(step.iteration):
-        generated = parent_manifest(store, step, step_folder(Stage.GENERATE, iteration))
-        examples += frozen(store, generated, SYNTHETIC)
-    return examples
+    return [*frozen(store, parent_manifest(store, step, INPUTS), SEED), *synthetic_rows(store, step)]
+
+
+def synthetic_rows(store: Store, step: StepDocument) -> list[Example]:
+    """The synthetic sets that a step reads, in the order of their iterations."""
+    folders = [step_folder(Stage.GENERATE, iteration) for iteration in range(step.iteration)]
+    return [
+        row
+        for folder in folders
+        if folder in step.parents
+        for row in frozen(store, parent_manifest(store, step, folder), SYNTHETIC)
+    ]
+
+
+def asked(store: Store, step: StepDocument) -> dict[str, list[Example]]:
+    """Dataset to the rows that Evaluate asks the student; what there is none of is left out."""
+    inputs = parent_manifest(store, step, INPUTS)
+    sets = {
+        SEEDS: frozen(store, inputs, SEED),
+        WRITTEN: synthetic_rows(store, step),
+        HELD_OUT: frozen(store, inputs, EVALUATION),
+    }
+    return {dataset: rows for dataset, rows in sets.items() if rows}
+
+
+def predictions_in(store: Store, evaluated: Manifest, dataset: str) -> list[Prediction]:
+    """What the student answered to a set; empty where it was not asked.
+
+    Raises:
+        IncompatibleArtifacts: the answers are damaged.
+    """
+    name = f"predictions.{dataset}.jsonl"
+    if all(entry.name != name for entry in evaluated.objects):
+        return []
+    return list(predictions_from_jsonl(read_object(store, evaluated, name)))
+
+
+def right(predictions: Iterable[Prediction]) -> dict[str, bool]:
+    """Row id to whether its answer is right, in the order of the rows."""
+    return {prediction.id: prediction.correct for prediction in predictions}
 
 
 def resolved(manifest: Manifest) -> Resolved:

@@ -24,6 +24,7 @@ OTHER: dict[str, Any] = {
     "data.test.fromSeed": {"count": 5},
     "student.model": {"uri": "s3://b/other"},
     "startFrom": "PreviousIteration",
+    "augmentFrom": "SeedAndSynthetic",
     "artifacts.uri": "s3://b/elsewhere",
     "artifacts.key": "other",
     "train.lora": {"r": 8},
