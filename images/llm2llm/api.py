@@ -39,7 +39,7 @@ class AugmentationRunSpec(Model):
     )
     start_from: Literal["BaseModel", "PreviousIteration"] = Field(
         "BaseModel",
-        description="What each iteration trains from: the base model, as in the paper, or the adapter before it.",
+        description="What each iteration trains from: the base model, as in the paper, or the one before it.",
         json_schema_extra=IDENTITY,
     )
     augment_from: Literal["Seed", "SeedAndSynthetic"] = Field(

@@ -162,7 +162,7 @@ def _tell(result: Result) -> None:
             f"best: iteration {result.best.iteration}, {metric.name} {metric.value:.3f} "
             f"({metric.low:.3f}-{metric.high:.3f}, {metric.examples} {metric.dataset} rows)"
         )
-        print(f"adapter: {result.best.model_uri}")
+        print(f"{result.best.model_uri.rpartition('/')[2]}: {result.best.model_uri}")  # adapter or model
         print(f"digest: {result.best.digest}")
     print(f"report: {result.report}")
 

@@ -6,7 +6,7 @@ Pure: paths and keys only, no input or output. Every path is relative to the run
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_data import Data, S3Access
@@ -55,6 +55,11 @@ def ledger_folder(folder: str) -> str:
     return f"{folder}/ledger"
 
 
+def trained_part(spec: AugmentationRunSpec) -> Literal["adapter", "model"]:
+    """Where among a training step's objects the student lies: an adapter for its base, or a model by itself."""
+    return "model" if spec.train.method == "Full" else "adapter"
+
+
 def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
     """The log of one pod of an attempt."""
     name = "prepare" if stage is Stage.PREPARE else f"i{iteration:03d}-{stage.value.lower()}"
@@ -85,6 +90,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 f"train.{name}": train.get(name)
                 for name in ("method", "lora", "hyperparameters", "minSteps", "precision")
             }
+            chosen["train.quantization"] = spec.train.quantization
             chosen["startFrom"] = spec.start_from
             chosen["iteration"] = step.iteration
         case Stage.EVALUATE | Stage.TEST:
@@ -93,6 +99,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "evaluate.precision": spec.evaluate.precision,
                 "evaluate.sampling": _dump(spec.evaluate.sampling),
+                "train.quantization": spec.train.quantization,
             }
             if step.stage is Stage.EVALUATE:
                 chosen["augmentFrom"] = spec.augment_from

@@ -28,6 +28,7 @@ from llm2llm.api import (
     identity_paths,
 )
 from llm2llm.api_data import LABELLED_PRESETS
+from llm2llm.api_stages import Lora
 from llm2llm_operator.resource import RunStatus
 
 SIZE_LIMIT = 200_000
@@ -39,6 +40,11 @@ ONE_AMOUNT = {
     "rule": "has(self.count) != has(self.fraction)",
     "message": "exactly one of count and fraction must be set",
 }
+LORA_UNTOUCHED = " && ".join(
+    f"(!has(self.lora.{name}) || self.lora.{name} == {json.dumps(value)})"
+    for name, value in Lora().model_dump(by_alias=True).items()
+)
+"""Whether all adapter settings are at their defaults: the API server fills those in, so left out looks like that."""
 RULES: dict[str, list[dict[str, str]]] = {
     "AugmentationRunSpec": [
         {
@@ -82,6 +88,13 @@ RULES: dict[str, list[dict[str, str]]] = {
             "message": "must not be empty when grader.type is Choice",
             "fieldPath": ".labels",
         },
+    ],
+    "Train": [
+        {
+            "rule": f"!has(self.method) || self.method != 'Full' || !has(self.lora) || ({LORA_UNTOUCHED})",
+            "message": "must be left out: method Full trains all weights",
+            "fieldPath": ".lora",
+        }
     ],
     "EnvVar": [
         {

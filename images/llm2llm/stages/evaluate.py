@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.engines import Draws, Engine, engine_named
+from llm2llm.engines import Draws, Engine, Student, engine_named
 from llm2llm.errors import Terminated
-from llm2llm.layout import INPUTS, step_folder
+from llm2llm.layout import INPUTS, step_folder, trained_part
 from llm2llm.paired import compared
 from llm2llm.records import (
     POOL,
@@ -153,15 +153,17 @@ def answers(
     with context.timed("load"):
         inputs = parent_manifest(store, step, INPUTS)
         trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
-        adapter = context.scratch / f"adapter-{step.iteration:03d}-{context.pod_uid}"
-        download_folder(store, trained, "adapter/", adapter)
-        base = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
-        tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto")
+        part = trained_part(spec)
+        folder = context.scratch / f"{part}-{step.iteration:03d}-{context.pod_uid}"
+        download_folder(store, trained, f"{part}/", folder)
+        if part == "model":
+            model, adapter = folder, None
+        else:
+            model = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
+            adapter = folder
+        tokens = load_tokenizer(model, chat=spec.task.chat_template == "Auto")
         engine = load(
-            base,
-            adapter,
-            eos=tokens.eos,
-            pad=tokens.pad,
+            Student(model, adapter, spec.train.quantization, tokens.eos, tokens.pad),
             precision=spec.evaluate.precision,
             gpus=spec.evaluate.tensor_parallel_size,
         )

@@ -68,6 +68,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     sets: dict[str, Rows] = {}
     task = model = None
     with _noted(problems):
+        _check_engine(spec)
+    with _noted(problems):
         task = task_of(spec.task)
     for name, source in _sources(spec.data).items():
         with _noted(problems), context.timed("load"):
@@ -157,6 +159,16 @@ def _together(problems: Sequence[StepError]) -> StepError:
     lasting = [error for error in problems if error.exit_code != ExitCode.TRANSIENT]
     kind = type((lasting or list(problems))[0])
     return kind("\n".join(error.message for error in problems))
+
+
+def _check_engine(spec: AugmentationRunSpec) -> None:
+    """What would otherwise be found out after the first training."""
+    on_vllm = spec.evaluate.resolved_engine() == "vLLM"
+    if on_vllm and spec.train.quantization == "nf4" and spec.evaluate.precision == "fp32":
+        raise ConfigurationError(
+            "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only: set Auto or bf16, or engine: "
+            "Transformers"
+        )
 
 
 def _read(name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext) -> Rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.layout import content_key, data_folder, ledger_folder, step_folder
+from llm2llm.layout import content_key, data_folder, ledger_folder, step_folder, trained_part
 from llm2llm.records import Manifest, Report, Stage, StepDocument, Usage
 from llm2llm.stages.commit import commit, download_folder, manifest_in, read_object
 from llm2llm.stages.context import StepContext
@@ -62,12 +62,13 @@ def _copy(step: StepDocument, store: Store, context: StepContext, other: Store, 
     with context.timed("load"):
         download_folder(other, manifest, "", target)
     files = {entry.name: target / entry.name for entry in manifest.objects}
+    spec = AugmentationRunSpec.model_validate(step.spec)
     place = data_folder(step_folder(step.stage, step.iteration), context.pod_uid)
     changes = {
         "run_uid": step.run_uid,
         "attempt": step.attempt,
         "usage": Usage(),
-        "model_uri": f"{store.uri}/{place}/adapter" if step.stage is Stage.TRAIN else "",
+        "model_uri": f"{store.uri}/{place}/{trained_part(spec)}" if step.stage is Stage.TRAIN else "",
         "message": f"copied from {other.uri}",
     }
     return commit(store, step, context, files, manifest.report.model_copy(update=changes))
