@@ -203,6 +203,12 @@ class Student(Model):
     model: StudentModel = Field(
         description="The model that is fine-tuned, anew from its base in every iteration.", json_schema_extra=IDENTITY
     )
+    trust_remote_code: bool = Field(
+        False,
+        description="Run the Python files that lie beside the model's weights, for an architecture that transformers "
+        "does not know. Read them first: they run with the rights of the steps.",
+        json_schema_extra=IDENTITY,
+    )
     token_secret_ref: SecretKeyReference | None = Field(None, description="Hub token for a gated model.")
     cache: ModelCache | None = Field(None, description="Where the base model is kept; unset: every step fetches it.")
 
@@ -223,4 +229,9 @@ class Artifacts(S3Access):
         "",
         description="Folder name of this run below uri/namespace; by default <name>-<uid8>.",
         json_schema_extra=IDENTITY,
+    )
+    retention: Literal["All", "BestAndLast"] = Field(
+        "All",
+        description="BestAndLast deletes the weights of iterations that are neither the best so far nor the newest; "
+        "their scores, answers and rows stay. A run that reuses such a run trains those iterations anew.",
     )

@@ -80,6 +80,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 "task": _dump(spec.task),
                 "data": {name: _dump(source, exclude=_ACCESS) for name, source in _sources(spec.data)},
                 "student.model": _dump(spec.student.model),
+                "student.trustRemoteCode": spec.student.trust_remote_code,
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "generate.teacher.model": spec.generate.teacher.model,
                 "generate.teacher.parameters": spec.generate.teacher.parameters,

@@ -41,6 +41,7 @@ class Student:
         quantization: of the base.
         eos: token that ends an answer.
         pad: token to fill up with.
+        trusted: whether Python files beside the model may be run.
     """
 
     model: Path
@@ -48,6 +49,7 @@ class Student:
     quantization: Literal["none", "nf4"]
     eos: int
     pad: int
+    trusted: bool = False
 
 
 def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:

@@ -28,7 +28,7 @@ class TransformersEngine:
         gpus: int,  # noqa: ARG002 - one holds the model
     ) -> None:
         dtype = torch.bfloat16 if computes_in_bf16(precision) else torch.float32
-        model = load_weights(student.model, dtype, student.quantization)
+        model = load_weights(student.model, dtype, student.quantization, trusted=student.trusted)
         # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
         model.generation_config = _greedy(student.eos, student.pad)
         if student.adapter:

@@ -52,6 +52,7 @@ class VllmEngine:
             **(_NF4 if student.quantization == "nf4" else {}),
             **(_adapter_settings(student.adapter) if student.adapter else {}),
             tensor_parallel_size=gpus,
+            trust_remote_code=student.trusted,
             enforce_eager=not torch.cuda.is_available(),
             # The base's own generation config may hold sampling settings and penalties; ours is the only one.
             generation_config="vllm",

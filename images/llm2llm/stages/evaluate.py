@@ -27,6 +27,7 @@ from llm2llm.records import (
 )
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.retention import drop_weights
 from llm2llm.stages.rows import SEED, SEEDS, WRITTEN, asked, frozen, predictions_in, resolved, right, token_rows
 from llm2llm.stages.scores import scored
 from llm2llm.stages.views import write_views
@@ -72,6 +73,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     )
     report = commit(store, step, context, files, report)
     write_views(step, store, context)
+    drop_weights(step, store)
     return report
 
 
@@ -161,9 +163,10 @@ def answers(
         else:
             model = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
             adapter = folder
-        tokens = load_tokenizer(model, chat=spec.task.chat_template == "Auto")
+        trusted = spec.student.trust_remote_code
+        tokens = load_tokenizer(model, chat=spec.task.chat_template == "Auto", trusted=trusted)
         engine = load(
-            Student(model, adapter, spec.train.quantization, tokens.eos, tokens.pad),
+            Student(model, adapter, spec.train.quantization, tokens.eos, tokens.pad, trusted),
             precision=spec.evaluate.precision,
             gpus=spec.evaluate.tensor_parallel_size,
         )

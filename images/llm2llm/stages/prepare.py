@@ -200,8 +200,9 @@ def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
         folder: Path = fetch_model(
             spec, revision, context.environ, context.scratch, weights=MODEL_CACHE in context.environ
         )
-        tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto")
-        return _Model(revision, tokens, context_length(folder))
+        trusted = spec.student.trust_remote_code
+        tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
+        return _Model(revision, tokens, context_length(folder, trusted=trusted))
 
 
 def _pass_through_task(rows: Rows, task: Task) -> None:
@@ -319,7 +320,11 @@ def _commit(
 ) -> Report:
     spec = AugmentationRunSpec.model_validate(step.spec)
     identity = {
-        "model": {"uri": spec.student.model.uri, "revision": model.revision},
+        "model": {
+            "uri": spec.student.model.uri,
+            "revision": model.revision,
+            "trustRemoteCode": spec.student.trust_remote_code,
+        },
         "task": spec.task.model_dump(mode="json", by_alias=True),
     }
     files = {FILES[name]: to_jsonl(rows) for name, rows in examples.items()}

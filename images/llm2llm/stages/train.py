@@ -42,7 +42,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         from llm2llm.training.session import Job
     with context.timed("load"):
         base = fetch_model(spec, revision, context.environ, context.scratch)
-        tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto")
+        trusted = spec.student.trust_remote_code
+        tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
         rows = _fitting(token_rows(examples, task_of(spec.task), tokens), spec, context)
         start = _start(step, store, spec, context)
     checkpoints = Checkpoints(
@@ -75,6 +76,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
             target=work / part,
             model_uri=spec.student.model.uri,
             revision=revision,
+            trusted=trusted,
         ),
         step,
         checkpoints,

@@ -58,6 +58,11 @@ def write_views(step: StepDocument, store: Store, context: StepContext) -> None:
         context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} was not rewritten: {error}"})
 
 
+def outcomes_in(store: Store) -> list[Outcome]:
+    """Training and evaluation of each iteration that has both committed."""
+    return _outcomes(list(_committed(store)))
+
+
 def _write_best(spec: AugmentationRunSpec, store: Store, iterations: Sequence[Committed]) -> None:
     """Which iteration is best, by which number, where its adapter lies, and its test score."""
     best = best_iteration(spec, _outcomes(iterations))

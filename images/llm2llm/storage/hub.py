@@ -16,8 +16,8 @@ from llm2llm.storage.sources import local_path
 
 MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
 """Folder of `spec.student.cache`, as the operator mounts it."""
-_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
-"""Files of a model repository that hold its tokenizer and config."""
+_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
+"""Files of a model repository that hold its tokenizer and config, and code that runs where the user trusts it."""
 _ALL = (*_SMALL, "*.safetensors")
 _FORBIDDEN = (401, 403)
 _NOT_FOUND = 404

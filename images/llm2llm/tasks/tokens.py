@@ -53,12 +53,13 @@ class Tokens:
             yield from self.encode(list(texts[start : start + _CHUNK]), special)
 
 
-def load_tokenizer(folder: Path, *, chat: bool = True) -> Tokens:
+def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) -> Tokens:
     """The tokenizer of a model's folder, as transformers loads it.
 
     Args:
         folder: of the base model.
         chat: whether prompts go through its chat template, where it has one (`spec.task.chatTemplate`).
+        trusted: whether Python files in the folder may be run (`spec.student.trustRemoteCode`).
 
     Raises:
         ConfigurationError: it cannot be loaded, has no EOS token, without which no answer ends, or a chat template that
@@ -67,7 +68,7 @@ def load_tokenizer(folder: Path, *, chat: bool = True) -> Tokens:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {error}") from error
     if tokenizer.eos_token_id is None:
@@ -107,14 +108,14 @@ def _try_template(as_turn: Callable[[str], str]) -> None:
         )
 
 
-def load_quickly(folder: Path, *, chat: bool = True) -> Tokens:
+def load_quickly(folder: Path, *, chat: bool = True, trusted: bool = False) -> Tokens:
     """The same tokenizer without transformers where its files allow that: a second instead of ten, for Prepare.
 
     Raises:
         ConfigurationError: as `load_tokenizer`.
     """
     if not (folder / "tokenizer.json").exists() or (chat and _has_chat_template(folder)):
-        return load_tokenizer(folder, chat=chat)
+        return load_tokenizer(folder, chat=chat, trusted=trusted)
     from tokenizers import Tokenizer
 
     try:
@@ -139,7 +140,7 @@ def _has_chat_template(folder: Path) -> bool:
     return (folder / "chat_template.jinja").exists() or "chat_template" in _json(folder / "tokenizer_config.json")
 
 
-def context_length(folder: Path) -> int:
+def context_length(folder: Path, *, trusted: bool = False) -> int:
     """Tokens that the model of this folder can look at, prompt and answer together; 0 where its config says nothing.
 
     Raises:
@@ -149,9 +150,10 @@ def context_length(folder: Path) -> int:
     from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 
     config = _json(folder / "config.json")
-    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES and not (trusted and "auto_map" in config):
         raise ConfigurationError(
             f"spec.student.model: transformers does not know its model_type {config.get('model_type')!r}"
+            + (": it brings code of its own, which spec.student.trustRemoteCode runs" if "auto_map" in config else "")
         )
     length = config.get("max_position_embeddings")
     return length if isinstance(length, int) else 0

@@ -36,6 +36,7 @@ class Job:
         target: where the trained student goes.
         model_uri: the base model's, to be named by an adapter.
         revision: of the base model.
+        trusted: whether Python files beside the base may be run.
     """
 
     base: Path
@@ -50,6 +51,7 @@ class Job:
     target: Path
     model_uri: str
     revision: str
+    trusted: bool
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Trained:
 def load(job: Job) -> Any:
     """The student to be trained."""
     precision = students.resolve_precision(job.train.precision)
-    return students.load_student(job.base, job.train, precision, seed=job.seed, start=job.start)
+    return students.load_student(job.base, job.train, precision, seed=job.seed, start=job.start, trusted=job.trusted)
 
 
 def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:
