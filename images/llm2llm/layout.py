@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm2llm.api import AugmentationRunSpec
+from llm2llm.outcomes import FOLDS, StepId
 from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
 STAGE_SCHEMAS: dict[Stage, int] = {
@@ -60,6 +61,12 @@ def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
     return f"logs/{name}-a{attempt}-{pod_uid}.log"
 
 
+def fold_of(spec: AugmentationRunSpec, iteration: int) -> int | None:
+    """The part of the seed set that an iteration leaves out of training and is asked; None where it leaves out none."""
+    probes = spec.errors_from == "Probe" and not StepId(Stage.TRAIN, iteration).closing
+    return iteration % FOLDS if probes else None
+
+
 def key_fields(step: StepDocument) -> dict[str, Any]:
     """What a step's output depends on: the parents' digests and a listed set of the spec's fields (data plane, rule 1).
 
@@ -85,6 +92,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 for name in ("method", "lora", "hyperparameters", "minSteps", "precision")
             }
             chosen["startFrom"] = spec.start_from
+            chosen["fold"] = fold_of(spec, step.iteration)
             chosen["iteration"] = step.iteration
         case Stage.EVALUATE | Stage.TEST:
             chosen = {
@@ -95,6 +103,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
             }
             if step.stage is Stage.EVALUATE:
                 chosen["augmentFrom"] = spec.augment_from
+                chosen["fold"] = fold_of(spec, step.iteration)
         case Stage.GENERATE:
             generate = _dump(spec.generate)
             chosen = {f"generate.{name}": generate.get(name) for name in _GENERATE_IDENTITY}
