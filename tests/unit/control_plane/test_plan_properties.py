@@ -78,6 +78,16 @@ class Histories(RuleBasedStateMachine):
         usage = {"usage": Usage(teacher_requests=1, teacher_input_tokens=paid)}
         self.world.succeed(mistakes=mistakes, **usage)
 
+    @rule(count=some.integers(1, 12))
+    def steps_succeed_one_after_the_other(self, count: int) -> None:
+        """Without it no history would come as far as a closing iteration, or a run that goes on after its end."""
+        for _ in range(count):
+            self.world.settle()
+            self.no_job_begins_beyond_the_budget()
+            if not self.live():
+                return
+            self.world.succeed(mistakes=2)
+
     @precondition(live)
     @rule(code=CODES, message=MESSAGES)
     def step_fails(self, code: int, message: str) -> None:
