@@ -26,13 +26,18 @@ PLURAL = "augmentationruns"
 NAME_LIMIT = 40
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MACRO_F1_NEEDS_LABELS = "metric macroF1 needs a task with labels: grader Choice, or a preset other than GSM8K"
-"""One sentence of the local runner and of the API server, as are all of the CRD's rules."""
+PROBE_NEEDS_THE_BASE = "Probe needs startFrom BaseModel: the adapter before was trained on the fold that is probed"
+"""The same words by the local runner and by the API server, as of all of the CRD's rules."""
 
 
 class AugmentationRunSpec(Model):
     suspend: bool = Field(False, description="True stops the run after a checkpoint; false goes on.")
     max_iterations: int = Field(
-        10, ge=1, le=64, description="Iterations at most; 1 is plain fine-tuning, the baseline."
+        10,
+        ge=1,
+        le=64,
+        description="Iterations at most; 1 is plain fine-tuning, the baseline. Where errorsFrom is Probe these are the "
+        "probing ones, and the closing one comes on top.",
     )
     random_seed: int = Field(
         0, ge=0, le=2147483647, description="Seed of every shuffle and draw.", json_schema_extra=IDENTITY
@@ -46,6 +51,14 @@ class AugmentationRunSpec(Model):
         "Seed",
         description="Whose mistakes the teacher writes for: the seed rows', as in the paper; or also those of the "
         "synthetic rows that were trained on, its ablation, which lets the teacher's own slips breed.",
+        json_schema_extra=IDENTITY,
+    )
+    errors_from: Literal["Seed", "Probe"] = Field(
+        "Seed",
+        description="Where mistakes are looked for. Seed: among the rows that were trained on, as in the paper. Probe: "
+        "iteration i trains without the fold i mod 4 of the seed set and the rows written from it, takes its mistakes "
+        "there and is never best; when a stop rule fires, one closing iteration trains on everything, is evaluated, "
+        "and is best. For students that get all seeds right and the evaluation set wrong.",
         json_schema_extra=IDENTITY,
     )
     task: Task = Field(description="How a row becomes a prompt and an answer is judged.", json_schema_extra=IDENTITY)
@@ -83,6 +96,13 @@ class AugmentationRunSpec(Model):
         default_factory=PodOverrides, description="Additions to the pods of every step; an allow-list."
     )
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
+
+    @field_validator("errors_from")
+    @classmethod
+    def _probe_from_the_base(cls, errors_from: str, info: ValidationInfo) -> str:
+        if errors_from == "Probe" and info.data.get("start_from") == "PreviousIteration":
+            raise ValueError(PROBE_NEEDS_THE_BASE)
+        return errors_from
 
     @field_validator("objective")
     @classmethod

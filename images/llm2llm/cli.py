@@ -155,11 +155,13 @@ def _stop_on_signals(stopping: threading.Event) -> None:
 
 
 def _tell(result: Result) -> None:
+    from llm2llm.outcomes import iteration_words
+
     print(f"{result.finished.reason}: {result.finished.message}")
     if result.best:
         metric = result.best.metric
         print(
-            f"best: iteration {result.best.iteration}, {metric.name} {metric.value:.3f} "
+            f"best: {iteration_words(result.best.iteration)}, {metric.name} {metric.value:.3f} "
             f"({metric.low:.3f}-{metric.high:.3f}, {metric.examples} {metric.dataset} rows)"
         )
         print(f"{result.best.model_uri.rpartition('/')[2]}: {result.best.model_uri}")  # adapter or model

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_data import Data, S3Access
+from llm2llm.outcomes import FOLDS, StepId
 from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
 STAGE_SCHEMAS: dict[Stage, int] = {
@@ -66,6 +67,12 @@ def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
     return f"logs/{name}-a{attempt}-{pod_uid}.log"
 
 
+def fold_of(spec: AugmentationRunSpec, iteration: int) -> int | None:
+    """The part of the seed set that an iteration leaves out of training and is asked; None where it leaves out none."""
+    probes = spec.errors_from == "Probe" and not StepId(Stage.TRAIN, iteration).closing
+    return iteration % FOLDS if probes else None
+
+
 def key_fields(step: StepDocument) -> dict[str, Any]:
     """What a step's output depends on: the parents' digests and a listed set of the spec's fields (data plane, rule 1).
 
@@ -93,6 +100,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
             }
             chosen["train.quantization"] = spec.train.quantization
             chosen["startFrom"] = spec.start_from
+            chosen["fold"] = fold_of(spec, step.iteration)
             chosen["iteration"] = step.iteration
         case Stage.EVALUATE | Stage.TEST:
             chosen = {
@@ -104,6 +112,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
             }
             if step.stage is Stage.EVALUATE:
                 chosen["augmentFrom"] = spec.augment_from
+                chosen["fold"] = fold_of(spec, step.iteration)
         case Stage.GENERATE:
             generate = _dump(spec.generate)
             chosen = {f"generate.{name}": generate.get(name) for name in _GENERATE_IDENTITY}

@@ -25,7 +25,7 @@ STEP_LIMIT = 64 * 1024
 """Bytes of a step document: it travels in one environment variable."""
 ACCURACY = "accuracy"
 MACRO_F1 = "macroF1"
-POOL = ("seed", "synthetic")
+POOL = ("seed", "probe", "synthetic")
 """Datasets of an evaluation whose mistakes the teacher writes for."""
 
 
@@ -83,7 +83,7 @@ class Prediction(Record):
 
 
 class Metric(Record):
-    """A number with the size of its sample and its 95 % interval; `dataset` is seed, synthetic, evaluation or test.
+    """A number with the size of its sample and its 95 % interval; `dataset` is one of POOL, evaluation or test.
 
     The interval is Wilson's for an accuracy and a bootstrap's for a macro-F1 (stages/scores.py).
     """

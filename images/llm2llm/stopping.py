@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.outcomes import Outcome, StepId
+from llm2llm.outcomes import FOLDS, Outcome, StepId
 from llm2llm.paired import better
 from llm2llm.records import ACCURACY, POOL, Metric, Paired, Stage
 
-JUDGED_ON = ("evaluation", "seed")
+JUDGED_ON = ("evaluation", "probe", "seed")
 """Datasets that the objective is looked for on, the best first."""
 DECIMALS = 4
 """Of a score, wherever two are compared: a status keeps so many, and operator and local runner must choose alike."""
@@ -46,26 +46,37 @@ def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> Fini
         return Finished(
             "GoalReached", f"{score.name} {score.value:.3f} on the {score.dataset} set reached the goal {goal}"
         )
-    if last.mistakes == 0:
-        return Finished("NoMistakes", f"iteration {iteration} got every {_pool(last)} right{_memorised(score)}")
+    if _no_mistakes(spec, evaluations):
+        return Finished("NoMistakes", f"{_whose_rows(spec, last)} right{_memorised(spec, score)}")
     if iteration + 1 >= spec.max_iterations:
-        return Finished("MaxIterationsReached", f"all {spec.max_iterations} iterations are done")
+        kind = "probing iterations" if spec.errors_from == "Probe" else "iterations"
+        return Finished("MaxIterationsReached", f"all {spec.max_iterations} {kind} are done")
     if spec.early_stopping and _plateaued(spec, evaluations, name):
         return Finished("Plateaued", f"no improvement in the last {spec.early_stopping.patience} iterations")
     return None
 
 
-def _pool(outcome: Outcome) -> str:
-    synthetic = any(metric.dataset == "synthetic" for metric in outcome.metrics)
-    return "seed and synthetic example" if synthetic else "seed example"
+def _no_mistakes(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> bool:
+    """Whether nothing is left to write for; under `errorsFrom: Probe` one fold alone says nothing of the others."""
+    newest = evaluations[-FOLDS:] if spec.errors_from == "Probe" else evaluations[-1:]
+    enough = len(newest) == FOLDS or spec.errors_from != "Probe"
+    return enough and all(outcome.mistakes == 0 for outcome in newest)
 
 
-def _memorised(score: Metric) -> str:
+def _whose_rows(spec: AugmentationRunSpec, last: Outcome) -> str:
+    if spec.errors_from == "Probe":
+        return f"the last {FOLDS} iterations got every fold of the seed set"
+    synthetic = any(metric.dataset == "synthetic" for metric in last.metrics)
+    return f"iteration {last.step.iteration} got every seed {'and synthetic ' if synthetic else ''}example"
+
+
+def _memorised(spec: AugmentationRunSpec, score: Metric) -> str:
     """A warning where the seeds are right and the evaluation set lags by more than its interval."""
-    if score.dataset == "evaluation" and score.high < 1.0:
+    if spec.errors_from == "Seed" and score.dataset == "evaluation" and score.high < 1.0:
         return (
             f", while {score.name} on the evaluation set is {score.value:.3f}: "
-            "the seeds may be memorised rather than the task learnt"
+            "the seeds may be memorised rather than the task learnt; a run with errorsFrom: Probe looks for mistakes "
+            "among seeds that it was not trained on"
         )
     return ""
 
@@ -161,10 +172,20 @@ def pool_size(metrics: Sequence[Metric]) -> int:
     return sum(metric.examples for metric in metrics if metric.name == ACCURACY and metric.dataset in POOL)
 
 
-def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> Best | None:
-    """The iteration with the highest score; of equal ones the earliest, because it cost less."""
+def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], *, ended: bool = False) -> Best | None:
+    """The iteration with the highest score; of equal ones the earliest, because it cost less.
+
+    Under `errorsFrom: Probe` the newest closing iteration, whatever it scores: the others left out rows on purpose.
+
+    Args:
+        ended: nothing more will be trained. A probing run that ends without its closing iteration (its budget is spent)
+            has then no better adapter than that of its best probing iteration.
+    """
     done = {outcome.step: outcome for outcome in outcomes}
     evaluations = evaluations_of(outcomes)
+    if spec.errors_from == "Probe":
+        closings = [outcome for outcome in evaluations if outcome.step.closing]
+        evaluations = closings[-1:] or (evaluations if ended else [])
     name = judged_by(spec, evaluations)
     best: Best | None = None
     for outcome in evaluations:

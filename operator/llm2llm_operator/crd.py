@@ -23,6 +23,7 @@ from llm2llm.api import (
     MACRO_F1_NEEDS_LABELS,
     NAME_LIMIT,
     PLURAL,
+    PROBE_NEEDS_THE_BASE,
     VERSION,
     AugmentationRunSpec,
     identity_paths,
@@ -53,7 +54,13 @@ RULES: dict[str, list[dict[str, str]]] = {
             "(has(self.task.grader) && has(self.task.grader.type) && self.task.grader.type == 'Choice')",
             "message": MACRO_F1_NEEDS_LABELS,
             "fieldPath": ".objective",
-        }
+        },
+        {
+            "rule": "!has(self.errorsFrom) || self.errorsFrom != 'Probe' || !has(self.startFrom) || "
+            "self.startFrom != 'PreviousIteration'",
+            "message": PROBE_NEEDS_THE_BASE,
+            "fieldPath": ".errorsFrom",
+        },
     ],
     "Budget": [{"rule": "!has(self.maxCost) || has(self.prices)", "message": "maxCost needs prices"}],
     "HeldOutSource": [

@@ -35,7 +35,9 @@ class Condition(StatusModel):
 
 class MetricStatus(StatusModel):
     name: str = Field(max_length=64, description="accuracy or macroF1.")
-    dataset: str = Field(max_length=32, description="seed, synthetic, evaluation or test.")
+    dataset: str = Field(
+        max_length=32, description="seed, probe (seed rows left out of training), synthetic, evaluation or test."
+    )
     value: str = Field(max_length=16, description="The score, four decimals.")
     examples: int = Field(ge=0, description="Rows that it was computed from.")
     low: str = Field(
@@ -71,7 +73,9 @@ class StepRecord(StatusModel):
 
 
 class IterationStatus(StatusModel):
-    index: int = Field(ge=0, description="Iteration, from 0.")
+    index: int = Field(
+        ge=0, description="Iteration, from 0. 100 + n is the closing one after n probing ones (spec.errorsFrom)."
+    )
     train_examples: int = Field(0, ge=0, description="Rows of D(i).")
     optimizer_steps: int = Field(0, ge=0, description="Optimizer steps of its training.")
     mistakes: int = Field(
@@ -129,7 +133,7 @@ class CurrentStep(StatusModel):
 
 
 class BestStatus(StatusModel):
-    iteration: int = Field(ge=0, description="Iteration of the best adapter.")
+    iteration: int = Field(ge=0, description="Iteration of the best adapter, as in the iteration table.")
     metric: str = Field("accuracy", max_length=64, description="Score that chose it: spec.objective.metric.")
     dataset: str = Field(max_length=32, description="evaluation, or seed where there is no evaluation set.")
     value: str = Field(max_length=16, description="Its score.")
@@ -208,12 +212,14 @@ class RunStatus(StatusModel):
     evaluation_digest: str = Field("", max_length=128, description="Digest of the frozen evaluation set.")
     artifacts_uri: str = Field("", max_length=2048, description="Folder of everything that the run makes.")
     test_count: int = Field(0, ge=0, description="Rows of the test set.")
-    best: BestStatus | None = Field(None, description="The best iteration so far.")
+    best: BestStatus | None = Field(
+        None, description="The best iteration so far; where errorsFrom is Probe the closing one, none before it."
+    )
     test: FinalTest | None = Field(None, description="The best adapter on the test set, when the loop is over.")
     usage: UsageStatus = Field(default_factory=UsageStatus, description="What was spent, over all attempts.")
     summary: Summary = Field(default_factory=Summary, description="What the printer columns show.")
     iterations: list[IterationStatus] = Field(
-        default_factory=list, max_length=64, description="The iteration table.", json_schema_extra=_keyed("index")
+        default_factory=list, max_length=128, description="The iteration table.", json_schema_extra=_keyed("index")
     )
 
     def to_document(self) -> dict[str, Any]:

@@ -225,11 +225,12 @@ def _succeeded(record: StepRecord) -> bool:
     return record.outcome == "Succeeded"
 
 
-def with_best(status: RunStatus, spec: AugmentationRunSpec) -> RunStatus:
-    """Which iteration is best by the objective as it is now, which may change while a run goes on."""
-    best = best_iteration(spec, outcomes(status))
+def with_best(status: RunStatus, spec: AugmentationRunSpec, *, ended: bool = False) -> RunStatus:
+    """Which iteration is best by the objective as it is now, which may change; `ended` as in `best_iteration`."""
+    best = best_iteration(spec, outcomes(status), ended=ended)
     if best is None:
-        return status
+        summary = status.summary.model_copy(update={"accuracy": ""})
+        return status.model_copy(update={"best": None, "summary": summary})
     summary = status.summary.model_copy(update={"accuracy": _with_interval(best.metric)})
     return status.model_copy(update={"best": _best_status(best), "summary": summary})
 

@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from llm2llm.loop import Outcome, StepId, objective_metric
+from llm2llm.loop import Outcome, StepId, iteration_words, objective_metric
+from llm2llm.outcomes import iteration_label
 from llm2llm.records import ACCURACY, Metric, Report, Stage
 
 COLUMNS = ("iteration", "train rows", ACCURACY, "interval", "mistakes", "generated", "kept", "tokens")
@@ -49,7 +50,7 @@ class Iteration:
     def cells(self) -> list[str]:
         score = self.score
         return [
-            str(self.index),
+            iteration_label(self.index),
             _number(self.train_rows),
             f"{score.value:.3f}" if score else "",
             f"{score.low:.3f}-{score.high:.3f}" if score else "",
@@ -192,10 +193,10 @@ def test_sentence(report: Report, metric: str) -> str:
     """The number to report, with its interval."""
     score = next((told for told in report.metrics if told.name == metric), report.metrics[0])
     return (
-        f"test set, iteration {report.iteration}: {score.name} {score.value:.3f} "
+        f"test set, {iteration_words(report.iteration)}: {score.name} {score.value:.3f} "
         f"({score.low:.3f}-{score.high:.3f}, {score.examples} rows)"
     )
 
 
 def _title(stage: Stage, iteration: int) -> str:
-    return "prepare" if stage is Stage.PREPARE else f"iteration {iteration}: {stage.value.lower()}"
+    return "prepare" if stage is Stage.PREPARE else f"{iteration_words(iteration)}: {stage.value.lower()}"

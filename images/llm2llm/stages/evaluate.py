@@ -117,7 +117,8 @@ def _changes(step: StepDocument, store: Store, answered: Mapping[str, Answered])
 
     judged = next(dataset for dataset in JUDGED_ON if dataset in answered)
     now = right(answered[judged].predictions)
-    seeds, before = right(answered[SEEDS].predictions), verdicts(step.iteration - 1, SEEDS)
+    seeds = right(answered[SEEDS].predictions) if SEEDS in answered else {}
+    before = verdicts(earlier[-1], SEEDS) if seeds else {}
     return Changes(
         compared(earlier[0], judged, verdicts(earlier[0], judged), now),
         [row for row, correct in seeds.items() if correct and before.get(row) is False],

@@ -16,6 +16,7 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_data import Data, HeldOutSource, Share, Source
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
+from llm2llm.outcomes import FOLDS
 from llm2llm.records import (
     Example,
     Report,
@@ -80,6 +81,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
                 _sample(f"data.{name}", sets[name], source.sample, spec.random_seed)
     with _noted(problems):
         _split_off(sets, spec)
+        _check_folds(sets, spec)
     with _noted(problems):
         model = _inspect_model(spec, context)
     with _noted(problems), context.timed("compute"):
@@ -139,6 +141,13 @@ def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
         taken = chosen(_labels(seeds), count, seed=spec.random_seed, purpose=f"data.{name}", stratify=stratify)
         sets[name] = Rows(seeds.uri, [row for index, row in enumerate(seeds.rows) if index in taken])
         seeds.rows = [row for index, row in enumerate(seeds.rows) if index not in taken]
+
+
+def _check_folds(sets: Mapping[str, Rows], spec: AugmentationRunSpec) -> None:
+    if spec.errors_from == "Probe" and "seed" in sets and len(sets["seed"].rows) < FOLDS:
+        raise DataError(
+            f"spec.errorsFrom: Probe needs a seed row for each of {FOLDS} folds, data.seed has {len(sets['seed'].rows)}"
+        )
 
 
 def _labels(rows: Rows) -> list[str]:

@@ -32,7 +32,7 @@ def drop_weights(step: StepDocument, store: Store) -> None:
     with suppress(StepError):
         outcomes = [outcome for outcome in outcomes_in(store) if outcome.step.iteration <= step.iteration]
         earlier = [outcome for outcome in outcomes if outcome.step.iteration < step.iteration]
-        best, before = best_iteration(spec, outcomes), best_iteration(spec, earlier)
+        best, before = (best_iteration(spec, of, ended=True) for of in (outcomes, earlier))
         candidates = {step.iteration - 1, before.iteration if before else -1}
         for iteration in candidates - {-1, step.iteration, best.iteration if best else -1}:
             trained = manifest_in(store, step_folder(Stage.TRAIN, iteration))

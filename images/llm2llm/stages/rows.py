@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import IncompatibleArtifacts
-from llm2llm.layout import INPUTS, step_folder
+from llm2llm.layout import INPUTS, fold_of, step_folder
+from llm2llm.outcomes import FOLDS, StepId
 from llm2llm.records import (
     Example,
     Manifest,
@@ -17,8 +19,9 @@ from llm2llm.records import (
     predictions_from_jsonl,
 )
 from llm2llm.stages.commit import parent_manifest, read_object
+from llm2llm.stages.split import folds
 from llm2llm.storage import Store
-from llm2llm.tasks import Task
+from llm2llm.tasks import Task, grading
 from llm2llm.tasks.tokens import Tokens
 from llm2llm.training.data import Row
 
@@ -26,7 +29,7 @@ SEED = "seed.jsonl"
 EVALUATION = "evaluation.jsonl"
 TEST = "test.jsonl"
 SYNTHETIC = "synthetic.jsonl"
-SEEDS, WRITTEN, HELD_OUT = "seed", "synthetic", "evaluation"
+SEEDS, PROBED, WRITTEN, HELD_OUT = "seed", "probe", "synthetic", "evaluation"
 """Datasets of an evaluation."""
 
 
@@ -42,13 +45,30 @@ def frozen(store: Store, manifest: Manifest, name: str) -> list[Example]:
 
 
 def training_set(store: Store, step: StepDocument) -> list[Example]:
-    """D(i): the seed set, then the synthetic sets of the iterations before (LLM2LLM, algorithm 1)."""
-    return [*frozen(store, parent_manifest(store, step, INPUTS), SEED), *synthetic_rows(store, step)]
+    """D(i): the seed set, then the synthetic sets of the iterations before (LLM2LLM, algorithm 1).
+
+    A probing iteration leaves out a fold of the seed set, and the rows that go back to it.
+    """
+    seeds = frozen(store, parent_manifest(store, step, INPUTS), SEED)
+    fold = probed(step, seeds)
+    return [row for row in (*seeds, *synthetic_rows(store, step)) if fold is None or row.root not in fold]
+
+
+def probed(step: StepDocument, seeds: Sequence[Example]) -> frozenset[str] | None:
+    """Ids of the seed rows that an iteration leaves out of training and is asked; None where it leaves out none."""
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    fold = fold_of(spec, step.iteration)
+    if fold is None:
+        return None
+    labels = [grading.fold(seed.completion) if spec.task.labelled else "" for seed in seeds]
+    parts = folds(labels, FOLDS, seed=spec.random_seed)
+    return frozenset(seed.id for seed, part in zip(seeds, parts, strict=True) if part == fold)
 
 
 def synthetic_rows(store: Store, step: StepDocument) -> list[Example]:
     """The synthetic sets that a step reads, in the order of their iterations."""
-    folders = [step_folder(Stage.GENERATE, iteration) for iteration in range(step.iteration)]
+    rounds = StepId(step.stage, step.iteration).rounds
+    folders = [step_folder(Stage.GENERATE, iteration) for iteration in range(rounds)]
     return [
         row
         for folder in folders
@@ -60,9 +80,11 @@ def synthetic_rows(store: Store, step: StepDocument) -> list[Example]:
 def asked(store: Store, step: StepDocument) -> dict[str, list[Example]]:
     """Dataset to the rows that Evaluate asks the student; what there is none of is left out."""
     inputs = parent_manifest(store, step, INPUTS)
+    seeds = frozen(store, inputs, SEED)
+    fold = probed(step, seeds)
     sets = {
-        SEEDS: frozen(store, inputs, SEED),
-        WRITTEN: synthetic_rows(store, step),
+        SEEDS if fold is None else PROBED: [row for row in seeds if fold is None or row.id in fold],
+        WRITTEN: [row for row in synthetic_rows(store, step) if fold is None or row.root in fold],
         HELD_OUT: frozen(store, inputs, EVALUATION),
     }
     return {dataset: rows for dataset, rows in sets.items() if rows}

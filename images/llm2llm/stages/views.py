@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,20 +15,21 @@ import jinja2
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import StepError
-from llm2llm.layout import INPUTS, step_folder
-from llm2llm.outcomes import Outcome
+from llm2llm.layout import INPUTS, manifest_key, step_folder
+from llm2llm.outcomes import Outcome, iteration_label
 from llm2llm.records import Manifest, Metric, Stage, StepDocument, canonical_json
 from llm2llm.stages import page
 from llm2llm.stages.commit import manifest_in, read_object
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.history import SeedHistory, histories
-from llm2llm.stages.rows import SEED, SEEDS, SYNTHETIC, frozen, predictions_in
-from llm2llm.stopping import best_iteration, judged_by, objective_metric
+from llm2llm.stages.rows import PROBED, SEED, SEEDS, SYNTHETIC, frozen, predictions_in
+from llm2llm.stopping import Best, best_iteration, judged_by, objective_metric
 from llm2llm.storage import Store
 
 BEST = "best.json"
 SEED_HISTORIES = "report/seeds.jsonl"
 PAGE = "report/index.html"
+ITERATIONS = "iterations/"
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def write_views(step: StepDocument, store: Store, context: StepContext) -> None:
         StepError: `best.json` could not be written.
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
-    iterations = list(_committed(store))
-    _write_best(spec, store, iterations)
+    iterations = list(committed_iterations(store))
+    _write_best(step, spec, store, iterations)
     try:
         _write_report(step, spec, store, iterations)
     except (StepError, ValueError, LookupError, jinja2.TemplateError) as error:
@@ -60,12 +60,12 @@ def write_views(step: StepDocument, store: Store, context: StepContext) -> None:
 
 def outcomes_in(store: Store) -> list[Outcome]:
     """Training and evaluation of each iteration that has both committed."""
-    return _outcomes(list(_committed(store)))
+    return _outcomes(list(committed_iterations(store)))
 
 
-def _write_best(spec: AugmentationRunSpec, store: Store, iterations: Sequence[Committed]) -> None:
+def _write_best(step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[Committed]) -> None:
     """Which iteration is best, by which number, where its adapter lies, and its test score."""
-    best = best_iteration(spec, _outcomes(iterations))
+    best = _best(step, spec, iterations)
     if best is not None:
         view: dict[str, Any] = {
             "iteration": best.iteration,
@@ -79,14 +79,22 @@ def _write_best(spec: AugmentationRunSpec, store: Store, iterations: Sequence[Co
         store.write(BEST, (canonical_json(view) + "\n").encode())
 
 
+def _best(step: StepDocument, spec: AugmentationRunSpec, iterations: Sequence[Committed]) -> Best | None:
+    """The best iteration; what is tested is what the run has ended with."""
+    return best_iteration(spec, _outcomes(iterations), ended=step.stage is Stage.TEST)
+
+
 def _write_report(step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[Committed]) -> None:
     inputs = manifest_in(store, INPUTS)
     evaluated = {of.index: of.evaluate for of in iterations if of.evaluate}
-    told = {index: predictions_in(store, manifest, SEEDS) for index, manifest in evaluated.items()}
+    told = {
+        index: [*predictions_in(store, manifest, SEEDS), *predictions_in(store, manifest, PROBED)]
+        for index, manifest in evaluated.items()
+    }
     seeds = histories(frozen(store, inputs, SEED) if inputs else [], told)
     lines = (canonical_json(seed.document()) + "\n" for seed in seeds)
     store.write(SEED_HISTORIES, "".join(lines).encode())
-    best = best_iteration(spec, _outcomes(iterations))
+    best = _best(step, spec, iterations)
     shown = page.Page(
         run=f"{step.namespace}/{step.run}",
         uri=store.uri,
@@ -112,7 +120,7 @@ def _rows(
     rows = []
     for of in iterations:
         row = page.Row(
-            name=str(of.index),
+            name=iteration_label(of.index),
             train=of.train.report,
             evaluate=of.evaluate.report if of.evaluate else None,
             judged=judged.get(of.index),
@@ -148,11 +156,16 @@ def _outcomes(iterations: Sequence[Committed]) -> list[Outcome]:
     ]
 
 
-def _committed(store: Store) -> Iterator[Committed]:
-    """What is committed, iteration by iteration, until there is no more."""
-    for iteration in itertools.count():
-        train = manifest_in(store, step_folder(Stage.TRAIN, iteration))
-        if train is None:
-            return
-        further = (Stage.EVALUATE, Stage.GENERATE, Stage.TEST)
-        yield Committed(iteration, train, *(manifest_in(store, step_folder(stage, iteration)) for stage in further))
+def committed_iterations(store: Store) -> Iterator[Committed]:
+    """What is committed, iteration by iteration, closing ones last."""
+    present = {key for key in store.list(ITERATIONS) if manifest_key(key.rpartition("/")[0]) == key}
+
+    def manifest(stage: Stage, index: int) -> Manifest | None:
+        folder = step_folder(stage, index)
+        return manifest_in(store, folder) if manifest_key(folder) in present else None
+
+    for index in sorted({int(key.split("/")[1]) for key in present}):
+        train = manifest(Stage.TRAIN, index)
+        if train is not None:
+            further = (manifest(stage, index) for stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST))
+            yield Committed(index, train, *further)

@@ -76,6 +76,9 @@ class Loop:
         told = self.read(Stage.EVALUATE, iteration, f"predictions.{dataset}.jsonl", Prediction)
         return {prediction.id for prediction in told if not prediction.correct}
 
+    def asked(self, iteration: int, dataset: str) -> set[str]:
+        return {told.id for told in self.read(Stage.EVALUATE, iteration, f"predictions.{dataset}.jsonl", Prediction)}
+
     def written(self, iteration: int) -> list[Example]:
         return self.read(Stage.GENERATE, iteration, "synthetic.jsonl", Example)
 
@@ -198,3 +201,33 @@ def test_mistakes_among_synthetic_rows_are_written_for_too_and_keep_their_root(
     assert all(row.root == known[parent_of[row.id]].root for row in rows)
     assert {row.root for row in rows} <= {seed.id for seed in run.seeds}
     assert run.reports[StepId(Stage.TRAIN, 2)].train_examples == SEEDS + len(run.written(0)) + len(rows)
+
+
+def test_probing_iterations_leave_out_a_fold_and_what_was_written_from_it(
+    data: Path, teacher: rounds.Teacher, tmp_path: Path
+) -> None:
+    run = loop(data, teacher, tmp_path, errorsFrom="Probe", augmentFrom="SeedAndSynthetic")
+    finished = run.complete()
+    asked = [run.asked(iteration, "probe") for iteration in range(3)]
+    written = [row for iteration in range(2) for row in run.written(iteration)]
+    best = json.loads(run.store.read("best.json"))
+    closing = run.reports[StepId(Stage.EVALUATE, 103)]
+
+    assert finished.message == "all 3 probing iterations are done"
+    assert [len(fold) for fold in asked] == [SEEDS // 4] * 3
+    assert not asked[0] & asked[1]
+    assert not asked[1] & asked[2]
+    for iteration in range(3):
+        known = written[: sum(len(run.written(earlier)) for earlier in range(iteration))]
+        trained = SEEDS * 3 // 4 + sum(row.root not in asked[iteration] for row in known)
+        assert run.reports[StepId(Stage.TRAIN, iteration)].train_examples == trained
+        assert run.asked(iteration, "synthetic") == {row.id for row in known if row.root in asked[iteration]}
+    assert {row.root for row in run.written(1)} <= asked[1]
+    assert run.reports[StepId(Stage.TRAIN, 103)].train_examples == SEEDS + len(written)
+    assert [(m.dataset, m.examples) for m in closing.metrics if m.name == "accuracy"] == [
+        ("seed", SEEDS),
+        ("evaluation", 100),
+    ]
+    assert (best["iteration"], best["metric"]["dataset"]) == (103, "evaluation")
+    assert StepId(Stage.GENERATE, 103) not in run.reports
+    assert "closing (after 3) (best)" in run.store.read("report/index.html").decode()
