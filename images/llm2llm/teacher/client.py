@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, NoReturn, Self
 
@@ -20,6 +20,7 @@ import openai
 from llm2llm import api_stages
 from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuotaExhausted, Transient
 from llm2llm.records import Usage
+from llm2llm.teacher.announced import Announcement, announcements, retry_after
 
 API_KEY_VARIABLE = "LLM2LLM_TEACHER_API_KEY"
 CA_BUNDLE_VARIABLE = "LLM2LLM_TEACHER_CA_BUNDLE"
@@ -43,14 +44,16 @@ class Reply:
     text: str
     finish: str
     usage: Usage | None
+    announced: Mapping[str, Announcement] = field(default_factory=dict)
 
 
 class RateLimited(Exception):
     """The endpoint asked for a pause (429)."""
 
-    def __init__(self, message: str, retry_after: float | None) -> None:
+    def __init__(self, message: str, retry_after: float | None, announced: Mapping[str, Announcement]) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.announced = announced
 
 
 class Unavailable(Exception):
@@ -71,6 +74,11 @@ class TeacherClient:
     tell: Callable[[str], None] = lambda _: None
     dropped: set[str] = field(default_factory=set)
 
+    @property
+    def where(self) -> str:
+        """Its address, for messages."""
+        return self.teacher.base_url
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -87,7 +95,8 @@ class TeacherClient:
         while True:
             arguments = self._arguments(messages, schema)
             try:
-                completion = await self.connection.chat.completions.create(**arguments)
+                answer = await self.connection.chat.completions.with_raw_response.create(**arguments)
+                completion = answer.parse()
             except openai.BadRequestError as error:
                 if error.code in ("content_filter", "content_policy_violation"):
                     return Reply("", CONTENT_FILTER, None)
@@ -95,7 +104,7 @@ class TeacherClient:
             except (openai.APIError, openai.OpenAIError) as error:
                 self._fail(error)
             else:
-                return _reply(completion)
+                return replace(_reply(completion), announced=announcements(answer.headers, time.time()))
 
     def _arguments(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
         chosen: dict[str, Any] = {name: _value(text) for name, text in self.teacher.parameters.items()}
@@ -133,7 +142,8 @@ class TeacherClient:
                     f"{where}: the account is out of credit ({_brief(error)}): add credit, then raise spec.retry"
                 ) from error
             case openai.RateLimitError():
-                raise RateLimited(f"{where}: {_brief(error)}", _retry_after(error)) from error
+                announced = announcements(error.response.headers, time.time())
+                raise RateLimited(f"{where}: {_brief(error)}", _retry_after(error), announced) from error
             case openai.NotFoundError():
                 raise ConfigurationError(
                     f"{where} knows no model {self.teacher.model!r} or no such path (404): check "
@@ -290,12 +300,7 @@ def _worth_another_try(status: int) -> bool:
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
-    """Seconds of a Retry-After header; a date or nonsense counts as none."""
-    try:
-        seconds = float(error.response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return retry_after(error.response.headers, time.time())
 
 
 def _brief(error: Exception) -> str:
