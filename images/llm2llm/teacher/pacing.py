@@ -126,6 +126,8 @@ class AdaptivePace:
     _step_at: float = 0.0
     _step_requests: int = 0
     _since_slots: int = 0
+    _full: bool = False
+    """Somebody wanted to send while all slots were taken."""
     _rate_bound: bool = False
     _slots_bound: bool = False
     _rate_probe: float = FIRST_PROBE
@@ -135,7 +137,7 @@ class AdaptivePace:
         """Seconds until a request may be sent; None: not before one that is out has ended."""
         turn = max(self._turn, self._closed_until) - now
         if self.asking >= self.slots:
-            self._slots_bound |= turn <= 0 and self.slots < self.ceiling
+            self._full = True
             return None
         self._rate_bound |= self._turn > max(now, self._closed_until)
         return max(0.0, turn)
@@ -144,6 +146,8 @@ class AdaptivePace:
         """A request goes out now; `answered`, `failed` or `refused` has to be called with it."""
         sent = Sent(now, self.asking)
         self.asking += 1
+        self._slots_bound |= self._full and self.slots < self.ceiling and max(self._turn, self._closed_until) < now
+        self._full = False
         while self._sent and self._sent[0].at < now - WINDOW_SECONDS:
             self._sent.popleft()
         self._sent.append(sent)
