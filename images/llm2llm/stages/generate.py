@@ -45,7 +45,8 @@ from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import instructions_for
 from llm2llm.teacher.client import connect
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, merged, open_ledger, read_segments, usage_of
-from llm2llm.teacher.limits import Limiter, Pace
+from llm2llm.teacher.limits import Limiter
+from llm2llm.teacher.pacing import Pace
 from llm2llm.teacher.paid import PaidTeacher
 from llm2llm.teacher.purse import Purse
 

@@ -6,7 +6,7 @@ On a CPU, within seconds, without torch. What is wrong is told together, in one 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
     problems: list[StepError] = []
+    found: list[str] = []
     sets: dict[str, Rows] = {}
     task = model = None
     with _noted(problems):
@@ -94,10 +95,10 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     with _noted(problems):
         prove_create(store)
     with _noted(problems), context.timed("probe"):
-        context.usage = _probe_teacher(spec, store, context)
+        context.usage = _probe_teacher(spec, store, context, found.append)
     if problems or task is None or model is None:
         raise _together(problems)
-    told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))]
+    told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))] + found
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
     told.append(in_words(estimate(spec, examples["seed"], _lengths(sets["seed"], task, model), model.count), spec))
     return _commit(step, store, context, model, examples, "; ".join(told))
@@ -271,8 +272,11 @@ def prove_create(store: Store) -> None:
         )
 
 
-def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext) -> Usage:
+def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext, tell: Callable[[str], None]) -> Usage:
     """One small request, unless the run never generates (`maxIterations: 1`); on record like every paid one.
+
+    Args:
+        tell: hears how the endpoint wants to be spoken to; generation finds that out again with its first request.
 
     Returns:
         What the probes of all attempts cost.
@@ -282,7 +286,7 @@ def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext
     from llm2llm.teacher.client import probe
     from llm2llm.teacher.ledger import LedgerRecord, read_segments, usage_of
 
-    cost = probe(spec.generate, context.environ)
+    cost = probe(spec.generate, context.environ, tell)
     record = LedgerRecord(
         key="probe",
         iteration=0,
