@@ -127,8 +127,26 @@ _SENTENCES = {
 }
 
 
+_REPLACED = {
+    **dict.fromkeys(
+        ("perDeviceTrainBatchSize", "perDeviceBatchSize", "trainBatchSize", "batchSize"), "effectiveBatchSize"
+    ),
+    **dict.fromkeys(("gradientAccumulationSteps", "gradientAccumulation"), "effectiveBatchSize"),
+    "maxSteps": "numTrainEpochs or minSteps",
+    "warmupSteps": "warmupRatio",
+    "fp16": "train.precision",
+    "bf16": "train.precision",
+}
+"""Names of other trainers, by what this one has instead. By settings per device hardware would decide the result."""
+
+
 def _suggestion(location: tuple[int | str, ...]) -> str:
     *parents, name = location
+    if location[:2] == ("train", "hyperparameters"):
+        instead = _REPLACED.get(to_camel(str(name)) if "_" in str(name) else str(name))
+        if instead:
+            more = ", examples per optimizer step whatever the hardware" if instead == "effectiveBatchSize" else ""
+            return f": use {instead}{more}"
     model: Any = api.AugmentationRunSpec
     for parent in parents:
         if isinstance(parent, int):
@@ -137,8 +155,8 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
         model = _model_in(fields.get(parent))
         if model is None:
             return ""
-    names = [info.alias or key for key, info in model.model_fields.items()]
-    close = difflib.get_close_matches(str(name), names, n=1)
+    names = {(info.alias or key).lower(): info.alias or key for key, info in model.model_fields.items()}
+    close = [names[found] for found in difflib.get_close_matches(str(name).replace("_", "").lower(), names, n=1)]
     return f": did you mean {close[0]}?" if close else ""
 
 

@@ -32,6 +32,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         Terminated: SIGTERM came; a checkpoint is in the store.
         GpuOutOfMemory: not even the smallest trial fitted.
         MetricInvalid: the loss or a weight became NaN or infinite.
+        Transient: one of several training processes died.
         IncompatibleArtifacts: a parent, a checkpoint or the base model is not this experiment's.
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
@@ -104,8 +105,11 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
 
 
 def _trained(job: Job, step: StepDocument, checkpoints: Checkpoints, context: StepContext) -> Trained:
+    """Trains in this process, or in one for each GPU."""
     with context.timed("imports"):
-        from llm2llm.training import session
+        import torch
+
+        from llm2llm.training import launch, session
         from llm2llm.training.durable import Hooks
         from llm2llm.training.ranks import Ranks
     of_step = {"stage": "Train", "iteration": step.iteration}
@@ -116,6 +120,11 @@ def _trained(job: Job, step: StepDocument, checkpoints: Checkpoints, context: St
         clock=context.clock,
         interval=job.train.checkpoint.interval_seconds,
     )
+    count = launch.processes(job.train.gpus, torch.cuda.device_count(), context.environ)
+    if count > 1:
+        context.progress(of_step | {"processes": count})
+        with context.timed("compute"):
+            return launch.train_in_processes(job, hooks, count)
     with context.timed("load"):
         student = session.load(job)
     with context.timed("compute"):

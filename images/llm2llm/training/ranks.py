@@ -58,7 +58,7 @@ class Ranks:
 
     def sums(self, shares: torch.Tensor) -> torch.Tensor:
         """Element by element, the sum over the ranks."""
-        return self._reduced(shares.cpu(), distributed.ReduceOp.SUM)
+        return self._reduced(shares.detach().cpu().clone(), distributed.ReduceOp.SUM)
 
     def meet(self) -> None:
         """Returns once every rank is here."""

@@ -1,0 +1,219 @@
+"""One training in two processes: the same losses and weights as in one, and every way that they can end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.data_plane import keyword
+from tests.integration.data_plane.bench import Bench
+from tests.integration.data_plane.test_steps import LONG, Pods
+
+from llm2llm.api_stages import Train
+from llm2llm.errors import ExitCode, GpuOutOfMemory
+from llm2llm.records import Stage
+from llm2llm.stages.entry import run_step
+from llm2llm.storage import LocalStore
+from llm2llm.training.data import Row
+from llm2llm.training.durable import Hooks
+from llm2llm.training.launch import PROCESSES, processes, train_in_processes
+from llm2llm.training.ranks import Ranks
+from llm2llm.training.session import Job, load, train
+
+
+def hooks() -> Hooks:
+    return Hooks(lambda *_: None, threading.Event(), lambda _: None, time.monotonic, 300)
+
+
+def rows_of_many_lengths(count: int) -> list[Row]:
+    rng = random.Random(0)
+    rows = []
+    for number in range(count):
+        ids = [rng.randrange(3, len(keyword.WORDS)) for _ in range(rng.randrange(4, 40))]
+        rows.append(Row(str(number), ids, rng.randrange(1, len(ids))))
+    return rows
+
+
+def job(folder: Path, base: Path, method: str, micro_batch: int, batch: int) -> Job:
+    document: dict[str, Any] = {
+        "method": method,
+        "hyperparameters": {**keyword.HYPERPARAMETERS, "effectiveBatchSize": batch, "numTrainEpochs": 2},
+        "minSteps": 1,
+    }
+    if method != "Full":
+        document["lora"] = {"r": 8, "alpha": 16, "dropout": "0"}
+    return Job(
+        base=base,
+        start=None,
+        rows=rows_of_many_lengths(23),
+        pad=0,
+        train=Train.model_validate(document),
+        seed=0,
+        micro_batch=micro_batch,
+        resume=None,
+        scratch=folder / "scratch",
+        target=folder / "student",
+        model_uri="file:///base",
+        revision="1",
+    )
+
+
+def weights(trained: Job) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(next(trained.target.glob("*.safetensors")))
+
+
+@pytest.mark.parametrize(
+    ("method", "micro_batch", "batch"),
+    [
+        pytest.param("LoRA", 16, 6, id="LoRA"),
+        pytest.param("LoRA", 2, 5, id="a step that cannot be divided evenly"),
+        pytest.param("LoRA", 1, 1, id="fewer rows than processes"),
+        pytest.param("QLoRA", 2, 6, id="QLoRA"),
+        pytest.param("Full", 2, 6, id="Full"),
+    ],
+)
+def test_two_processes_have_the_losses_and_weights_of_one(
+    tmp_path: Path, student: Path, method: str, micro_batch: int, batch: int
+) -> None:
+    import torch
+
+    alone = job(tmp_path / "one", student, method, micro_batch, batch)
+    together = job(tmp_path / "two", student, method, micro_batch, batch)
+    one = train(alone, load(alone), hooks(), Ranks())
+    two = train_in_processes(together, hooks(), 2)
+
+    assert two.outcome.steps == one.outcome.steps == len(one.outcome.losses)
+    assert two.outcome.losses == pytest.approx(one.outcome.losses, abs=1e-4)
+    assert one.outcome.losses[0] > one.outcome.losses[-1]
+    mine, theirs = weights(alone), weights(together)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.allclose(mine[name], theirs[name], atol=1e-4) for name in mine)
+
+
+@pytest.mark.parametrize(
+    ("asked", "visible", "environ", "count"),
+    [
+        pytest.param(0, 0, {}, 1, id="no GPU"),
+        pytest.param(1, 1, {}, 1, id="one"),
+        pytest.param(4, 4, {}, 4, id="one process for each"),
+        pytest.param(8, 0, {}, 1, id="a laptop runs the manifest of a cluster"),
+        pytest.param(1, 8, {}, 1, id="no more than were asked for"),
+        pytest.param(0, 0, {PROCESSES: "2"}, 2, id="as a test says"),
+    ],
+)
+def test_the_gpus_that_were_asked_for_decide_the_number(
+    asked: int, visible: int, environ: dict[str, str], count: int
+) -> None:
+    assert processes(asked, visible, environ) == count
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """A row that one rank has no memory for once it is put into a batch."""
+
+    id: str
+    numbers: list[int]
+    prompt: int
+    looks: list[int] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[int]:
+        import torch
+
+        self.looks.append(1)
+        if os.environ.get("RANK") == "1" and len(self.looks) > 1:  # the first is for its length
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return self.numbers
+
+
+def test_fault_21_one_rank_without_memory_ends_all_and_tells_the_micro_batch(tmp_path: Path, student: Path) -> None:
+    whole = job(tmp_path, student, "LoRA", 2, 8)
+    heavy: Any = [TooLarge(row.id, row.ids, row.prompt) for row in whole.rows]
+
+    with pytest.raises(GpuOutOfMemory, match="a micro-batch of 2") as told:
+        train_in_processes(replace(whole, rows=heavy), hooks(), 2)
+    assert told.value.micro_batch == 2
+
+
+class TwoProcesses(Pods):
+    """Pods whose training runs in two processes."""
+
+    def children(self, process: subprocess.Popen[bytes]) -> list[int]:
+        """The ranks: what the pod's process started, but for the tracker of its semaphores."""
+        found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return [int(pid) for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.fixture
+def pods(tmp_path: Path, student: Path) -> TwoProcesses:
+    bench = Bench(tmp_path, student)
+    document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri(), train=LONG)
+    pods = TwoProcesses(bench.folder, document, {PROCESSES: "2"})
+    pods.run.add(run_step(pods.run.step(Stage.PREPARE), pods.store, pods.context("prepare")))
+    return pods
+
+
+def gone(pids: list[int]) -> bool:
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_fault_19_sigterm_reaches_all_processes_and_the_next_pod_ends_as_if_nothing_had_happened(
+    pods: TwoProcesses,
+) -> None:
+    step = pods.run.step(Stage.TRAIN)
+    process = pods.start(step, "pod-1")
+    pods.until_checkpoint(process, "pod-1")
+    ranks = pods.children(process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == ExitCode.TERMINATED, pods.log("pod-1")
+    second = pods.start(step, "pod-2")
+    assert second.wait(timeout=300) == ExitCode.DONE, pods.log("pod-2")
+    store = LocalStore(pods.folder / "uninterrupted")
+    run_step(pods.run.step(Stage.PREPARE), store, pods.context("reference"))
+    whole = run_step(step, store, pods.context("reference"))
+
+    assert len(ranks) == 2
+    assert gone(ranks)
+    assert "a checkpoint is in the store" in pods.report("pod-1").message
+    assert '"resumedFrom":' in pods.log("pod-2")
+    assert pods.report("pod-2").digest == whole.digest
+    assert whole.micro_batch == 8
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_death_of_a_process_ends_the_step_to_be_tried_again(pods: TwoProcesses, rank: int) -> None:
+    process = pods.start(pods.run.step(Stage.TRAIN), "pod-1")
+    pods.until_checkpoint(process, "pod-1")
+    ranks = pods.children(process)
+    os.kill(ranks[rank], signal.SIGKILL)
+
+    assert process.wait(timeout=60) == ExitCode.TRANSIENT, pods.log("pod-1")
+    assert pods.report("pod-1").reason == "Transient"
+    assert gone(ranks)
+    assert not list(pods.store.list("iterations/000/train/manifest"))
+
+
+def test_no_process_outlives_a_pod_that_is_killed(pods: TwoProcesses) -> None:
+    process = pods.start(pods.run.step(Stage.TRAIN), "pod-1")
+    pods.until_checkpoint(process, "pod-1")
+    ranks = pods.children(process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    assert len(ranks) == 2
+    assert gone(ranks)
