@@ -305,3 +305,16 @@ def test_a_known_task_freezes_classes_by_their_names_and_refuses_what_is_none(
     (tmp_path / "seed.jsonl").write_bytes(keyword.jsonl([*rows, {"text": "f1 f2", "coarse_label": 6}]))
     with pytest.raises(DataError, match=r"line 13: the completion '6' is none of spec\.task\.labels"):
         prepare(spec, LocalStore(tmp_path / "other"), context)
+
+
+def test_probing_needs_a_seed_row_for_each_fold(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    rows = keyword.rows(1, 1)
+    spec = document(tmp_path, model, keyword.jsonl(rows[:3]), errorsFrom="Probe")
+    with pytest.raises(
+        DataError, match=r"spec.errorsFrom: Probe needs a seed row for each of 4 folds, data.seed has 3"
+    ):
+        prepare(spec, store, context)
+    spec = document(tmp_path, model, keyword.jsonl(rows[:4]), errorsFrom="Probe")
+    assert prepare(spec, store, context).exit_code == 0
