@@ -7,7 +7,7 @@ decision on. Descriptions are what `kubectl explain` shows.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
@@ -44,7 +44,7 @@ class AugmentationRunSpec(Model):
     )
     start_from: Literal["BaseModel", "PreviousIteration"] = Field(
         "BaseModel",
-        description="What each iteration trains from: the base model, as in the paper, or the adapter before it.",
+        description="What each iteration trains from: the base model, as in the paper, or the one before it.",
         json_schema_extra=IDENTITY,
     )
     augment_from: Literal["Seed", "SeedAndSynthetic"] = Field(
@@ -64,7 +64,7 @@ class AugmentationRunSpec(Model):
     task: Task = Field(description="How a row becomes a prompt and an answer is judged.", json_schema_extra=IDENTITY)
     objective: Objective = Field(default_factory=Objective, description="What best means and when to stop.")
     early_stopping: EarlyStopping | None = Field(None, description="Stop when nothing improves; there is no default.")
-    data: Data = Field(description="Seed, evaluation and test set.", json_schema_extra=IDENTITY)
+    data: Data = Field(description="Seed, evaluation and test set.")
     student: Student = Field(description="The small model.")
     artifacts: Artifacts = Field(description="Where results go.")
     prepare: Prepare = Field(default_factory=Prepare, description="Pod of the first step, on CPU.")
@@ -132,6 +132,8 @@ def identity_paths(model: type[BaseModel] = AugmentationRunSpec, prefix: tuple[s
         path = (*prefix, field.alias or name)
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("x-llm2llm-identity"):
             paths.append(path)
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            paths.extend(identity_paths(field.annotation, path))
+            continue
+        for kind in (field.annotation, *get_args(field.annotation)):  # also of a block that may be missing
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and get_origin(field.annotation) is not list:
+                paths.extend(identity_paths(kind, path))
     return paths

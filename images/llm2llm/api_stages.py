@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from llm2llm.api_base import (
     IDENTITY,
@@ -55,8 +55,17 @@ class Checkpoint(Model):
 
 
 class Train(StepBlock):
-    method: Literal["LoRA"] = Field("LoRA", description="How the student is fine-tuned.", json_schema_extra=IDENTITY)
-    lora: Lora = Field(default_factory=Lora, description="Adapter settings.", json_schema_extra=IDENTITY)
+    method: Literal["LoRA", "QLoRA", "Full"] = Field(
+        "LoRA",
+        description="LoRA trains an adapter; QLoRA one on a base in 4 bits (nf4), on which it is also evaluated; Full "
+        "trains all weights, and its result is a whole model.",
+        json_schema_extra=IDENTITY,
+    )
+    lora: Lora = Field(
+        default_factory=Lora,
+        description="Adapter settings; must be left out where method is Full.",
+        json_schema_extra=IDENTITY,
+    )
     hyperparameters: Hyperparameters = Field(
         default_factory=Hyperparameters, description="Optimizer and schedule.", json_schema_extra=IDENTITY
     )
@@ -67,6 +76,18 @@ class Train(StepBlock):
         "Auto", description="Auto is bf16 where the device has it.", json_schema_extra=IDENTITY
     )
     checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="Checkpoints in the store.")
+
+    @field_validator("lora")
+    @classmethod
+    def _used(cls, lora: Lora, info: ValidationInfo) -> Lora:
+        if info.data.get("method") == "Full" and lora != Lora():
+            raise ValueError("must be left out: method Full trains all weights")
+        return lora
+
+    @property
+    def quantization(self) -> Literal["none", "nf4"]:
+        """Of the base, in training and in evaluation."""
+        return "nf4" if self.method == "QLoRA" else "none"
 
 
 class Sampling(Model):

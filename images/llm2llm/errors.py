@@ -83,6 +83,9 @@ class GpuOutOfMemory(StepError):
         super().__init__(message)
         self.micro_batch = micro_batch
 
+    def __reduce__(self) -> tuple[type[GpuOutOfMemory], tuple[str, int]]:
+        return type(self), (self.message, self.micro_batch)  # it passes between processes
+
 
 class IncompatibleArtifacts(StepError):
     exit_code = ExitCode.INCOMPATIBLE

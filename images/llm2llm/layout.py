@@ -6,9 +6,10 @@ Pure: paths and keys only, no input or output. Every path is relative to the run
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from llm2llm.api import AugmentationRunSpec
+from llm2llm.api_data import Data, S3Access
 from llm2llm.outcomes import FOLDS, StepId
 from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
@@ -55,6 +56,11 @@ def ledger_folder(folder: str) -> str:
     return f"{folder}/ledger"
 
 
+def trained_part(spec: AugmentationRunSpec) -> Literal["adapter", "model"]:
+    """Where among a training step's objects the student lies: an adapter for its base, or a model by itself."""
+    return "model" if spec.train.method == "Full" else "adapter"
+
+
 def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
     """The log of one pod of an attempt."""
     name = "prepare" if stage is Stage.PREPARE else f"i{iteration:03d}-{stage.value.lower()}"
@@ -79,8 +85,9 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
         case Stage.PREPARE:
             chosen: dict[str, Any] = {
                 "task": _dump(spec.task),
-                "data": _dump(spec.data),
+                "data": {name: _dump(source, exclude=_ACCESS) for name, source in _sources(spec.data)},
                 "student.model": _dump(spec.student.model),
+                "student.trustRemoteCode": spec.student.trust_remote_code,
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "generate.teacher.model": spec.generate.teacher.model,
                 "generate.teacher.parameters": spec.generate.teacher.parameters,
@@ -91,6 +98,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 f"train.{name}": train.get(name)
                 for name in ("method", "lora", "hyperparameters", "minSteps", "precision")
             }
+            chosen["train.quantization"] = spec.train.quantization
             chosen["startFrom"] = spec.start_from
             chosen["fold"] = fold_of(spec, step.iteration)
             chosen["iteration"] = step.iteration
@@ -100,6 +108,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "evaluate.precision": spec.evaluate.precision,
                 "evaluate.sampling": _dump(spec.evaluate.sampling),
+                "train.quantization": spec.train.quantization,
             }
             if step.stage is Stage.EVALUATE:
                 chosen["augmentFrom"] = spec.augment_from
@@ -112,6 +121,15 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
             chosen["augmentFrom"] = spec.augment_from
             chosen["iteration"] = step.iteration
     return fields | chosen | {"randomSeed": spec.random_seed}
+
+
+_ACCESS = frozenset(S3Access.model_fields)
+"""How a source is reached is no part of what is computed."""
+
+
+def _sources(data: Data) -> list[tuple[str, S3Access]]:
+    named = {"seed": data.seed, "evaluation": data.evaluation, "test": data.test}
+    return [(name, source) for name, source in named.items() if source is not None]
 
 
 _GENERATE_IDENTITY = ("instructions", "strategy", "examplesPerMistake", "rowsPerRound", "filters")
@@ -130,6 +148,6 @@ def differing_fields(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     ]
 
 
-def _dump(model: Any) -> dict[str, Any]:
-    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+def _dump(model: Any, *, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
+    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=exclude)
     return dumped

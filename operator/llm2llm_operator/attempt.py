@@ -365,7 +365,7 @@ def _record(current: CurrentStep, pod: Pod | None) -> StepRecord:
 def _result_words(report: Report) -> str:
     match report.stage:
         case Stage.PREPARE:
-            return "inputs are frozen"
+            return f"inputs are frozen; {report.message}" if report.message else "inputs are frozen"
         case Stage.TRAIN:
             return f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps"
         case Stage.EVALUATE:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -29,6 +29,7 @@ from llm2llm.api import (
     identity_paths,
 )
 from llm2llm.api_data import LABELLED_PRESETS
+from llm2llm.api_stages import Lora
 from llm2llm_operator.resource import RunStatus
 
 SIZE_LIMIT = 200_000
@@ -40,6 +41,11 @@ ONE_AMOUNT = {
     "rule": "has(self.count) != has(self.fraction)",
     "message": "exactly one of count and fraction must be set",
 }
+LORA_UNTOUCHED = " && ".join(
+    f"(!has(self.lora.{name}) || self.lora.{name} == {json.dumps(value)})"
+    for name, value in Lora().model_dump(by_alias=True).items()
+)
+"""Whether all adapter settings are at their defaults: the API server fills those in, so left out looks like that."""
 RULES: dict[str, list[dict[str, str]]] = {
     "AugmentationRunSpec": [
         {
@@ -89,6 +95,13 @@ RULES: dict[str, list[dict[str, str]]] = {
             "message": "must not be empty when grader.type is Choice",
             "fieldPath": ".labels",
         },
+    ],
+    "Train": [
+        {
+            "rule": f"!has(self.method) || self.method != 'Full' || !has(self.lora) || ({LORA_UNTOUCHED})",
+            "message": "must be left out: method Full trains all weights",
+            "fieldPath": ".lora",
+        }
     ],
     "EnvVar": [
         {
@@ -292,19 +305,33 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
 
 
 def _spec_rules() -> list[dict[str, str]]:
-    """Transition rules on the required parent: on an optional field they could be got round by removing it."""
-    rules = []
-    for path in identity_paths():
-        dotted = ".".join(path)
-        # every parent on the way has a default or is required, only the last field may be missing
-        now, before = f"self.{dotted}", f"oldSelf.{dotted}"
-        rules.append(
-            {
-                "rule": f"has({now}) == has({before}) && (!has({now}) || {now} == {before})",
-                "message": f"spec.{dotted} defines the experiment and cannot change: create another run",
-            }
-        )
-    return rules
+    """Transition rules on the spec: on an optional field they could be got round by removing it and adding another."""
+    return [
+        {
+            "rule": _unchanged(path),
+            "message": f"spec.{'.'.join(path)} defines the experiment and cannot change: create another run",
+        }
+        for path in identity_paths()
+    ]
+
+
+def _unchanged(path: tuple[str, ...]) -> str:
+    """The CEL rule that a field is as it was; written with `has`, because of `.?` the API server knows no bound."""
+    rule = f"self.{'.'.join(path)} == oldSelf.{'.'.join(path)}"
+    for length in range(len(path), 0, -1):
+        if length == len(path) or _may_be_missing(path[:length]):
+            now, before = (f"{version}.{'.'.join(path[:length])}" for version in ("self", "oldSelf"))
+            rule = f"has({now}) == has({before}) && (!has({now}) || {rule})"
+    return rule
+
+
+def _may_be_missing(path: tuple[str, ...]) -> bool:
+    """Whether a block has neither to be there nor a default."""
+    model: Any = AugmentationRunSpec
+    for name in path:
+        field = next(field for key, field in model.model_fields.items() if name in (field.alias, key))
+        model = next(kind for kind in (*get_args(field.annotation), field.annotation) if hasattr(kind, "model_fields"))
+    return field.default is None
 
 
 class _Quoting(yaml.SafeDumper):

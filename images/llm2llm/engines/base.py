@@ -31,6 +31,27 @@ class Engine(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Student:
+    """Where a student's files are.
+
+    Attributes:
+        model: its base model, or the whole student where all weights were trained.
+        adapter: None for a whole student.
+        quantization: of the base.
+        eos: token that ends an answer.
+        pad: token to fill up with.
+        trusted: whether Python files beside the model may be run.
+    """
+
+    model: Path
+    adapter: Path | None
+    quantization: Literal["none", "nf4"]
+    eos: int
+    pad: int
+    trusted: bool = False
+
+
 def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:
     """Whether an engine computes in bf16: Auto does where the device has it."""
     import torch
@@ -39,11 +60,9 @@ def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:
 
 
 class LoadEngine(Protocol):
-    """Loads a base model with its adapter; what an engine does not need it takes and leaves."""
+    """Loads a student; what an engine does not need it takes and leaves."""
 
-    def __call__(
-        self, base: Path, adapter: Path, *, eos: int, pad: int, precision: Literal["Auto", "fp32", "bf16"], gpus: int
-    ) -> Engine: ...
+    def __call__(self, student: Student, *, precision: Literal["Auto", "fp32", "bf16"], gpus: int) -> Engine: ...
 
 
 def engine_named(name: Literal["vLLM", "Transformers"]) -> LoadEngine:

@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GenerationConfig
-from transformers.utils.logging import disable_progress_bar
+from transformers import GenerationConfig
 
-from llm2llm.engines.base import Draws, computes_in_bf16
+from llm2llm.engines.base import Draws, Student, computes_in_bf16
 from llm2llm.engines.sampling import SeededDraws
+from llm2llm.weights import load_weights
 
 _BATCH_TOKENS = 16384
 _BATCH_ROWS = 512
 
 
 class TransformersEngine:
-    """A base model with its adapter on the GPU, or on the CPU where there is none."""
+    """A student on the GPU, or on the CPU where there is none; an adapter stays apart from its base."""
 
     def __init__(
         self,
-        base: Path,
-        adapter: Path,
+        student: Student,
         *,
-        eos: int,
-        pad: int,
         precision: Literal["Auto", "fp32", "bf16"],
         gpus: int,  # noqa: ARG002 - one holds the model
     ) -> None:
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # a pod's log is no terminal
-        cuda = torch.cuda.is_available()
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            str(base), dtype=torch.bfloat16 if computes_in_bf16(precision) else torch.float32, local_files_only=True
-        )
+        dtype = torch.bfloat16 if computes_in_bf16(precision) else torch.float32
+        model = load_weights(student.model, dtype, student.quantization, trusted=student.trusted)
         # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
-        model.generation_config = _greedy(eos, pad)
-        self._model: Any = PeftModel.from_pretrained(model, str(adapter)).to("cuda" if cuda else "cpu").eval()
-        self._eos = eos
-        self._pad = pad
+        model.generation_config = _greedy(student.eos, student.pad)
+        if student.adapter:
+            model = PeftModel.from_pretrained(model, str(student.adapter))
+        self._model: Any = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self._eos = student.eos
+        self._pad = student.pad
 
     def generate(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None

@@ -1,9 +1,10 @@
-"""Generation by vLLM, the adapter given as a LoRARequest; the only module that knows vLLM."""
+"""Generation by vLLM, an adapter given as a LoRARequest; the only module that knows vLLM."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,27 +13,27 @@ from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
-from llm2llm.engines.base import Draws, computes_in_bf16
+from llm2llm.engines.base import Draws, Student, computes_in_bf16
 from llm2llm.errors import ConfigurationError
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM has kernels for; an adapter of another rank runs under the next larger one."""
+
+_NF4: dict[str, Any] = {"quantization": "bitsandbytes"}
+"""Of a base that is not quantized in its files it makes nf4 with double quantisation (its BitsAndBytesModelLoader)."""
 
 
 class VllmEngine:
     """vLLM in this process; on a CPU without graph capture, whose warm-up costs more than it gives there.
 
     Raises:
-        ConfigurationError: there is no device that this build of vLLM runs on.
+        ConfigurationError: there is no device that this build of vLLM runs on, or it cannot quantize as asked.
     """
 
     def __init__(
         self,
-        base: Path,
-        adapter: Path,
+        student: Student,
         *,
-        eos: int,
-        pad: int,  # noqa: ARG002 - vLLM pads nothing
         precision: Literal["Auto", "fp32", "bf16"],
         gpus: int,
     ) -> None:
@@ -41,24 +42,25 @@ class VllmEngine:
                 "spec.evaluate.engine is vLLM, and vLLM finds no device that it runs on: ask for a GPU in "
                 "spec.evaluate.resources, or set engine: Transformers"
             )
-        cuda = torch.cuda.is_available()
-        rank = int(json.loads((adapter / "adapter_config.json").read_text())["r"])
+        bf16 = computes_in_bf16(precision)
+        if student.quantization == "nf4":
+            _check_quantization(bf16)
         self._llm: Any = LLM(
-            model=str(base),
-            tokenizer=str(adapter),
-            dtype="bfloat16" if computes_in_bf16(precision) else "float32",
-            enable_lora=True,
-            max_lora_rank=next(supported for supported in _RANKS if supported >= rank),
-            max_loras=1,
+            model=str(student.model),
+            tokenizer=str(student.adapter or student.model),
+            dtype="bfloat16" if bf16 else "float32",
+            **(_NF4 if student.quantization == "nf4" else {}),
+            **(_adapter_settings(student.adapter) if student.adapter else {}),
             tensor_parallel_size=gpus,
-            enforce_eager=not cuda,
+            trust_remote_code=student.trusted,
+            enforce_eager=not torch.cuda.is_available(),
             # The base's own generation config may hold sampling settings and penalties; ours is the only one.
             generation_config="vllm",
             disable_log_stats=True,
             seed=0,
         )
-        self._adapter = LoRARequest("student", 1, str(adapter))
-        self._eos = eos
+        self._adapter = LoRARequest("student", 1, str(student.adapter)) if student.adapter else None
+        self._eos = student.eos
 
     def generate(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
@@ -83,3 +85,26 @@ class VllmEngine:
             use_tqdm=False,
         )
         return [list(output.outputs[0].token_ids) for output in outputs]
+
+
+def _adapter_settings(adapter: Path) -> dict[str, Any]:
+    rank = int(json.loads((adapter / "adapter_config.json").read_text())["r"])
+    return {
+        "enable_lora": True,
+        "max_lora_rank": next(supported for supported in _RANKS if supported >= rank),
+        "max_loras": 1,
+    }
+
+
+def _check_quantization(bf16: bool) -> None:
+    """Since vLLM 0.28 bitsandbytes is a plugin (vllm-project/vllm#43529), and it packs weights for 16 bits only."""
+    if not bf16:
+        raise ConfigurationError(
+            "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only, on a device that has it: set bf16, "
+            "or engine: Transformers"
+        )
+    if find_spec("vllm_bnb_plugin") is None:
+        raise ConfigurationError(
+            "spec.train.method is QLoRA, and this image holds no vllm-bnb-plugin: use the evaluator image of this "
+            "release, or set evaluate.engine: Transformers"
+        )

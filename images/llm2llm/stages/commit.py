@@ -123,8 +123,20 @@ def download_folder(store: Store, manifest: Manifest, prefix: str, target: Path)
         if entry.name.startswith(prefix):
             path = target / entry.name.removeprefix(prefix).lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(read_object(store, manifest, entry.name))
+            _download(store, entry, path)
     return target
+
+
+def _download(store: Store, entry: StoredObject, path: Path) -> None:
+    """As read_object, but without holding it in memory: a part of a whole model has gigabytes."""
+    try:
+        store.download(entry.key, path)
+    except ObjectMissing:
+        raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is missing, though its manifest names it") from None
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+            found = path.stat().st_size
+            raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is damaged: {found} bytes, {entry.size} expected")
 
 
 def _upload(store: Store, key: str, name: str, content: bytes | Path) -> StoredObject:

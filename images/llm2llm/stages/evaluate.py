@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.engines import Draws, Engine, engine_named
+from llm2llm.engines import Draws, Engine, Student, engine_named
 from llm2llm.errors import Terminated
-from llm2llm.layout import INPUTS, step_folder
+from llm2llm.layout import INPUTS, step_folder, trained_part
 from llm2llm.paired import compared
 from llm2llm.records import (
     POOL,
@@ -27,6 +27,7 @@ from llm2llm.records import (
 )
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.retention import drop_weights
 from llm2llm.stages.rows import SEED, SEEDS, WRITTEN, asked, frozen, predictions_in, resolved, right, token_rows
 from llm2llm.stages.scores import scored
 from llm2llm.stages.views import write_views
@@ -72,6 +73,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     )
     report = commit(store, step, context, files, report)
     write_views(step, store, context)
+    drop_weights(step, store)
     return report
 
 
@@ -154,15 +156,18 @@ def answers(
     with context.timed("load"):
         inputs = parent_manifest(store, step, INPUTS)
         trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
-        adapter = context.scratch / f"adapter-{step.iteration:03d}-{context.pod_uid}"
-        download_folder(store, trained, "adapter/", adapter)
-        base = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
-        tokens = load_tokenizer(base)
+        part = trained_part(spec)
+        folder = context.scratch / f"{part}-{step.iteration:03d}-{context.pod_uid}"
+        download_folder(store, trained, f"{part}/", folder)
+        if part == "model":
+            model, adapter = folder, None
+        else:
+            model = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
+            adapter = folder
+        trusted = spec.student.trust_remote_code
+        tokens = load_tokenizer(model, chat=spec.task.chat_template == "Auto", trusted=trusted)
         engine = load(
-            base,
-            adapter,
-            eos=tokens.eos,
-            pad=tokens.pad,
+            Student(model, adapter, spec.train.quantization, tokens.eos, tokens.pad, trusted),
             precision=spec.evaluate.precision,
             gpus=spec.evaluate.tensor_parallel_size,
         )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm2llm.access import access_of, environment_of, has_own
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_data import Data, HeldOutSource, Share, Source
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
@@ -29,11 +30,12 @@ from llm2llm.records import (
 )
 from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.estimate import estimate, in_words
 from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
 from llm2llm.stages.split import chosen, size_of
 from llm2llm.storage import Store, read_source
-from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision
+from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.tasks import Task, grading, task_of
 from llm2llm.tasks.presets import spelt_out
 from llm2llm.tasks.tokens import Tokens, context_length, load_quickly
@@ -51,6 +53,10 @@ class _Model:
     tokens: Tokens
     context: int
 
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, without what marks a prompt or an end."""
+        return [len(ids) - 1 for ids in self.tokens.completions(texts)]
+
 
 def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     """Freezes seed, evaluation and test set and the identity of model and task.
@@ -63,11 +69,13 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     sets: dict[str, Rows] = {}
     task = model = None
     with _noted(problems):
+        _check_engine(spec)
+    with _noted(problems):
         task = task_of(spec.task)
     for name, source in _sources(spec.data).items():
         with _noted(problems), context.timed("load"):
             if source.uri:
-                sets[name] = _read(f"data.{name}", source.uri, source.fields or spec.data.seed.fields, spec, context)
+                sets[name] = _read(name, source.uri, source, spec, context)
                 if task is not None:
                     sets[name].normalise(task.normal)
                 _sample(f"data.{name}", sets[name], source.sample, spec.random_seed)
@@ -91,6 +99,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         raise _together(problems)
     told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))]
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
+    told.append(in_words(estimate(spec, examples["seed"], _lengths(sets["seed"], task, model), model.count), spec))
     return _commit(step, store, context, model, examples, "; ".join(told))
 
 
@@ -161,13 +170,37 @@ def _together(problems: Sequence[StepError]) -> StepError:
     return kind("\n".join(error.message for error in problems))
 
 
-def _read(name: str, uri: str, mapping: Mapping[str, str], spec: AugmentationRunSpec, context: StepContext) -> Rows:
+def _check_engine(spec: AugmentationRunSpec) -> None:
+    """What would otherwise be found out after the first training."""
+    on_vllm = spec.evaluate.resolved_engine() == "vLLM"
+    if on_vllm and spec.train.quantization == "nf4" and spec.evaluate.precision == "fp32":
+        raise ConfigurationError(
+            "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only: set Auto or bf16, or engine: "
+            "Transformers"
+        )
+
+
+def _read(name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext) -> Rows:
+    mapping = source.fields or spec.data.seed.fields
     if "completion" not in mapping:
-        raise ConfigurationError(f"spec.{name}.fields: 'completion' is missing, the name of the answer's field")
-    rows = read_rows(uri, read_source(uri, spec.artifacts, context.environ), mapping)
+        raise ConfigurationError(f"spec.data.{name}.fields: 'completion' is missing, the name of the answer's field")
+    rows = read_rows(uri, _content(name, uri, source, spec, context), mapping)
     if not rows.rows and not rows.broken:
-        raise DataError(f"{name} {uri} has no rows")
+        raise DataError(f"data.{name} {uri} has no rows")
     return rows
+
+
+def _content(
+    name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext
+) -> bytes:
+    if uri.startswith("hf://"):
+        return read_dataset_file(uri, context.environ)
+    return read_source(
+        uri,
+        access_of(source, spec.artifacts),
+        environment_of(name, source, spec.artifacts, context.environ),
+        field=f"spec.data.{name}" if has_own(source) else "spec.artifacts",
+    )
 
 
 def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
@@ -176,7 +209,9 @@ def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
         folder: Path = fetch_model(
             spec, revision, context.environ, context.scratch, weights=MODEL_CACHE in context.environ
         )
-        return _Model(revision, load_quickly(folder), context_length(folder))
+        trusted = spec.student.trust_remote_code
+        tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
+        return _Model(revision, tokens, context_length(folder, trusted=trusted))
 
 
 def _pass_through_task(rows: Rows, task: Task) -> None:
@@ -200,6 +235,13 @@ def _check_lengths(rows: Rows, task: Task, model: _Model, spec: AugmentationRunS
             ],
         )
     )
+
+
+def _lengths(rows: Rows, task: Task, model: _Model) -> list[int]:
+    """Tokens of each row, prompt and completion together."""
+    prompts = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
+    completions = model.tokens.completions([row.example.completion for row in rows.rows])
+    return [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
 
 
 def _length_problem(prompt: int, completion: int, limit: int) -> str | None:
@@ -287,7 +329,11 @@ def _commit(
 ) -> Report:
     spec = AugmentationRunSpec.model_validate(step.spec)
     identity = {
-        "model": {"uri": spec.student.model.uri, "revision": model.revision},
+        "model": {
+            "uri": spec.student.model.uri,
+            "revision": model.revision,
+            "trustRemoteCode": spec.student.trust_remote_code,
+        },
         "task": spec.task.model_dump(mode="json", by_alias=True),
     }
     files = {FILES[name]: to_jsonl(rows) for name, rows in examples.items()}

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.layout import content_key, data_folder, ledger_folder, step_folder
+from llm2llm.layout import content_key, data_folder, ledger_folder, step_folder, trained_part
 from llm2llm.records import Manifest, Report, Stage, StepDocument, Usage
 from llm2llm.stages.commit import commit, download_folder, manifest_in, read_object
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.retention import is_whole
 from llm2llm.storage import Store, open_store
 from llm2llm.teacher.ledger import LedgerRecord, read_segments, records_from_jsonl
 
@@ -30,7 +31,7 @@ def copied(step: StepDocument, store: Store, context: StepContext) -> Report | N
     folder = step_folder(step.stage, step.iteration)
     for other in _others(step, context):
         manifest = manifest_in(other, folder)
-        if manifest is not None and manifest.content_key == content_key(step):
+        if manifest is not None and manifest.content_key == content_key(step) and is_whole(other, manifest):
             context.progress({"stage": step.stage.value, "iteration": step.iteration, "copiedFrom": other.uri})
             return _copy(step, store, context, other, manifest)
     return None
@@ -62,12 +63,13 @@ def _copy(step: StepDocument, store: Store, context: StepContext, other: Store, 
     with context.timed("load"):
         download_folder(other, manifest, "", target)
     files = {entry.name: target / entry.name for entry in manifest.objects}
+    spec = AugmentationRunSpec.model_validate(step.spec)
     place = data_folder(step_folder(step.stage, step.iteration), context.pod_uid)
     changes = {
         "run_uid": step.run_uid,
         "attempt": step.attempt,
         "usage": Usage(),
-        "model_uri": f"{store.uri}/{place}/adapter" if step.stage is Stage.TRAIN else "",
+        "model_uri": f"{store.uri}/{place}/{trained_part(spec)}" if step.stage is Stage.TRAIN else "",
         "message": f"copied from {other.uri}",
     }
     return commit(store, step, context, files, manifest.report.model_copy(update=changes))

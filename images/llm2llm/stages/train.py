@@ -1,4 +1,4 @@
-"""Train: fine-tune the student on D(i), from its base or from the adapter before, and commit the adapter."""
+"""Train: fine-tune the student on D(i), from its base or from the iteration before, and commit what came of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import DataError, Terminated
-from llm2llm.layout import INPUTS, content_key, data_folder, step_folder
+from llm2llm.layout import INPUTS, content_key, data_folder, step_folder, trained_part
 from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
 from llm2llm.stages.checkpoints import Checkpoints
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
@@ -22,16 +22,16 @@ from llm2llm.tasks.tokens import load_tokenizer
 
 if TYPE_CHECKING:
     from llm2llm.training.data import Row
-    from llm2llm.training.trainer import Outcome
+    from llm2llm.training.session import Job, Trained
 
 
 def run(step: StepDocument, store: Store, context: StepContext) -> Report:
-    """Trains, goes on from the newest checkpoint if there is one, and commits the adapter.
+    """Trains, goes on from the newest checkpoint if there is one, and commits the adapter or the model.
 
     Raises:
         Terminated: SIGTERM came; a checkpoint is in the store.
         GpuOutOfMemory: not even the smallest trial fitted.
-        MetricInvalid: a weight became NaN or infinite.
+        MetricInvalid: the loss or a weight became NaN or infinite.
         IncompatibleArtifacts: a parent, a checkpoint or the base model is not this experiment's.
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
@@ -39,22 +39,13 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         examples = training_set(store, step)
         revision = resolved(parent_manifest(store, step, INPUTS)).model_revision
     with context.timed("imports"):
-        from llm2llm.training import model as students
-        from llm2llm.training import plan as plans
-        from llm2llm.training import trainer
+        from llm2llm.training.session import Job
     with context.timed("load"):
         base = fetch_model(spec, revision, context.environ, context.scratch)
-        tokens = load_tokenizer(base)
+        trusted = spec.student.trust_remote_code
+        tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
         rows = _fitting(token_rows(examples, task_of(spec.task), tokens), spec, context)
-        precision = students.resolve_precision(spec.train.precision)
-        student = students.load_base(base, precision)
-        before = step_folder(Stage.TRAIN, step.iteration - 1)
-        if before in step.parents:
-            adapter = context.scratch / f"start-{step.iteration:03d}-{context.pod_uid}"
-            download_folder(store, parent_manifest(store, step, before), "adapter/", adapter)
-            student = students.with_adapter_of(student, adapter, spec.random_seed)
-        else:
-            student = students.with_adapter(student, spec.train.lora, spec.random_seed)
+        start = _start(step, store, spec, context)
     checkpoints = Checkpoints(
         store,
         step_folder(Stage.TRAIN, step.iteration),
@@ -64,49 +55,80 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     )
     work = context.scratch / f"train-{step.iteration:03d}-{context.pod_uid}"
     restored = checkpoints.restore(work / "resume")
-    parameters = spec.train.hyperparameters
-    ceiling = min(step.micro_batch or parameters.effective_batch_size, len(rows), parameters.effective_batch_size)
+    batch = spec.train.hyperparameters.effective_batch_size
+    micro_batch = min(step.micro_batch or batch, batch)
     if restored:
         # The cut of a step decides which draws of dropout its rows get: going on exactly means going on with the same.
         context.progress({"stage": "Train", "iteration": step.iteration, "resumedFrom": restored.step})
-        ceiling = min(ceiling, restored.micro_batch)
-    with context.timed("compute"):
-        micro_batch = trainer.fitting_micro_batch(student, rows, tokens.pad, precision, ceiling)
-        plan = plans.plan(
-            [len(row.ids) for row in rows],
-            epochs=parameters.num_train_epochs,
-            batch=parameters.effective_batch_size,
-            min_steps=spec.train.min_steps,
+        micro_batch = min(micro_batch, restored.micro_batch)
+    part = trained_part(spec)
+    trained = _trained(
+        Job(
+            base=base,
+            start=start,
+            rows=rows,
+            pad=tokens.pad,
+            train=spec.train,
             seed=spec.random_seed,
             micro_batch=micro_batch,
-        )
-        outcome = trainer.fit(
-            student,
-            rows,
-            plan,
-            spec.train,
-            pad=tokens.pad,
-            precision=precision,
-            scratch=work / "trainer",
             resume=work / "resume" if restored else None,
-            hooks=trainer.Hooks(
-                save=lambda files, steps: checkpoints.save(files, step=steps, micro_batch=micro_batch),
-                stopping=context.stopping,
-                progress=lambda event: context.progress({"stage": "Train", "iteration": step.iteration} | dict(event)),
-                clock=context.clock,
-                interval=spec.train.checkpoint.interval_seconds,
-            ),
+            scratch=work / "trainer",
+            target=work / part,
+            model_uri=spec.student.model.uri,
+            revision=revision,
+            trusted=trusted,
+        ),
+        step,
+        checkpoints,
+        context,
+    )
+    if trained.outcome.stopped:
+        raise Terminated(
+            f"stopped by SIGTERM after step {trained.outcome.steps} of {trained.planned_steps}; "
+            "a checkpoint is in the store"
         )
-    if outcome.stopped:
-        raise Terminated(f"stopped by SIGTERM after step {outcome.steps} of {plan.steps}; a checkpoint is in the store")
-    if not students.is_finite(student):
-        raise trainer.diverged(outcome.steps)
-    students.save_adapter(student, base, work / "adapter", model_uri=spec.student.model.uri, revision=revision)
-    report = _report(step, store, context, rows, outcome, micro_batch)
-    files = _files(work / "adapter", spec, report, rows)
-    report = commit(store, step, context, files, report)
+    folder = data_folder(step_folder(Stage.TRAIN, step.iteration), context.pod_uid)
+    report = Report(
+        run_uid=step.run_uid,
+        stage=Stage.TRAIN,
+        iteration=step.iteration,
+        attempt=step.attempt,
+        train_examples=len(rows),
+        optimizer_steps=trained.outcome.steps,
+        micro_batch=trained.micro_batch,
+        model_uri=f"{store.uri}/{folder}/{part}",
+    )
+    report = commit(store, step, context, _files(work / part, spec, report, rows, chat=tokens.chat is not None), report)
     checkpoints.clear()
     return report
+
+
+def _trained(job: Job, step: StepDocument, checkpoints: Checkpoints, context: StepContext) -> Trained:
+    with context.timed("imports"):
+        from llm2llm.training import session
+        from llm2llm.training.durable import Hooks
+        from llm2llm.training.ranks import Ranks
+    of_step = {"stage": "Train", "iteration": step.iteration}
+    hooks = Hooks(
+        save=lambda files, steps, micro_batch: checkpoints.save(files, step=steps, micro_batch=micro_batch),
+        stopping=context.stopping,
+        progress=lambda event: context.progress(of_step | dict(event)),
+        clock=context.clock,
+        interval=job.train.checkpoint.interval_seconds,
+    )
+    with context.timed("load"):
+        student = session.load(job)
+    with context.timed("compute"):
+        return session.train(job, student, hooks, Ranks())
+
+
+def _start(step: StepDocument, store: Store, spec: AugmentationRunSpec, context: StepContext) -> Path | None:
+    """What the iteration before has trained, if this one goes on from it."""
+    before = step_folder(Stage.TRAIN, step.iteration - 1)
+    if before not in step.parents:
+        return None
+    target = context.scratch / f"start-{step.iteration:03d}-{context.pod_uid}"
+    return download_folder(store, parent_manifest(store, step, before), f"{trained_part(spec)}/", target)
 
 
 def _fitting(rows: list[Row], spec: AugmentationRunSpec, context: StepContext) -> list[Row]:
@@ -120,42 +142,40 @@ def _fitting(rows: list[Row], spec: AugmentationRunSpec, context: StepContext) -
     return fitting
 
 
-def _report(
-    step: StepDocument, store: Store, context: StepContext, rows: list[Row], outcome: Outcome, micro_batch: int
-) -> Report:
-    folder = data_folder(step_folder(Stage.TRAIN, step.iteration), context.pod_uid)
-    return Report(
-        run_uid=step.run_uid,
-        stage=Stage.TRAIN,
-        iteration=step.iteration,
-        attempt=step.attempt,
-        train_examples=len(rows),
-        optimizer_steps=outcome.steps,
-        micro_batch=micro_batch,
-        model_uri=f"{store.uri}/{folder}/adapter",
-    )
-
-
-def _files(adapter: Path, spec: AugmentationRunSpec, report: Report, rows: list[Row]) -> Mapping[str, bytes | Path]:
+def _files(
+    student: Path, spec: AugmentationRunSpec, report: Report, rows: list[Row], *, chat: bool
+) -> Mapping[str, bytes | Path]:
+    part = student.name
     files: dict[str, bytes | Path] = {
-        f"adapter/{path.name}": path for path in sorted(adapter.iterdir()) if path.name != "README.md"
+        f"{part}/{path.name}": path for path in sorted(student.iterdir()) if path.name != "README.md"
     }
-    files["adapter/prompt_template.jinja"] = spelt_out(spec.task).prompt_template.encode()
-    files["adapter/README.md"] = _card(spec, report).encode()
+    files[f"{part}/prompt_template.jinja"] = spelt_out(spec.task).prompt_template.encode()
+    files[f"{part}/README.md"] = _card(spec, report, chat=chat).encode()
     digest = digest_of([[row.id, row.ids, row.prompt] for row in rows])
     files["rows.json"] = (canonical_json({"examples": len(rows), "digest": digest}) + "\n").encode()
     return files
 
 
-def _card(spec: AugmentationRunSpec, report: Report) -> str:
-    model = spec.student.model
+_RESULTS = {
+    "LoRA": "LoRA adapter for {uri}",
+    "QLoRA": "LoRA adapter for {uri} in 4 bits (bitsandbytes nf4, double quantisation), to be used on just that base",
+    "Full": "All weights of {uri} fine-tuned",
+}
+
+
+def _card(spec: AugmentationRunSpec, report: Report, *, chat: bool) -> str:
+    uri = spec.student.model.uri
+    whole = spec.train.method == "Full"
+    turn = ", as the user's turn of the tokenizer's chat template" if chat else ""
     return (
         "---\n"
-        f"base_model: {canonical_json(model.uri)}\n"
-        "library_name: peft\n"
+        f"base_model: {canonical_json(uri)}\n"
+        f"base_model_relation: {'finetune' if whole else 'adapter'}\n"
+        f"library_name: {'transformers' if whole else 'peft'}\n"
         "---\n\n"
-        f"LoRA adapter for {model.uri}, iteration {report.iteration} of an LLM2LLM run: {report.train_examples} "
-        f"examples, {report.optimizer_steps} optimizer steps, random seed {spec.random_seed}.\n\n"
-        "A prompt is `prompt_template.jinja` over the fields of a row; an answer ends with the tokenizer's EOS token "
-        "and is decoded greedily.\n"
+        f"{_RESULTS[spec.train.method].format(uri=uri)}, iteration {report.iteration} of an LLM2LLM run: "
+        f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps, "
+        f"random seed {spec.random_seed}.\n\n"
+        f"A prompt is `prompt_template.jinja` over the fields of a row{turn}; an answer ends with the tokenizer's EOS "
+        "token and is decoded greedily.\n"
     )

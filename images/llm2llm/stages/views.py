@@ -57,6 +57,11 @@ def write_views(step: StepDocument, store: Store, context: StepContext) -> None:
         context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} was not rewritten: {error}"})
 
 
+def outcomes_in(store: Store) -> list[Outcome]:
+    """Training and evaluation of each iteration that has both committed."""
+    return _outcomes(list(committed_iterations(store)))
+
+
 def _write_best(step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[Committed]) -> None:
     """Which iteration is best, by which number, where its adapter lies, and its test score."""
     best = _best(step, spec, iterations)

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.errors import AuthenticationError, ConfigurationError, IncompatibleArtifacts, Transient
+from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, Transient
 from llm2llm.records import digest_of
 from llm2llm.storage.sources import local_path
 
 MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
 """Folder of `spec.student.cache`, as the operator mounts it."""
-_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
-"""Files of a model repository that hold its tokenizer and config."""
+_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
+"""Files of a model repository that hold its tokenizer and config, and code that runs where the user trusts it."""
 _ALL = (*_SMALL, "*.safetensors")
 _FORBIDDEN = (401, 403)
 _NOT_FOUND = 404
@@ -63,6 +63,41 @@ def fetch_model(
         return kept
     folder = _fetch(spec, revision, environ, scratch, weights=weights)
     return _keep(folder, kept) if weights else folder
+
+
+def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
+    """The content of `hf://owner/dataset[@revision]/path`, one file of a data set of the hub.
+
+    Raises:
+        ConfigurationError: there is no such data set or revision, or the URI names no file of one.
+        DataError: the data set has no such file.
+        AuthenticationError: it is gated, and the token does not open it.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    owner, _, rest = uri.removeprefix("hf://").partition("/")
+    name, _, path = rest.partition("/")
+    name, _, revision = name.partition("@")
+    if not (owner and name and path):
+        raise ConfigurationError(f"{uri}: expected hf://owner/dataset/path/of/the/file")
+    repository = f"{owner}/{name}"
+    with _hub_failures(repository, revision or "main", kind="data set"):
+        try:
+            found = hf_hub_download(
+                repository,
+                path,
+                repo_type="dataset",
+                revision=revision or "main",
+                endpoint=environ.get("HF_ENDPOINT"),
+                token=environ.get("HF_TOKEN"),
+                cache_dir=environ.get("HF_HUB_CACHE"),
+            )
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            raise DataError(f"{uri} does not exist: check its path in the data set") from None
+    return Path(str(found)).read_bytes()
 
 
 def _keep(folder: Path, kept: Path) -> Path:
@@ -135,13 +170,14 @@ def _snapshot(repository: str, revision: str, environ: Mapping[str, str], *, wei
 
 
 @contextmanager
-def _hub_failures(repository: str, revision: str) -> Iterator[None]:
+def _hub_failures(repository: str, revision: str, *, kind: str = "model") -> Iterator[None]:
     """Says what the hub's own errors mean for a step."""
     from huggingface_hub import errors
 
     # A connection that fails is told by the HTTP library's own error, whose module the hub's releases change.
     http_error: type[Exception] = errors.HfHubHTTPError.__mro__[1]
-    model = f"hf://{repository} at revision {revision}"
+    model = f"the {kind} hf://{repository} at revision {revision}"
+    field = "spec.student.model" if kind == "model" else "spec.data"
     try:
         yield
     except errors.LocalEntryNotFoundError as error:  # the hub's word for "no connection"
@@ -153,10 +189,10 @@ def _hub_failures(repository: str, revision: str) -> Iterator[None]:
                 f"{model} is gated or private ({error}): check spec.student.tokenSecretRef"
             ) from error
         if status == _NOT_FOUND:
-            raise ConfigurationError(f"{model} does not exist ({error}): check spec.student.model") from error
+            raise ConfigurationError(f"{model} does not exist ({error}): check {field}") from error
         raise Transient(f"{model}: {error}") from error
     except (errors.HFValidationError, ValueError) as error:
-        raise ConfigurationError(f"{model}: {error}: check spec.student.model") from error
+        raise ConfigurationError(f"{model}: {error}: check {field}") from error
     except (OSError, http_error) as error:
         raise Transient(f"{model}: {error}") from error
 

@@ -21,8 +21,11 @@ class Row:
 def padded(rows: Sequence[Row], pad: int) -> dict[str, list[list[int]]]:
     """A micro-batch, padded on the right to its longest row: input_ids, attention_mask and labels, one list a row.
 
-    The labels are masked by position and never by token: the pad token may be EOS, which has to be learnt.
+    The labels are masked by position and never by token: the pad token may be EOS, which has to be learnt. Without
+    rows it is one of padding from which nothing is learnt: a rank that has no row left computes along with the others.
     """
+    if not rows:
+        return {"input_ids": [[pad] * 2], "attention_mask": [[1] * 2], "labels": [[IGNORED] * 2]}
     width = max(len(row.ids) for row in rows)
     return {
         "input_ids": [row.ids + [pad] * (width - len(row.ids)) for row in rows],

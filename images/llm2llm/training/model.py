@@ -1,4 +1,4 @@
-"""The student: a base model with a LoRA adapter; the only module that knows peft on the training side."""
+"""The student as it is trained and as it is written down; the only module that knows peft on the training side."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, set_seed
-from transformers.utils.logging import disable_progress_bar
+from transformers import set_seed
 
 from llm2llm import api_stages
-from llm2llm.errors import ConfigurationError
 from llm2llm.records import canonical_json
+from llm2llm.weights import load_weights
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -27,7 +26,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
-"""Copied from the base byte for byte, so that the adapter describes itself and is the same on every machine."""
+"""Copied from the base byte for byte, so that the result describes itself and is the same on every machine."""
 
 Precision = Literal["fp32", "bf16"]
 
@@ -39,40 +38,41 @@ def resolve_precision(asked: Literal["Auto", "fp32", "bf16"]) -> Precision:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def load_base(folder: Path, precision: Precision) -> Any:
-    """The base model on the CPU.
+def load_student(
+    base: Path, train: api_stages.Train, precision: Precision, *, seed: int, start: Path | None, trusted: bool = False
+) -> Any:
+    """The model to be trained, with gradients on exactly the weights that are.
+
+    Args:
+        base: folder of the base model.
+        train: method and adapter settings.
+        precision: of what is computed. All weights that are trained are kept in fp32: bf16 loses small updates.
+        seed: decides the first weights of a fresh adapter, which sits on every linear layer but the output head.
+        start: adapter or model of the iteration before, to be trained on (`startFrom: PreviousIteration`).
+        trusted: whether Python files beside the base may be run.
 
     Raises:
-        ConfigurationError: its files cannot be loaded.
+        ConfigurationError: the weights cannot be loaded.
     """
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # a pod's log is no terminal
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"spec.student.model: the weights cannot be loaded: {error}") from error
-    model.config.use_cache = False
-    return model
-
-
-def with_adapter(base: Any, lora: api_stages.Lora, seed: int) -> Any:
-    """The base with a fresh adapter on every linear layer but the output head; `seed` decides its first weights."""
+    if train.method == "Full":
+        student = load_weights(start or base, torch.float32, trusted=trusted)
+    else:
+        student = load_weights(base, _dtype(precision), train.quantization, trusted=trusted)
+    student.config.use_cache = False
     set_seed(seed)
+    if train.method == "Full":
+        return student
+    if start:
+        return PeftModel.from_pretrained(student, str(start), is_trainable=True)
     config = LoraConfig(
         task_type="CAUSAL_LM",
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=float(lora.dropout),
-        use_rslora=lora.use_rslora,
-        target_modules=lora.target_modules,
+        r=train.lora.r,
+        lora_alpha=train.lora.alpha,
+        lora_dropout=float(train.lora.dropout),
+        use_rslora=train.lora.use_rslora,
+        target_modules=train.lora.target_modules,
     )
-    return get_peft_model(base, config)
-
-
-def with_adapter_of(base: Any, adapter: Path, seed: int) -> Any:
-    """The base with an adapter that was trained before, to be trained on (`startFrom: PreviousIteration`)."""
-    set_seed(seed)
-    return PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
+    return get_peft_model(student, config)
 
 
 def is_finite(model: Any) -> bool:
@@ -91,6 +91,36 @@ def save_adapter(model: Any, base: Path, target: Path, *, model_uri: str, revisi
     # peft writes a set, in the order of this process's hash seed.
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(canonical_json(config) + "\n")
+    _copy_tokenizer(base, target)
+
+
+def save_model(
+    model: Any, base: Path, target: Path, *, precision: Precision, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Writes all weights in the precision that they were computed in, with the base's own config and tokenizer.
+
+    Args:
+        weights: put together from all ranks, where the model holds only its part of them.
+    """
+    dtype = _dtype(precision)
+    if weights is None:
+        model.to(dtype).save_pretrained(str(target), safe_serialization=True)
+    else:
+        cast = {name: weight.to(dtype) for name, weight in weights.items()}
+        model.save_pretrained(str(target), safe_serialization=True, state_dict=cast)
+    (target / "generation_config.json").unlink(missing_ok=True)
+    config = json.loads((base / "config.json").read_text())
+    config.pop("torch_dtype", None)  # the name of it before transformers 5
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    _copy_tokenizer(base, target)
+
+
+def _dtype(precision: Precision) -> torch.dtype:
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _copy_tokenizer(base: Path, target: Path) -> None:
     for name in TOKENIZER_FILES:
         if (base / name).exists():
             shutil.copyfile(base / name, target / name)

@@ -23,7 +23,9 @@ class Plan:
         batch: examples of each optimizer step.
         steps: optimizer steps.
         seed: the run's random seed.
-        micro_batch: rows at most that go through the model at once.
+        micro_batch: rows at most that go through a model at once.
+        rank: of the process whose micro-batches these are.
+        ranks: processes that share each step.
     """
 
     lengths: Sequence[int]
@@ -31,11 +33,13 @@ class Plan:
     steps: int
     seed: int
     micro_batch: int
+    rank: int = 0
+    ranks: int = 1
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches of each optimizer step."""
-        return math.ceil(self.batch / self.micro_batch)
+        """Micro-batches of each optimizer step on each rank."""
+        return math.ceil(self.batch / (self.micro_batch * self.ranks))
 
     def step_rows(self) -> Iterator[list[int]]:
         """The rows of each optimizer step."""
@@ -44,9 +48,13 @@ class Plan:
             yield list(itertools.islice(stream, self.batch))
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The rows of each micro-batch, `accumulation` of them for each step."""
+        """The rows of each micro-batch of this rank, `accumulation` of them for each step.
+
+        Rows of like length go through at the same time on all ranks, so that none waits long for another. Where a step
+        has fewer rows than parts, some parts are empty: all ranks have equally many.
+        """
         for rows in self.step_rows():
-            yield from cut(rows, self.lengths, self.accumulation)
+            yield from cut(rows, self.lengths, self.accumulation * self.ranks)[self.rank :: self.ranks]
 
     def __len__(self) -> int:
         return self.steps * self.accumulation
@@ -55,7 +63,7 @@ class Plan:
         """Share of the positions that go through the model and hold nothing."""
         used = total = 0
         for micro_batch in self:
-            lengths = [self.lengths[row] for row in micro_batch]
+            lengths = [self.lengths[row] for row in micro_batch] or [0]
             used += sum(lengths)
             total += max(lengths) * len(lengths)
         return 1 - used / total if total else 0.0
@@ -67,7 +75,17 @@ class Plan:
             yield from rows
 
 
-def plan(lengths: Sequence[int], *, epochs: int, batch: int, min_steps: int, seed: int, micro_batch: int) -> Plan:
+def plan(
+    lengths: Sequence[int],
+    *,
+    epochs: int,
+    batch: int,
+    min_steps: int,
+    seed: int,
+    micro_batch: int,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Plan:
     """The plan of a training run over rows of these lengths.
 
     A batch is never larger than the rows there are, so a step never holds one row twice; `min_steps` is reached by
@@ -75,7 +93,8 @@ def plan(lengths: Sequence[int], *, epochs: int, batch: int, min_steps: int, see
     """
     batch = min(batch, len(lengths))
     steps = max(math.ceil(epochs * len(lengths) / batch), min_steps)
-    return Plan(lengths, batch, steps, seed, min(micro_batch, batch) if micro_batch else batch)
+    share = math.ceil(batch / ranks)
+    return Plan(lengths, batch, steps, seed, min(micro_batch, share) if micro_batch else share, rank, ranks)
 
 
 def cut(rows: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:

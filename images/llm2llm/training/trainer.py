@@ -7,52 +7,38 @@ goes on from a checkpoint, and the loss of an optimizer step is the mean over it
 from __future__ import annotations
 
 import math
-import shutil
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from llm2llm import api_stages
-from llm2llm.errors import GpuOutOfMemory, MetricInvalid
-from llm2llm.training.data import IGNORED, Row, padded
+from llm2llm.errors import GpuOutOfMemory
+from llm2llm.training.data import Row, padded
+from llm2llm.training.durable import Durable, Hooks, TokenMean
 from llm2llm.training.model import Precision
 from llm2llm.training.plan import Plan
-
-_PROGRESS_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What a training run needs from the stage around it.
-
-    Attributes:
-        save: makes a checkpoint durable: its folder on this machine, optimizer steps so far.
-        stopping: set by SIGTERM.
-        progress: takes an event now and then.
-        clock: seconds, monotonic.
-        interval: seconds between checkpoints.
-    """
-
-    save: Callable[[Path, int], None]
-    stopping: threading.Event
-    progress: Callable[[Mapping[str, object]], None]
-    clock: Callable[[], float]
-    interval: float
+from llm2llm.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a training run came: `stopped` is True if SIGTERM ended it after a checkpoint."""
+    """How far a training run came.
+
+    Attributes:
+        steps: optimizer steps of the whole run so far.
+        losses: mean over the tokens of each step that this attempt took.
+        stopped: whether SIGTERM ended it after a checkpoint.
+    """
 
     steps: int
-    loss: float
+    losses: tuple[float, ...]
     stopped: bool
 
 
@@ -66,19 +52,23 @@ def fit(
     precision: Precision,
     scratch: Path,
     hooks: Hooks,
+    ranks: Ranks,
     resume: Path | None = None,
-) -> Outcome:
-    """Trains the adapter of `model` in place.
+) -> tuple[Outcome, Trainer]:
+    """Trains `model` in place.
+
+    Returns:
+        How far it came, and the trainer, which knows how to put a model together that lies in parts.
 
     Raises:
         GpuOutOfMemory: a micro-batch did not fit, though the trial did.
         MetricInvalid: the loss is no number; no checkpoint of it is left.
     """
-    loss = _TokenMean()
-    callback = _Durable(loss, plan, hooks)
+    loss = TokenMean()
+    callback = Durable(loss, plan, hooks, ranks)
     trainer = _PlannedTrainer(
         model=model,
-        args=_arguments(train, plan, precision, scratch),
+        args=_arguments(train, plan, precision, scratch, ranks),
         train_dataset=list(rows),
         data_collator=_collate(pad),
         compute_loss_func=loss,
@@ -86,12 +76,15 @@ def fit(
     )
     trainer.plan = plan
     trainer.remove_callback(PrinterCallback)
+    if ranks.size > 1:
+        trainer.add_callback(_Wrapped(trainer, FSDPModule if sharded(train, ranks) else DistributedDataParallel))
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except torch.cuda.OutOfMemoryError as error:
-        raise _out_of_memory(plan.micro_batch, error) from error
+        raise out_of_memory(plan.micro_batch, error) from error
     stopped = callback.stopped and trainer.state.global_step < plan.steps
-    return Outcome(steps=trainer.state.global_step, loss=loss.value(), stopped=stopped)
+    losses = tuple(ranks.sums(loss.shares()).tolist())
+    return Outcome(steps=trainer.state.global_step, losses=losses, stopped=stopped), trainer
 
 
 def fitting_micro_batch(model: Any, rows: Sequence[Row], pad: int, precision: Precision, ceiling: int) -> int:
@@ -107,14 +100,27 @@ def fitting_micro_batch(model: Any, rows: Sequence[Row], pad: int, precision: Pr
     size = ceiling
     while not _fits(model, longest[:size], pad, precision):
         if size == 1:
-            raise _out_of_memory(1, None)
+            raise out_of_memory(1, None)
         size = math.ceil(size / 2)
     return size
 
 
-def diverged(step: int) -> MetricInvalid:
-    """The error for a loss or a weight that is no number."""
-    return MetricInvalid(f"training diverged: not a number after step {step}; lower train.hyperparameters.learningRate")
+def out_of_memory(micro_batch: int, error: Exception | None) -> GpuOutOfMemory:
+    """The error for a micro-batch that the GPU does not hold."""
+    detail = f" ({error})" if error else ""
+    return GpuOutOfMemory(
+        f"the GPU's memory does not hold a micro-batch of {micro_batch}{detail}: ask for a larger GPU, or set "
+        "hyperparameters.gradientCheckpointing or a smaller maxLength",
+        micro_batch,
+    )
+
+
+def sharded(train: api_stages.Train, ranks: Ranks) -> bool:
+    """Whether the weights themselves are divided over the ranks: all of them are trained, on several GPUs.
+
+    On CPUs accelerate makes DistributedDataParallel of it without a word; so does this, with one.
+    """
+    return train.method == "Full" and ranks.size > 1 and torch.cuda.is_available()
 
 
 def _fits(model: Any, rows: Sequence[Row], pad: int, precision: Precision) -> bool:
@@ -122,7 +128,7 @@ def _fits(model: Any, rows: Sequence[Row], pad: int, precision: Precision) -> bo
     labels = batch.pop("labels")
     try:
         with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
-            loss = _TokenMean()(model(**batch), labels, num_items_in_batch=1)
+            loss = TokenMean()(model(**batch), labels, num_items_in_batch=1)
         torch.autograd.backward(loss)
     except torch.cuda.OutOfMemoryError:
         return False
@@ -132,18 +138,13 @@ def _fits(model: Any, rows: Sequence[Row], pad: int, precision: Precision) -> bo
     return True
 
 
-def _out_of_memory(micro_batch: int, error: Exception | None) -> GpuOutOfMemory:
-    detail = f" ({error})" if error else ""
-    return GpuOutOfMemory(
-        f"the GPU's memory does not hold a micro-batch of {micro_batch}{detail}: ask for a larger GPU, or set "
-        "hyperparameters.gradientCheckpointing or a smaller maxLength",
-        micro_batch,
-    )
-
-
-def _arguments(train: api_stages.Train, plan: Plan, precision: Precision, scratch: Path) -> TrainingArguments:
+def _arguments(
+    train: api_stages.Train, plan: Plan, precision: Precision, scratch: Path, ranks: Ranks
+) -> TrainingArguments:
     parameters = train.hyperparameters
     cuda = torch.cuda.is_available()
+    checkpointing = parameters.gradient_checkpointing
+    shards = sharded(train, ranks)
     arguments = TrainingArguments(
         output_dir=str(scratch),
         max_steps=plan.steps,
@@ -154,18 +155,26 @@ def _arguments(train: api_stages.Train, plan: Plan, precision: Precision, scratc
         warmup_steps=math.ceil(plan.steps * float(parameters.warmup_ratio)),
         weight_decay=float(parameters.weight_decay),
         max_grad_norm=float(parameters.max_grad_norm),
-        gradient_checkpointing=parameters.gradient_checkpointing,
+        gradient_checkpointing=checkpointing and not shards,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         bf16=precision == "bf16",
         use_cpu=not cuda,
-        seed=plan.seed,
+        seed=plan.seed + ranks.rank,  # other rows, other draws of dropout
         optim="adamw_torch",
         save_strategy="no",  # the callback says when
         logging_strategy="no",
+        logging_nan_inf_filter=False,  # it would wait for the GPU after each micro-batch
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
+        average_tokens_across_devices=True,
+        ddp_find_unused_parameters=False,
+        ddp_backend=None if cuda or ranks.size == 1 else "gloo",
+        fsdp=shards or None,  # type: ignore[arg-type]  # True is what it wants; a string is its older form
+        fsdp_config={"state_dict_type": "FULL_STATE_DICT", "activation_checkpointing": checkpointing}
+        if shards
+        else None,
     )
     # Several visible GPUs would silently become DataParallel, with another loss: one process, one GPU.
     if arguments.n_gpu > 1:
@@ -176,30 +185,21 @@ def _arguments(train: api_stages.Train, plan: Plan, precision: Precision, scratc
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
+class _Wrapped(TrainerCallback):
+    """Of several ranks each would train a model of its own if a library failed to wrap it, and say nothing."""
+
+    def __init__(self, trainer: Trainer, expected: type) -> None:
+        self._trainer = trainer
+        self._expected = expected
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        wrapped = self._trainer.model_wrapped
+        if not isinstance(wrapped, self._expected):
+            raise AssertionError(f"the model is {type(wrapped).__name__}, not {self._expected.__name__}")  # noqa: TRY004
+
+
 def _collate(pad: int) -> Callable[[Sequence[Row]], dict[str, torch.Tensor]]:
     return lambda rows: {name: torch.tensor(values) for name, values in padded(rows, pad).items()}
-
-
-class _TokenMean:
-    """The loss: cross entropy, summed over a micro-batch and divided by the tokens of its whole optimizer step."""
-
-    def __init__(self) -> None:
-        self._last: torch.Tensor | None = None
-
-    def __call__(
-        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-    ) -> torch.Tensor:
-        if num_items_in_batch is None:
-            raise AssertionError("Trainer counts the tokens of a step for a loss function that is given to it")
-        logits = outputs.logits[:, :-1].float().flatten(0, 1)
-        targets = labels[:, 1:].flatten().to(logits.device)
-        loss = cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum") / num_items_in_batch
-        self._last = loss.detach()
-        return loss
-
-    def value(self) -> float:
-        """Of the last micro-batch, which is its share of the step's loss."""
-        return math.nan if self._last is None else float(self._last)
 
 
 class _PlannedTrainer(Trainer):
@@ -220,59 +220,3 @@ class _PlannedTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002
         """Nobody reads it, and it walks over all parameters in every step."""
         return 0
-
-
-class _Durable(TrainerCallback):
-    """Asks for a checkpoint by interval and at SIGTERM, hands it on, and tells progress.
-
-    At the end of a step everything that the next one depends on is at rest: so a run that goes on from there ends
-    with the weights of an uninterrupted one.
-    """
-
-    def __init__(self, loss: _TokenMean, plan: Plan, hooks: Hooks) -> None:
-        self.stopped = False
-        self._loss = loss
-        self._plan = plan
-        self._hooks = hooks
-        self._saved = self._told = self._begin = hooks.clock()
-        self._first = 0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        self._saved = self._told = self._begin = self._hooks.clock()
-        self._first = state.global_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        now = self._hooks.clock()
-        if state.global_step < self._plan.steps:
-            self.stopped = self._hooks.stopping.is_set()
-            control.should_training_stop |= self.stopped
-            control.should_save |= self.stopped or now - self._saved >= self._hooks.interval
-        tell = now - self._told >= _PROGRESS_SECONDS or state.global_step == self._plan.steps
-        if tell or control.should_save:
-            self._check(state.global_step)  # not in every step: on a GPU, looking at the loss waits for it
-        if tell:
-            self._told = now
-            self._tell(state.global_step, now)
-
-    def _check(self, step: int) -> None:
-        if not math.isfinite(self._loss.value()):
-            raise diverged(step)
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        self._hooks.save(folder, state.global_step)
-        shutil.rmtree(folder)
-        self._saved = self._hooks.clock()
-
-    def _tell(self, step: int, now: float) -> None:
-        seconds = max(now - self._begin, 1e-9)
-        done = step - self._first
-        self._hooks.progress(
-            {
-                "step": step,
-                "steps": self._plan.steps,
-                "loss": round(self._loss.value(), 5),
-                "rowsPerSecond": round(done * self._plan.batch / seconds, 1),
-                "etaSeconds": round((self._plan.steps - step) * seconds / max(done, 1), 1),
-            }
-        )

@@ -15,13 +15,21 @@ from llm2llm.api import identity_paths
 OTHER: dict[str, Any] = {
     "randomSeed": 7,
     "task": {"promptTemplate": "{{ prompt }}?", "grader": {"type": "ExactMatch"}},
-    "data": {"seed": {"uri": "s3://b/other.jsonl"}},
+    "data.seed.uri": "s3://b/other.jsonl",
+    "data.seed.fields": {"prompt": "question"},
+    "data.seed.sample": {"count": 5},
+    "data.evaluation.uri": "s3://b/held-out.jsonl",
+    "data.evaluation.fields": {"prompt": "question", "completion": "answer"},
+    "data.evaluation.sample": {"count": 5},
+    "data.test.fromSeed": {"count": 5},
     "student.model": {"uri": "s3://b/other"},
+    "student.trustRemoteCode": True,
     "startFrom": "PreviousIteration",
     "augmentFrom": "SeedAndSynthetic",
     "errorsFrom": "Probe",
     "artifacts.uri": "s3://b/elsewhere",
     "artifacts.key": "other",
+    "train.method": "QLoRA",
     "train.lora": {"r": 8},
     "train.hyperparameters": {"learningRate": "1e-4"},
     "train.minSteps": 5,
@@ -38,11 +46,11 @@ OTHER: dict[str, Any] = {
     "generate.filters": {"minAcceptance": "0.5"},
 }
 """Another value than `builders.spec` has, which is the default for most."""
-ONE_VALUE = {"train.method"}
-"""Fields that can have one value only so far."""
 APART = {"errorsFrom"}
 """Another value that cannot stand beside the others': a run of its own has it."""
-REQUIRED = {"task", "data", "student.model", "artifacts.uri", "generate.teacher.model"}
+ONE_OF_TWO = {"data.evaluation.fromSeed", "data.test.uri", "data.test.fields", "data.test.sample"}
+"""The other way to get a held-out set; these are the rules of evaluation and test."""
+REQUIRED = {"task", "data.seed.uri", "student.model", "artifacts.uri", "generate.teacher.model"}
 OPERATIONAL: dict[str, Any] = {
     "suspend": True,
     "maxIterations": 3,
@@ -51,6 +59,9 @@ OPERATIONAL: dict[str, Any] = {
     "earlyStopping": {"patience": 3},
     "artifacts.credentialsSecretRef": {"name": "other"},
     "artifacts.endpoint": "http://minio:9000",
+    "artifacts.retention": "BestAndLast",
+    "data.seed.credentialsSecretRef": {"name": "rows"},
+    "data.seed.endpoint": "http://minio:9000",
     "student.tokenSecretRef": {"name": "hub", "key": "token"},
     "train.image": "trainer:2",
     "train.resources": {"limits": {"memory": "1Gi"}},
@@ -117,7 +128,7 @@ def two(api: Cluster) -> Iterator[TwoRuns]:
 
 
 def test_every_identity_field_is_tried_here():
-    assert {".".join(path) for path in identity_paths()} == OTHER.keys() | ONE_VALUE
+    assert {".".join(path) for path in identity_paths()} == OTHER.keys() | ONE_OF_TWO
 
 
 @pytest.mark.parametrize("path", OTHER)
@@ -133,7 +144,7 @@ def test_fault_16_an_identity_field_cannot_be_removed(two: TwoRuns, path: str):
     assert f"spec.{path} defines the experiment and cannot change: create another run" in two.answer(name, path, None)
 
 
-@pytest.mark.parametrize("path", ["train", "evaluate"])
+@pytest.mark.parametrize("path", ["train", "evaluate", "data.evaluation", "data.test"])
 def test_fault_16_nor_can_the_block_that_it_is_in(two: TwoRuns, path: str):
     assert f"spec.{path}." in two.answer("full", path, None)
 

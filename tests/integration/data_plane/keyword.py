@@ -58,18 +58,21 @@ def jsonl(entries: Sequence[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(entry) + "\n" for entry in entries).encode()
 
 
-def write_student(folder: Path, seed: int = 0) -> Path:
-    """An untrained student with its tokenizer, in the Hugging Face format."""
+def write_student(folder: Path, seed: int = 0, spread: float = 0.02) -> Path:
+    """An untrained student with its tokenizer, in the Hugging Face format.
+
+    With a large `spread` of its weights an adapter does not outweigh them: what is lost of them in 4 bits shows.
+    """
     import torch
     from transformers import LlamaForCausalLM
 
     write_tokenizer(folder)
     torch.manual_seed(seed)
-    LlamaForCausalLM(config()).save_pretrained(str(folder))
+    LlamaForCausalLM(config(spread)).save_pretrained(str(folder))
     return folder
 
 
-def config() -> Any:
+def config(spread: float = 0.02) -> Any:
     from transformers import LlamaConfig
 
     return LlamaConfig(
@@ -84,6 +87,7 @@ def config() -> Any:
         eos_token_id=1,
         bos_token_id=None,
         tie_word_embeddings=False,
+        initializer_range=spread,
     )
 
 

@@ -196,19 +196,30 @@ def in_a_process_with_vllm(code: str, *arguments: str) -> str:
 
 
 @pytest.mark.vllm
-def test_both_engines_give_the_same_verdicts_for_one_adapter(bench: Bench, tmp_path: Path) -> None:
-    run, store = learnt(bench)
+@pytest.mark.parametrize(("method", "precision"), [("LoRA", "fp32"), ("Full", "fp32"), ("QLoRA", "bf16")])
+def test_both_engines_give_the_same_verdicts_for_one_student(
+    bench: Bench, tmp_path: Path, method: str, precision: str
+) -> None:
+    """Equal in fp32; in bf16, which is all that vLLM has for QLoRA, at least 95 % (DESIGN says 99 %, of larger sets)."""
+    train = {**keyword.TRAIN, "method": method, "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 20}}
+    if method == "Full":
+        del train["lora"]
+    if method == "QLoRA":
+        bench.student = keyword.write_student(tmp_path / "spread", spread=0.2)
+    run, store = bench.run("run", train=train, evaluate={"engine": "Transformers", "precision": precision})
+    run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
     run_step(run.step(Stage.EVALUATE), store, bench.context())
     expected = predictions(store, run, "seed") + predictions(store, run, "evaluation")
-    run.document["evaluate"]["engine"] = "vLLM"
-    vllm, other = Bench(tmp_path, bench.student).run("vllm", train=run.document["train"], evaluate={"engine": "vLLM"})
+    evaluate = {"engine": "vLLM", "precision": precision}
+    vllm, other = Bench(tmp_path, bench.student).run("vllm", train=train, evaluate=evaluate)
     vllm.add(run_step(vllm.step(Stage.TRAIN), other, bench.context("pod-1")))
     assert vllm.reports[1].digest == run.reports[1].digest
     step = vllm.step(Stage.EVALUATE).to_json()
     in_a_process_with_vllm(_RUN_STEP, step, str(tmp_path / "vllm"), str(tmp_path))
     found = predictions(other, vllm, "seed") + predictions(other, vllm, "evaluation")
+    equal = sum(mine == theirs for mine, theirs in zip(expected, found, strict=True))
 
-    assert found == expected
+    assert equal == 60 if precision == "fp32" else equal >= 57
     assert len(Counter(prediction.verdict for prediction in found)) > 1
 
 
@@ -226,8 +237,9 @@ def test_vllm_draws_each_row_by_its_own_seed_too(bench: Bench) -> None:
 _DRAW = """
 import json, sys
 from pathlib import Path
-from llm2llm.engines import Draws, engine_named
-engine = engine_named("vLLM")(Path(sys.argv[1]), Path(sys.argv[2]), eos=1, pad=0, precision="fp32", gpus=1)
+from llm2llm.engines import Draws, Student, engine_named
+student = Student(Path(sys.argv[1]), Path(sys.argv[2]), "none", eos=1, pad=0)
+engine = engine_named("vLLM")(student, precision="fp32", gpus=1)
 prompts = [[3 + n, 50 + n, 100 + n, 2] for n in range(20)]
 drawn = engine.generate(prompts, 4, Draws(1.0, range(20)))
 back = engine.generate(prompts[::-1], 4, Draws(1.0, range(20)[::-1]))[::-1]

@@ -271,7 +271,7 @@ def test_fault_21_running_out_of_gpu_memory_tells_the_micro_batch(
 ) -> None:
     import torch
 
-    from llm2llm.training import trainer
+    from llm2llm.training import durable
 
     def fail(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
@@ -279,7 +279,7 @@ def test_fault_21_running_out_of_gpu_memory_tells_the_micro_batch(
     document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri())
     run, main = keyword.Run(document), Main(bench.folder)
     run.add(main(run.step(Stage.PREPARE))[1])
-    monkeypatch.setattr(trainer._TokenMean, "__call__", fail)
+    monkeypatch.setattr(durable.TokenMean, "__call__", fail)
     code, report = main(run.step(Stage.TRAIN, micro_batch=8))
 
     assert (code, report.reason, report.micro_batch) == (69, "OutOfMemory", 8)

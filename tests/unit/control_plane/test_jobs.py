@@ -182,3 +182,20 @@ def test_what_a_uri_names_is_mounted_once():
     assert mounts == {"/mnt/claims/results": "claim-0", "/mnt/configmaps/rows": "config-0", "/scratch": "scratch"}
     names = {volume["name"] for volume in body["spec"]["template"]["spec"]["volumes"]}
     assert names == {"claim-0", "config-0", "scratch"}
+
+
+def test_only_prepare_gets_the_keys_and_authorities_of_the_sources():
+    rows = {"uri": "s3://b/seed.csv", "credentialsSecretRef": {"name": "rows"}, "caBundleRef": {"name": "rows-ca"}}
+    data = {"seed": rows, "test": {"uri": "s3://b/test.csv", "credentialsSecretRef": {"name": "held-out"}}}
+    told = environment(manifest(Stage.PREPARE, data=data, artifacts=SECRETS["artifacts"]))
+    for name, secret in (
+        ("AWS_ACCESS_KEY_ID", "s3"),
+        ("LLM2LLM_SEED_AWS_ACCESS_KEY_ID", "rows"),
+        ("LLM2LLM_SEED_AWS_SECRET_ACCESS_KEY", "rows"),
+        ("LLM2LLM_TEST_AWS_SESSION_TOKEN", "held-out"),
+    ):
+        assert told[name]["secretKeyRef"]["name"] == secret
+    assert told["LLM2LLM_TEST_AWS_SESSION_TOKEN"]["secretKeyRef"]["optional"]
+    assert told["LLM2LLM_SEED_AWS_CA_BUNDLE"] == "/mnt/ca/seed/ca.crt"
+    later = environment(manifest(Stage.TRAIN, data=data, artifacts=SECRETS["artifacts"]))
+    assert not [name for name in later if "SEED" in name or "TEST" in name]

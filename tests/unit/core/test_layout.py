@@ -29,10 +29,20 @@ def merged(path: str, value: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("train.lora.r", 4), ("train.hyperparameters.learningRate", "1e-3"), ("train.minSteps", 7), ("randomSeed", 3)],
+    [
+        ("train.method", "QLoRA"),
+        ("train.lora.r", 4),
+        ("train.hyperparameters.learningRate", "1e-3"),
+        ("train.minSteps", 7),
+        ("randomSeed", 3),
+    ],
 )
 def test_what_changes_the_adapter_changes_the_key_of_training(path: str, value: Any):
     assert content_key(step(Stage.TRAIN)) != content_key(step(Stage.TRAIN, **merged(path, value)))
+
+
+def test_a_quantized_base_is_another_evaluation_whatever_the_adapter():
+    assert content_key(step(Stage.EVALUATE)) != content_key(step(Stage.EVALUATE, **merged("train.method", "QLoRA")))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]):
         ("spec.train.lora.rank", 8, "spec.train.lora.rank: unknown field"),
         ("spec.maxIteration", 8, "spec.maxIteration: unknown field: did you mean maxIterations?"),
         ("spec.train.lora.dropout", 0.1, 'spec.train.lora.dropout: must be a string: write "0.1"'),
-        ("spec.train.method", "QLORA", "spec.train.method: must be 'LoRA'"),
+        ("spec.train.method", "QLORA", "spec.train.method: must be 'LoRA', 'QLoRA' or 'Full'"),
         ("spec.student.model.uri", None, "spec.student.model.uri: is required"),
         ("spec.student.model.uri", "/models/x", "spec.student.model.uri: '/models/x' does not match"),
         ("spec.task.labels", [], "spec.task.labels: must not be empty when grader.type is Choice"),

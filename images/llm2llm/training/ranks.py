@@ -1,0 +1,71 @@
+"""This process among those that train one model together: who it is, and what they have to agree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Rank of `size` processes; one alone talks to nobody.
+
+    Every method is a collective: all ranks call it in the same order, or all wait.
+    """
+
+    rank: int = 0
+    size: int = 1
+    control: Any = None
+    """A group of its own over gloo: decisions are made on the CPU, and cost the GPU no wait."""
+
+    @classmethod
+    def join(cls, rank: int, size: int, rendezvous: Path, patience: float) -> Ranks:
+        """Meets the other processes over a file that all of them see.
+
+        Args:
+            patience: seconds that one rank waits for another, e.g. while rank 0 uploads a checkpoint.
+        """
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(rank)
+        timeout = timedelta(seconds=patience)
+        distributed.init_process_group(
+            "nccl" if cuda else "gloo",
+            init_method=rendezvous.as_uri(),
+            rank=rank,
+            world_size=size,
+            timeout=timeout,
+            device_id=torch.device("cuda", rank) if cuda else None,
+        )
+        return cls(rank, size, distributed.new_group(backend="gloo", timeout=timeout))
+
+    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+        """What rank 0 wishes: a clock or a signal may be seen by one rank a step before another."""
+        if self.size == 1:
+            return wishes
+        decided = torch.tensor(wishes, dtype=torch.uint8)
+        distributed.broadcast(decided, 0, group=self.control)
+        return tuple(bool(wish) for wish in decided)
+
+    def least(self, number: int) -> int:
+        """The smallest number of any rank."""
+        return int(self._reduced(torch.tensor(number), distributed.ReduceOp.MIN))
+
+    def sums(self, shares: torch.Tensor) -> torch.Tensor:
+        """Element by element, the sum over the ranks."""
+        return self._reduced(shares.cpu(), distributed.ReduceOp.SUM)
+
+    def meet(self) -> None:
+        """Returns once every rank is here."""
+        if self.size > 1:
+            distributed.barrier(group=self.control)
+
+    def _reduced(self, numbers: torch.Tensor, how: Any) -> torch.Tensor:
+        if self.size > 1:
+            distributed.all_reduce(numbers, how, group=self.control)
+        return numbers

@@ -1,0 +1,70 @@
+"""A causal language model's weights on the device they compute on: loaded the same way to train and to evaluate.
+
+The only module that knows quantisation. QLoRA's base is nf4 with double quantisation (Dettmers et al., 2023, QLoRA,
+section 3), and an adapter learns to make up for its errors: so whoever scores the adapter needs the very same base.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.utils.logging import disable_progress_bar
+
+from llm2llm.errors import ConfigurationError
+
+Quantization = Literal["none", "nf4"]
+
+
+def load_weights(
+    folder: Path, dtype: torch.dtype, quantization: Quantization = "none", *, trusted: bool = False
+) -> Any:
+    """The model of a folder: on the CPU, or where it is quantized on the device of this process.
+
+    Args:
+        folder: in the Hugging Face format.
+        dtype: of the weights, or where they are quantized of what is computed with them.
+        quantization: nf4 for the linear layers of a QLoRA base; its output head and embedding stay as they are.
+        trusted: whether Python files in the folder may be run (`spec.student.trustRemoteCode`).
+
+    Raises:
+        ConfigurationError: the files cannot be loaded, or this image holds no bitsandbytes.
+    """
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a pod's log is no terminal
+    if quantization == "nf4":
+        # Quantized from the numbers in the files, whatever is computed in: so does vLLM, and so the bases are the same.
+        how = {"dtype": "auto", "quantization_config": _nf4(dtype), "device_map": {"": _device()}}
+    else:
+        how = {"dtype": dtype}
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=trusted, **how
+        )
+    except ImportError as error:
+        raise ConfigurationError(f"spec.train.method: {error}") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"spec.student.model: the weights cannot be loaded: {error}") from error
+    for weight in model.parameters():
+        if weight.is_floating_point():  # the packed 4 bits are no numbers
+            weight.data = weight.data.to(dtype)
+    return model
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    try:
+        import bitsandbytes  # noqa: F401 - transformers' own check says less
+    except ImportError as error:
+        raise ConfigurationError(
+            f"spec.train.method is QLoRA, and this image cannot import bitsandbytes ({error}): use the trainer and the "
+            "evaluator image of this release, or set method: LoRA"
+        ) from error
+    config: Any = BitsAndBytesConfig
+    return config(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _device() -> str:
+    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
