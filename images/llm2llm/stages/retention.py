@@ -23,8 +23,8 @@ WEIGHTS = ".safetensors"
 def drop_weights(step: StepDocument, store: Store) -> None:
     """After an evaluation: the weights of iterations that are neither the best so far nor this one are deleted.
 
-    Only two can have become so now: the one before, and the one that was best until now. An error here fails nothing:
-    the evaluation is committed, and what stays costs some space.
+    Only two can have become so now: the one before, and the one that was best until now (of a run that probes: that it
+    would have ended with). An error here fails nothing: the evaluation is committed, and what stays costs some space.
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
     if step.stage is not Stage.EVALUATE or spec.artifacts.retention != "BestAndLast":
@@ -32,8 +32,9 @@ def drop_weights(step: StepDocument, store: Store) -> None:
     with suppress(StepError):
         outcomes = [outcome for outcome in outcomes_in(store) if outcome.step.iteration <= step.iteration]
         earlier = [outcome for outcome in outcomes if outcome.step.iteration < step.iteration]
-        best, before = (best_iteration(spec, of, ended=True) for of in (outcomes, earlier))
-        candidates = {step.iteration - 1, before.iteration if before else -1}
+        best, before = (best_iteration(spec, some, ended=True) for some in (outcomes, earlier))
+        newest = max((outcome.step.iteration for outcome in earlier if not outcome.step.closing), default=-1)
+        candidates = {newest, before.iteration if before else -1}
         for iteration in candidates - {-1, step.iteration, best.iteration if best else -1}:
             trained = manifest_in(store, step_folder(Stage.TRAIN, iteration))
             for key in weights_of(trained) if trained else ():

@@ -309,6 +309,19 @@ def test_a_known_task_freezes_classes_by_their_names_and_refuses_what_is_none(
         prepare(spec, LocalStore(tmp_path / "other"), context)
 
 
+def test_probing_needs_a_seed_row_for_each_fold(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    rows = keyword.rows(1, 1)
+    spec = document(tmp_path, model, keyword.jsonl(rows[:3]), errorsFrom="Probe")
+    with pytest.raises(
+        DataError, match=r"spec.errorsFrom: Probe needs a seed row for each of 4 folds, data.seed has 3"
+    ):
+        prepare(spec, store, context)
+    spec = document(tmp_path, model, keyword.jsonl(rows[:4]), errorsFrom="Probe")
+    assert prepare(spec, store, context).exit_code == 0
+
+
 def test_rows_lie_in_another_store_than_the_artifacts_with_keys_of_its_own(
     tmp_path: Path, model: Path, store: LocalStore, s3: S3Server, prefix: str
 ) -> None:

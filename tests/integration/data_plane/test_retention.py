@@ -12,7 +12,7 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_data import Reuse
 from llm2llm.layout import step_folder
 from llm2llm.loop import parents
-from llm2llm.outcomes import Outcome, StepId
+from llm2llm.outcomes import CLOSING, Outcome, StepId
 from llm2llm.records import Metric, Report, Stage, StepDocument
 from llm2llm.stages.commit import commit, manifest_in
 from llm2llm.stages.context import StepContext
@@ -24,12 +24,13 @@ from llm2llm.storage import LocalStore
 class History:
     """A run of which each iteration is committed with the score that is asked for."""
 
-    def __init__(self, folder: Path, **artifacts: Any) -> None:
+    def __init__(self, folder: Path, *, errors_from: str = "Seed", **artifacts: Any) -> None:
         self.store = LocalStore(folder / "run")
         document = keyword.spec(
             seed_uri="file:///s", evaluation_uri="file:///e", model_uri="file:///m", artifacts_uri="file:///a"
         )
         document["maxIterations"] = 9
+        document["errorsFrom"] = errors_from
         document["artifacts"] |= artifacts
         self.spec = AugmentationRunSpec.model_validate(document)
         self.context = StepContext(pod_uid="pod", scratch=folder / "scratch")
@@ -52,15 +53,35 @@ class History:
 
     def iterate(self, score: float) -> None:
         """Train, Evaluate with this accuracy, what follows an evaluation, and Generate."""
-        iteration = sum(outcome.step.stage is Stage.TRAIN for outcome in self.outcomes)
+        trained = [outcome.step for outcome in self.outcomes if outcome.step.stage is Stage.TRAIN]
+        iteration = sum(not step.closing for step in trained)
         self._commit(Stage.TRAIN, iteration)
         metric = Metric(name="accuracy", dataset="evaluation", value=score, examples=100, low=0, high=1)
         drop_weights(self._commit(Stage.EVALUATE, iteration, metrics=(metric,), mistakes=1), self.store)
         self._commit(Stage.GENERATE, iteration)
 
+    def close(self, probing: int) -> None:
+        """The closing iteration after so many probing ones."""
+        self._commit(Stage.TRAIN, CLOSING + probing)
+        metric = Metric(name="accuracy", dataset="evaluation", value=0.1, examples=100, low=0, high=1)
+        drop_weights(self._commit(Stage.EVALUATE, CLOSING + probing, metrics=(metric,), mistakes=1), self.store)
+
     def with_weights(self) -> list[int]:
-        found = [manifest_in(self.store, step_folder(Stage.TRAIN, i)) for i in range(9)]
-        return [i for i, manifest in enumerate(found) if manifest and is_whole(self.store, manifest)]
+        found = {i: manifest_in(self.store, step_folder(Stage.TRAIN, i)) for i in (*range(9), *range(100, 109))}
+        return [i for i, manifest in found.items() if manifest and is_whole(self.store, manifest)]
+
+
+def test_a_probing_run_keeps_what_it_might_end_with_and_then_what_it_closed_with(tmp_path: Path) -> None:
+    run = History(tmp_path, errors_from="Probe", retention="BestAndLast")
+    for score in (0.7, 0.5, 0.6):
+        run.iterate(score)
+    assert run.with_weights() == [0, 2]
+    run.close(3)
+    assert run.with_weights() == [103]
+    run.iterate(0.9)
+    assert run.with_weights() == [3, 103]
+    run.close(4)
+    assert run.with_weights() == [104]
 
 
 def test_the_best_and_the_last_keep_their_weights(tmp_path: Path) -> None:
