@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 IGNORED = -100
@@ -32,3 +32,24 @@ def padded(rows: Sequence[Row], pad: int) -> dict[str, list[list[int]]]:
         "attention_mask": [[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows],
         "labels": [[IGNORED] * row.prompt + row.ids[row.prompt :] + [IGNORED] * (width - len(row.ids)) for row in rows],
     }
+
+
+def packed(rows: Sequence[Row], pad: int) -> dict[str, list[list[int]]]:
+    """A micro-batch without padding, its rows one behind another: input_ids, position_ids and labels, one list each.
+
+    Positions begin anew with each row, which is all that keeps rows apart (separation.py): an attention mask would undo
+    it. No row's first token is learnt, because a prompt has at least one: it would be predicted from the row before.
+    """
+    if not rows:
+        return {"input_ids": [[pad] * 2], "position_ids": [[0, 1]], "labels": [[IGNORED] * 2]}
+    return {
+        "input_ids": [[token for row in rows for token in row.ids]],
+        "position_ids": [[place for row in rows for place in range(len(row.ids))]],
+        "labels": [
+            [label for row in rows for label in [*[IGNORED] * max(row.prompt, 1), *row.ids[max(row.prompt, 1) :]]]
+        ],
+    }
+
+
+Collation = Callable[[Sequence[Row], int], dict[str, list[list[int]]]]
+"""`padded` or `packed`: rows and the pad token to what a model takes."""

@@ -11,7 +11,9 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+_FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,15 @@ def plan(
     steps = max(math.ceil(epochs * len(lengths) / batch), min_steps)
     share = math.ceil(batch / ranks)
     return Plan(lengths, batch, steps, seed, min(micro_batch, share) if micro_batch else share, rank, ranks)
+
+
+def economical(made: Plan, waste: float) -> Plan:
+    """The plan with the largest micro-batch, of made's, half of it and so on, that pads no more than `waste`; at least
+    2 rows, with which length alone keeps padding low.
+    """
+    while made.micro_batch > _FEWEST and made.padding_waste() > waste:
+        made = replace(made, micro_batch=max(_FEWEST, math.ceil(made.micro_batch / 2)))
+    return made
 
 
 def cut(rows: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,16 @@ import torch
 from llm2llm import api_stages
 from llm2llm.training import model as students
 from llm2llm.training import trainer
-from llm2llm.training.data import Row
+from llm2llm.training.data import Collation, Row, packed, padded
 from llm2llm.training.durable import Hooks, diverged
-from llm2llm.training.plan import Plan, plan
+from llm2llm.training.plan import Plan, economical, plan
 from llm2llm.training.ranks import Ranks
+from llm2llm.training.separation import separates
+
+PACKED_TOKENS = 4096
+"""Tokens, in the mean, of a micro-batch without padding: its mask has the square of them."""
+PADDING_WASTE = 0.05
+"""Share of the positions of padded micro-batches that may hold nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,17 @@ class Trained:
 
 
 def load(job: Job) -> Any:
-    """The student to be trained."""
+    """The student to be trained.
+
+    Raises:
+        ConfigurationError: its weights cannot be loaded.
+        GpuOutOfMemory: they do not fit.
+    """
     precision = students.resolve_precision(job.train.precision)
-    return students.load_student(job.base, job.train, precision, seed=job.seed, start=job.start, trusted=job.trusted)
+    with trainer.memory_told(1):
+        return students.load_student(
+            job.base, job.train, precision, seed=job.seed, start=job.start, trusted=job.trusted
+        )
 
 
 def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:
@@ -77,13 +91,23 @@ def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:
         MetricInvalid: the loss or a weight became NaN or infinite.
     """
     precision = students.resolve_precision(job.train.precision)
-    made = _planned(job, student, precision, ranks)
+    with trainer.memory_told(1):
+        collation, made = _planned(job, student, precision, ranks)
+    hooks.progress(
+        {
+            "microBatch": made.micro_batch,
+            "accumulation": made.accumulation,
+            "paddingFree": collation is packed,
+            "paddingWaste": 0.0 if collation is packed else round(made.padding_waste(), 3),
+        }
+    )
     outcome, run = trainer.fit(
         student,
         job.rows,
         made,
         job.train,
         pad=job.pad,
+        collation=collation,
         precision=precision,
         scratch=job.scratch,
         hooks=hooks,
@@ -100,15 +124,22 @@ def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:
     return Trained(outcome, made.steps, made.micro_batch)
 
 
-def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks) -> Plan:
-    """The steps of this rank, with the largest micro-batch that every rank's GPU holds."""
+def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks) -> tuple[Collation, Plan]:
+    """The steps of this rank, and how a micro-batch is put together.
+
+    Without padding where this model keeps rows apart; else with as little of it as rows of like length allow. The
+    micro-batch is the largest that every rank's GPU holds, and no larger than pays.
+    """
     parameters = job.train.hyperparameters
-    batch = min(parameters.effective_batch_size, len(job.rows))
+    lengths = [len(row.ids) for row in job.rows]
+    batch = min(parameters.effective_batch_size, len(lengths))
     micro_batch = min(job.micro_batch, math.ceil(batch / ranks.size))
-    if not trainer.sharded(job.train, ranks):  # in parts it fits where it would not as a whole: no trial
-        micro_batch = ranks.least(trainer.fitting_micro_batch(student, job.rows, job.pad, precision, micro_batch))
-    return plan(
-        [len(row.ids) for row in job.rows],
+    # In parts it fits where it would not as a whole, so a model that is divided over the GPUs is not tried before.
+    whole = not trainer.sharded(job.train, ranks)
+    apart = whole and bool(ranks.least(int(separates(student, job.rows, precision))))
+    collation: Collation = packed if apart else padded
+    made = plan(
+        lengths,
         epochs=parameters.num_train_epochs,
         batch=parameters.effective_batch_size,
         min_steps=job.train.min_steps,
@@ -117,6 +148,16 @@ def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks
         rank=ranks.rank,
         ranks=ranks.size,
     )
+    if apart:
+        mean = sum(lengths) / len(lengths)
+        made = replace(made, micro_batch=max(1, min(made.micro_batch, int(PACKED_TOKENS / mean))))
+    else:
+        made = economical(made, PADDING_WASTE)
+    made = replace(made, micro_batch=ranks.least(made.micro_batch))  # each rank's rows have waste of their own
+    if whole:
+        fits = trainer.fitting_micro_batch(student, job.rows, job.pad, collation, precision, made.micro_batch)
+        made = replace(made, micro_batch=ranks.least(fits))
+    return collation, made
 
 
 def _write(job: Job, student: Any, precision: students.Precision, weights: dict[str, torch.Tensor] | None) -> None:

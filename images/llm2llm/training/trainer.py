@@ -7,7 +7,8 @@ goes on from a checkpoint, and the loss of an optimizer step is the mean over it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from llm2llm import api_stages
 from llm2llm.errors import GpuOutOfMemory
-from llm2llm.training.data import Row, padded
+from llm2llm.training.data import Collation, Row
 from llm2llm.training.durable import Durable, Hooks, TokenMean
 from llm2llm.training.model import Precision
 from llm2llm.training.plan import Plan
@@ -49,6 +50,7 @@ def fit(
     train: api_stages.Train,
     *,
     pad: int,
+    collation: Collation,
     precision: Precision,
     scratch: Path,
     hooks: Hooks,
@@ -70,7 +72,7 @@ def fit(
         model=model,
         args=_arguments(train, plan, precision, scratch, ranks),
         train_dataset=list(rows),
-        data_collator=_collate(pad),
+        data_collator=_collate(collation, pad),
         compute_loss_func=loss,
         callbacks=[callback],
     )
@@ -78,16 +80,16 @@ def fit(
     trainer.remove_callback(PrinterCallback)
     if ranks.size > 1:
         trainer.add_callback(_Wrapped(trainer, FSDPModule if sharded(train, ranks) else DistributedDataParallel))
-    try:
+    with memory_told(plan.micro_batch):
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    except torch.cuda.OutOfMemoryError as error:
-        raise out_of_memory(plan.micro_batch, error) from error
     stopped = callback.stopped and trainer.state.global_step < plan.steps
     losses = tuple(ranks.sums(loss.shares()).tolist())
     return Outcome(steps=trainer.state.global_step, losses=losses, stopped=stopped), trainer
 
 
-def fitting_micro_batch(model: Any, rows: Sequence[Row], pad: int, precision: Precision, ceiling: int) -> int:
+def fitting_micro_batch(
+    model: Any, rows: Sequence[Row], pad: int, collation: Collation, precision: Precision, ceiling: int
+) -> int:
     """The largest of ceiling, ceiling/2, ... that fits on the GPU with the longest rows; on a CPU the ceiling.
 
     Raises:
@@ -98,15 +100,23 @@ def fitting_micro_batch(model: Any, rows: Sequence[Row], pad: int, precision: Pr
     longest = sorted(rows, key=lambda row: len(row.ids), reverse=True)
     model.to("cuda").train()
     size = ceiling
-    while not _fits(model, longest[:size], pad, precision):
+    while not _fits(model, _collate(collation, pad)(longest[:size]), precision):
         if size == 1:
-            raise out_of_memory(1, None)
+            raise _out_of_memory(1, None)
         size = math.ceil(size / 2)
     return size
 
 
-def out_of_memory(micro_batch: int, error: Exception | None) -> GpuOutOfMemory:
-    """The error for a micro-batch that the GPU does not hold."""
+@contextmanager
+def memory_told(micro_batch: int) -> Iterator[None]:
+    """Says which micro-batch the GPU's memory does not hold; 1 where a smaller one would not help."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise _out_of_memory(micro_batch, error) from error
+
+
+def _out_of_memory(micro_batch: int, error: Exception | None) -> GpuOutOfMemory:
     detail = f" ({error})" if error else ""
     return GpuOutOfMemory(
         f"the GPU's memory does not hold a micro-batch of {micro_batch}{detail}: ask for a larger GPU, or set "
@@ -123,8 +133,8 @@ def sharded(train: api_stages.Train, ranks: Ranks) -> bool:
     return train.method == "Full" and ranks.size > 1 and torch.cuda.is_available()
 
 
-def _fits(model: Any, rows: Sequence[Row], pad: int, precision: Precision) -> bool:
-    batch = {name: tensor.to("cuda") for name, tensor in _collate(pad)(rows).items()}
+def _fits(model: Any, batch: dict[str, torch.Tensor], precision: Precision) -> bool:
+    batch = {name: tensor.to("cuda") for name, tensor in batch.items()}
     labels = batch.pop("labels")
     try:
         with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
@@ -198,8 +208,8 @@ class _Wrapped(TrainerCallback):
             raise AssertionError(f"the model is {type(wrapped).__name__}, not {self._expected.__name__}")  # noqa: TRY004
 
 
-def _collate(pad: int) -> Callable[[Sequence[Row]], dict[str, torch.Tensor]]:
-    return lambda rows: {name: torch.tensor(values) for name, values in padded(rows, pad).items()}
+def _collate(collation: Collation, pad: int) -> Callable[[Sequence[Row]], dict[str, torch.Tensor]]:
+    return lambda rows: {name: torch.tensor(values) for name, values in collation(rows, pad).items()}
 
 
 class _PlannedTrainer(Trainer):

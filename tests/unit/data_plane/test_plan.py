@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm2llm.training.plan import cut, plan
+from llm2llm.training.plan import cut, economical, plan
 
 settings = st.fixed_dictionaries(
     {
@@ -100,3 +100,28 @@ def test_small_micro_batches_waste_little_padding() -> None:
     )
 
     assert pairs < 0.10 < whole
+
+
+@given(row_lengths, settings, st.integers(1, 5))
+def test_ranks_share_the_rows_of_a_step_in_equally_many_micro_batches(
+    lengths: list[int], chosen: dict[str, int], ranks: int
+) -> None:
+    made = [plan(lengths, **chosen, rank=rank, ranks=ranks) for rank in range(ranks)]
+    shares = [list(of_rank) for of_rank in made]
+
+    assert {len(share) for share in shares} == {len(of_rank) for of_rank in made}
+    for number, rows in enumerate(plan(lengths, **chosen).step_rows()):
+        step = slice(number * made[0].accumulation, (number + 1) * made[0].accumulation)
+        assert sorted(row for share in shares for part in share[step] for row in part) == sorted(rows)
+        assert all(len(part) <= made[0].micro_batch for share in shares for part in share[step])
+
+
+@given(row_lengths, settings)
+def test_an_economical_plan_pads_little_or_has_two_rows_at_a_time(lengths: list[int], chosen: dict[str, int]) -> None:
+    made = plan(lengths, **chosen)
+    better = economical(made, 0.05)
+
+    assert better.padding_waste() <= 0.05 or better.micro_batch <= 2
+    assert list(better.step_rows()) == list(made.step_rows())
+    if made.padding_waste() <= 0.05:
+        assert better == made

@@ -1,4 +1,4 @@
-from llm2llm.training.data import IGNORED, Row, padded
+from llm2llm.training.data import IGNORED, Row, packed, padded
 
 
 def test_the_prompt_and_the_padding_are_masked_and_eos_is_learnt_though_it_pads() -> None:
@@ -10,3 +10,19 @@ def test_the_prompt_and_the_padding_are_masked_and_eos_is_learnt_though_it_pads(
         "attention_mask": [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]],
         "labels": [[IGNORED, IGNORED, 3, eos, IGNORED, IGNORED], [IGNORED, IGNORED, IGNORED, 7, 8, eos]],
     }
+
+
+def test_packed_rows_begin_anew_and_none_is_asked_for_its_first_token() -> None:
+    rows = [Row("a", [1, 2, 3, 9], 2), Row("b", [4, 5, 9], 0)]
+
+    assert packed(rows, 0) == {
+        "input_ids": [[1, 2, 3, 9, 4, 5, 9]],
+        "position_ids": [[0, 1, 2, 3, 0, 1, 2]],
+        "labels": [[IGNORED, IGNORED, 3, 9, IGNORED, 5, 9]],
+    }
+
+
+def test_a_rank_without_a_row_learns_nothing_along_with_the_others() -> None:
+    for collated in (padded([], 7), packed([], 7)):
+        assert collated["input_ids"] == [[7, 7]]
+        assert collated["labels"] == [[IGNORED, IGNORED]]

@@ -1,0 +1,50 @@
+"""Whether rows that lie one behind another in one sequence stay apart.
+
+transformers makes a block mask out of position ids that begin anew, for models whose mask is made by its own functions,
+without an attention mask and without a cache; otherwise each row sees those before it, and nothing says so (seen in
+5.19: with `use_cache` the logits of a second row were off by more than their own size). So it is tried, not assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from llm2llm.training.data import Row, packed
+from llm2llm.training.model import Precision
+
+_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
+"""Of the length of a row's logits: rounding stays far below it, another row's tokens go far beyond."""
+
+
+def separates(model: Any, rows: Sequence[Row], precision: Precision) -> bool:
+    """Whether the second of two rows gets the logits that it gets alone, on the device that trains."""
+    if model.config.use_cache is not False:
+        return False
+    if torch.cuda.is_available():
+        model.to("cuda")
+    first, second = rows[0], rows[-1]
+    was_training = model.training
+    model.eval()  # no dropout
+    for module in model.modules():
+        # An evaluating 4-bit layer packs its weights anew on some CPUs, for a kernel that has no gradient
+        # (bitsandbytes 0.50, Linear4bit.forward), and stays so.
+        if hasattr(getattr(module, "weight", None), "quant_state"):
+            module.training = True
+    try:
+        with torch.no_grad():
+            alone = _logits(model, [second], precision)
+            behind = _logits(model, [first, second], precision)[len(first.ids) :]
+    finally:
+        model.train(was_training)
+    return bool(torch.linalg.norm(behind - alone) <= _TOLERANCE[precision] * torch.linalg.norm(alone))
+
+
+def _logits(model: Any, rows: Sequence[Row], precision: Precision) -> torch.Tensor:
+    batch = {name: torch.tensor(values, device=model.device) for name, values in packed(rows, 0).items()}
+    del batch["labels"]
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        logits: torch.Tensor = model(**batch).logits[0].float()
+    return logits

@@ -1,0 +1,86 @@
+"""However a step's rows are put through the model, its loss is that of each row by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.data_plane.test_processes import job, weights
+
+from llm2llm.training import session
+from llm2llm.training.durable import Hooks
+from llm2llm.training.ranks import Ranks
+from llm2llm.training.separation import separates
+from llm2llm.training.session import Job, Trained
+
+
+def trained(work: Job) -> tuple[Trained, Mapping[str, object]]:
+    """What came of it, and what was told at its start."""
+    told: list[Mapping[str, object]] = []
+    hooks = Hooks(lambda *_: None, threading.Event(), told.append, time.monotonic, 300)
+    return session.train(work, session.load(work), hooks, Ranks()), told[0]
+
+
+@pytest.mark.parametrize("method", ["LoRA", "QLoRA", "Full"])
+def test_padded_micro_batches_and_none_padded_have_the_losses_of_rows_one_by_one(
+    tmp_path: Path, student: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    import torch
+
+    def work(name: str, micro_batch: int) -> Job:
+        made = job(tmp_path / name, student, method, micro_batch, 8)
+        checkpointing = made.train.hyperparameters.model_copy(update={"gradient_checkpointing": method == "LoRA"})
+        return replace(made, train=made.train.model_copy(update={"hyperparameters": checkpointing}))
+
+    packed, packed_told = trained(work("packed", 8))
+    monkeypatch.setattr(session, "separates", lambda *_: False)
+    alone, alone_told = trained(work("alone", 1))
+    grouped, grouped_told = trained(work("grouped", 4))
+
+    assert (packed_told["paddingFree"], packed_told["accumulation"]) == (True, 1)
+    assert (alone_told["paddingFree"], alone_told["accumulation"]) == (False, 8)
+    assert (grouped_told["paddingFree"], grouped_told["microBatch"]) == (False, 2)
+    assert alone_told["paddingWaste"] == 0
+    assert len(alone.outcome.losses) == 6
+    assert grouped.outcome.losses == pytest.approx(alone.outcome.losses, abs=1e-4)
+    assert packed.outcome.losses == pytest.approx(alone.outcome.losses, abs=1e-4)
+    expected = weights(work("alone", 1))
+    for name in ("packed", "grouped"):
+        found = weights(work(name, 1))
+        assert all(torch.allclose(found[key], expected[key], atol=1e-4) for key in expected)
+
+
+def test_a_model_that_mixes_rows_is_found_out_and_padded(
+    tmp_path: Path, student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a cache transformers leaves the block mask out; here a model uses one whatever its config says."""
+    from transformers import LlamaModel
+
+    work = job(tmp_path, student, "LoRA", 8, 8)
+    model = session.load(work)
+    assert separates(model, work.rows, "fp32")
+    forward = LlamaModel.forward
+
+    def caching(self: Any, *arguments: Any, **more: Any) -> Any:
+        return forward(self, *arguments, **(more | {"use_cache": True}))
+
+    monkeypatch.setattr(LlamaModel, "forward", caching)
+    assert not separates(model, work.rows, "fp32")
+    monkeypatch.setattr(session, "PADDING_WASTE", 0.5)
+    _, told = trained(work)
+
+    assert told["paddingFree"] is False
+    assert told["microBatch"] == 8
+
+
+def test_rows_are_not_packed_with_a_cache(tmp_path: Path, student: Path) -> None:
+    work = job(tmp_path, student, "LoRA", 8, 8)
+    model = session.load(work)
+    model.config.use_cache = True
+
+    assert not separates(model, work.rows, "fp32")
