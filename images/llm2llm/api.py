@@ -7,7 +7,8 @@ decision on. Descriptions are what `kubectl explain` shows.
 
 from __future__ import annotations
 
-from typing import Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field
 
@@ -97,6 +98,15 @@ def identity_paths(model: type[BaseModel] = AugmentationRunSpec, prefix: tuple[s
         path = (*prefix, field.alias or name)
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("x-llm2llm-identity"):
             paths.append(path)
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            paths.extend(identity_paths(field.annotation, path))
+        elif part := model_in(field.annotation):
+            paths.extend(identity_paths(part, path))
     return paths
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field, also of an optional one; None for anything else, lists included."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) not in (Union, UnionType):
+        return None
+    return next((part for part in map(model_in, get_args(annotation)) if part), None)

@@ -77,7 +77,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "generate.teacher.model": spec.generate.teacher.model,
                 "generate.teacher.parameters": spec.generate.teacher.parameters,
-            }
+            } | _local_teacher(spec)
         case Stage.TRAIN:
             train = _dump(spec.train)
             chosen = {
@@ -98,8 +98,17 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
             chosen = {f"generate.{name}": generate.get(name) for name in _GENERATE_IDENTITY}
             chosen["generate.teacher.model"] = spec.generate.teacher.model
             chosen["generate.teacher.parameters"] = spec.generate.teacher.parameters
+            chosen |= _local_teacher(spec)
             chosen["iteration"] = step.iteration
     return fields | chosen | {"randomSeed": spec.random_seed}
+
+
+def _local_teacher(spec: AugmentationRunSpec) -> dict[str, Any]:
+    """What a teacher of our own adds to a key; an endpoint is not part of one."""
+    source = spec.generate.teacher.source
+    if source is None:
+        return {}
+    return {"generate.teacher.source.uri": source.uri, "generate.teacher.source.revision": source.revision}
 
 
 _GENERATE_IDENTITY = ("instructions", "strategy", "examplesPerMistake", "rowsPerRound", "filters")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,35 @@ RULES: dict[str, list[dict[str, str]]] = {
     "Budget": [{"rule": "!has(self.maxCost) || has(self.prices)", "message": "maxCost needs prices"}],
     "HeldOutSource": [
         {"rule": "has(self.uri) != has(self.fromSeed)", "message": "exactly one of uri and fromSeed must be set"}
+    ],
+    "Generate": [
+        {
+            "rule": "self.mode != 'Online' || has(self.teacher.baseUrl)",
+            "message": "baseUrl must be set where mode is Online",
+            "fieldPath": ".teacher",
+        },
+        {
+            "rule": "self.mode != 'Online' || !has(self.teacher.source)",
+            "message": "source must be left out where mode is Online",
+            "fieldPath": ".teacher",
+        },
+        {
+            "rule": "self.mode != 'Local' || has(self.teacher.source)",
+            "message": "source must be set where mode is Local",
+            "fieldPath": ".teacher",
+        },
+        {
+            "rule": "self.mode != 'Local' || !(has(self.teacher.baseUrl) || has(self.teacher.apiKeySecretRef) ||"
+            " has(self.teacher.caBundleRef) ||"
+            " has(self.teacher.extraHeaders) && self.teacher.extraHeaders.size() > 0)",
+            "message": "what belongs to an endpoint must be left out where mode is Local",
+            "fieldPath": ".teacher",
+        },
+        {
+            "rule": "self.mode != 'Online' || self.tensorParallelSize == 1",
+            "message": "must be left out where mode is Online",
+            "fieldPath": ".tensorParallelSize",
+        },
     ],
     "Share": [ONE_AMOUNT],
     "FromSeed": [ONE_AMOUNT],
@@ -118,6 +148,8 @@ RULES: dict[str, list[dict[str, str]]] = {
     ],
 }
 """CEL rules by the name of a model; the model checks the same for the local runner."""
+OPTIONAL = {("generate", "teacher", "source")}
+"""Objects that may be missing and hold a field that defines the experiment."""
 PRINTER_COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
     ("Stage", "string", ".status.currentStep.stage", 0),
@@ -278,15 +310,24 @@ def _spec_rules() -> list[dict[str, str]]:
     rules = []
     for path in identity_paths():
         dotted = ".".join(path)
-        # every parent on the way has a default or is required, only the last field may be missing
         now, before = f"self.{dotted}", f"oldSelf.{dotted}"
+        is_set, was_set = _has("self", path), _has("oldSelf", path)
         rules.append(
             {
-                "rule": f"has({now}) == has({before}) && (!has({now}) || {now} == {before})",
+                "rule": f"{is_set} == {was_set} && (!{is_set} || {now} == {before})",
                 "message": f"spec.{dotted} defines the experiment and cannot change: create another run",
             }
         )
     return rules
+
+
+def _has(root: str, path: Sequence[str]) -> str:
+    """CEL that is true where a field is set. Each parent on the way has a default, is required, or is asked for."""
+    tests = [
+        f"has({'.'.join([root, *path[:depth]])})" for depth in range(1, len(path)) if tuple(path[:depth]) in OPTIONAL
+    ]
+    whole = [*tests, f"has({'.'.join([root, *path])})"]
+    return whole[0] if len(whole) == 1 else f"({' && '.join(whole)})"
 
 
 class _Quoting(yaml.SafeDumper):

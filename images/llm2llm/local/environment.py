@@ -9,6 +9,7 @@ from llm2llm.api_base import SecretKeyReference
 from llm2llm.records import Stage
 
 TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
+TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - likewise
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
 
@@ -24,7 +25,9 @@ def step_environment(
     credentials = spec.artifacts.credentials_secret_ref
     if credentials:
         environment |= secrets.get(credentials.name, {})
+    source = spec.generate.teacher.source
     for name, reference in (
+        (TEACHER_HUB_TOKEN, source.token_secret_ref if source else None),
         (TEACHER_KEY, spec.generate.teacher.api_key_secret_ref),
         (HUB_TOKEN, spec.student.token_secret_ref),
     ):

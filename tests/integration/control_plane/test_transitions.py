@@ -36,6 +36,12 @@ OTHER: dict[str, Any] = {
     "generate.filters": {"minAcceptance": "0.5"},
 }
 """Another value than `builders.spec` has, which is the default for most."""
+LOCAL: dict[str, Any] = {
+    "generate.mode": "Local",
+    "generate.teacher.source.uri": "s3://b/teacher",
+    "generate.teacher.source.revision": "v1",
+}
+"""Of a run with a teacher of its own, which cannot have what a run with an endpoint has."""
 ONE_VALUE = {"train.method"}
 """Fields that can have one value only so far."""
 REQUIRED = {"task", "data", "student.model", "artifacts.uri", "generate.teacher.model"}
@@ -83,7 +89,7 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 class TwoRuns:
-    """`plain` has only what it must have, `full` has another value everywhere."""
+    """`plain` has only what it must have, `full` another value everywhere; `local` has a teacher of its own."""
 
     def __init__(self, api: Cluster) -> None:
         self.runs = Runs(api, "transitions")
@@ -92,6 +98,12 @@ class TwoRuns:
         for path, value in OTHER.items():
             full = merged(full, at(path, value))
         self.runs.create("full", **full)
+        local = builders.spec()
+        local["generate"] = {
+            "mode": "Local",
+            "teacher": {"model": "m", "source": {"uri": "s3://b/t", "revision": "v1"}},
+        }
+        self.runs.create("local", **local)
 
     def answer(self, name: str, path: str, value: Any) -> str:
         """What the API server says to such a change; empty where it would take it."""
@@ -111,7 +123,7 @@ def two(api: Cluster) -> Iterator[TwoRuns]:
 
 
 def test_every_identity_field_is_tried_here():
-    assert {".".join(path) for path in identity_paths()} == OTHER.keys() | ONE_VALUE
+    assert {".".join(path) for path in identity_paths()} == OTHER.keys() | LOCAL.keys() | ONE_VALUE
 
 
 @pytest.mark.parametrize("path", OTHER)
@@ -119,6 +131,44 @@ def test_fault_16_an_identity_field_cannot_get_another_value(two: TwoRuns, path:
     assert f"spec.{path} defines the experiment and cannot change: create another run" in two.answer(
         "plain", path, OTHER[path]
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("generate.mode", "Online"),
+        ("generate.mode", None),
+        ("generate.teacher.source.uri", "s3://b/other"),
+        ("generate.teacher.source.revision", "v2"),
+        ("generate.teacher.source.revision", None),
+    ],
+)
+def test_fault_16_nor_can_the_teacher_of_a_local_run(two: TwoRuns, path: str, value: str | None):
+    assert f"spec.{path} defines the experiment and cannot change: create another run" in two.answer(
+        "local", path, value
+    )
+
+
+@pytest.mark.parametrize("name", ["plain", "local"])
+def test_fault_16_an_endpoint_and_a_teacher_of_ones_own_cannot_be_exchanged(two: TwoRuns, name: str):
+    other = {
+        "plain": {"source": {"uri": "s3://b/t"}, "baseUrl": None},
+        "local": {"source": None, "baseUrl": "http://t/v1"},
+    }
+    message = "spec.generate.teacher.source.uri defines the experiment and cannot change"
+    assert message in two.answer(name, "generate.teacher", other[name])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("generate.tensorParallelSize", 2),
+        ("generate.teacher.source.tokenSecretRef", {"name": "hub", "key": "token"}),
+        ("generate.resources", {"limits": {"nvidia.com/gpu": "2"}}),
+    ],
+)
+def test_fault_16_what_a_local_teacher_runs_on_can_change(two: TwoRuns, path: str, value: Any):
+    assert two.answer("local", path, value) == ""
 
 
 @pytest.mark.parametrize("path", [path for path in OTHER if path not in REQUIRED])
