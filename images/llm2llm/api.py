@@ -7,7 +7,8 @@ decision on. Descriptions are what `kubectl explain` shows.
 
 from __future__ import annotations
 
-from typing import Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
@@ -132,8 +133,15 @@ def identity_paths(model: type[BaseModel] = AugmentationRunSpec, prefix: tuple[s
         path = (*prefix, field.alias or name)
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("x-llm2llm-identity"):
             paths.append(path)
-            continue
-        for kind in (field.annotation, *get_args(field.annotation)):  # also of a block that may be missing
-            if isinstance(kind, type) and issubclass(kind, BaseModel) and get_origin(field.annotation) is not list:
-                paths.extend(identity_paths(kind, path))
+        elif part := model_in(field.annotation):
+            paths.extend(identity_paths(part, path))
     return paths
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field, also of an optional one; None for anything else, lists included."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) not in (Union, UnionType):
+        return None
+    return next((part for part in map(model_in, get_args(annotation)) if part), None)

@@ -91,7 +91,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "generate.teacher.model": spec.generate.teacher.model,
                 "generate.teacher.parameters": spec.generate.teacher.parameters,
-            }
+            } | _local_teacher(spec)
         case Stage.TRAIN:
             train = _dump(spec.train)
             chosen = {
@@ -119,6 +119,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
             chosen["generate.teacher.model"] = spec.generate.teacher.model
             chosen["generate.teacher.parameters"] = spec.generate.teacher.parameters
             chosen["augmentFrom"] = spec.augment_from
+            chosen |= _local_teacher(spec)
             chosen["iteration"] = step.iteration
     return fields | chosen | {"randomSeed": spec.random_seed}
 
@@ -130,6 +131,14 @@ _ACCESS = frozenset(S3Access.model_fields)
 def _sources(data: Data) -> list[tuple[str, S3Access]]:
     named = {"seed": data.seed, "evaluation": data.evaluation, "test": data.test}
     return [(name, source) for name, source in named.items() if source is not None]
+
+
+def _local_teacher(spec: AugmentationRunSpec) -> dict[str, Any]:
+    """What a teacher of our own adds to a key; an endpoint is not part of one."""
+    source = spec.generate.teacher.source
+    if source is None:
+        return {}
+    return {"generate.teacher.source.uri": source.uri, "generate.teacher.source.revision": source.revision}
 
 
 _GENERATE_IDENTITY = ("instructions", "strategy", "examplesPerMistake", "rowsPerRound", "filters")

@@ -20,135 +20,19 @@ from pydantic_core.core_schema import WithDefaultSchema
 from llm2llm.api import (
     GROUP,
     KIND,
-    MACRO_F1_NEEDS_LABELS,
     NAME_LIMIT,
     PLURAL,
-    PROBE_NEEDS_THE_BASE,
     VERSION,
     AugmentationRunSpec,
     identity_paths,
 )
-from llm2llm.api_data import LABELLED_PRESETS
-from llm2llm.api_stages import Lora
+from llm2llm_operator.crdrules import RULES
 from llm2llm_operator.resource import RunStatus
 
 SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations end at 256 KiB."""
 KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
 OF_KUBERNETES = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields")
-SOURCES = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
-ONE_AMOUNT = {
-    "rule": "has(self.count) != has(self.fraction)",
-    "message": "exactly one of count and fraction must be set",
-}
-LORA_UNTOUCHED = " && ".join(
-    f"(!has(self.lora.{name}) || self.lora.{name} == {json.dumps(value)})"
-    for name, value in Lora().model_dump(by_alias=True).items()
-)
-"""Whether all adapter settings are at their defaults: the API server fills those in, so left out looks like that."""
-RULES: dict[str, list[dict[str, str]]] = {
-    "AugmentationRunSpec": [
-        {
-            "rule": "!has(self.objective) || !has(self.objective.metric) || self.objective.metric != 'macroF1' || "
-            f"(has(self.task.preset) && self.task.preset in [{', '.join(map(repr, LABELLED_PRESETS))}]) || "
-            "(has(self.task.grader) && has(self.task.grader.type) && self.task.grader.type == 'Choice')",
-            "message": MACRO_F1_NEEDS_LABELS,
-            "fieldPath": ".objective",
-        },
-        {
-            "rule": "!has(self.errorsFrom) || self.errorsFrom != 'Probe' || !has(self.startFrom) || "
-            "self.startFrom != 'PreviousIteration'",
-            "message": PROBE_NEEDS_THE_BASE,
-            "fieldPath": ".errorsFrom",
-        },
-    ],
-    "Budget": [{"rule": "!has(self.maxCost) || has(self.prices)", "message": "maxCost needs prices"}],
-    "HeldOutSource": [
-        {"rule": "has(self.uri) != has(self.fromSeed)", "message": "exactly one of uri and fromSeed must be set"}
-    ],
-    "Share": [ONE_AMOUNT],
-    "FromSeed": [ONE_AMOUNT],
-    "Grader": [
-        {
-            "rule": "(has(self.type) && self.type == 'Regex') == (has(self.pattern) && self.pattern.size() > 0)",
-            "message": "pattern must be set where type is Regex, and nowhere else",
-        }
-    ],
-    "Task": [
-        {
-            "rule": "self.preset != 'Custom' || (has(self.promptTemplate) && self.promptTemplate.size() > 0)",
-            "message": "must not be empty where preset is Custom",
-            "fieldPath": ".promptTemplate",
-        },
-        {
-            "rule": "self.preset == 'Custom' || self.grader.type == 'ExactMatch'",
-            "message": "must be left out: the preset has its own",
-            "fieldPath": ".grader",
-        },
-        {
-            "rule": "self.preset == 'Custom' || !has(self.labels) || self.labels.size() == 0",
-            "message": "must be left out: the preset has its own",
-            "fieldPath": ".labels",
-        },
-        {
-            "rule": "self.grader.type != 'Choice' || (has(self.labels) && self.labels.size() > 0)",
-            "message": "must not be empty when grader.type is Choice",
-            "fieldPath": ".labels",
-        },
-    ],
-    "Train": [
-        {
-            "rule": f"!has(self.method) || self.method != 'Full' || !has(self.lora) || ({LORA_UNTOUCHED})",
-            "message": "must be left out: method Full trains all weights",
-            "fieldPath": ".lora",
-        }
-    ],
-    "EnvVar": [
-        {
-            "rule": "!self.name.startsWith('LLM2LLM_')",
-            "message": "names that begin with LLM2LLM_ are reserved",
-            "fieldPath": ".name",
-        }
-    ],
-    "Volume": [
-        {
-            "rule": f"[{', '.join(f'has(self.{source})' for source in SOURCES)}].filter(p, p).size() == 1",
-            "message": "exactly one of persistentVolumeClaim, secret, configMap and emptyDir must be set",
-        },
-        {
-            "rule": "!self.name.matches('^(scratch|models|ca-.*|(claim|config)-[0-9]+)$')",
-            "message": "scratch, models, ca-*, claim-N and config-N are the operator's own",
-            "fieldPath": ".name",
-        },
-    ],
-    "VolumeMount": [
-        {
-            "rule": "!self.mountPath.matches('^/(scratch|mnt)(/|$)')",
-            "message": "/scratch and /mnt are the operator's own",
-            "fieldPath": ".mountPath",
-        }
-    ],
-    "PodOverrides": [
-        {
-            "rule": "!has(self.volumes) || self.volumes.all(v, self.volumes.exists_one(w, w.name == v.name))",
-            "message": "names of volumes must differ",
-            "fieldPath": ".volumes",
-        },
-        {
-            "rule": "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) &&"
-            " self.volumes.exists(v, v.name == m.name))",
-            "message": "every volumeMount must name one of the volumes",
-            "fieldPath": ".volumeMounts",
-        },
-        {
-            "rule": "!has(self.volumeMounts) ||"
-            " self.volumeMounts.all(m, self.volumeMounts.exists_one(n, n.mountPath == m.mountPath))",
-            "message": "every mountPath must differ",
-            "fieldPath": ".volumeMounts",
-        },
-    ],
-}
-"""CEL rules by the name of a model; the model checks the same for the local runner."""
 PRINTER_COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
     ("Stage", "string", ".status.currentStep.stage", 0),

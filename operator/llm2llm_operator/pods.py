@@ -26,6 +26,7 @@ CA_VARIABLES = {
     **{dataset: variable(dataset, CA_BUNDLE) for dataset in ("seed", "evaluation", "test")},
 }
 CA_FILE = "ca.crt"
+TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - likewise
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
 
@@ -120,6 +121,7 @@ def _mounted(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
     uris = [spec.artifacts.uri, spec.data.seed.uri, spec.student.model.uri]
     uris += [source.uri for source in (spec.data.evaluation, spec.data.test) if source and source.uri]
     uris += [source.uri for source in spec.reuse_from]
+    uris += [source.uri for source in (spec.generate.teacher.source,) if source]
     parts = [urlsplit(uri) for uri in uris]
     claims, config_maps = (
         list(dict.fromkeys(part.netloc for part in parts if part.scheme == scheme)) for scheme in ("pvc", "configmap")
@@ -174,6 +176,9 @@ def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocu
         teacher = spec.generate.teacher.api_key_secret_ref
         if teacher and document.stage in (Stage.PREPARE, Stage.GENERATE):
             ours.append(_from_secret(TEACHER_KEY, teacher))
+        weights = spec.generate.teacher.source
+        if weights and weights.token_secret_ref and document.stage in (Stage.PREPARE, Stage.GENERATE):
+            ours.append(_from_secret(TEACHER_HUB_TOKEN, weights.token_secret_ref))
         hub = spec.student.token_secret_ref
         if hub and document.stage is not Stage.GENERATE:
             ours.append(_from_secret(HUB_TOKEN, hub))

@@ -14,6 +14,7 @@ from llm2llm.storage.sources import CONFIG_MAPS_VARIABLE
 TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
 TEACHER_CA_BUNDLE = "LLM2LLM_TEACHER_CA_BUNDLE"
 DATASETS = ("seed", "evaluation", "test")
+TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - likewise
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
 
@@ -34,7 +35,9 @@ def step_environment(
         if source is not None and source.credentials_secret_ref:
             given = secrets.get(source.credentials_secret_ref.name, {})
             environment |= {variable(dataset, name): given[name] for name in CREDENTIALS if name in given}
+    source = spec.generate.teacher.source
     for name, reference in (
+        (TEACHER_HUB_TOKEN, source.token_secret_ref if source else None),
         (TEACHER_KEY, spec.generate.teacher.api_key_secret_ref),
         (HUB_TOKEN, spec.student.token_secret_ref),
     ):

@@ -39,6 +39,7 @@ from llm2llm.stages.context import StepContext
 from llm2llm.stages.reuse import answers_of_others
 from llm2llm.stages.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in
 from llm2llm.stages.rows import frozen as frozen_rows
+from llm2llm.stages.teacher import asked
 from llm2llm.stages.views import write_views
 from llm2llm.storage import Store
 from llm2llm.tasks import task_of
@@ -245,19 +246,27 @@ async def _play(round_: Round, step: StepDocument, store: Store, context: StepCo
     def tell(message: str) -> None:
         context.progress({"stage": step.stage.value, "iteration": step.iteration, "message": message})
 
-    async with connect(round_.spec.generate.teacher, context.environ, tell) as client:
-        teacher = PaidTeacher(client, limiter, ledger, _purse(round_, step, ledger))
-        pending = round_.items
-        for wave in range(WAVES):
-            requests = [round_.request(item, wave) for item in pending]
-            teacher.answered = _Progress(context, step, wave, len(requests))
-            records = await teacher.answers(requests, context.stopping.is_set)
-            for item, record in zip(pending, records, strict=True):
-                round_.judge(item, record)
-            pending = [item for item in pending if item.row is None]
-            if not pending:
-                break
-            round_.check_acceptance()  # garbage is not asked for again
+    with asked(round_.spec, step, store, context, tell) as whom:
+
+        def stopping() -> bool:
+            whom.check()
+            return context.stopping.is_set()
+
+        async with connect(whom.teacher, whom.environ, tell, whom.identity) as client:
+            teacher = PaidTeacher(client, limiter, ledger, _purse(round_, step, ledger))
+            pending = round_.items
+            for wave in range(WAVES):
+                requests = [round_.request(item, wave) for item in pending]
+                if not all(map(teacher.known, requests)):
+                    await asyncio.to_thread(whom.start)
+                teacher.answered = _Progress(context, step, wave, len(requests))
+                records = await teacher.answers(requests, stopping)
+                for item, record in zip(pending, records, strict=True):
+                    round_.judge(item, record)
+                pending = [item for item in pending if item.row is None]
+                if not pending:
+                    break
+                round_.check_acceptance()  # garbage is not asked for again
     return list(ledger.replayed.values())
 
 

@@ -34,6 +34,7 @@ from llm2llm.stages.estimate import estimate, in_words
 from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
 from llm2llm.stages.split import chosen, size_of
+from llm2llm.stages.teacher import TEACHER, resolved_teacher
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.tasks import Task, grading, task_of
@@ -68,7 +69,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     problems: list[StepError] = []
     found: list[str] = []
     sets: dict[str, Rows] = {}
-    task = model = None
+    task = model = teacher = None
     with _noted(problems):
         _check_engine(spec)
     with _noted(problems):
@@ -94,14 +95,18 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     problems += [DataError(problem) for name, rows in sets.items() if (problem := rows.problem(f"data.{name}"))]
     with _noted(problems):
         prove_create(store)
+    ours = spec.generate.teacher.source
     with _noted(problems), context.timed("probe"):
-        context.usage = _probe_teacher(spec, store, context, found.append)
+        if ours is None:
+            context.usage = _probe_teacher(spec, store, context, found.append)
+        else:
+            teacher = resolved_teacher(spec, ours, context)
     if problems or task is None or model is None:
         raise _together(problems)
     told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))] + found
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
     told.append(in_words(estimate(spec, examples["seed"], _lengths(sets["seed"], task, model), model.count), spec))
-    return _commit(step, store, context, model, examples, "; ".join(told))
+    return _commit(step, store, context, model, teacher, examples, "; ".join(told))
 
 
 def _sources(data: Data) -> dict[str, Source | HeldOutSource]:
@@ -328,6 +333,7 @@ def _commit(
     store: Store,
     context: StepContext,
     model: _Model,
+    teacher: bytes | None,
     examples: Mapping[str, Sequence[Example]],
     message: str,
 ) -> Report:
@@ -342,6 +348,8 @@ def _commit(
     }
     files = {FILES[name]: to_jsonl(rows) for name, rows in examples.items()}
     files["identity.json"] = (canonical_json(identity) + "\n").encode()
+    if teacher is not None:
+        files[TEACHER] = teacher
     counts = {name: len(rows) for name, rows in examples.items()}
     report = Report(
         run_uid=step.run_uid,

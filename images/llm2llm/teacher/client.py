@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 import openai
 
@@ -76,15 +77,18 @@ class TeacherClient:
     teacher: api_stages.Teacher
     connection: openai.AsyncOpenAI
     tell: Callable[[str], None] = lambda _: None
+    identity: str = ""
+    """What an answer belongs to, in the keys of requests; empty: the model's name."""
     dialect: Dialect = field(init=False)
 
     def __post_init__(self) -> None:
         self.dialect = Dialect(self.teacher.parameters)
+        self.identity = self.identity or self.teacher.model
 
     @property
     def where(self) -> str:
         """Its address, for messages."""
-        return self.teacher.base_url
+        return str(self.teacher.base_url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,7 +135,7 @@ class TeacherClient:
             self.tell(f"the teacher {self.where} does not take a request as it was: {told} ({_message(error)[:200]})")
 
     def _fail(self, error: openai.OpenAIError) -> NoReturn:
-        where = f"the teacher {self.teacher.base_url}"
+        where = f"the teacher {self.where}"
         match error:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 raise AuthenticationError(
@@ -172,7 +176,10 @@ class TeacherClient:
 
 
 def connect(
-    teacher: api_stages.Teacher, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+    teacher: api_stages.Teacher,
+    environ: Mapping[str, str],
+    tell: Callable[[str], None] = lambda _: None,
+    identity: str = "",
 ) -> TeacherClient:
     """A client for this teacher; the key comes from the environment, nothing is sent yet.
 
@@ -197,23 +204,24 @@ def connect(
         api_key=key or "none",
         base_url=teacher.base_url,
         default_headers=teacher.extra_headers,
-        http_client=_http_client(environ),
+        http_client=_http_client(environ, str(teacher.base_url)),
         max_retries=0,
         timeout=timeout,
         _enforce_credentials=False,
     )
-    return TeacherClient(teacher, connection, tell)
+    return TeacherClient(teacher, connection, tell, identity)
 
 
-def _http_client(environ: Mapping[str, str]) -> openai.DefaultAsyncHttpxClient | None:
-    """One that trusts the authorities of `teacher.caBundleRef`; None for the usual one.
+def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsyncHttpxClient | None:
+    """One that trusts the authorities of `teacher.caBundleRef`, or goes past a proxy on loopback; None: the usual one.
 
     Raises:
         ConfigurationError: the file holds no certificates.
     """
     bundle = environ.get(CA_BUNDLE_VARIABLE)
     if not bundle:
-        return None
+        loopback = urlsplit(base_url).hostname in ("127.0.0.1", "localhost")
+        return openai.DefaultAsyncHttpxClient(trust_env=False) if loopback else None
     try:
         context = ssl.create_default_context(cafile=bundle)
     except (OSError, ssl.SSLError) as error:

@@ -61,6 +61,10 @@ class PaidTeacher:
             await asyncio.gather(*workers, writer, return_exceptions=True)
         return [record for record in results if record is not None]
 
+    def known(self, request: Request) -> bool:
+        """Whether the answer is there already, and nothing would be sent."""
+        return self.ledger.answer(self._key(request)) is not None
+
     async def _watch(self, workers: set[asyncio.Task[None]], stopping: Callable[[], bool]) -> None:
         """Waits for the workers; on a stop or an error lets those in flight finish, then raises."""
         pending = workers
@@ -156,7 +160,7 @@ class PaidTeacher:
         return reply
 
     def _key(self, request: Request) -> str:
-        return request.key(self.client.teacher.model, self.client.teacher.parameters)
+        return request.key(self.client.identity, self.client.teacher.parameters)
 
     def _record(self, request: Request, reply: Reply, reserved: Usage) -> LedgerRecord:
         usage = reply.usage or reserved

@@ -131,6 +131,26 @@ def test_what_cannot_work_is_told_before_a_gpu_is_asked_for(
         prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), **changes), store, context)
 
 
+def test_a_teacher_of_our_own_is_resolved_and_asked_nothing(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForCausalLM"]}))
+    local = {"mode": "Local", "teacher": {"model": "m", "source": {"uri": model.as_uri()}}}
+    spec = document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), generate=local, maxIterations=2)
+    report = prepare(spec, store, context)
+    manifest = committed(store, keyword.Run(spec).step(Stage.PREPARE))
+    assert manifest is not None
+    teacher = json.loads(read_object(store, manifest, "teacher.json"))
+    assert teacher["revision"] == report.resolved.model_revision  # the same folder is the student here
+    assert report.usage.teacher_requests == 0
+
+    (model / "chat_template.jinja").unlink()
+    with pytest.raises(ConfigurationError, match=r"spec.generate.teacher.source: .* has no chat template"):
+        prepare(spec, LocalStore(tmp_path / "other"), context)
+
+
 def test_evaluation_rows_that_are_seeds_are_dropped_and_told(
     tmp_path: Path, model: Path, store: LocalStore, context: StepContext
 ) -> None:
