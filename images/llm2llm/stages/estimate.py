@@ -5,6 +5,7 @@ How long a GPU needs for that is known after the first training, and nowhere bef
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from decimal import Decimal
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.augment import prompt
 from llm2llm.budget import Spent, cost
+from llm2llm.outcomes import FOLDS
 from llm2llm.records import Example, Usage
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import instructions_for
@@ -30,7 +32,7 @@ class Estimate:
         steps: optimizer steps of the first training.
         train_tokens: tokens that go through the model in it, prompts included.
         rounds: rounds of generation, if nothing ends the run before `maxIterations`.
-        most_rows: rows of one round, at most.
+        most_rows: rows of one round, if every seed row that is asked were wrong.
         request_tokens: sent for one row, counted with the student's tokenizer.
         row_tokens: written for one row.
     """
@@ -63,8 +65,11 @@ def estimate(
         count: texts to numbers of tokens.
     """
     parameters, generate = spec.train.hyperparameters, spec.generate
+    probing = spec.errors_from == "Probe"
+    asked = math.ceil(len(seeds) / FOLDS) if probing else len(seeds)
+    trained = lengths[asked:] if probing and len(lengths) > asked else lengths
     first = plan(
-        lengths,
+        trained,
         epochs=parameters.num_train_epochs,
         batch=parameters.effective_batch_size,
         min_steps=spec.train.min_steps,
@@ -74,9 +79,9 @@ def estimate(
     drawn = random.Random(spec.random_seed).sample(list(seeds), min(SAMPLED, len(seeds)))  # noqa: S311
     return Estimate(
         steps=first.steps,
-        train_tokens=round(first.steps * first.batch * sum(lengths) / len(lengths)),
+        train_tokens=round(first.steps * first.batch * sum(trained) / len(trained)),
         rounds=spec.max_iterations - 1,
-        most_rows=generate.rows_per_round or generate.examples_per_mistake * len(seeds),
+        most_rows=generate.rows_per_round or generate.examples_per_mistake * asked,
         request_tokens=_mean(count([_request(spec, seeds, seed) for seed in drawn])),
         row_tokens=_mean(count([" ".join((*seed.fields.values(), seed.completion)) for seed in drawn])),
     )
@@ -90,12 +95,17 @@ def in_words(found: Estimate, spec: AugmentationRunSpec) -> str:
     hundred, all_rows = (found.usage_of(rows) for rows in (100, found.rounds * found.most_rows))
     told += (
         f"; 100 rows of the teacher take about {_tokens(hundred)} tokens{_money(hundred, spec)}, and {found.rounds} "
-        f"rounds of {found.most_rows} rows, the most there can be, {_tokens(all_rows)}{_money(all_rows, spec)}"
+        f"rounds of {found.most_rows} rows, {_how_many(spec)}, {_tokens(all_rows)}{_money(all_rows, spec)}"
     )
     limit = spec.budget.max_teacher_tokens
     if limit is not None and _tokens(hundred) > limit:
         told += f": more than spec.budget.maxTeacherTokens ({limit}) allows"
     return told
+
+
+def _how_many(spec: AugmentationRunSpec) -> str:
+    fixed = spec.generate.rows_per_round or spec.augment_from == "Seed"
+    return "the most there can be" if fixed else "if every seed row were wrong and every written one right"
 
 
 def _request(spec: AugmentationRunSpec, seeds: Sequence[Example], seed: Example) -> str:

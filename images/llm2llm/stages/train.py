@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import INPUTS, content_key, data_folder, step_folder, trained_part
+from llm2llm.outcomes import iteration_words
 from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
 from llm2llm.stages.checkpoints import Checkpoints
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
@@ -182,7 +183,7 @@ def _card(spec: AugmentationRunSpec, report: Report, *, chat: bool) -> str:
         f"base_model_relation: {'finetune' if whole else 'adapter'}\n"
         f"library_name: {'transformers' if whole else 'peft'}\n"
         "---\n\n"
-        f"{_RESULTS[spec.train.method].format(uri=uri)}, iteration {report.iteration} of an LLM2LLM run: "
+        f"{_RESULTS[spec.train.method].format(uri=uri)}, {iteration_words(report.iteration)} of an LLM2LLM run: "
         f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps, "
         f"random seed {spec.random_seed}.\n\n"
         f"A prompt is `prompt_template.jinja` over the fields of a row{turn}; an answer ends with the tokenizer's EOS "

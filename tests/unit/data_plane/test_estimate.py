@@ -51,3 +51,14 @@ def test_the_sentence_tells_money_where_there_are_prices_and_a_budget_that_canno
         "(500) allows"
     )
     assert in_words(Estimate(9, 8, 0, 40, 90, 10), spec()) == "the first training takes 9 optimizer steps, 8 tokens"
+
+
+def test_probing_asks_a_quarter_of_the_seeds_and_trains_on_the_others():
+    train = {"minSteps": 1, "hyperparameters": {"numTrainEpochs": 4, "effectiveBatchSize": 8}}
+    probing = found(errorsFrom="Probe", train=train)
+    assert (probing.most_rows, probing.steps) == (10, 15)
+
+
+def test_rows_that_are_written_for_rows_that_were_written_have_no_known_most():
+    told = in_words(found(augmentFrom="SeedAndSynthetic"), spec(augmentFrom="SeedAndSynthetic"))
+    assert "the most there can be" not in told
