@@ -11,7 +11,7 @@ same request gets the same answer, always.
     POST /faults                {"kind": "429", "retryAfter": 1, "count": 3}: the next `count` requests fail like that
 
 Kinds of faults: 401, 403, 429, quota, 500, hang, cut, bad-json, prose, empty, duplicates, wrong-label, leak (an
-evaluation row), content-filter, unsupported-parameter (with `parameter`), no-schema. `count` -1 lasts until
+evaluation row), content-filter, unsupported-parameter (with `parameter`). `count` -1 lasts until
 {"kind": "none"}. {"kind": "set-key", "key": K} and {"kind": "revoke-key"} change the key that it accepts;
 {"kind": "profile", "profile": P} makes it refuse what the endpoint P of profiles.py refuses, beside any fault.
 """
@@ -216,11 +216,6 @@ def _refusal(kind: str, fault: dict[str, Any], body: dict[str, Any]) -> web.Resp
         "unsupported-parameter": lambda: (
             _error(400, f"Unsupported parameter: '{parameter}'", "unsupported_parameter", parameter=parameter)
             if parameter in body
-            else None
-        ),
-        "no-schema": lambda: (
-            _error(400, "response_format is not supported", "unsupported_parameter", parameter="response_format")
-            if "response_format" in body
             else None
         ),
     }

@@ -1,6 +1,6 @@
 """The teacher is paid once, whatever happens to the process that asks.
 
-By default a round of 120 requests is killed 4 times, for three random seeds; `LLM2LLM_SWEEP=full` kills one of 500
+By default a round of 120 requests is killed 4 times, for two random seeds; `LLM2LLM_SWEEP=full` kills one of 500
 requests 20 times, and with `-s` prints what each kill cost.
 """
 
@@ -25,7 +25,7 @@ from llm2llm.teacher.ledger import read_segments
 FULL = os.environ.get("LLM2LLM_SWEEP") == "full"
 KILLS = 20 if FULL else 4
 ROWS = 500 if FULL else 120
-SEEDS = 1 if FULL else 3
+SEEDS = 1 if FULL else 2
 LEDGER = "iterations/000/generate/ledger"
 CONCURRENCY = 8 if FULL else 4
 MISTAKES = 40
