@@ -167,7 +167,7 @@ def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempt
         response_checksum_validation="when_required",
         connect_timeout=10,
         read_timeout=60,
-        max_pool_connections=16,
+        max_pool_connections=64,  # eight files at once, each in up to eight parts
     )
     session = boto3.session.Session(
         aws_access_key_id=environ.get("AWS_ACCESS_KEY_ID"),
