@@ -11,8 +11,9 @@ same request gets the same answer, always.
     POST /faults                {"kind": "429", "retryAfter": 1, "count": 3}: the next `count` requests fail like that
 
 Kinds of faults: 401, 403, 429, quota, 500, hang, cut, bad-json, prose, empty, duplicates, wrong-label, leak (an
-evaluation row), content-filter, unsupported-parameter (with `parameter`), no-schema. `count` -1 lasts until
-{"kind": "none"}. {"kind": "set-key", "key": K} and {"kind": "revoke-key"} change the key that it accepts.
+evaluation row), content-filter, unsupported-parameter (with `parameter`). `count` -1 lasts until
+{"kind": "none"}. {"kind": "set-key", "key": K} and {"kind": "revoke-key"} change the key that it accepts;
+{"kind": "profile", "profile": P} makes it refuse what the endpoint P of profiles.py refuses, beside any fault.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from profiles import refusal_of
 from task import CLASS_OF_KEYWORD, LABELS, Sentence, draw, evaluation_set
 
 WRONG_EXAMPLE = re.compile(r"^(?:The small model got this one wrong|Write one like this):\n(\{.*\})$", re.MULTILINE)
@@ -52,6 +54,7 @@ class State:
     answered: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
     fault: dict[str, Any] = field(default_factory=dict)
+    profile: str = ""
 
     def load(self) -> None:
         if self.file and self.file.exists():
@@ -185,6 +188,8 @@ async def _answer(state: State, request: web.Request, raw: bytes, digest: str) -
         return _error(500, "cut", "cut")
     if refused := _refusal(kind, fault, body):
         return refused
+    if state.profile and (other := refusal_of(state.profile, body)):
+        return web.json_response(other[1], status=other[0])
     if state.latency:
         await asyncio.sleep(state.latency)
     try:
@@ -203,17 +208,14 @@ def _refusal(kind: str, fault: dict[str, Any], body: dict[str, Any]) -> web.Resp
     refusals: dict[str, Callable[[], web.Response | None]] = {
         "401": lambda: _error(401, "Incorrect API key provided", "invalid_api_key"),
         "403": lambda: _error(403, "You are not allowed to use this model", "forbidden"),
-        "429": lambda: _error(429, "Rate limit reached", "rate_limit_exceeded", {"Retry-After": _seconds(fault)}),
+        "429": lambda: _error(
+            429, "Rate limit reached", fault.get("code", "rate_limit_exceeded"), {"Retry-After": _seconds(fault)}
+        ),
         "quota": lambda: _error(429, "You exceeded your current quota", "insufficient_quota"),
         "500": lambda: _error(500, "The server had an error", "server_error"),
         "unsupported-parameter": lambda: (
             _error(400, f"Unsupported parameter: '{parameter}'", "unsupported_parameter", parameter=parameter)
             if parameter in body
-            else None
-        ),
-        "no-schema": lambda: (
-            _error(400, "response_format is not supported", "unsupported_parameter", parameter="response_format")
-            if "response_format" in body
             else None
         ),
     }
@@ -279,6 +281,8 @@ async def faults(request: web.Request) -> web.Response:
             state.key = fault["key"]
         case "revoke-key":
             state.key = REVOKED
+        case "profile":
+            state.profile = fault["profile"]
         case "none":
             state.fault = {}
         case _:

@@ -7,16 +7,17 @@ decision on. Descriptions are what `kubectl explain` shows.
 
 from __future__ import annotations
 
-from typing import Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from llm2llm.api_base import IDENTITY, MONTH, Model
 from llm2llm.api_data import Artifacts, Data, Reuse, Student, Task
 from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.api_policy import Approval, Budget, EarlyStopping, Objective, Retries, Scheduling
 from llm2llm.api_stages import Evaluate, Generate, Prepare, Train
-from llm2llm.records import Stage
+from llm2llm.records import MACRO_F1, Stage
 
 GROUP = "llm2llm.dev"
 VERSION = "v1alpha1"
@@ -25,12 +26,19 @@ KIND = "AugmentationRun"
 PLURAL = "augmentationruns"
 NAME_LIMIT = 40
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+MACRO_F1_NEEDS_LABELS = "metric macroF1 needs a task with labels: grader Choice, or a preset other than GSM8K"
+PROBE_NEEDS_THE_BASE = "Probe needs startFrom BaseModel: the adapter before was trained on the fold that is probed"
+"""The same words by the local runner and by the API server, as of all of the CRD's rules."""
 
 
 class AugmentationRunSpec(Model):
     suspend: bool = Field(False, description="True stops the run after a checkpoint; false goes on.")
     max_iterations: int = Field(
-        10, ge=1, le=64, description="Iterations at most; 1 is plain fine-tuning, the baseline."
+        10,
+        ge=1,
+        le=64,
+        description="Iterations at most; 1 is plain fine-tuning, the baseline. Where errorsFrom is Probe these are the "
+        "probing ones, and the closing one comes on top.",
     )
     random_seed: int = Field(
         0, ge=0, le=2147483647, description="Seed of every shuffle and draw.", json_schema_extra=IDENTITY
@@ -40,10 +48,24 @@ class AugmentationRunSpec(Model):
         description="What each iteration trains from: the base model, as in the paper, or the one before it.",
         json_schema_extra=IDENTITY,
     )
+    augment_from: Literal["Seed", "SeedAndSynthetic"] = Field(
+        "Seed",
+        description="Whose mistakes the teacher writes for: the seed rows', as in the paper; or also those of the "
+        "synthetic rows that were trained on, its ablation, which lets the teacher's own slips breed.",
+        json_schema_extra=IDENTITY,
+    )
+    errors_from: Literal["Seed", "Probe"] = Field(
+        "Seed",
+        description="Where mistakes are looked for. Seed: among the rows that were trained on, as in the paper. Probe: "
+        "iteration i trains without the fold i mod 4 of the seed set and the rows written from it, takes its mistakes "
+        "there and is never best; when a stop rule fires, one closing iteration trains on everything, is evaluated, "
+        "and is best. For students that get all seeds right and the evaluation set wrong.",
+        json_schema_extra=IDENTITY,
+    )
+    task: Task = Field(description="How a row becomes a prompt and an answer is judged.", json_schema_extra=IDENTITY)
     objective: Objective = Field(default_factory=Objective, description="What best means and when to stop.")
     early_stopping: EarlyStopping | None = Field(None, description="Stop when nothing improves; there is no default.")
-    task: Task = Field(description="How a row becomes a prompt and an answer is judged.", json_schema_extra=IDENTITY)
-    data: Data = Field(description="Seed, evaluation and test set.", json_schema_extra=IDENTITY)
+    data: Data = Field(description="Seed, evaluation and test set.")
     student: Student = Field(description="The small model.")
     artifacts: Artifacts = Field(description="Where results go.")
     prepare: Prepare = Field(default_factory=Prepare, description="Pod of the first step, on CPU.")
@@ -76,6 +98,20 @@ class AugmentationRunSpec(Model):
     )
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
 
+    @field_validator("errors_from")
+    @classmethod
+    def _probe_from_the_base(cls, errors_from: str, info: ValidationInfo) -> str:
+        if errors_from == "Probe" and info.data.get("start_from") == "PreviousIteration":
+            raise ValueError(PROBE_NEEDS_THE_BASE)
+        return errors_from
+
+    @field_validator("objective")
+    @classmethod
+    def _macro_f1_of_labels(cls, objective: Objective, info: ValidationInfo) -> Objective:
+        if objective.metric == MACRO_F1 and "task" in info.data and not info.data["task"].labelled:
+            raise ValueError(MACRO_F1_NEEDS_LABELS)
+        return objective
+
 
 def step_block(spec: AugmentationRunSpec, stage: Stage) -> StepBlock:
     """Image, resources and placement of a stage; Test scores as Evaluate does."""
@@ -97,6 +133,15 @@ def identity_paths(model: type[BaseModel] = AugmentationRunSpec, prefix: tuple[s
         path = (*prefix, field.alias or name)
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("x-llm2llm-identity"):
             paths.append(path)
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            paths.extend(identity_paths(field.annotation, path))
+        elif part := model_in(field.annotation):
+            paths.extend(identity_paths(part, path))
     return paths
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field, also of an optional one; None for anything else, lists included."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) not in (Union, UnionType):
+        return None
+    return next((part for part in map(model_in, get_args(annotation)) if part), None)

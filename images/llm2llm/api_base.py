@@ -7,14 +7,18 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-URI_PATTERN = r"^(s3|pvc|hf|configmap|file)://.+$"
 Fraction = Annotated[str, StringConstraints(pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", max_length=11)]
 PositiveDecimal = Annotated[
     str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?$", max_length=30)
 ]
 Decimals = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=16)]
 """Money or hours: an amount that a float would not keep."""
-Uri = Annotated[str, StringConstraints(pattern=URI_PATTERN, max_length=1024)]
+RowsUri = Annotated[str, StringConstraints(pattern=r"^(s3|hf|pvc|configmap|file)://.+$", max_length=1024)]
+ModelUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|pvc|file)://.+$", max_length=1024)]
+FolderUri = Annotated[str, StringConstraints(pattern=r"^(s3|pvc|file)://.+$", max_length=1024)]
+"""A place that can be written to."""
+Temperature = Annotated[str, StringConstraints(pattern=r"^([01](\.[0-9]{1,6})?|2(\.0{1,6})?)$", max_length=8)]
+"""0 to 2, as the OpenAI API has it."""
 ShortText = Annotated[str, StringConstraints(max_length=253)]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 ArtifactsKey = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][-A-Za-z0-9_.]{0,127})?$", max_length=128)]

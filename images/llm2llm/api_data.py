@@ -10,14 +10,20 @@ from llm2llm.api_base import (
     IDENTITY,
     ArtifactsKey,
     CaBundleReference,
+    FolderUri,
     Fraction,
     Model,
+    ModelUri,
+    RowsUri,
     SecretKeyReference,
     SecretName,
     SecretReference,
     ShortText,
-    Uri,
 )
+
+LABELLED_PRESETS = ("CaseHOLD", "SNIPS", "TREC", "SST2")
+"""Presets whose answers are labels. CaseHOLD's are positions of holdings: its macro-F1 is the one that is published
+(LexGLUE, Chalkidis et al., 2022), and near its accuracy."""
 
 
 class Grader(Model):
@@ -48,6 +54,11 @@ class Task(Model):
         max_length=8192,
         description="Sandboxed Jinja template of the prompt, over the names in data.seed.fields, e.g. '{{ prompt }}'; "
         "a preset has its own.",
+    )
+    chat_template: Literal["Auto", "Never"] = Field(
+        "Auto",
+        description="Auto makes the prompt the user's turn of the student's own chat template, where its tokenizer has "
+        "one; Never gives the student the bare prompt. The same in training and evaluation.",
     )
     grader: Grader = Field(default_factory=Grader, description="How an answer is judged; a preset has its own.")
     labels: list[ShortText] = Field(
@@ -80,6 +91,11 @@ class Task(Model):
             raise ValueError("must not be empty when grader.type is Choice")
         return labels
 
+    @property
+    def labelled(self) -> bool:
+        """Whether every answer is one of a set of labels, so that classes can be told apart."""
+        return self.preset in LABELLED_PRESETS or self.grader.type == "Choice"
+
 
 class Share(Model):
     """Some of the rows of a set, drawn by `randomSeed`."""
@@ -98,29 +114,55 @@ class FromSeed(Share):
     stratify: bool = Field(True, description="Every label gets its share, where the task has labels.")
 
 
-class Source(Model):
-    uri: Uri = Field(description="Where the rows lie: s3:// or, for the local runner, file://; a .jsonl file.")
+class S3Access(Model):
+    """How a bucket is reached."""
+
+    endpoint: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        "", description="S3 endpoint; empty: AWS's own."
+    )
+    region: ShortText = Field("", description="S3 region; empty: the environment's.")
+    path_style: bool = Field(False, description="Address buckets by path instead of by host name.")
+    ca_bundle_ref: CaBundleReference | None = Field(
+        None, description="Authorities of the endpoint's certificate, in place of the usual ones."
+    )
+    credentials_secret_ref: SecretReference | None = Field(
+        None, description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if need be, AWS_SESSION_TOKEN."
+    )
+
+
+_WHERE_ROWS_LIE = (
+    "One file: s3://bucket/path, hf://owner/dataset/path (of the hub, @revision after the name if need be), "
+    "pvc://claim/path, configmap://name/key or, for the local runner, file:///path. JSON lines, unless its name ends "
+    "with .csv, .tsv (both with a header) or .parquet. An s3:// source that sets none of endpoint, region, pathStyle, "
+    "caBundleRef and credentialsSecretRef is read as the artifacts are."
+)
+
+
+class Source(S3Access):
+    uri: RowsUri = Field(description=_WHERE_ROWS_LIE, json_schema_extra=IDENTITY)
     fields: dict[ShortText, ShortText] = Field(
         default_factory=lambda: {"prompt": "prompt", "completion": "completion"},
         max_length=32,
         description="Name in the task to name in the file; 'completion' is the answer, the others go to the template.",
+        json_schema_extra=IDENTITY,
     )
-    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.")
+    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.", json_schema_extra=IDENTITY)
 
 
-class HeldOutSource(Model):
-    uri: Uri | None = Field(
-        None, description="Where the rows lie: s3:// or, for the local runner, file://; a .jsonl file."
-    )
+class HeldOutSource(S3Access):
+    uri: RowsUri | None = Field(None, description=_WHERE_ROWS_LIE, json_schema_extra=IDENTITY)
     from_seed: FromSeed | None = Field(
-        None, description="Instead of uri: rows taken out of the seed set, which is smaller by them."
+        None,
+        description="Instead of uri: rows taken out of the seed set, which is smaller by them.",
+        json_schema_extra=IDENTITY,
     )
     fields: dict[ShortText, ShortText] = Field(
         default_factory=dict,
         max_length=32,
         description="As for the seed set; empty means the same mapping as the seed's.",
+        json_schema_extra=IDENTITY,
     )
-    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.")
+    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.", json_schema_extra=IDENTITY)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -141,7 +183,7 @@ class Data(Model):
 
 
 class StudentModel(Model):
-    uri: Uri = Field(
+    uri: ModelUri = Field(
         description="Base model in the Hugging Face format: hf://owner/name, s3://, pvc:// or file:// (local)."
     )
     revision: ShortText = Field("main", description="Branch, tag or commit for hf://; resolved to a commit by Prepare.")
@@ -161,33 +203,35 @@ class Student(Model):
     model: StudentModel = Field(
         description="The model that is fine-tuned, anew from its base in every iteration.", json_schema_extra=IDENTITY
     )
+    trust_remote_code: bool = Field(
+        False,
+        description="Run the Python files that lie beside the model's weights, for an architecture that transformers "
+        "does not know. Read them first: they run with the rights of the steps.",
+        json_schema_extra=IDENTITY,
+    )
     token_secret_ref: SecretKeyReference | None = Field(None, description="Hub token for a gated model.")
     cache: ModelCache | None = Field(None, description="Where the base model is kept; unset: every step fetches it.")
 
 
 class Reuse(Model):
-    uri: Uri = Field(
+    uri: FolderUri = Field(
         description="Folder of another run's artifacts, as in its status.artifactsUri; read like spec.artifacts."
     )
 
 
-class Artifacts(Model):
-    uri: Uri = Field(
-        description="Folder for everything that the run makes: s3://bucket/prefix.", json_schema_extra=IDENTITY
+class Artifacts(S3Access):
+    uri: FolderUri = Field(
+        description="Folder for everything that the run makes: s3://bucket/prefix or pvc://claim/folder; for the local "
+        "runner file:///folder.",
+        json_schema_extra=IDENTITY,
     )
     key: ArtifactsKey = Field(
         "",
         description="Folder name of this run below uri/namespace; by default <name>-<uid8>.",
         json_schema_extra=IDENTITY,
     )
-    endpoint: Annotated[str, StringConstraints(max_length=1024)] = Field(
-        "", description="S3 endpoint; empty: AWS's own."
-    )
-    region: ShortText = Field("", description="S3 region; empty: the environment's.")
-    path_style: bool = Field(False, description="Address buckets by path instead of by host name.")
-    ca_bundle_ref: CaBundleReference | None = Field(
-        None, description="Authorities of the endpoint's certificate, in place of the usual ones."
-    )
-    credentials_secret_ref: SecretReference | None = Field(
-        None, description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if need be, AWS_SESSION_TOKEN."
+    retention: Literal["All", "BestAndLast"] = Field(
+        "All",
+        description="BestAndLast deletes the weights of iterations that are neither the best so far nor the newest; "
+        "their scores, answers and rows stay. A run that reuses such a run trains those iterations anew.",
     )

@@ -10,14 +10,24 @@ from llm2llm.api_base import Decimals, Fraction, Model, ShortText
 
 
 class Objective(Model):
-    metric: Literal["accuracy"] = Field("accuracy", description="Metric that chooses the best iteration.")
+    metric: Literal["accuracy", "macroF1"] = Field(
+        "accuracy",
+        description="Score that chooses the best iteration, and that goal and earlyStopping are about. macroF1, the "
+        "mean of the classes' F1, counts rare classes as much as frequent ones; it needs a task with labels.",
+    )
     goal: Fraction | None = Field(None, description="The run is complete once the metric reaches this value.")
 
 
 class EarlyStopping(Model):
-    patience: int = Field(ge=3, le=64, description="Iterations without an improvement after which the run is complete.")
+    patience: int = Field(
+        ge=3,
+        le=64,
+        description="Iterations without an improvement after which the run is complete. An improvement in accuracy is "
+        "judged on the same rows: more gained than lost against the iteration to beat, by minDelta and by more than "
+        "chance explains (one-sided exact sign test, level .05); one in macroF1 by minDelta alone.",
+    )
     min_delta: Fraction = Field(
-        "0.005", description="Smallest gain that counts as an improvement; at least one example."
+        "0.005", description="Smallest gain that counts as an improvement, as a share of the rows; at least one row."
     )
 
 

@@ -11,9 +11,11 @@ from llm2llm.api_base import (
     CaBundleReference,
     Fraction,
     Model,
+    ModelUri,
     PositiveDecimal,
     SecretKeyReference,
     ShortText,
+    Temperature,
 )
 from llm2llm.api_pods import StepBlock
 
@@ -90,7 +92,11 @@ class Train(StepBlock):
 
 
 class Sampling(Model):
-    temperature: Literal["0"] = Field("0", description="Greedy: whether a row is wrong must not be a matter of luck.")
+    temperature: Temperature = Field(
+        "0",
+        description="0 is greedy. Above it answers are drawn, each row by a seed of randomSeed and its id, so that a "
+        "run can be repeated; but which rows are wrong, and so what the teacher writes for, becomes a matter of luck.",
+    )
     max_tokens: int = Field(
         0, ge=0, le=32768, description="Longest answer in tokens; 0: twice the longest seed completion."
     )
@@ -115,12 +121,30 @@ class Evaluate(StepBlock):
         return "vLLM" if self.gpus else "Transformers"
 
 
+class TeacherSource(Model):
+    uri: ModelUri = Field(
+        description="Model in the Hugging Face format: hf://owner/name, s3://, pvc:// or file:// (local).",
+        json_schema_extra=IDENTITY,
+    )
+    revision: ShortText = Field(
+        "main",
+        description="Branch, tag or commit for hf://; resolved to a commit by Prepare.",
+        json_schema_extra=IDENTITY,
+    )
+    token_secret_ref: SecretKeyReference | None = Field(None, description="Hub token for a gated teacher.")
+
+
 class Teacher(Model):
     model: ShortText = Field(
-        min_length=1, description="Model name as the endpoint knows it.", json_schema_extra=IDENTITY
+        min_length=1,
+        description="Model name as the endpoint knows it; Local: any name, for the lineage of rows.",
+        json_schema_extra=IDENTITY,
     )
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://.+$", max_length=1024)] = Field(
-        description="OpenAI-compatible endpoint, e.g. https://api.openai.com/v1."
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://.+$", max_length=1024)] | None = Field(
+        None, description="Online: OpenAI-compatible endpoint, e.g. https://api.openai.com/v1."
+    )
+    source: TeacherSource | None = Field(
+        None, description="Local: the model that vLLM serves inside the Job; it needs a chat template."
     )
     api_key_secret_ref: SecretKeyReference | None = Field(
         None, description="Key of the endpoint; none for a keyless one."
@@ -172,7 +196,16 @@ class Filters(Model):
 
 
 class Generate(StepBlock):
+    mode: Literal["Online", "Local"] = Field(
+        "Online",
+        description="Online asks an endpoint; Local serves the teacher by vLLM inside the Job, which asks for GPUs in "
+        "resources and whose image, by default the evaluator's, holds vLLM.",
+        json_schema_extra=IDENTITY,
+    )
     teacher: Teacher = Field(description="The model that writes new examples.")
+    tensor_parallel_size: int = Field(
+        1, ge=1, le=64, description="Local: GPUs that vLLM spreads the teacher over; ask for as many in resources."
+    )
     instructions: Annotated[str, StringConstraints(max_length=8192)] = Field(
         "", description="What the task is about, for the teacher.", json_schema_extra=IDENTITY
     )
@@ -193,3 +226,26 @@ class Generate(StepBlock):
     )
     limits: Limits = Field(default_factory=Limits, description="Ceilings for the teacher.")
     filters: Filters = Field(default_factory=Filters, description="What is rejected.", json_schema_extra=IDENTITY)
+
+    @field_validator("teacher")
+    @classmethod
+    def _teacher_of_mode(cls, teacher: Teacher, info: ValidationInfo) -> Teacher:
+        match info.data.get("mode"):
+            case "Online" if teacher.base_url is None:
+                raise ValueError("baseUrl must be set where mode is Online")
+            case "Online" if teacher.source is not None:
+                raise ValueError("source must be left out where mode is Online")
+            case "Local" if teacher.source is None:
+                raise ValueError("source must be set where mode is Local")
+            case "Local" if (
+                teacher.base_url or teacher.api_key_secret_ref or teacher.ca_bundle_ref or teacher.extra_headers
+            ):
+                raise ValueError("what belongs to an endpoint must be left out where mode is Local")
+        return teacher
+
+    @field_validator("tensor_parallel_size")
+    @classmethod
+    def _one_online(cls, size: int, info: ValidationInfo) -> int:
+        if info.data.get("mode") == "Online" and size != 1:
+            raise ValueError("must be left out where mode is Online")
+        return size

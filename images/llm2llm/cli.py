@@ -10,8 +10,10 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,6 +48,7 @@ def run(
 ) -> None:
     """Run the whole loop in this process. Interrupted, the same command goes on where it was."""
     from llm2llm.local.documents import checked_run, read_documents, with_fields, with_secrets
+    from llm2llm.local.environment import laid_out
 
     changes = list(settings or [])
     if workdir is not None:
@@ -56,7 +59,10 @@ def run(
         given = with_secrets(documents.secrets, secrets or [], os.environ)
     except InvalidManifest as error:
         raise _refused(error) from None
-    raise typer.Exit(_run(chosen, given, changes))
+    with TemporaryDirectory(prefix="llm2llm-") as folder:
+        environ = {**os.environ, **laid_out(chosen.spec, documents.config_maps, Path(folder))}
+        code = _run(chosen, given, environ, changes)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -111,17 +117,17 @@ def _refused(error: InvalidManifest) -> typer.Exit:
     return typer.Exit(ExitCode.BAD_CONFIGURATION)
 
 
-def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], settings: list[str]) -> int:
+def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], environ: Mapping[str, str], settings: list[str]) -> int:
     from llm2llm.local.display import display_for
     from llm2llm.local.runner import Runner
     from llm2llm.loop import expected_steps
 
     stopping = threading.Event()
     _stop_on_signals(stopping)
-    display = display_for(expected_steps(chosen.spec))
+    display = display_for(expected_steps(chosen.spec), chosen.spec.objective.metric)
     try:
         with closing(display):
-            result = Runner(chosen, secrets, os.environ, display, stopping, settings).complete()
+            result = Runner(chosen, secrets, environ, display, stopping, settings).complete()
     except StepError as error:
         print(error.message, file=sys.stderr)
         return int(error.exit_code)
@@ -149,15 +155,18 @@ def _stop_on_signals(stopping: threading.Event) -> None:
 
 
 def _tell(result: Result) -> None:
+    from llm2llm.outcomes import iteration_words
+
     print(f"{result.finished.reason}: {result.finished.message}")
     if result.best:
         metric = result.best.metric
         print(
-            f"best: iteration {result.best.iteration}, {metric.name} {metric.value:.3f} "
+            f"best: {iteration_words(result.best.iteration)}, {metric.name} {metric.value:.3f} "
             f"({metric.low:.3f}-{metric.high:.3f}, {metric.examples} {metric.dataset} rows)"
         )
         print(f"{result.best.model_uri.rpartition('/')[2]}: {result.best.model_uri}")  # adapter or model
         print(f"digest: {result.best.digest}")
+    print(f"report: {result.report}")
 
 
 if __name__ == "__main__":

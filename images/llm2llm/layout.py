@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from llm2llm.api import AugmentationRunSpec
+from llm2llm.api_data import Data, S3Access
+from llm2llm.outcomes import FOLDS, StepId
 from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
 STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 1,
     Stage.TRAIN: 1,
-    Stage.EVALUATE: 1,
-    Stage.GENERATE: 1,
-    Stage.TEST: 1,
+    Stage.EVALUATE: 2,
+    Stage.GENERATE: 2,
+    Stage.TEST: 2,
 }
 """Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
 
@@ -65,6 +67,12 @@ def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
     return f"logs/{name}-a{attempt}-{pod_uid}.log"
 
 
+def fold_of(spec: AugmentationRunSpec, iteration: int) -> int | None:
+    """The part of the seed set that an iteration leaves out of training and is asked; None where it leaves out none."""
+    probes = spec.errors_from == "Probe" and not StepId(Stage.TRAIN, iteration).closing
+    return iteration % FOLDS if probes else None
+
+
 def key_fields(step: StepDocument) -> dict[str, Any]:
     """What a step's output depends on: the parents' digests and a listed set of the spec's fields (data plane, rule 1).
 
@@ -77,12 +85,13 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
         case Stage.PREPARE:
             chosen: dict[str, Any] = {
                 "task": _dump(spec.task),
-                "data": _dump(spec.data),
+                "data": {name: _dump(source, exclude=_ACCESS) for name, source in _sources(spec.data)},
                 "student.model": _dump(spec.student.model),
+                "student.trustRemoteCode": spec.student.trust_remote_code,
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "generate.teacher.model": spec.generate.teacher.model,
                 "generate.teacher.parameters": spec.generate.teacher.parameters,
-            }
+            } | _local_teacher(spec)
         case Stage.TRAIN:
             train = _dump(spec.train)
             chosen = {
@@ -91,6 +100,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
             }
             chosen["train.quantization"] = spec.train.quantization
             chosen["startFrom"] = spec.start_from
+            chosen["fold"] = fold_of(spec, step.iteration)
             chosen["iteration"] = step.iteration
         case Stage.EVALUATE | Stage.TEST:
             chosen = {
@@ -100,13 +110,35 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
                 "evaluate.sampling": _dump(spec.evaluate.sampling),
                 "train.quantization": spec.train.quantization,
             }
+            if step.stage is Stage.EVALUATE:
+                chosen["augmentFrom"] = spec.augment_from
+                chosen["fold"] = fold_of(spec, step.iteration)
         case Stage.GENERATE:
             generate = _dump(spec.generate)
             chosen = {f"generate.{name}": generate.get(name) for name in _GENERATE_IDENTITY}
             chosen["generate.teacher.model"] = spec.generate.teacher.model
             chosen["generate.teacher.parameters"] = spec.generate.teacher.parameters
+            chosen["augmentFrom"] = spec.augment_from
+            chosen |= _local_teacher(spec)
             chosen["iteration"] = step.iteration
     return fields | chosen | {"randomSeed": spec.random_seed}
+
+
+_ACCESS = frozenset(S3Access.model_fields)
+"""How a source is reached is no part of what is computed."""
+
+
+def _sources(data: Data) -> list[tuple[str, S3Access]]:
+    named = {"seed": data.seed, "evaluation": data.evaluation, "test": data.test}
+    return [(name, source) for name, source in named.items() if source is not None]
+
+
+def _local_teacher(spec: AugmentationRunSpec) -> dict[str, Any]:
+    """What a teacher of our own adds to a key; an endpoint is not part of one."""
+    source = spec.generate.teacher.source
+    if source is None:
+        return {}
+    return {"generate.teacher.source.uri": source.uri, "generate.teacher.source.revision": source.revision}
 
 
 _GENERATE_IDENTITY = ("instructions", "strategy", "examplesPerMistake", "rowsPerRound", "filters")
@@ -125,6 +157,6 @@ def differing_fields(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     ]
 
 
-def _dump(model: Any) -> dict[str, Any]:
-    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+def _dump(model: Any, *, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
+    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=exclude)
     return dumped

@@ -7,62 +7,21 @@ cluster.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.layout import INPUTS, step_folder
-from llm2llm.records import Metric, Report, Stage
-
-
-@dataclass(frozen=True)
-class StepId:
-    """One (iteration, stage) of a run; Prepare is of iteration 0, Test of the one whose adapter it scores."""
-
-    stage: Stage
-    iteration: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a committed step told: the part of its report that later decisions need."""
-
-    step: StepId
-    digest: str
-    metrics: tuple[Metric, ...] = ()
-    mistakes: int = 0
-    kept: int = 0
-    model_uri: str = ""
-
-    @classmethod
-    def of(cls, report: Report) -> Outcome:
-        """The outcome that a successful report tells."""
-        return cls(
-            step=StepId(report.stage, report.iteration),
-            digest=report.digest,
-            metrics=report.metrics,
-            mistakes=report.mistakes,
-            kept=report.kept,
-            model_uri=report.model_uri,
-        )
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The loop is over, with a CamelCase reason of the condition Complete and a sentence for people."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best iteration and the score that chose it."""
-
-    iteration: int
-    metric: Metric
-    model_uri: str
-    digest: str
+from llm2llm.layout import step_folder
+from llm2llm.outcomes import CLOSING, Outcome, StepId, iteration_words
+from llm2llm.records import Stage
+from llm2llm.stopping import (
+    Best,
+    Finished,
+    best_iteration,
+    evaluations_of,
+    objective_metric,
+    pool_size,
+    stop_rule,
+    to_beat,
+)
 
 
 def next_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | Finished:
@@ -71,6 +30,8 @@ def next_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId 
     The newest iteration decides, so an iteration that has begun is always evaluated, also when `maxIterations` was
     lowered below it, and a finished run goes on where it ended when `maxIterations` is raised.
 
+    Under `errorsFrom: Probe` the stop rules look at the probing iterations; what fires is followed by the closing one.
+
     Args:
         spec: the run's spec, as it is now: what changed in it acts at the next decision.
         outcomes: one for each committed step, in any order.
@@ -78,138 +39,130 @@ def next_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId 
     done = {outcome.step: outcome for outcome in outcomes}
     if StepId(Stage.PREPARE) not in done:
         return StepId(Stage.PREPARE)
-    iteration = max((step.iteration for step in done if step.stage is Stage.TRAIN), default=0)
+    iteration = newest_iteration(outcomes)
     for stage in (Stage.TRAIN, Stage.EVALUATE):
         if StepId(stage, iteration) not in done:
             return StepId(stage, iteration)
     finished = stop_rule(spec, [done[StepId(Stage.EVALUATE, i)] for i in range(iteration + 1)])
     if finished:
-        return final_test(spec, outcomes) or finished
+        return closing_step(spec, outcomes) or final_test(spec, outcomes) or finished
     if StepId(Stage.GENERATE, iteration) not in done:
         return StepId(Stage.GENERATE, iteration)
     return StepId(Stage.TRAIN, iteration + 1)
 
 
-def final_test(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | None:
+def newest_iteration(outcomes: Sequence[Outcome]) -> int:
+    """The newest that began, closing ones not counted; 0 before there is one."""
+    trained = (outcome.step for outcome in outcomes if outcome.step.stage is Stage.TRAIN and not outcome.step.closing)
+    return max((step.iteration for step in trained), default=0)
+
+
+def closing_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | None:
+    """What is left to do of the closing iteration after the iterations so far; None where nothing is, or none follows.
+
+    It trains on the whole seed set and all rounds, is evaluated, and writes nothing.
+    """
+    if spec.errors_from != "Probe":
+        return None
+    done = {outcome.step for outcome in outcomes}
+    closing = CLOSING + newest_iteration(outcomes) + 1
+    steps = (StepId(stage, closing) for stage in (Stage.TRAIN, Stage.EVALUATE))
+    return next((step for step in steps if step not in done), None)
+
+
+def ending_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], refused: StepId | None = None) -> StepId | None:
+    """What a run still does that has to end with what there is (its budget is spent, `onExceeded: Complete`).
+
+    The closing iteration, which asks no teacher, then the test; None when both are done, or cannot be.
+
+    Args:
+        refused: the step that the budget does not allow. Is it of the closing iteration, only the test is left.
+    """
+    closing = closing_step(spec, outcomes)
+    if refused is not None and (refused.stage is Stage.TEST or refused == closing):
+        closing = None
+    test = None if refused is not None and refused.stage is Stage.TEST else final_test(spec, outcomes, ended=True)
+    return closing or test
+
+
+def final_test(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], *, ended: bool = False) -> StepId | None:
     """The step that scores the best adapter on the test set, None where it is done or there is nothing to score.
 
-    A run that goes on after its end is scored again only if another iteration is best by then.
+    A run that goes on after its end is scored again only if another iteration is best by then. `ended` as in
+    `best_iteration`.
     """
-    best = best_iteration(outcomes)
+    best = best_iteration(spec, outcomes, ended=ended)
     if spec.data.test is None or best is None:
         return None
     step = StepId(Stage.TEST, best.iteration)
     return None if any(outcome.step == step for outcome in outcomes) else step
 
 
-def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> Finished | None:
-    """Whether the loop ends after the last of these evaluations; they are in the order of their iterations."""
-    last = evaluations[-1]
-    iteration = last.step.iteration
-    score = objective_metric(last)
-    goal = spec.objective.goal
-    if goal is not None and Decimal(str(score.value)) >= Decimal(goal):
-        return Finished(
-            "GoalReached", f"{score.name} {score.value:.3f} on the {score.dataset} set reached the goal {goal}"
-        )
-    if last.mistakes == 0:
-        return Finished("NoMistakes", f"iteration {iteration} got every seed example right{_memorised(last)}")
-    if iteration + 1 >= spec.max_iterations:
-        return Finished("MaxIterationsReached", f"all {spec.max_iterations} iterations are done")
-    if spec.early_stopping and _plateaued(spec, evaluations):
-        return Finished("Plateaued", f"no improvement in the last {spec.early_stopping.patience} iterations")
-    return None
-
-
-def _memorised(last: Outcome) -> str:
-    """A warning where the seeds are right and the evaluation set lags by more than its interval."""
-    score = objective_metric(last)
-    if score.dataset == "evaluation" and score.high < 1.0:
-        return (
-            f", while {score.name} on the evaluation set is {score.value:.3f}: "
-            "the seeds may be memorised rather than the task learnt"
-        )
-    return ""
-
-
-def _plateaued(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> bool:
-    if spec.early_stopping is None:
-        return False
-    patience = spec.early_stopping.patience
-    scores = [objective_metric(outcome) for outcome in evaluations]
-    if len(scores) <= patience:
-        return False
-    smallest = max(float(spec.early_stopping.min_delta), 1 / max(1, scores[-1].examples))
-    best_before = max(score.value for score in scores[:-patience])
-    return all(score.value < best_before + smallest - 1e-12 for score in scores[-patience:])
-
-
-def objective_metric(outcome: Outcome) -> Metric:
-    """The score that chooses the best iteration: accuracy on the evaluation set, else on the seed set.
-
-    Raises:
-        ValueError: the evaluation told no accuracy.
-    """
-    by_dataset = {metric.dataset: metric for metric in outcome.metrics if metric.name == "accuracy"}
-    for dataset in ("evaluation", "seed"):
-        if dataset in by_dataset:
-            return by_dataset[dataset]
-    raise ValueError(f"the evaluation of iteration {outcome.step.iteration} told no accuracy")
-
-
-def best_iteration(outcomes: Sequence[Outcome]) -> Best | None:
-    """The iteration with the highest score; of equal ones the earliest, because it cost less."""
-    done = {outcome.step: outcome for outcome in outcomes}
-    evaluations = sorted(
-        (outcome for outcome in outcomes if outcome.step.stage is Stage.EVALUATE), key=lambda o: o.step.iteration
-    )
-    best: Best | None = None
-    for outcome in evaluations:
-        trained = done.get(StepId(Stage.TRAIN, outcome.step.iteration))
-        score = objective_metric(outcome)
-        if trained and (best is None or score.value > best.metric.value):
-            best = Best(outcome.step.iteration, score, trained.model_uri, trained.digest)
-    return best
-
-
 def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Folder to digest of every committed output that a step reads.
 
     Train reads the inputs, all synthetic sets before it, and the adapter that it starts from where there is one;
-    Evaluate and Test the inputs and the adapter; Generate the inputs, its evaluation and the earlier synthetic sets
-    (duplicates are searched for over all rounds).
+    Evaluate and Test the inputs and the adapter, Evaluate also the synthetic sets whose mistakes count and the
+    evaluations that it is compared with (the iteration to beat, and the one before); Generate the inputs, its
+    evaluation and the earlier synthetic sets (duplicates are searched for over all rounds).
     """
     done = {outcome.step: outcome.digest for outcome in outcomes}
     if step.stage is Stage.PREPARE:
         return {}
     needed = [StepId(Stage.PREPARE)]
-    if step.stage in (Stage.TRAIN, Stage.GENERATE):
-        needed += [StepId(Stage.GENERATE, earlier) for earlier in range(step.iteration)]
+    asks_synthetic = step.stage is Stage.EVALUATE and spec.augment_from == "SeedAndSynthetic" and not step.closing
+    if step.stage in (Stage.TRAIN, Stage.GENERATE) or asks_synthetic:
+        needed += [StepId(Stage.GENERATE, earlier) for earlier in range(step.rounds)]
     if step.stage is Stage.TRAIN and step.iteration and spec.start_from == "PreviousIteration":
         needed.append(StepId(Stage.TRAIN, step.iteration - 1))
     if step.stage in (Stage.EVALUATE, Stage.TEST):
         needed.append(StepId(Stage.TRAIN, step.iteration))
+    if step.stage is Stage.EVALUATE:
+        needed += _compared_with(spec, step, outcomes)
     if step.stage is Stage.GENERATE:
         needed.append(StepId(Stage.EVALUATE, step.iteration))
     return {step_folder(parent.stage, parent.iteration): done[parent] for parent in needed}
 
 
+def _compared_with(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]) -> list[StepId]:
+    """The evaluations whose verdicts this one's are compared with, row by row.
+
+    Probing iterations are asked other seed rows than the one before, so only the evaluation set can be compared.
+    """
+    before = [outcome for outcome in evaluations_of(outcomes) if outcome.step.iteration < step.iteration]
+    standing = to_beat(before)
+    if standing is None or step.closing:
+        return []
+    if spec.errors_from == "Probe":
+        return [StepId(Stage.EVALUATE, standing)] if spec.data.evaluation else []
+    return [StepId(Stage.EVALUATE, iteration) for iteration in sorted({standing, before[-1].step.iteration})]
+
+
+def iterations_in_all(spec: AugmentationRunSpec) -> int:
+    """Iterations of a run that stops for nothing else than their number."""
+    return spec.max_iterations + (spec.errors_from == "Probe")
+
+
 def expected_steps(spec: AugmentationRunSpec) -> int:
     """Steps of a run that uses all its iterations, for a progress bar."""
-    return 3 * spec.max_iterations + (spec.data.test is not None)
+    closing = 2 if spec.errors_from == "Probe" else 0
+    return 3 * spec.max_iterations + closing + (spec.data.test is not None)
 
 
 __all__ = [
-    "INPUTS",
     "Best",
     "Finished",
     "Outcome",
     "StepId",
     "best_iteration",
+    "ending_step",
     "expected_steps",
     "final_test",
+    "iteration_words",
+    "iterations_in_all",
     "next_step",
     "objective_metric",
     "parents",
+    "pool_size",
     "stop_rule",
 ]

@@ -23,6 +23,10 @@ REPORT_LIMIT = 4096
 """Bytes of a report: a kubelet keeps at most this much of a termination message."""
 STEP_LIMIT = 64 * 1024
 """Bytes of a step document: it travels in one environment variable."""
+ACCURACY = "accuracy"
+MACRO_F1 = "macroF1"
+POOL = ("seed", "probe", "synthetic")
+"""Datasets of an evaluation whose mistakes the teacher writes for."""
 
 
 class Record(BaseModel):
@@ -62,6 +66,11 @@ class Example(Record):
     completion: str
     lineage: dict[str, Any] | None = None
 
+    @property
+    def root(self) -> str:
+        """Id of the seed row that this row goes back to, over however many rounds; a seed row's own id."""
+        return str((self.lineage or {}).get("seed") or self.id)
+
 
 class Prediction(Record):
     """What the student answered to one row. `verdict` is one of correct, wrong, noAnswer, truncated."""
@@ -74,7 +83,10 @@ class Prediction(Record):
 
 
 class Metric(Record):
-    """A number with the size of its sample and its 95 % Wilson interval; `dataset` is seed, evaluation or test."""
+    """A number with the size of its sample and its 95 % interval; `dataset` is one of POOL, evaluation or test.
+
+    The interval is Wilson's for an accuracy and a bootstrap's for a macro-F1 (stages/scores.py).
+    """
 
     name: str
     dataset: str
@@ -82,6 +94,19 @@ class Metric(Record):
     examples: int = Field(ge=0)
     low: float = Field(ge=0, le=1)
     high: float = Field(ge=0, le=1)
+
+
+class Paired(Record):
+    """How many rows of a set this iteration got right that an earlier one got wrong (gained), and the reverse (lost).
+
+    `examples` are the rows that both were asked.
+    """
+
+    against: int = Field(ge=0)
+    dataset: str
+    examples: int = Field(ge=1)
+    gained: int = Field(ge=0)
+    lost: int = Field(ge=0)
 
 
 class Usage(Record):
@@ -159,9 +184,15 @@ class Report(Record):
     message: str = Field(default="", max_length=2048)
     digest: str = ""
     metrics: tuple[Metric, ...] = ()
+    paired: Paired | None = None
+    """Against the iteration to beat, on the set that the objective is judged on (Evaluate; stopping.to_beat)."""
+    learnt: int = Field(default=0, ge=0)
+    """Seed rows that the iteration before got wrong and this one right; `forgotten` is the reverse."""
+    forgotten: int = Field(default=0, ge=0)
     train_examples: int = Field(default=0, ge=0)
     optimizer_steps: int = Field(default=0, ge=0)
     mistakes: int = Field(default=0, ge=0)
+    """Rows that the teacher is to write for: wrong ones of the seed set and, where asked, of the synthetic rows."""
     generated: int = Field(default=0, ge=0)
     kept: int = Field(default=0, ge=0)
     micro_batch: int = Field(default=0, ge=0)

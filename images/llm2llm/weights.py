@@ -18,13 +18,16 @@ from llm2llm.errors import ConfigurationError
 Quantization = Literal["none", "nf4"]
 
 
-def load_weights(folder: Path, dtype: torch.dtype, quantization: Quantization = "none") -> Any:
+def load_weights(
+    folder: Path, dtype: torch.dtype, quantization: Quantization = "none", *, trusted: bool = False
+) -> Any:
     """The model of a folder: on the CPU, or where it is quantized on the device of this process.
 
     Args:
         folder: in the Hugging Face format.
         dtype: of the weights, or where they are quantized of what is computed with them.
         quantization: nf4 for the linear layers of a QLoRA base; its output head and embedding stay as they are.
+        trusted: whether Python files in the folder may be run (`spec.student.trustRemoteCode`).
 
     Raises:
         ConfigurationError: the files cannot be loaded, or this image holds no bitsandbytes.
@@ -36,7 +39,9 @@ def load_weights(folder: Path, dtype: torch.dtype, quantization: Quantization = 
     else:
         how = {"dtype": dtype}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), local_files_only=True, **how)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=trusted, **how
+        )
     except ImportError as error:
         raise ConfigurationError(f"spec.train.method: {error}") from error
     except (OSError, ValueError, KeyError) as error:

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.budget import Spent, cost
+from llm2llm.loop import iterations_in_all
 from llm2llm.records import Usage
 from llm2llm_operator.resource import CurrentStep, RunStatus, TeacherUsage
 
@@ -68,7 +69,7 @@ def with_cost(status: RunStatus, spec: AugmentationRunSpec) -> RunStatus:
         return status.model_copy(update={"summary": summary})
     money = cost(spent, prices)
     begun = len(status.iterations)
-    projected = money / begun * max(begun, spec.max_iterations) if begun else None
+    projected = money / begun * max(begun, iterations_in_all(spec)) if begun else None
     usage = status.usage.model_copy(
         update={"cost": _amount(money), "projected_cost": _amount(projected) if projected is not None else ""}
     )

@@ -11,7 +11,15 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from llm2llm.errors import ExitCode
-from llm2llm.loop import Outcome, StepId, final_test, objective_metric, parents
+from llm2llm.loop import (
+    Outcome,
+    StepId,
+    best_iteration,
+    ending_step,
+    iteration_words,
+    objective_metric,
+    parents,
+)
 from llm2llm.records import Kind, Report, Stage
 from llm2llm_operator import accounts
 from llm2llm_operator import status as st
@@ -67,7 +75,8 @@ def create(facts: Facts, status: RunStatus, current: CurrentStep, notes: tuple[N
         return over_budget(facts, status, current, over)
     pause = retry.backoff_seconds(current, facts.backoff_base)
     left = pause - facts.seconds_since(current.since)
-    iteration = status.current_iteration if current.stage == Stage.TEST else current.iteration
+    outside = current.stage == Stage.TEST or StepId(Stage.TRAIN, current.iteration).closing
+    iteration = status.current_iteration if outside else current.iteration
     status = status.model_copy(update={"current_iteration": iteration, "active_since": ""})
     if left > 0:
         current = current.model_copy(update={"state": "BackingOff"})
@@ -160,7 +169,7 @@ def ended(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Re
     if report is not None:
         status, current = accounts.with_teacher_usage(status, current, report.usage)
     if job.complete and report is not None and report.exit_code == 0:
-        status = st.record_success(status, current, report, _record(current, last))
+        status = st.record_success(status, current, report, _record(current, last), facts.spec)
         status = status.model_copy(update={"current_step": None})
         note = Note("Normal", f"{current.stage}Succeeded", f"{words(current)}: {_result_words(report)}")
         return Recorded(status, note)
@@ -186,7 +195,9 @@ def fail(facts: Facts, status: RunStatus, current: CurrentStep, reason: str, mes
 
 def words(current: CurrentStep) -> str:
     """What people call this attempt."""
-    name = current.stage if current.stage == Stage.PREPARE else f"{current.stage} of iteration {current.iteration}"
+    name = current.stage
+    if current.stage != Stage.PREPARE:
+        name += f" of {iteration_words(current.iteration)}"
     if current.kind == Kind.COLLECT:
         name += " (collect)"
     return f"{name}, attempt {current.attempt}" if current.attempt else name
@@ -223,11 +234,14 @@ def over_budget(facts: Facts, status: RunStatus, current: CurrentStep, message: 
     """
     policy = facts.spec.budget.on_exceeded
     status = status.model_copy(update={"active_since": ""})
-    if policy == "Complete" and status.best:
+    if policy == "Complete" and best_iteration(facts.spec, st.outcomes(status), ended=True):
         if current.attempt > st.attempts_of(status, StepId(Stage(current.stage), current.iteration)):
             status = st.record_stop(status, current, budget.REASON)
-        last = final_test(facts.spec, st.outcomes(status))
-        if last is not None and current.stage != Stage.TEST:
+        refused = StepId(Stage(current.stage), current.iteration)
+        last = ending_step(facts.spec, st.outcomes(status), refused)
+        if last is None or last.stage is Stage.TEST:
+            status = st.with_best(status, facts.spec, ended=True)
+        if last is not None:
             return create(facts, status, first(facts, status, last))
         return complete(facts, status, budget.REASON, f"{words(current)} would go beyond the budget: {message}")
     if policy == "Suspend":
@@ -351,7 +365,7 @@ def _record(current: CurrentStep, pod: Pod | None) -> StepRecord:
 def _result_words(report: Report) -> str:
     match report.stage:
         case Stage.PREPARE:
-            return "inputs are frozen"
+            return f"inputs are frozen; {report.message}" if report.message else "inputs are frozen"
         case Stage.TRAIN:
             return f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps"
         case Stage.EVALUATE:

@@ -7,12 +7,13 @@ API server itself guarantees for etcd-backed resources.
 
 from __future__ import annotations
 
-import json
 import sys
 import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import msgspec
 
 from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, SUSPENDED
 from llm2llm_operator.observe import Job, Observation, Pod, job_from_object, pod_from_object
@@ -67,14 +68,14 @@ class PackedRun:
     def from_object(cls, body: dict[str, Any]) -> PackedRun:
         """The view of an object of the API."""
         run = Run.from_object(body)
-        packed = zlib.compress(json.dumps([run.spec, run.status], separators=(",", ":")).encode(), level=1)
+        packed = zlib.compress(msgspec.json.encode([run.spec, run.status]), level=1)
         return cls(
             run.namespace, run.name, run.uid, run.version, run.generation, run.deleting, standing_of(run), packed
         )
 
     def unpacked(self) -> Run:
         """The run with its documents."""
-        spec, status = json.loads(zlib.decompress(self.packed))
+        spec, status = msgspec.json.decode(zlib.decompress(self.packed))
         return Run(
             self.namespace, self.name, self.uid, self.version, self.generation, self.deleting, spec=spec, status=status
         )
@@ -103,8 +104,13 @@ class Cache:
         return run.unpacked() if run else None
 
     def keys(self) -> list[Key]:
-        """All runs, those at work first."""
-        return sorted(self._runs, key=lambda key: self._runs[key].standing.at_rest)
+        """All runs."""
+        return list(self._runs)
+
+    def at_rest(self, key: Key) -> bool:
+        """Whether a run has ended, or is gone."""
+        run = self._runs.get(key)
+        return run is None or run.standing.at_rest
 
     def standings(self) -> list[Standing]:
         """How each run is now."""
@@ -120,16 +126,20 @@ class Cache:
 
     def put(self, collection: str, body: dict[str, Any]) -> Key | None:
         """Takes an object in; returns the key of the run that it belongs to, or None if it was no news."""
+        metadata = body["metadata"]
+        if self.knows(collection, metadata["uid"], int(metadata["resourceVersion"])):
+            return None
         entry = READERS[collection](body)
         known = self._entries[collection].get(entry.uid)
-        if known and known.version >= entry.version:
-            return None
-        if entry.uid in self._tombstones:  # a UID is never used again
-            return None
         self._keep(collection, entry)
         if known and replace(known, version=entry.version) == entry:
             return None  # the Job controller counts, a kubelet tells of a condition: nothing that a decision needs
         return key_of(entry)
+
+    def knows(self, collection: str, uid: str, version: int) -> bool:
+        """Whether this version of an object is no news: it or a newer one is here, or the object was deleted."""
+        known = self._entries[collection].get(uid)
+        return uid in self._tombstones or (known is not None and known.version >= version)
 
     def deleting(self, job: Job) -> None:
         """The API server was told to delete this Job: known here before the watch tells, so it is asked for once."""

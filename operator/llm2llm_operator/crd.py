@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -26,111 +26,13 @@ from llm2llm.api import (
     AugmentationRunSpec,
     identity_paths,
 )
-from llm2llm.api_stages import Lora
+from llm2llm_operator.crdrules import RULES
 from llm2llm_operator.resource import RunStatus
 
 SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations end at 256 KiB."""
 KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
 OF_KUBERNETES = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields")
-SOURCES = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
-ONE_AMOUNT = {
-    "rule": "has(self.count) != has(self.fraction)",
-    "message": "exactly one of count and fraction must be set",
-}
-LORA_UNTOUCHED = " && ".join(
-    f"(!has(self.lora.{name}) || self.lora.{name} == {json.dumps(value)})"
-    for name, value in Lora().model_dump(by_alias=True).items()
-)
-"""Whether all adapter settings are at their defaults: the API server fills those in, so left out looks like that."""
-RULES: dict[str, list[dict[str, str]]] = {
-    "Budget": [{"rule": "!has(self.maxCost) || has(self.prices)", "message": "maxCost needs prices"}],
-    "HeldOutSource": [
-        {"rule": "has(self.uri) != has(self.fromSeed)", "message": "exactly one of uri and fromSeed must be set"}
-    ],
-    "Share": [ONE_AMOUNT],
-    "FromSeed": [ONE_AMOUNT],
-    "Grader": [
-        {
-            "rule": "(has(self.type) && self.type == 'Regex') == (has(self.pattern) && self.pattern.size() > 0)",
-            "message": "pattern must be set where type is Regex, and nowhere else",
-        }
-    ],
-    "Task": [
-        {
-            "rule": "self.preset != 'Custom' || (has(self.promptTemplate) && self.promptTemplate.size() > 0)",
-            "message": "must not be empty where preset is Custom",
-            "fieldPath": ".promptTemplate",
-        },
-        {
-            "rule": "self.preset == 'Custom' || self.grader.type == 'ExactMatch'",
-            "message": "must be left out: the preset has its own",
-            "fieldPath": ".grader",
-        },
-        {
-            "rule": "self.preset == 'Custom' || !has(self.labels) || self.labels.size() == 0",
-            "message": "must be left out: the preset has its own",
-            "fieldPath": ".labels",
-        },
-        {
-            "rule": "self.grader.type != 'Choice' || (has(self.labels) && self.labels.size() > 0)",
-            "message": "must not be empty when grader.type is Choice",
-            "fieldPath": ".labels",
-        },
-    ],
-    "Train": [
-        {
-            "rule": f"!has(self.method) || self.method != 'Full' || !has(self.lora) || ({LORA_UNTOUCHED})",
-            "message": "must be left out: method Full trains all weights",
-            "fieldPath": ".lora",
-        }
-    ],
-    "EnvVar": [
-        {
-            "rule": "!self.name.startsWith('LLM2LLM_')",
-            "message": "names that begin with LLM2LLM_ are reserved",
-            "fieldPath": ".name",
-        }
-    ],
-    "Volume": [
-        {
-            "rule": f"[{', '.join(f'has(self.{source})' for source in SOURCES)}].filter(p, p).size() == 1",
-            "message": "exactly one of persistentVolumeClaim, secret, configMap and emptyDir must be set",
-        },
-        {
-            "rule": "!self.name.matches('^(scratch|models|ca-.*|(claim|config)-[0-9]+)$')",
-            "message": "scratch, models, ca-*, claim-N and config-N are the operator's own",
-            "fieldPath": ".name",
-        },
-    ],
-    "VolumeMount": [
-        {
-            "rule": "!self.mountPath.matches('^/(scratch|mnt)(/|$)')",
-            "message": "/scratch and /mnt are the operator's own",
-            "fieldPath": ".mountPath",
-        }
-    ],
-    "PodOverrides": [
-        {
-            "rule": "!has(self.volumes) || self.volumes.all(v, self.volumes.exists_one(w, w.name == v.name))",
-            "message": "names of volumes must differ",
-            "fieldPath": ".volumes",
-        },
-        {
-            "rule": "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) &&"
-            " self.volumes.exists(v, v.name == m.name))",
-            "message": "every volumeMount must name one of the volumes",
-            "fieldPath": ".volumeMounts",
-        },
-        {
-            "rule": "!has(self.volumeMounts) ||"
-            " self.volumeMounts.all(m, self.volumeMounts.exists_one(n, n.mountPath == m.mountPath))",
-            "message": "every mountPath must differ",
-            "fieldPath": ".volumeMounts",
-        },
-    ],
-}
-"""CEL rules by the name of a model; the model checks the same for the local runner."""
 PRINTER_COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
     ("Stage", "string", ".status.currentStep.stage", 0),
@@ -146,7 +48,7 @@ PRINTER_COLUMNS = (
 def custom_resource_definition() -> dict[str, Any]:
     """The whole CRD."""
     spec = structural(AugmentationRunSpec)
-    spec["x-kubernetes-validations"] = _spec_rules()
+    spec["x-kubernetes-validations"] = [*spec["x-kubernetes-validations"], *_spec_rules()]
     status = structural(RunStatus, defaults=False)
     status.pop("required", None)
     root = {
@@ -287,19 +189,33 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
 
 
 def _spec_rules() -> list[dict[str, str]]:
-    """Transition rules on the required parent: on an optional field they could be got round by removing it."""
-    rules = []
-    for path in identity_paths():
-        dotted = ".".join(path)
-        # every parent on the way has a default or is required, only the last field may be missing
-        now, before = f"self.{dotted}", f"oldSelf.{dotted}"
-        rules.append(
-            {
-                "rule": f"has({now}) == has({before}) && (!has({now}) || {now} == {before})",
-                "message": f"spec.{dotted} defines the experiment and cannot change: create another run",
-            }
-        )
-    return rules
+    """Transition rules on the spec: on an optional field they could be got round by removing it and adding another."""
+    return [
+        {
+            "rule": _unchanged(path),
+            "message": f"spec.{'.'.join(path)} defines the experiment and cannot change: create another run",
+        }
+        for path in identity_paths()
+    ]
+
+
+def _unchanged(path: tuple[str, ...]) -> str:
+    """The CEL rule that a field is as it was; written with `has`, because of `.?` the API server knows no bound."""
+    rule = f"self.{'.'.join(path)} == oldSelf.{'.'.join(path)}"
+    for length in range(len(path), 0, -1):
+        if length == len(path) or _may_be_missing(path[:length]):
+            now, before = (f"{version}.{'.'.join(path[:length])}" for version in ("self", "oldSelf"))
+            rule = f"has({now}) == has({before}) && (!has({now}) || {rule})"
+    return rule
+
+
+def _may_be_missing(path: tuple[str, ...]) -> bool:
+    """Whether a block has neither to be there nor a default."""
+    model: Any = AugmentationRunSpec
+    for name in path:
+        field = next(field for key, field in model.model_fields.items() if name in (field.alias, key))
+        model = next(kind for kind in (*get_args(field.annotation), field.annotation) if hasattr(kind, "model_fields"))
+    return field.default is None
 
 
 class _Quoting(yaml.SafeDumper):

@@ -24,7 +24,7 @@ import uvloop
 from llm2llm.api import GROUP, PLURAL, VERSION
 from llm2llm_operator import metrics
 from llm2llm_operator.cache import Cache
-from llm2llm_operator.cluster import COLLECTIONS, PAGE, Cluster
+from llm2llm_operator.cluster import COLLECTIONS, Cluster
 from llm2llm_operator.constants import LABEL_RUN_UID
 from llm2llm_operator.errors import ApiError, Forbidden, NotFound
 from llm2llm_operator.resource import Key
@@ -34,6 +34,8 @@ EARLY_RELISTS = (5.0, 30.0)
 """Seconds after start: what vanished between our first list and kopf's first watch is found soon."""
 AFTER_KOPF_LISTED_SECONDS = 2.0
 """So long after kopf has listed (a 410, a restart) we list, too: it never tells what vanished while it was blind."""
+KOPFS_PAGE = 250
+"""Objects in one answer to a list of kopf's, which decodes all of it at once, and holds our loop meanwhile."""
 WATCH_SERVER_SECONDS = 240
 """The API server ends each watch after so long, and the next request shows that kopf goes on."""
 WATCH_STALL_SECONDS = 420.0
@@ -72,7 +74,7 @@ class Informer:
 
     async def run(self) -> None:
         """Watches, seeds and lists again, until cancelled. Raises CrdMissing at start."""
-        await self._relist(first=True)
+        await self._relist(first=True, every_run=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._supervise())
             tasks.create_task(self._relist_forever())
@@ -81,7 +83,7 @@ class Informer:
         """Lists everything, however long the API server is away; asks for a pass over every run."""
         while True:
             try:
-                return await self._relist()
+                return await self._relist(every_run=True)
             except ApiError as error:
                 log.warning("waiting for a fresh list: %s", error)
                 await asyncio.sleep(1)
@@ -114,14 +116,21 @@ class Informer:
             await asyncio.sleep(AFTER_KOPF_LISTED_SECONDS - quiet)
             quiet = time.monotonic() - self._kopf_listed_at
 
-    async def _relist(self, *, first: bool = False) -> None:
-        """Lists everything, diffs it against the cache, and asks for a pass over every run, what changed first."""
+    async def _relist(self, *, first: bool = False, every_run: bool = False) -> None:
+        """Lists everything, diffs it against the cache, and asks for a pass over each run that has not ended.
+
+        Args:
+            first: nothing was listed before; waits for the API server.
+            every_run: also over those that ended and did not change since: nobody has looked at them yet.
+        """
         changed: set[Key] = set()
         for collection in COLLECTIONS:
             changed |= await self._list(collection, first=first)
         self.synced.set()
         for key in self._cache.keys():  # noqa: SIM118 - a method, not a dict's
-            self._enqueue(key, urgent=key in changed and not first)
+            at_rest = self._cache.at_rest(key)
+            if every_run or not at_rest or key in changed:
+                self._enqueue(key, urgent=not at_rest if every_run else key in changed)
 
     async def _list(self, collection: str, *, first: bool) -> set[Key]:
         while True:
@@ -147,11 +156,13 @@ class Informer:
         listed: set[str] = set()
         versions: list[int] = []
         for namespace in self._namespaces or ("",):
-            async for page, version in self._cluster.pages(collection, namespace):
-                versions.append(version)
-                for body in page:
-                    listed.add(body["metadata"]["uid"])
-                    key = self._cache.put(collection, body)
+            async for page in self._cluster.pages(collection, namespace):
+                versions.append(page.version)
+                for item in page.items:
+                    listed.add(item.uid)
+                    if self._cache.knows(collection, item.uid, item.version):
+                        continue
+                    key = self._cache.put(collection, item.document())
                     if key:
                         changed.add(key)
                         if self.synced.is_set():  # what we told ourselves first is no news when the watch tells it
@@ -267,7 +278,7 @@ def _settings(move: Callable[[], None]) -> kopf.OperatorSettings:
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RUN_UID
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN_UID
     settings.watching.server_timeout = WATCH_SERVER_SECONDS
-    settings.watching.chunk_size = PAGE  # else one document with every object of the cluster
+    settings.watching.chunk_size = KOPFS_PAGE
     settings.queueing.idle_timeout = 0.5  # after which an object's worker ends: 5 s keep a task for each one listed
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.networking.connect_timeout = 10.0  # else 300 s: a server that accepts and does not answer

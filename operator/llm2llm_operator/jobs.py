@@ -54,10 +54,11 @@ def block_of(spec: AugmentationRunSpec, current: CurrentStep) -> StepBlock:
     return spec.prepare if current.kind == Kind.COLLECT else step_block(spec, Stage(current.stage))
 
 
-def image_of(images: dict[str, str], current: CurrentStep) -> str:
-    """The pinned image of an attempt: Collect has Prepare's, Test Evaluate's."""
+def image_of(spec: AugmentationRunSpec, images: dict[str, str], current: CurrentStep) -> str:
+    """The pinned image of an attempt: Collect has Prepare's, Test Evaluate's, and so has a teacher of our own."""
     stage = Stage.PREPARE if current.kind == Kind.COLLECT else Stage(current.stage)
-    return images[(Stage.EVALUATE if stage is Stage.TEST else stage).value.lower()]
+    needs_vllm = stage is Stage.TEST or (stage is Stage.GENERATE and spec.generate.mode == "Local")
+    return images[(Stage.EVALUATE if needs_vllm else stage).value.lower()]
 
 
 def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_seconds: int = 0) -> StepDocument:
@@ -146,7 +147,7 @@ def job_manifest(
             "template": pod_template(
                 spec,
                 block,
-                image=block.image or image_of(images, current),
+                image=block.image or image_of(spec, images, current),
                 labels=labels,
                 document=step_document(run, current, parents, gpu_seconds),
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -25,6 +26,8 @@ from llm2llm_operator.settings import Settings
 
 log = logging.getLogger("llm2llm_operator")
 HEARTBEAT_SECONDS = 0.25
+ALLOCATIONS_A_COLLECTION = 5_000
+"""Of Python's cyclic garbage collector, instead of 700."""
 LOOP_STALL_SECONDS = 60.0
 """Health fails when the event loop did not turn for so long: a restart is safe, a blocked loop is not."""
 
@@ -56,6 +59,7 @@ class Operator:
             )
             tasks.create_task(self._informer.run())
             await self._informer.synced.wait()
+            keep_for_good()
             log.info("caches are whole: %d runs", len(self._cache.keys()))
             if settings.leader_election:
                 elector = Elector(self._cluster, settings.namespace, settings.lease, self._identity)
@@ -67,6 +71,7 @@ class Operator:
         """One term: what others did is listed before our first write, and nothing of an earlier term counts."""
         self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe)
         await self._informer.list_anew()
+        keep_for_good()
         await self._work_while(leads)
 
     async def _work_while(self, may_write: Callable[[], bool]) -> None:
@@ -138,8 +143,20 @@ class Operator:
         return f"the watches did nothing for {silence:.0f} s" if silence > WATCH_STALL_SECONDS else ""
 
 
+def keep_for_good() -> None:
+    """Takes what is in memory now out of the garbage collector's sight: modules, and the caches.
+
+    It would look at all of it again and again for cycles that are not there. With 300 runs at work that was a pause of
+    50 to 140 ms every two or three seconds. What is no longer referred to is freed all the same.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(ALLOCATIONS_A_COLLECTION)
+
+
 async def serve(settings: Settings) -> None:
     """Connects and runs until SIGTERM or SIGINT."""
+    keep_for_good()
     configuration = await load_configuration()
     identity = settings.identity or default_identity()
     cluster = Cluster(

@@ -34,6 +34,8 @@ def plan(facts: Facts, status: RunStatus) -> Plan:
         facts: the run and what the cluster shows of it.
         status: the run's status as it is in the API.
     """
+    if status.best and status.observed_generation != facts.run.generation:
+        status = st.with_best(status, facts.spec)  # another objective, another best
     status = status.model_copy(update={"observed_generation": facts.run.generation})
     if not status.start_time:
         status = _accept(facts, status)
@@ -153,8 +155,8 @@ def _begin_next(facts: Facts, status: RunStatus) -> Plan:
         return attempt.complete(facts, status, following.reason, following.message)
     if _needs_approval(facts, following):
         message = (
-            f"iteration {following.iteration - 1} wrote its examples; read them below {status.artifacts_uri}, "
-            f"then set spec.approval.approvedRounds to {following.iteration}"
+            f"iteration {following.rounds - 1} wrote its examples; read them below {status.artifacts_uri}, "
+            f"then set spec.approval.approvedRounds to {following.rounds}"
         )
         return attempt.hold(facts, status, AWAITING_APPROVAL, message)
     return attempt.create(facts, status, attempt.first(facts, status, following))
@@ -163,7 +165,7 @@ def _begin_next(facts: Facts, status: RunStatus) -> Plan:
 def _needs_approval(facts: Facts, step: StepId) -> bool:
     """Training on rows that no person has released yet."""
     approval = facts.spec.approval
-    return approval.mode == "BeforeTraining" and step.stage is Stage.TRAIN and step.iteration > approval.approved_rounds
+    return approval.mode == "BeforeTraining" and step.stage is Stage.TRAIN and step.rounds > approval.approved_rounds
 
 
 def _reason_of_hold(status: RunStatus) -> str:

@@ -6,18 +6,27 @@ One place for the order of precedence: the operator's own settings win over the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from llm2llm.access import CA_BUNDLE, CREDENTIALS, variable
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_base import CaBundleReference, Model, SecretKeyReference
+from llm2llm.api_data import S3Access
 from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.constants import CA_BUNDLES, CLAIMS, CONFIG_MAPS, CONTAINER, MODELS, SCRATCH
 
 TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
-CA_VARIABLES = {"artifacts": "AWS_CA_BUNDLE", "teacher": "LLM2LLM_TEACHER_CA_BUNDLE"}
+CA_VARIABLES = {
+    "artifacts": CA_BUNDLE,
+    "teacher": "LLM2LLM_TEACHER_CA_BUNDLE",
+    **{dataset: variable(dataset, CA_BUNDLE) for dataset in ("seed", "evaluation", "test")},
+}
 CA_FILE = "ca.crt"
+TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - likewise
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
 
@@ -112,6 +121,7 @@ def _mounted(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
     uris = [spec.artifacts.uri, spec.data.seed.uri, spec.student.model.uri]
     uris += [source.uri for source in (spec.data.evaluation, spec.data.test) if source and source.uri]
     uris += [source.uri for source in spec.reuse_from]
+    uris += [source.uri for source in (spec.generate.teacher.source,) if source]
     parts = [urlsplit(uri) for uri in uris]
     claims, config_maps = (
         list(dict.fromkeys(part.netloc for part in parts if part.scheme == scheme)) for scheme in ("pvc", "configmap")
@@ -137,6 +147,7 @@ def _cache_mount(spec: AugmentationRunSpec, document: StepDocument) -> list[dict
 def _bundles(spec: AugmentationRunSpec, document: StepDocument) -> dict[str, CaBundleReference]:
     """The authorities that a step needs, by whom they certify."""
     wanted = {"artifacts": spec.artifacts.ca_bundle_ref}
+    wanted |= {dataset: source.ca_bundle_ref for dataset, source in _sources(spec, document)}
     if document.kind is Kind.RUN and document.stage in (Stage.PREPARE, Stage.GENERATE):
         wanted["teacher"] = spec.generate.teacher.ca_bundle_ref
     return {use: bundle for use, bundle in wanted.items() if bundle is not None}
@@ -156,23 +167,39 @@ def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocu
     if spec.student.cache:
         ours.append({"name": "LLM2LLM_MODEL_CACHE", "value": MODELS})
     ours += [{"name": CA_VARIABLES[use], "value": f"{CA_BUNDLES}/{use}/{CA_FILE}"} for use in _bundles(spec, document)]
-    credentials = spec.artifacts.credentials_secret_ref
-    if credentials:
-        for name, optional in (
-            ("AWS_ACCESS_KEY_ID", False),
-            ("AWS_SECRET_ACCESS_KEY", False),
-            ("AWS_SESSION_TOKEN", True),
-        ):
-            ours.append(_from_secret(name, SecretKeyReference(name=credentials.name, key=name), optional=optional))
+    if spec.artifacts.credentials_secret_ref:
+        ours += _credentials(spec.artifacts.credentials_secret_ref.name, lambda name: name)
+    for dataset, source in _sources(spec, document):
+        if source.credentials_secret_ref:
+            ours += _credentials(source.credentials_secret_ref.name, partial(variable, dataset))
     if document.kind is Kind.RUN:
         teacher = spec.generate.teacher.api_key_secret_ref
         if teacher and document.stage in (Stage.PREPARE, Stage.GENERATE):
             ours.append(_from_secret(TEACHER_KEY, teacher))
+        weights = spec.generate.teacher.source
+        if weights and weights.token_secret_ref and document.stage in (Stage.PREPARE, Stage.GENERATE):
+            ours.append(_from_secret(TEACHER_HUB_TOKEN, weights.token_secret_ref))
         hub = spec.student.token_secret_ref
         if hub and document.stage is not Stage.GENERATE:
             ours.append(_from_secret(HUB_TOKEN, hub))
     names = {entry["name"] for entry in ours}
     return [{"name": name, "value": value} for name, value in users.items() if name not in names] + ours
+
+
+def _sources(spec: AugmentationRunSpec, document: StepDocument) -> list[tuple[str, S3Access]]:
+    """The sources of rows, which Prepare alone reads."""
+    if document.stage is not Stage.PREPARE or document.kind is not Kind.RUN:
+        return []
+    named = {"seed": spec.data.seed, "evaluation": spec.data.evaluation, "test": spec.data.test}
+    return [(dataset, source) for dataset, source in named.items() if source is not None]
+
+
+def _credentials(secret: str, called: Callable[[str], str]) -> list[dict[str, Any]]:
+    """Keys of a bucket, each under the name that it is called by; a session token is there or not."""
+    return [
+        _from_secret(called(key), SecretKeyReference(name=secret, key=key), optional=key == "AWS_SESSION_TOKEN")
+        for key in CREDENTIALS
+    ]
 
 
 def _from_secret(name: str, reference: SecretKeyReference, *, optional: bool = False) -> dict[str, Any]:

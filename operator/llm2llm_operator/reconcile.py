@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 SLOW_RETRY_SECONDS = 60.0
 REASONS_OF_REFUSALS: dict[type[ApiError], str] = {Forbidden: "Forbidden", Conflict: "InternalError"}
 TTL_RETRY_SECONDS = 3600.0
+POD_PATIENCE_SECONDS = 1.0
+"""How long the watch may take to tell of the pod of a Job that ended, before we ask: two watches keep no order, and an
+API server that is late with one is helped least by a list."""
 TTL_FORBIDDEN = (
     "spec.ttlSecondsAfterFinished is over, and the operator may not delete runs: install the chart with"
     " deleteFinishedRuns=true, or delete the run yourself"
@@ -56,6 +59,8 @@ class Reconciler:
         self._cache = cache
         self._settings = settings
         self._clock = clock
+        self._late_pods: set[str] = set()
+        """UIDs of Jobs that ended and whose pods the watch has still to tell of."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Looks at a run and does what comes next; returns when to look again, in seconds."""
@@ -66,7 +71,10 @@ class Reconciler:
         status = RunStatus.model_validate(run.status)
         logs.about_step(status.current_step)
         try:
-            decided = await self._decide(run, status)
+            seen = await self._observe(run, status)
+            if seen is None:
+                return POD_PATIENCE_SECONDS
+            decided = await self._decide(run, status, seen)
         except ApiError:
             raise
         except Exception as error:  # told on the run; the worker counts it, logs it and backs off
@@ -74,12 +82,11 @@ class Reconciler:
             raise
         return await self._apply(run, status, decided)
 
-    async def _decide(self, run: Run, status: RunStatus) -> Plan:
+    async def _decide(self, run: Run, status: RunStatus, seen: Observation) -> Plan:
         try:
             spec = AugmentationRunSpec.model_validate(run.spec)
         except ValidationError as error:
             return invalid(run, status, error, self._clock())
-        seen = await self._observe(run, status)
         now = self._clock()
         facts = Facts(
             run=run,
@@ -99,13 +106,20 @@ class Reconciler:
             return plan(replace(facts, seen=self._cache.observation(run)), status)
         return plan(replace(facts, gone=frozenset({decided.verify_gone})), status)
 
-    async def _observe(self, run: Run, status: RunStatus) -> Observation:
-        """The cache's view; where a Job ended before the watch told of its pod, the pod is read now."""
+    async def _observe(self, run: Run, status: RunStatus) -> Observation | None:
+        """The cache's view, or None where a Job ended and its pod did not yet; when that lasts, the pod is read."""
         seen = self._cache.observation(run)
         current = status.current_step
         job = seen.job(current.job_name) if current else None
-        if job is None or not job.ended or any(pod.exit_code is not None for pod in seen.pods_of(job)):
+        if job is None or not job.ended:
             return seen
+        if any(pod.exit_code is not None for pod in seen.pods_of(job)):
+            self._late_pods.discard(job.uid)
+            return seen
+        if job.uid not in self._late_pods:
+            self._late_pods.add(job.uid)
+            return None
+        self._late_pods.discard(job.uid)
         for body in await self._cluster.pods_of_job(run.namespace, job.name):
             self._cache.put("pods", body)
         return self._cache.observation(run)

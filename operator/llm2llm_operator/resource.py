@@ -34,12 +34,26 @@ class Condition(StatusModel):
 
 
 class MetricStatus(StatusModel):
-    name: str = Field(max_length=64, description="accuracy.")
-    dataset: str = Field(max_length=32, description="seed, evaluation or test.")
+    name: str = Field(max_length=64, description="accuracy or macroF1.")
+    dataset: str = Field(
+        max_length=32, description="seed, probe (seed rows left out of training), synthetic, evaluation or test."
+    )
     value: str = Field(max_length=16, description="The score, four decimals.")
     examples: int = Field(ge=0, description="Rows that it was computed from.")
-    low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
-    high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
+    low: str = Field(
+        max_length=16, description="Lower end of the 95 % interval: Wilson's for accuracy, bootstrap's for macroF1."
+    )
+    high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
+
+
+class PairedStatus(StatusModel):
+    """Two iterations' verdicts on the same rows."""
+
+    against: int = Field(ge=0, description="The iteration to beat when this one was evaluated.")
+    dataset: str = Field(max_length=32, description="The set that the objective is judged on.")
+    examples: int = Field(ge=1, description="Rows that both were asked.")
+    gained: int = Field(ge=0, description="Rows that only this iteration got right.")
+    lost: int = Field(ge=0, description="Rows that only the iteration to beat got right.")
 
 
 class StepRecord(StatusModel):
@@ -59,12 +73,24 @@ class StepRecord(StatusModel):
 
 
 class IterationStatus(StatusModel):
-    index: int = Field(ge=0, description="Iteration, from 0.")
+    index: int = Field(
+        ge=0, description="Iteration, from 0. 100 + n is the closing one after n probing ones (spec.errorsFrom)."
+    )
     train_examples: int = Field(0, ge=0, description="Rows of D(i).")
     optimizer_steps: int = Field(0, ge=0, description="Optimizer steps of its training.")
-    mistakes: int = Field(0, ge=0, description="Seed rows that the student of this iteration got wrong.")
+    mistakes: int = Field(
+        0,
+        ge=0,
+        description="Rows that the teacher writes for: seed rows that the student of this iteration got wrong, and "
+        "synthetic ones where augmentFrom is SeedAndSynthetic. metrics tells each set for itself.",
+    )
     generated: int = Field(0, ge=0, description="Rows that the teacher wrote.")
     kept: int = Field(0, ge=0, description="Rows that the filters kept.")
+    learnt: int = Field(0, ge=0, description="Seed rows that are right and were wrong in the iteration before.")
+    forgotten: int = Field(0, ge=0, description="Seed rows that are wrong and were right in the iteration before.")
+    paired: PairedStatus | None = Field(
+        None, description="Row by row against the iteration to beat; earlyStopping is judged by it."
+    )
     metrics: list[MetricStatus] = Field(default_factory=list, max_length=8, description="Scores with their intervals.")
     steps: list[StepRecord] = Field(
         default_factory=list,
@@ -107,13 +133,13 @@ class CurrentStep(StatusModel):
 
 
 class BestStatus(StatusModel):
-    iteration: int = Field(ge=0, description="Iteration of the best adapter.")
-    metric: str = Field("accuracy", max_length=64, description="What chose it.")
+    iteration: int = Field(ge=0, description="Iteration of the best adapter, as in the iteration table.")
+    metric: str = Field("accuracy", max_length=64, description="Score that chose it: spec.objective.metric.")
     dataset: str = Field(max_length=32, description="evaluation, or seed where there is no evaluation set.")
     value: str = Field(max_length=16, description="Its score.")
     examples: int = Field(ge=0, description="Rows behind the score.")
-    low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
-    high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
+    low: str = Field(max_length=16, description="Lower end of the 95 % interval.")
+    high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
     model_uri: str = Field("", max_length=2048, description="Where the adapter lies.")
     digest: str = Field("", max_length=128, description="Digest of the training step's output.")
 
@@ -123,8 +149,8 @@ class FinalTest(StatusModel):
     metric: str = Field("accuracy", max_length=64, description="Name of the score.")
     value: str = Field(max_length=16, description="The score on the test set: the number to report.")
     examples: int = Field(ge=0, description="Rows behind the score.")
-    low: str = Field(max_length=16, description="Lower end of the 95 % Wilson interval.")
-    high: str = Field(max_length=16, description="Upper end of the 95 % Wilson interval.")
+    low: str = Field(max_length=16, description="Lower end of the 95 % interval.")
+    high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
     times_scored: int = Field(
         1, ge=0, description="How often the test set was looked at; each look makes it less of a test."
     )
@@ -144,8 +170,10 @@ class UsageStatus(StatusModel):
 class Summary(StatusModel):
     """Strings, because a printer column cannot format."""
 
-    accuracy: str = Field("", max_length=64, description="Best accuracy with its interval.")
-    mistakes: str = Field("", max_length=64, description="Seed rows wrong in the newest evaluation.")
+    accuracy: str = Field("", max_length=64, description="Best score with its interval; named where it is no accuracy.")
+    mistakes: str = Field(
+        "", max_length=64, description="Mistakes of the newest evaluation, and the rows that they are among."
+    )
     cost: str = Field("", max_length=64, description="Money where there are prices, else teacher tokens.")
 
 
@@ -184,12 +212,14 @@ class RunStatus(StatusModel):
     evaluation_digest: str = Field("", max_length=128, description="Digest of the frozen evaluation set.")
     artifacts_uri: str = Field("", max_length=2048, description="Folder of everything that the run makes.")
     test_count: int = Field(0, ge=0, description="Rows of the test set.")
-    best: BestStatus | None = Field(None, description="The best iteration so far.")
+    best: BestStatus | None = Field(
+        None, description="The best iteration so far; where errorsFrom is Probe the closing one, none before it."
+    )
     test: FinalTest | None = Field(None, description="The best adapter on the test set, when the loop is over.")
     usage: UsageStatus = Field(default_factory=UsageStatus, description="What was spent, over all attempts.")
     summary: Summary = Field(default_factory=Summary, description="What the printer columns show.")
     iterations: list[IterationStatus] = Field(
-        default_factory=list, max_length=64, description="The iteration table.", json_schema_extra=_keyed("index")
+        default_factory=list, max_length=128, description="The iteration table.", json_schema_extra=_keyed("index")
     )
 
     def to_document(self) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from llm2llm.loop import Best, Outcome, StepId, best_iteration
-from llm2llm.records import Metric, Report, Stage
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.loop import Best, Outcome, StepId, best_iteration, pool_size
+from llm2llm.records import ACCURACY, Metric, Paired, Report, Stage
 from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
 from llm2llm_operator.resource import (
     BestStatus,
@@ -14,6 +15,7 @@ from llm2llm_operator.resource import (
     FinalTest,
     IterationStatus,
     MetricStatus,
+    PairedStatus,
     ResolvedStatus,
     RunStatus,
     StepRecord,
@@ -110,12 +112,15 @@ def outcomes(status: RunStatus) -> list[Outcome]:
                         mistakes=row.mistakes,
                         kept=row.kept,
                         model_uri=record.model_uri,
+                        paired=_paired(row) if stage is Stage.EVALUATE else None,
                     )
                 )
     return found
 
 
-def record_success(status: RunStatus, current: CurrentStep, report: Report, record: StepRecord) -> RunStatus:
+def record_success(
+    status: RunStatus, current: CurrentStep, report: Report, record: StepRecord, spec: AugmentationRunSpec
+) -> RunStatus:
     """Enters a committed step into the ledger, the iteration table, best and the printer fields."""
     record = record.model_copy(update={"digest": report.digest, "model_uri": report.model_uri})
     if report.stage is Stage.PREPARE:
@@ -136,13 +141,23 @@ def record_success(status: RunStatus, current: CurrentStep, report: Report, reco
         case Stage.TRAIN:
             changes |= {"train_examples": report.train_examples, "optimizer_steps": report.optimizer_steps}
         case Stage.EVALUATE:
-            changes |= {"mistakes": report.mistakes, "metrics": [_metric_status(m) for m in report.metrics]}
+            changes |= {
+                "mistakes": report.mistakes,
+                "learnt": report.learnt,
+                "forgotten": report.forgotten,
+                "paired": PairedStatus(**report.paired.model_dump()) if report.paired else None,
+                "metrics": [_metric_status(m) for m in report.metrics],
+            }
         case Stage.GENERATE:
             changes |= {"generated": report.generated, "kept": report.kept}
         case Stage.TEST:
             status = _with_test(status, report)
     status = _with_row(status, row.model_copy(update=changes))
-    return _with_best(status) if report.stage is Stage.EVALUATE else status
+    if report.stage is not Stage.EVALUATE:
+        return status
+    pool = pool_size(report.metrics) or status.seed_count
+    summary = status.summary.model_copy(update={"mistakes": f"{report.mistakes}/{pool}"})
+    return with_best(status.model_copy(update={"summary": summary}), spec)
 
 
 def record_stop(status: RunStatus, current: CurrentStep, reason: str) -> RunStatus:
@@ -190,7 +205,10 @@ def _others(records: list[StepRecord], new: StepRecord) -> list[StepRecord]:
 
 
 def _with_test(status: RunStatus, report: Report) -> RunStatus:
-    score = _metric_status(next(metric for metric in report.metrics if metric.dataset == "test"))
+    """The test set's score of the name that best was chosen by, and accuracy where it told none."""
+    chosen_by = status.best.metric if status.best else ACCURACY
+    of_test = [metric for metric in report.metrics if metric.dataset == "test"]
+    score = _metric_status(next((metric for metric in of_test if metric.name == chosen_by), of_test[0]))
     test = FinalTest(
         iteration=report.iteration,
         metric=score.name,
@@ -207,13 +225,13 @@ def _succeeded(record: StepRecord) -> bool:
     return record.outcome == "Succeeded"
 
 
-def _with_best(status: RunStatus) -> RunStatus:
-    best = best_iteration(outcomes(status))
-    newest = status.iterations[-1]
-    summary = status.summary.model_copy(update={"mistakes": f"{newest.mistakes}/{status.seed_count}"})
+def with_best(status: RunStatus, spec: AugmentationRunSpec, *, ended: bool = False) -> RunStatus:
+    """Which iteration is best by the objective as it is now, which may change; `ended` as in `best_iteration`."""
+    best = best_iteration(spec, outcomes(status), ended=ended)
     if best is None:
-        return status.model_copy(update={"summary": summary})
-    summary = summary.model_copy(update={"accuracy": _with_interval(best.metric)})
+        summary = status.summary.model_copy(update={"accuracy": ""})
+        return status.model_copy(update={"best": None, "summary": summary})
+    summary = status.summary.model_copy(update={"accuracy": _with_interval(best.metric)})
     return status.model_copy(update={"best": _best_status(best), "summary": summary})
 
 
@@ -233,7 +251,8 @@ def _best_status(best: Best) -> BestStatus:
 
 
 def _with_interval(metric: Metric) -> str:
-    return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+    name = "" if metric.name == ACCURACY else f"{metric.name} "
+    return f"{name}{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
 
 
 def _metric_status(metric: Metric) -> MetricStatus:
@@ -245,6 +264,10 @@ def _metric_status(metric: Metric) -> MetricStatus:
         low=f"{metric.low:.4f}",
         high=f"{metric.high:.4f}",
     )
+
+
+def _paired(row: IterationStatus) -> Paired | None:
+    return Paired(**row.paired.model_dump(include=set(Paired.model_fields))) if row.paired else None
 
 
 def _metric(metric: MetricStatus) -> Metric:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "manifests"
+EXAMPLES = FOLDER.parents[2] / "examples"
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Invalid:
 
 
 def valid() -> list[Path]:
-    """The manifests that both sides take."""
-    return sorted((FOLDER / "valid").glob("*.yaml"))
+    """The manifests that both sides take; what is shown to users is among them."""
+    return sorted((*(FOLDER / "valid").glob("*.yaml"), *EXAMPLES.glob("*.yaml")))
 
 
 def invalid() -> list[Invalid]:

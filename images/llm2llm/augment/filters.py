@@ -57,6 +57,8 @@ class Filters:
         """The verdict on one answer that was asked for because of `seed`. Does not remember it: see `know`."""
         if finish == "content_filter":
             return Verdict(None, "", "contentFilter", "the endpoint's content filter refused it")
+        if finish == "context_length":
+            return Verdict(None, "", "contextLength", f"the request is too long for the teacher: {text[:200]}")
         try:
             draft = parse(text, sorted(seed.fields), choice=self.choice)
         except Unparsable as error:

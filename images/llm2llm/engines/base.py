@@ -1,4 +1,4 @@
-"""What evaluation needs from whatever runs a student: token ids in, token ids out, greedily."""
+"""What evaluation needs from whatever runs a student: token ids in, token ids out, greedily unless told otherwise."""
 
 from __future__ import annotations
 
@@ -10,13 +10,24 @@ from typing import Literal, Protocol
 from llm2llm.errors import ConfigurationError
 
 
+@dataclass(frozen=True)
+class Draws:
+    """How answers are drawn where they are not the most likely ones: a temperature above 0, and a seed a prompt."""
+
+    temperature: float
+    seeds: Sequence[int]
+
+
 class Engine(Protocol):
     """A student that is loaded and ready."""
 
-    def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-        """The most likely continuation of each prompt, in the order of the prompts.
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
+    ) -> list[list[int]]:
+        """The most likely continuation of each prompt, or one drawn by its seed, in the order of the prompts.
 
-        An answer ends with EOS, which is part of it, or is cut after `max_new_tokens`.
+        An answer ends with EOS, which is part of it, or is cut after `max_new_tokens`. Equal seeds give equal answers,
+        whatever else is answered with them, on the same engine, version and kind of device.
         """
 
 
@@ -30,6 +41,7 @@ class Student:
         quantization: of the base.
         eos: token that ends an answer.
         pad: token to fill up with.
+        trusted: whether Python files beside the model may be run.
     """
 
     model: Path
@@ -37,6 +49,7 @@ class Student:
     quantization: Literal["none", "nf4"]
     eos: int
     pad: int
+    trusted: bool = False
 
 
 def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:

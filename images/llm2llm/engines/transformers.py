@@ -1,4 +1,4 @@
-"""Greedy generation by transformers: no GPU needed, and the reference that vLLM's verdicts are compared with."""
+"""Generation by transformers: no GPU needed, and the reference that vLLM's verdicts are compared with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
-from llm2llm.engines.base import Student, computes_in_bf16
+from llm2llm.engines.base import Draws, Student, computes_in_bf16
+from llm2llm.engines.sampling import SeededDraws
 from llm2llm.weights import load_weights
 
 _BATCH_TOKENS = 16384
@@ -27,7 +28,7 @@ class TransformersEngine:
         gpus: int,  # noqa: ARG002 - one holds the model
     ) -> None:
         dtype = torch.bfloat16 if computes_in_bf16(precision) else torch.float32
-        model = load_weights(student.model, dtype, student.quantization)
+        model = load_weights(student.model, dtype, student.quantization, trusted=student.trusted)
         # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
         model.generation_config = _greedy(student.eos, student.pad)
         if student.adapter:
@@ -36,18 +37,22 @@ class TransformersEngine:
         self._eos = student.eos
         self._pad = student.pad
 
-    def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
+    ) -> list[list[int]]:
         """See Engine. Prompts of like length share a batch; padding is on the left and masked."""
         answers: list[list[int]] = [[] for _ in prompts]
         with torch.inference_mode():
             for batch in _batches([len(prompt) for prompt in prompts], max_new_tokens):
-                for index, answer in zip(
-                    batch, self._continue([prompts[index] for index in batch], max_new_tokens), strict=True
-                ):
+                of_batch = Draws(draws.temperature, [draws.seeds[index] for index in batch]) if draws else None
+                continued = self._continue([prompts[index] for index in batch], max_new_tokens, of_batch)
+                for index, answer in zip(batch, continued, strict=True):
                     answers[index] = answer
         return answers
 
-    def _continue(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> Iterator[list[int]]:
+    def _continue(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None
+    ) -> Iterator[list[int]]:
         width = max(len(prompt) for prompt in prompts)
         ids = torch.tensor([[self._pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -55,6 +60,7 @@ class TransformersEngine:
             input_ids=ids.to(self._model.device),
             attention_mask=mask.to(self._model.device),
             generation_config=_greedy(self._eos, self._pad, max_new_tokens=max_new_tokens),
+            logits_processor=[SeededDraws(draws.seeds, draws.temperature, width, max_new_tokens)] if draws else [],
         )
         for row in output[:, width:].tolist():
             yield row[: row.index(self._eos) + 1] if self._eos in row else row

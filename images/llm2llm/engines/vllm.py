@@ -1,4 +1,4 @@
-"""Greedy generation by vLLM, an adapter given as a LoRARequest; the only module that knows vLLM."""
+"""Generation by vLLM, an adapter given as a LoRARequest; the only module that knows vLLM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
-from llm2llm.engines.base import Student, computes_in_bf16
+from llm2llm.engines.base import Draws, Student, computes_in_bf16
 from llm2llm.errors import ConfigurationError
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -52,6 +52,7 @@ class VllmEngine:
             **(_NF4 if student.quantization == "nf4" else {}),
             **(_adapter_settings(student.adapter) if student.adapter else {}),
             tensor_parallel_size=gpus,
+            trust_remote_code=student.trusted,
             enforce_eager=not torch.cuda.is_available(),
             # The base's own generation config may hold sampling settings and penalties; ours is the only one.
             generation_config="vllm",
@@ -61,16 +62,22 @@ class VllmEngine:
         self._adapter = LoRARequest("student", 1, str(student.adapter)) if student.adapter else None
         self._eos = student.eos
 
-    def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
+    ) -> list[list[int]]:
         """See Engine."""
-        sampling = SamplingParams(
-            temperature=0.0,
-            repetition_penalty=1.0,
-            max_tokens=max_new_tokens,
-            stop_token_ids=[self._eos],
-            ignore_eos=False,
-            detokenize=False,
-        )
+        sampling = [
+            SamplingParams(
+                temperature=draws.temperature if draws else 0.0,
+                seed=draws.seeds[row] if draws else None,
+                repetition_penalty=1.0,
+                max_tokens=max_new_tokens,
+                stop_token_ids=[self._eos],
+                ignore_eos=False,
+                detokenize=False,
+            )
+            for row in range(len(prompts))
+        ]
         outputs = self._llm.generate(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts],
             sampling,

@@ -12,10 +12,11 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from llm2llm.loop import StepId
-from llm2llm.records import Metric, Report, Stage
+from llm2llm.loop import Outcome, StepId, iteration_words, objective_metric
+from llm2llm.outcomes import iteration_label
+from llm2llm.records import ACCURACY, Metric, Report, Stage
 
-COLUMNS = ("iteration", "train rows", "accuracy", "interval", "mistakes", "generated", "kept", "tokens")
+COLUMNS = ("iteration", "train rows", ACCURACY, "interval", "mistakes", "generated", "kept", "tokens")
 
 OUTSIDE_THE_TABLE = (Stage.PREPARE, Stage.TEST)
 
@@ -25,8 +26,9 @@ class Iteration:
     """One row of the table, filled as its steps end."""
 
     index: int
+    metric: str = ACCURACY
     train_rows: int | None = None
-    accuracy: Metric | None = None
+    score: Metric | None = None
     mistakes: int | None = None
     generated: int | None = None
     kept: int | None = None
@@ -38,17 +40,17 @@ class Iteration:
             case Stage.TRAIN:
                 self.train_rows = report.train_examples
             case Stage.EVALUATE:
-                by_dataset = {metric.dataset: metric for metric in report.metrics if metric.name == "accuracy"}
-                self.accuracy = by_dataset.get("evaluation") or by_dataset.get("seed")
+                told = any(metric.name == self.metric for metric in report.metrics)
+                self.score = objective_metric(Outcome.of(report), self.metric if told else ACCURACY)
                 self.mistakes = report.mistakes
             case Stage.GENERATE:
                 self.generated, self.kept = report.generated, report.kept
                 self.tokens = report.usage.teacher_input_tokens + report.usage.teacher_output_tokens
 
     def cells(self) -> list[str]:
-        score = self.accuracy
+        score = self.score
         return [
-            str(self.index),
+            iteration_label(self.index),
             _number(self.train_rows),
             f"{score.value:.3f}" if score else "",
             f"{score.low:.3f}-{score.high:.3f}" if score else "",
@@ -57,6 +59,11 @@ class Iteration:
             _number(self.kept),
             _number(self.tokens),
         ]
+
+
+def columns(metric: str) -> list[str]:
+    """Names of the columns; the score's is the metric that best is chosen by."""
+    return [metric if name == ACCURACY else name for name in COLUMNS]
 
 
 def _number(value: int | None) -> str:
@@ -86,6 +93,7 @@ class Display(Protocol):
 class Lines:
     """Plain lines, for logs and pipes: one for each step, and one a row of the table."""
 
+    metric: str = ACCURACY
     iterations: dict[int, Iteration] = field(default_factory=dict)
 
     def begins(self, step: StepId) -> None:
@@ -99,13 +107,13 @@ class Lines:
         if before:
             self.say(f"{_title(report.stage, report.iteration)}: done before")
         if report.stage is Stage.TEST:
-            self.say(test_sentence(report))
+            self.say(test_sentence(report, self.metric))
         if report.stage in OUTSIDE_THE_TABLE:
             return
-        row = self.iterations.setdefault(report.iteration, Iteration(report.iteration))
+        row = self.iterations.setdefault(report.iteration, Iteration(report.iteration, self.metric))
         row.take(report)
         if report.stage is not Stage.TRAIN:
-            told = [f"{name} {cell}" for name, cell in zip(COLUMNS, row.cells(), strict=True) if cell]
+            told = [f"{name} {cell}" for name, cell in zip(columns(self.metric), row.cells(), strict=True) if cell]
             self.say(", ".join(told))
 
     def say(self, sentence: str) -> None:
@@ -118,7 +126,8 @@ class Lines:
 class Screen:
     """A live table with a progress bar below."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, metric: str) -> None:
+        self._metric = metric
         self._iterations: dict[int, Iteration] = {}
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), auto_refresh=False
@@ -143,9 +152,10 @@ class Screen:
 
     def ended(self, report: Report, *, before: bool) -> None:  # noqa: ARG002 - the table looks the same
         if report.stage is Stage.TEST:
-            self.say(test_sentence(report))
+            self.say(test_sentence(report, self._metric))
         if report.stage not in OUTSIDE_THE_TABLE:
-            self._iterations.setdefault(report.iteration, Iteration(report.iteration)).take(report)
+            row = self._iterations.setdefault(report.iteration, Iteration(report.iteration, self._metric))
+            row.take(report)
         self._bars.advance(self._run)
         self._show()
 
@@ -161,32 +171,32 @@ class Screen:
         self._live.update(self._view())
 
     def _view(self) -> Group:
-        return Group(iteration_table(self._iterations), self._bars)
+        return Group(iteration_table(self._iterations, self._metric), self._bars)
 
 
-def iteration_table(iterations: Mapping[int, Iteration]) -> Table:
+def iteration_table(iterations: Mapping[int, Iteration], metric: str) -> Table:
     """The table of a run, one row an iteration."""
     table = Table()
-    for name in COLUMNS:
+    for name in columns(metric):
         table.add_column(name, justify="right")
     for index in sorted(iterations):
         table.add_row(*iterations[index].cells())
     return table
 
 
-def display_for(steps: int) -> Display:
-    """A live screen on a terminal, else lines."""
-    return Screen(steps) if sys.stdout.isatty() else Lines()
+def display_for(steps: int, metric: str) -> Display:
+    """A live screen on a terminal, else lines; `metric` is the objective's."""
+    return Screen(steps, metric) if sys.stdout.isatty() else Lines(metric)
 
 
-def test_sentence(report: Report) -> str:
+def test_sentence(report: Report, metric: str) -> str:
     """The number to report, with its interval."""
-    score = report.metrics[0]
+    score = next((told for told in report.metrics if told.name == metric), report.metrics[0])
     return (
-        f"test set, iteration {report.iteration}: {score.name} {score.value:.3f} "
+        f"test set, {iteration_words(report.iteration)}: {score.name} {score.value:.3f} "
         f"({score.low:.3f}-{score.high:.3f}, {score.examples} rows)"
     )
 
 
 def _title(stage: Stage, iteration: int) -> str:
-    return "prepare" if stage is Stage.PREPARE else f"iteration {iteration}: {stage.value.lower()}"
+    return "prepare" if stage is Stage.PREPARE else f"{iteration_words(iteration)}: {stage.value.lower()}"

@@ -31,10 +31,11 @@ class LocalRun:
 
 @dataclass(frozen=True)
 class Documents:
-    """What was found: runs as they were written (file, document), and the Secrets beside them by name."""
+    """What was found: runs as they were written (file, document), Secrets and ConfigMaps beside them by name."""
 
     runs: Sequence[tuple[Path, Mapping[str, Any]]]
     secrets: Mapping[str, Mapping[str, str]]
+    config_maps: Mapping[str, Mapping[str, bytes]]
 
     def the_run(self) -> Mapping[str, Any]:
         """The one AugmentationRun.
@@ -52,6 +53,7 @@ class Documents:
 class _Found:
     runs: list[tuple[Path, Mapping[str, Any]]] = field(default_factory=list)
     secrets: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    config_maps: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -74,7 +76,7 @@ def read_documents(paths: Iterable[Path]) -> Documents:
         found.problems.append(f"there is no document of kind {api.KIND} in {', '.join(map(str, paths))}")
     if found.problems:
         raise InvalidManifest(found.problems)
-    return Documents(found.runs, found.secrets)
+    return Documents(found.runs, found.secrets, found.config_maps)
 
 
 def checked_run(document: Mapping[str, Any]) -> LocalRun:
@@ -167,6 +169,11 @@ def _sort(file: Path, document: Any, found: _Found) -> None:
             found.secrets[document["metadata"]["name"]] = _secret(document)
         except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeDecodeError):
             found.problems.append(f"{file}: a Secret without metadata.name, or with data that is no base64 of text")
+    elif document["kind"] == "ConfigMap":
+        try:
+            found.config_maps[document["metadata"]["name"]] = _config_map(document)
+        except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeEncodeError):
+            found.problems.append(f"{file}: a ConfigMap without metadata.name, or with binaryData that is no base64")
 
 
 def _secret(document: Mapping[str, Any]) -> dict[str, str]:
@@ -174,6 +181,11 @@ def _secret(document: Mapping[str, Any]) -> dict[str, str]:
         key: base64.b64decode(text, validate=True).decode() for key, text in (document.get("data") or {}).items()
     }
     return decoded | {key: str(text) for key, text in (document.get("stringData") or {}).items()}
+
+
+def _config_map(document: Mapping[str, Any]) -> dict[str, bytes]:
+    binary = {key: base64.b64decode(text, validate=True) for key, text in (document.get("binaryData") or {}).items()}
+    return binary | {key: str(text).encode() for key, text in (document.get("data") or {}).items()}
 
 
 def _value(text: str, before: Any) -> Any:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from llm2llm.access import CA_BUNDLE, CREDENTIALS, variable
 from llm2llm.api import AugmentationRunSpec, step_block
 from llm2llm.api_base import SecretKeyReference
 from llm2llm.records import Stage
+from llm2llm.storage.sources import CONFIG_MAPS_VARIABLE
 
 TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
+TEACHER_CA_BUNDLE = "LLM2LLM_TEACHER_CA_BUNDLE"
+DATASETS = ("seed", "evaluation", "test")
+TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - likewise
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
 
@@ -24,7 +30,14 @@ def step_environment(
     credentials = spec.artifacts.credentials_secret_ref
     if credentials:
         environment |= secrets.get(credentials.name, {})
+    for dataset in DATASETS:
+        source = getattr(spec.data, dataset)
+        if source is not None and source.credentials_secret_ref:
+            given = secrets.get(source.credentials_secret_ref.name, {})
+            environment |= {variable(dataset, name): given[name] for name in CREDENTIALS if name in given}
+    source = spec.generate.teacher.source
     for name, reference in (
+        (TEACHER_HUB_TOKEN, source.token_secret_ref if source else None),
         (TEACHER_KEY, spec.generate.teacher.api_key_secret_ref),
         (HUB_TOKEN, spec.student.token_secret_ref),
     ):
@@ -36,3 +49,20 @@ def step_environment(
 
 def _value(secrets: Mapping[str, Mapping[str, str]], reference: SecretKeyReference | None) -> str | None:
     return secrets.get(reference.name, {}).get(reference.key) if reference else None
+
+
+def laid_out(spec: AugmentationRunSpec, config_maps: Mapping[str, Mapping[str, bytes]], folder: Path) -> dict[str, str]:
+    """Writes ConfigMaps as an operator would mount them; returns the variables that say where.
+
+    Authorities whose ConfigMap nobody gave are those that the environment has.
+    """
+    for name, entries in config_maps.items():
+        (folder / name).mkdir()
+        for key, content in entries.items():
+            (folder / name / Path(key).name).write_bytes(content)
+    bundles = {CA_BUNDLE: spec.artifacts.ca_bundle_ref, TEACHER_CA_BUNDLE: spec.generate.teacher.ca_bundle_ref}
+    for dataset in DATASETS:
+        source = getattr(spec.data, dataset)
+        bundles[variable(dataset, CA_BUNDLE)] = source.ca_bundle_ref if source else None
+    paths = {name: folder / bundle.name / bundle.key for name, bundle in bundles.items() if bundle}
+    return {CONFIG_MAPS_VARIABLE: str(folder)} | {name: str(path) for name, path in paths.items() if path.is_file()}

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import ExitCode, StepError
-from llm2llm.layout import step_folder
 from llm2llm.local.display import Iteration, iteration_table
 from llm2llm.local.runner import RECORD, RunRecord
-from llm2llm.records import Stage
-from llm2llm.stages.commit import manifest_in
+from llm2llm.stages.views import committed_iterations
 from llm2llm.storage import LocalStore
 
 
@@ -25,7 +24,8 @@ def print_reports(workdir: Path) -> int:
     for path in records:
         try:
             record = RunRecord.model_validate_json(path.read_bytes())
-            table = iteration_table(_iterations(LocalStore(path.parent)))
+            metric = AugmentationRunSpec.model_validate(record.spec).objective.metric
+            table = iteration_table(_iterations(LocalStore(path.parent), metric), metric)
         except (StepError, ValueError) as error:
             print(f"{path.parent}: {error}", file=sys.stderr)
             return ExitCode.INCOMPATIBLE
@@ -34,14 +34,11 @@ def print_reports(workdir: Path) -> int:
     return ExitCode.DONE
 
 
-def _iterations(store: LocalStore) -> dict[int, Iteration]:
+def _iterations(store: LocalStore, metric: str) -> dict[int, Iteration]:
     found: dict[int, Iteration] = {}
-    index = 0
-    while manifest_in(store, step_folder(Stage.TRAIN, index)):
-        found[index] = Iteration(index)
-        for stage in (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE):
-            manifest = manifest_in(store, step_folder(stage, index))
+    for of in committed_iterations(store):
+        found[of.index] = Iteration(of.index, metric)
+        for manifest in (of.train, of.evaluate, of.generate):
             if manifest:
-                found[index].take(manifest.report)
-        index += 1
+                found[of.index].take(manifest.report)
     return found

@@ -23,11 +23,12 @@ from llm2llm.layout import run_root
 from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
-from llm2llm.loop import Best, Finished, Outcome, StepId, best_iteration, final_test, next_step, parents
+from llm2llm.loop import Best, Finished, Outcome, StepId, best_iteration, ending_step, next_step, parents
 from llm2llm.records import Record, Report, StepDocument, canonical_json
 from llm2llm.stages.commit import committed
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
+from llm2llm.stages.views import PAGE
 from llm2llm.storage import ObjectMissing, Store, open_store
 
 RECORD = "run.json"
@@ -51,6 +52,8 @@ class Result:
 
     finished: Finished
     best: Best | None
+    report: str
+    """Where the page about the run lies."""
 
 
 @dataclass
@@ -86,21 +89,24 @@ class Runner:
         while True:
             step = next_step(self.spec, outcomes)
             if isinstance(step, Finished):
-                return Result(step, best_iteration(outcomes))
+                return self._result(step, outcomes, store)
             try:
                 report = self._ended(step, outcomes, store)
             except BudgetReached as error:
-                if self.spec.budget.on_exceeded != "Complete" or best_iteration(outcomes) is None:
+                something = best_iteration(self.spec, outcomes, ended=True) is not None
+                if self.spec.budget.on_exceeded != "Complete" or not something:
                     raise
                 return self._complete_within_budget(error, outcomes, store)
             outcomes.append(Outcome.of(report))
 
     def _complete_within_budget(self, error: BudgetReached, outcomes: list[Outcome], store: Store) -> Result:
-        """`onExceeded: Complete`: the best adapter so far is the result."""
-        test = final_test(self.spec, outcomes)
-        if test is not None:
-            outcomes.append(Outcome.of(self._ended(test, outcomes, store)))
-        return Result(Finished(error.reason, error.message), best_iteration(outcomes))
+        """`onExceeded: Complete`: the best adapter so far is the result, or the closing iteration's."""
+        while (last := ending_step(self.spec, outcomes)) is not None:
+            outcomes.append(Outcome.of(self._ended(last, outcomes, store)))
+        return self._result(Finished(error.reason, error.message), outcomes, store)
+
+    def _result(self, finished: Finished, outcomes: Sequence[Outcome], store: Store) -> Result:
+        return Result(finished, best_iteration(self.spec, outcomes, ended=True), f"{store.uri}/{PAGE}")
 
     def _ended(self, step: StepId, outcomes: Sequence[Outcome], store: Store) -> Report:
         """The report of a step, done before or now."""

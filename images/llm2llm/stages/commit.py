@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,6 +19,9 @@ from llm2llm.layout import content_key, data_folder, differing_fields, key_field
 from llm2llm.records import Manifest, Report, StepDocument, StoredObject, output_digest
 from llm2llm.stages.context import StepContext
 from llm2llm.storage import ObjectMissing, Store
+
+FILES_AT_ONCE = 8
+"""Uploaded or downloaded beside each other: a model in parts has many, and each large one goes in parts of its own."""
 
 
 def manifest_in(store: Store, folder: str) -> Manifest | None:
@@ -63,10 +67,11 @@ def commit(
     """
     folder = step_folder(step.stage, step.iteration)
     with context.timed("upload"):
-        objects = tuple(
-            _upload(store, f"{data_folder(folder, context.pod_uid)}/{name}", name, content)
-            for name, content in sorted(files.items())
-        )
+        target = data_folder(folder, context.pod_uid)
+        with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+            objects = tuple(
+                threads.map(lambda file: _upload(store, f"{target}/{file[0]}", *file), sorted(files.items()))
+            )
         report = report.model_copy(update={"digest": output_digest(objects)})
     manifest = Manifest(
         content_key=content_key(step),
@@ -118,12 +123,17 @@ def read_object(store: Store, manifest: Manifest, name: str) -> bytes:
 
 
 def download_folder(store: Store, manifest: Manifest, prefix: str, target: Path) -> Path:
-    """Copies the outputs whose logical names begin with `prefix` into `target`, checked; returns target."""
-    for entry in manifest.objects:
-        if entry.name.startswith(prefix):
-            path = target / entry.name.removeprefix(prefix).lstrip("/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _download(store, entry, path)
+    """Copies the outputs whose names begin with `prefix` into `target`, several at once, checked; returns target."""
+    wanted = [entry for entry in manifest.objects if entry.name.startswith(prefix)]
+
+    def fetch(entry: StoredObject) -> None:
+        path = target / entry.name.removeprefix(prefix).lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _download(store, entry, path)
+
+    with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+        for _ in threads.map(fetch, wanted):
+            pass  # raises what a download raised
     return target
 
 

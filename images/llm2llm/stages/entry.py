@@ -46,10 +46,12 @@ def run_step(step: StepDocument, store: Store, context: StepContext) -> Report:
     """
     report = _done_before(step, store, context)
     if report is not None:
-        if step.stage in (Stage.EVALUATE, Stage.TEST):
-            from llm2llm.stages.views import write_best
+        if step.stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST):
+            from llm2llm.stages.retention import drop_weights
+            from llm2llm.stages.views import write_views
 
-            write_best(store)
+            write_views(step, store, context)
+            drop_weights(step, store)
         return report
     if step.kind is Kind.COLLECT:
         return _report_of(step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} holds no output of this step")

@@ -22,28 +22,32 @@ from llm2llm.budget import Spent
 from llm2llm.errors import LowAcceptance, StepError
 from llm2llm.layout import INPUTS, ledger_folder, step_folder
 from llm2llm.records import (
+    POOL,
     Example,
+    Manifest,
     Record,
     Report,
     Stage,
     StepDocument,
     Usage,
     digest_of,
-    predictions_from_jsonl,
     to_jsonl,
     total,
 )
-from llm2llm.stages.commit import commit, parent_manifest, read_object
+from llm2llm.stages.commit import commit, parent_manifest
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.reuse import answers_of_others
-from llm2llm.stages.rows import EVALUATION, SEED, SYNTHETIC, TEST
+from llm2llm.stages.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in
 from llm2llm.stages.rows import frozen as frozen_rows
+from llm2llm.stages.teacher import asked
+from llm2llm.stages.views import write_views
 from llm2llm.storage import Store
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import instructions_for
 from llm2llm.teacher.client import connect
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, merged, open_ledger, read_segments, usage_of
-from llm2llm.teacher.limits import Limiter, Pace
+from llm2llm.teacher.limits import Limiter
+from llm2llm.teacher.pacing import Pace
 from llm2llm.teacher.paid import PaidTeacher
 from llm2llm.teacher.purse import Purse
 
@@ -81,9 +85,10 @@ class Inputs:
     by_seed: Mapping[str, Sequence[Example]]
     """The rows of `synthetic` that were written for each seed example."""
 
-    def written_for(self, seed: str) -> Sequence[Example]:
-        """The newest of what the teacher wrote for this seed in earlier iterations."""
-        return self.by_seed.get(seed, ())[-prompt.EARLIER_SHOWN :]
+    def written_for(self, example: Example) -> Sequence[Example]:
+        """The newest of what the teacher wrote in earlier iterations for the seed that this row goes back to."""
+        family = [row for row in self.by_seed.get(example.root, ()) if row.id != example.id]
+        return family[-prompt.EARLIER_SHOWN :]
 
 
 @dataclass
@@ -127,7 +132,7 @@ class Round:
             sample=item.sample,
             samples=item.samples,
             shown=prompt.examples_to_show(self.inputs.seeds, example, rng),
-            earlier=self.inputs.written_for(example.id),
+            earlier=self.inputs.written_for(example),
             refused=item.refused,
         )
         return Request(
@@ -147,7 +152,7 @@ class Round:
         verdict = self.filters.judge(record.text, record.finish, item.mistake.example)
         self.judged += 1
         name = f"s{self.iteration}-{item.mistake.example.id}-{item.sample}"
-        lineage = _lineage(record, verdict)
+        lineage = _lineage(item.mistake.example, record, verdict)
         if verdict.kept and verdict.fields is not None:
             item.row = Example(id=name, fields=verdict.fields, completion=verdict.completion, lineage=lineage)
             self.filters.know(item.row)
@@ -224,7 +229,9 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         usage=usage_of(segments),
         message=f"kept {len(round_.kept)} of {round_.judged} rows ({round_.refusals()})",
     )
-    return commit(store, step, context, files, report)
+    report = commit(store, step, context, files, report)
+    write_views(step, store, context)
+    return report
 
 
 async def _play(round_: Round, step: StepDocument, store: Store, context: StepContext) -> list[LedgerRecord]:
@@ -239,19 +246,27 @@ async def _play(round_: Round, step: StepDocument, store: Store, context: StepCo
     def tell(message: str) -> None:
         context.progress({"stage": step.stage.value, "iteration": step.iteration, "message": message})
 
-    async with connect(round_.spec.generate.teacher, context.environ, tell) as client:
-        teacher = PaidTeacher(client, limiter, ledger, _purse(round_, step, ledger))
-        pending = round_.items
-        for wave in range(WAVES):
-            requests = [round_.request(item, wave) for item in pending]
-            teacher.answered = _Progress(context, step, wave, len(requests))
-            records = await teacher.answers(requests, context.stopping.is_set)
-            for item, record in zip(pending, records, strict=True):
-                round_.judge(item, record)
-            pending = [item for item in pending if item.row is None]
-            if not pending:
-                break
-            round_.check_acceptance()  # garbage is not asked for again
+    with asked(round_.spec, step, store, context, tell) as whom:
+
+        def stopping() -> bool:
+            whom.check()
+            return context.stopping.is_set()
+
+        async with connect(whom.teacher, whom.environ, tell, whom.identity) as client:
+            teacher = PaidTeacher(client, limiter, ledger, _purse(round_, step, ledger))
+            pending = round_.items
+            for wave in range(WAVES):
+                requests = [round_.request(item, wave) for item in pending]
+                if not all(map(teacher.known, requests)):
+                    await asyncio.to_thread(whom.start)
+                teacher.answered = _Progress(context, step, wave, len(requests))
+                records = await teacher.answers(requests, stopping)
+                for item, record in zip(pending, records, strict=True):
+                    round_.judge(item, record)
+                pending = [item for item in pending if item.row is None]
+                if not pending:
+                    break
+                round_.check_acceptance()  # garbage is not asked for again
     return list(ledger.replayed.values())
 
 
@@ -320,30 +335,37 @@ def _read_inputs(step: StepDocument, store: Store) -> Inputs:
     frozen = parent_manifest(store, step, INPUTS)
     seeds = frozen_rows(store, frozen, SEED)
     evaluated = parent_manifest(store, step, step_folder(Stage.EVALUATE, step.iteration))
-    predictions = {
-        prediction.id: prediction
-        for prediction in predictions_from_jsonl(read_object(store, evaluated, "predictions.seed.jsonl"))
-    }
     earlier = [parent_manifest(store, step, step_folder(Stage.GENERATE, i)) for i in range(step.iteration)]
     synthetic = [row for manifest in earlier for row in frozen_rows(store, manifest, SYNTHETIC)]
     by_seed: dict[str, list[Example]] = defaultdict(list)
     for row in synthetic:
-        by_seed[str((row.lineage or {}).get("seed", ""))].append(row)
+        by_seed[row.root].append(row)
     return Inputs(
         seeds=seeds,
         held_out=[row for name in (EVALUATION, TEST) for row in frozen_rows(store, frozen, name)],
-        mistakes=[
-            prompt.Mistake(seed, predictions[seed.id].output) for seed in seeds if not predictions[seed.id].correct
-        ],
+        mistakes=_mistakes(store, evaluated, [*seeds, *synthetic]),
         synthetic=synthetic,
         paid=total(*(manifest.report.usage for manifest in (frozen, *earlier))),
         by_seed=by_seed,
     )
 
 
-def _lineage(record: LedgerRecord, verdict: Verdict) -> dict[str, Any]:
+def _mistakes(store: Store, evaluated: Manifest, rows: Sequence[Example]) -> list[prompt.Mistake]:
+    """The rows that the student was asked and got wrong, the seed rows first."""
+    outputs = {
+        prediction.id: prediction.output
+        for dataset in POOL
+        for prediction in predictions_in(store, evaluated, dataset)
+        if not prediction.correct
+    }
+    return [prompt.Mistake(row, outputs[row.id]) for row in rows if row.id in outputs]
+
+
+def _lineage(example: Example, record: LedgerRecord, verdict: Verdict) -> dict[str, Any]:
+    """Where a row comes from: `seed` is the seed row it goes back to, `parent` the row that it was written for."""
     return {
-        "seed": record.seed,
+        "seed": example.root,
+        "parent": example.id,
         "iteration": record.iteration,
         "sample": record.sample,
         "wave": record.wave,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llm2llm.records import Example, digest_of
+from llm2llm.stages.formats import records
 
 _SHOWN = 10
 """Line numbers that an error names: enough to see the pattern, few enough to read."""
@@ -54,20 +55,18 @@ class Rows:
 
 
 def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:
-    """Rows of a .jsonl file.
+    """Rows of a file of JSON lines, CSV or Parquet.
 
     Args:
-        uri: where it lies, for messages.
-        data: its content: UTF-8, one JSON object a line; blank lines count but hold no row.
+        uri: where it lies; the end of its name tells the format.
+        data: its content.
         mapping: name in the task to name in the file; `completion` is the answer, `id` (by default `id`) names the row.
     """
     found = Rows(uri)
     seen: dict[str, int] = {}
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
+    for number, record in records(uri, data):
         try:
-            example, named = _example(line, mapping)
+            example, named = _example(record, mapping)
         except ValueError as error:
             found.broken[number] = str(error)
             continue
@@ -80,13 +79,14 @@ def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:
     return found
 
 
-def _example(line: bytes, mapping: Mapping[str, str]) -> tuple[Example, bool]:
-    """The row in a line, and whether it brought an id of its own.
+def _example(row: Mapping[str, object] | str, mapping: Mapping[str, str]) -> tuple[Example, bool]:
+    """The row in a record, and whether it brought an id of its own.
 
     Raises:
-        ValueError: the line cannot be used; says why.
+        ValueError: the record cannot be used; says why.
     """
-    row = _parsed(line)
+    if isinstance(row, str):
+        raise ValueError(row)  # noqa: TRY004 - it says what is wrong with the record
     texts = {name: _text(row, column) for name, column in mapping.items() if name != "id"}
     completion = texts.pop("completion")
     column = mapping.get("id", "id")
@@ -94,22 +94,6 @@ def _example(line: bytes, mapping: Mapping[str, str]) -> tuple[Example, bool]:
         return Example(id=_text(row, column), fields=texts, completion=completion), True
     identity = digest_of([texts, completion]).removeprefix("sha256:")[:_ID_DIGITS]
     return Example(id=identity, fields=texts, completion=completion), False
-
-
-def _parsed(line: bytes) -> dict[str, object]:
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"no UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"no JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("JSON nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"no JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise ValueError("no JSON object")  # noqa: TRY004 - a row's fault, not a caller's
-    return row
 
 
 def _text(row: Mapping[str, object], column: str) -> str:

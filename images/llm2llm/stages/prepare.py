@@ -6,15 +6,17 @@ On a CPU, within seconds, without torch. What is wrong is told together, in one 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm2llm.access import access_of, environment_of, has_own
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_data import Data, HeldOutSource, Share, Source
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
+from llm2llm.outcomes import FOLDS
 from llm2llm.records import (
     Example,
     Report,
@@ -28,11 +30,13 @@ from llm2llm.records import (
 )
 from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.estimate import estimate, in_words
 from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
 from llm2llm.stages.split import chosen, size_of
+from llm2llm.stages.teacher import TEACHER, resolved_teacher
 from llm2llm.storage import Store, read_source
-from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision
+from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.tasks import Task, grading, task_of
 from llm2llm.tasks.presets import spelt_out
 from llm2llm.tasks.tokens import Tokens, context_length, load_quickly
@@ -50,6 +54,10 @@ class _Model:
     tokens: Tokens
     context: int
 
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, without what marks a prompt or an end."""
+        return [len(ids) - 1 for ids in self.tokens.completions(texts)]
+
 
 def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     """Freezes seed, evaluation and test set and the identity of model and task.
@@ -59,8 +67,9 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
     problems: list[StepError] = []
+    found: list[str] = []
     sets: dict[str, Rows] = {}
-    task = model = None
+    task = model = teacher = None
     with _noted(problems):
         _check_engine(spec)
     with _noted(problems):
@@ -68,12 +77,13 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     for name, source in _sources(spec.data).items():
         with _noted(problems), context.timed("load"):
             if source.uri:
-                sets[name] = _read(f"data.{name}", source.uri, source.fields or spec.data.seed.fields, spec, context)
+                sets[name] = _read(name, source.uri, source, spec, context)
                 if task is not None:
                     sets[name].normalise(task.normal)
                 _sample(f"data.{name}", sets[name], source.sample, spec.random_seed)
     with _noted(problems):
         _split_off(sets, spec)
+        _check_folds(sets, spec)
     with _noted(problems):
         model = _inspect_model(spec, context)
     with _noted(problems), context.timed("compute"):
@@ -85,13 +95,18 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     problems += [DataError(problem) for name, rows in sets.items() if (problem := rows.problem(f"data.{name}"))]
     with _noted(problems):
         prove_create(store)
+    ours = spec.generate.teacher.source
     with _noted(problems), context.timed("probe"):
-        context.usage = _probe_teacher(spec, store, context)
+        if ours is None:
+            context.usage = _probe_teacher(spec, store, context, found.append)
+        else:
+            teacher = resolved_teacher(spec, ours, context)
     if problems or task is None or model is None:
         raise _together(problems)
-    told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))]
+    told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))] + found
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
-    return _commit(step, store, context, model, examples, "; ".join(told))
+    told.append(in_words(estimate(spec, examples["seed"], _lengths(sets["seed"], task, model), model.count), spec))
+    return _commit(step, store, context, model, teacher, examples, "; ".join(told))
 
 
 def _sources(data: Data) -> dict[str, Source | HeldOutSource]:
@@ -134,6 +149,13 @@ def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
         seeds.rows = [row for index, row in enumerate(seeds.rows) if index not in taken]
 
 
+def _check_folds(sets: Mapping[str, Rows], spec: AugmentationRunSpec) -> None:
+    if spec.errors_from == "Probe" and "seed" in sets and len(sets["seed"].rows) < FOLDS:
+        raise DataError(
+            f"spec.errorsFrom: Probe needs a seed row for each of {FOLDS} folds, data.seed has {len(sets['seed'].rows)}"
+        )
+
+
 def _labels(rows: Rows) -> list[str]:
     return [grading.fold(row.example.completion) for row in rows.rows]
 
@@ -164,13 +186,27 @@ def _check_engine(spec: AugmentationRunSpec) -> None:
         )
 
 
-def _read(name: str, uri: str, mapping: Mapping[str, str], spec: AugmentationRunSpec, context: StepContext) -> Rows:
+def _read(name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext) -> Rows:
+    mapping = source.fields or spec.data.seed.fields
     if "completion" not in mapping:
-        raise ConfigurationError(f"spec.{name}.fields: 'completion' is missing, the name of the answer's field")
-    rows = read_rows(uri, read_source(uri, spec.artifacts, context.environ), mapping)
+        raise ConfigurationError(f"spec.data.{name}.fields: 'completion' is missing, the name of the answer's field")
+    rows = read_rows(uri, _content(name, uri, source, spec, context), mapping)
     if not rows.rows and not rows.broken:
-        raise DataError(f"{name} {uri} has no rows")
+        raise DataError(f"data.{name} {uri} has no rows")
     return rows
+
+
+def _content(
+    name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext
+) -> bytes:
+    if uri.startswith("hf://"):
+        return read_dataset_file(uri, context.environ)
+    return read_source(
+        uri,
+        access_of(source, spec.artifacts),
+        environment_of(name, source, spec.artifacts, context.environ),
+        field=f"spec.data.{name}" if has_own(source) else "spec.artifacts",
+    )
 
 
 def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
@@ -179,7 +215,9 @@ def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
         folder: Path = fetch_model(
             spec, revision, context.environ, context.scratch, weights=MODEL_CACHE in context.environ
         )
-        return _Model(revision, load_quickly(folder), context_length(folder))
+        trusted = spec.student.trust_remote_code
+        tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
+        return _Model(revision, tokens, context_length(folder, trusted=trusted))
 
 
 def _pass_through_task(rows: Rows, task: Task) -> None:
@@ -203,6 +241,13 @@ def _check_lengths(rows: Rows, task: Task, model: _Model, spec: AugmentationRunS
             ],
         )
     )
+
+
+def _lengths(rows: Rows, task: Task, model: _Model) -> list[int]:
+    """Tokens of each row, prompt and completion together."""
+    prompts = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
+    completions = model.tokens.completions([row.example.completion for row in rows.rows])
+    return [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
 
 
 def _length_problem(prompt: int, completion: int, limit: int) -> str | None:
@@ -232,8 +277,11 @@ def prove_create(store: Store) -> None:
         )
 
 
-def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext) -> Usage:
+def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext, tell: Callable[[str], None]) -> Usage:
     """One small request, unless the run never generates (`maxIterations: 1`); on record like every paid one.
+
+    Args:
+        tell: hears how the endpoint wants to be spoken to; generation finds that out again with its first request.
 
     Returns:
         What the probes of all attempts cost.
@@ -243,7 +291,7 @@ def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext
     from llm2llm.teacher.client import probe
     from llm2llm.teacher.ledger import LedgerRecord, read_segments, usage_of
 
-    cost = probe(spec.generate, context.environ)
+    cost = probe(spec.generate, context.environ, tell)
     record = LedgerRecord(
         key="probe",
         iteration=0,
@@ -285,16 +333,23 @@ def _commit(
     store: Store,
     context: StepContext,
     model: _Model,
+    teacher: bytes | None,
     examples: Mapping[str, Sequence[Example]],
     message: str,
 ) -> Report:
     spec = AugmentationRunSpec.model_validate(step.spec)
     identity = {
-        "model": {"uri": spec.student.model.uri, "revision": model.revision},
+        "model": {
+            "uri": spec.student.model.uri,
+            "revision": model.revision,
+            "trustRemoteCode": spec.student.trust_remote_code,
+        },
         "task": spec.task.model_dump(mode="json", by_alias=True),
     }
     files = {FILES[name]: to_jsonl(rows) for name, rows in examples.items()}
     files["identity.json"] = (canonical_json(identity) + "\n").encode()
+    if teacher is not None:
+        files[TEACHER] = teacher
     counts = {name: len(rows) for name, rows in examples.items()}
     report = Report(
         run_uid=step.run_uid,

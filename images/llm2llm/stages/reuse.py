@@ -13,6 +13,7 @@ from llm2llm.layout import content_key, data_folder, ledger_folder, step_folder,
 from llm2llm.records import Manifest, Report, Stage, StepDocument, Usage
 from llm2llm.stages.commit import commit, download_folder, manifest_in, read_object
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.retention import is_whole
 from llm2llm.storage import Store, open_store
 from llm2llm.teacher.ledger import LedgerRecord, read_segments, records_from_jsonl
 
@@ -30,7 +31,7 @@ def copied(step: StepDocument, store: Store, context: StepContext) -> Report | N
     folder = step_folder(step.stage, step.iteration)
     for other in _others(step, context):
         manifest = manifest_in(other, folder)
-        if manifest is not None and manifest.content_key == content_key(step):
+        if manifest is not None and manifest.content_key == content_key(step) and is_whole(other, manifest):
             context.progress({"stage": step.stage.value, "iteration": step.iteration, "copiedFrom": other.uri})
             return _copy(step, store, context, other, manifest)
     return None

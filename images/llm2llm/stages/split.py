@@ -18,6 +18,25 @@ def size_of(share: Share, rows: int) -> int:
     return int(Fraction(share.fraction or "0") * rows + Fraction(1, 2))
 
 
+def folds(labels: Sequence[str], count: int, *, seed: int) -> list[int]:
+    """The fold of each row, 0 to count - 1: every fold has as many rows, and as many of each label, as any other or one
+    more or less.
+
+    Args:
+        labels: the answer of each row; all the same where answers are no labels.
+        count: how many folds.
+        seed: `spec.randomSeed`.
+    """
+    rng = random.Random(digest_of([seed, "folds", len(labels)]))  # noqa: S311
+    order = list(range(len(labels)))
+    rng.shuffle(order)
+    order.sort(key=lambda index: labels[index])  # stable: shuffled within a label
+    found = [0] * len(labels)
+    for place, index in enumerate(order):
+        found[index] = place % count
+    return found
+
+
 def chosen(labels: Sequence[str], count: int, *, seed: int, purpose: str, stratify: bool) -> set[int]:
     """Indices of `count` rows, drawn without replacement.
 

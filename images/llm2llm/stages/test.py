@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from llm2llm.records import Report, Stage, StepDocument, to_jsonl
-from llm2llm.stages.commit import commit
+from llm2llm.errors import MetricInvalid
+from llm2llm.layout import INPUTS
+from llm2llm.records import Report, Stage, StepDocument
+from llm2llm.stages.commit import commit, parent_manifest
 from llm2llm.stages.context import StepContext
-from llm2llm.stages.evaluate import answers
-from llm2llm.stages.rows import TEST
-from llm2llm.stages.scores import accuracy
-from llm2llm.stages.views import write_best
+from llm2llm.stages.evaluate import answers, results
+from llm2llm.stages.rows import TEST, frozen
+from llm2llm.stages.views import write_views
 from llm2llm.storage import Store
 
 
@@ -20,14 +21,17 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         ConfigurationError: the engine is not there.
         MetricInvalid: the score is not a number.
     """
-    predictions = answers(step, store, context, {"test": TEST}).get("test", [])
+    rows = frozen(store, parent_manifest(store, step, INPUTS), TEST)
+    if not rows:
+        raise MetricInvalid("the test set has no rows: its score is not a number")
+    metrics, files = results(answers(step, store, context, {"test": rows}))
     report = Report(
         run_uid=step.run_uid,
         stage=Stage.TEST,
         iteration=step.iteration,
         attempt=step.attempt,
-        metrics=(accuracy("test", predictions),),
+        metrics=metrics,
     )
-    report = commit(store, step, context, {"predictions.test.jsonl": to_jsonl(predictions)}, report)
-    write_best(store)
+    report = commit(store, step, context, files, report)
+    write_views(step, store, context)
     return report

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import INPUTS, content_key, data_folder, step_folder, trained_part
+from llm2llm.outcomes import iteration_words
 from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
 from llm2llm.stages.checkpoints import Checkpoints
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
@@ -43,7 +44,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         from llm2llm.training.session import Job
     with context.timed("load"):
         base = fetch_model(spec, revision, context.environ, context.scratch)
-        tokens = load_tokenizer(base)
+        trusted = spec.student.trust_remote_code
+        tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
         rows = _fitting(token_rows(examples, task_of(spec.task), tokens), spec, context)
         start = _start(step, store, spec, context)
     checkpoints = Checkpoints(
@@ -76,6 +78,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
             target=work / part,
             model_uri=spec.student.model.uri,
             revision=revision,
+            trusted=trusted,
         ),
         step,
         checkpoints,
@@ -97,7 +100,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         micro_batch=trained.micro_batch,
         model_uri=f"{store.uri}/{folder}/{part}",
     )
-    report = commit(store, step, context, _files(work / part, spec, report, rows), report)
+    report = commit(store, step, context, _files(work / part, spec, report, rows, chat=tokens.chat is not None), report)
     checkpoints.clear()
     return report
 
@@ -149,13 +152,15 @@ def _fitting(rows: list[Row], spec: AugmentationRunSpec, context: StepContext) -
     return fitting
 
 
-def _files(student: Path, spec: AugmentationRunSpec, report: Report, rows: list[Row]) -> Mapping[str, bytes | Path]:
+def _files(
+    student: Path, spec: AugmentationRunSpec, report: Report, rows: list[Row], *, chat: bool
+) -> Mapping[str, bytes | Path]:
     part = student.name
     files: dict[str, bytes | Path] = {
         f"{part}/{path.name}": path for path in sorted(student.iterdir()) if path.name != "README.md"
     }
     files[f"{part}/prompt_template.jinja"] = spelt_out(spec.task).prompt_template.encode()
-    files[f"{part}/README.md"] = _card(spec, report).encode()
+    files[f"{part}/README.md"] = _card(spec, report, chat=chat).encode()
     digest = digest_of([[row.id, row.ids, row.prompt] for row in rows])
     files["rows.json"] = (canonical_json({"examples": len(rows), "digest": digest}) + "\n").encode()
     return files
@@ -168,18 +173,19 @@ _RESULTS = {
 }
 
 
-def _card(spec: AugmentationRunSpec, report: Report) -> str:
+def _card(spec: AugmentationRunSpec, report: Report, *, chat: bool) -> str:
     uri = spec.student.model.uri
     whole = spec.train.method == "Full"
+    turn = ", as the user's turn of the tokenizer's chat template" if chat else ""
     return (
         "---\n"
         f"base_model: {canonical_json(uri)}\n"
         f"base_model_relation: {'finetune' if whole else 'adapter'}\n"
         f"library_name: {'transformers' if whole else 'peft'}\n"
         "---\n\n"
-        f"{_RESULTS[spec.train.method].format(uri=uri)}, iteration {report.iteration} of an LLM2LLM run: "
+        f"{_RESULTS[spec.train.method].format(uri=uri)}, {iteration_words(report.iteration)} of an LLM2LLM run: "
         f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps, "
         f"random seed {spec.random_seed}.\n\n"
-        "A prompt is `prompt_template.jinja` over the fields of a row; an answer ends with the tokenizer's EOS token "
-        "and is decoded greedily.\n"
+        f"A prompt is `prompt_template.jinja` over the fields of a row{turn}; an answer ends with the tokenizer's EOS "
+        "token and is decoded greedily.\n"
     )

@@ -7,24 +7,46 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.errors import AuthenticationError, ConfigurationError, IncompatibleArtifacts, Transient
+from llm2llm.api_stages import TeacherSource
+from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, Transient
 from llm2llm.records import digest_of
 from llm2llm.storage.sources import local_path
 
 MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
 """Folder of `spec.student.cache`, as the operator mounts it."""
-_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
-"""Files of a model repository that hold its tokenizer and config."""
+_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
+"""Files of a model repository that hold its tokenizer and config, and code that runs where the user trusts it."""
 _ALL = (*_SMALL, "*.safetensors")
 _FORBIDDEN = (401, 403)
 _NOT_FOUND = 404
 
 
-def model_revision(spec: AugmentationRunSpec, environ: Mapping[str, str]) -> str:
-    """What identifies the base model's content: the commit of hf://, else a digest over its files.
+@dataclass(frozen=True)
+class ModelAt:
+    """A model that a run names: where it is, and where the spec says so, for messages.
+
+    `field` holds uri and revision, `token_field` the hub token, which is in the environment as `token`.
+    """
+
+    uri: str
+    revision: str
+    field: str = "spec.student.model"
+    token_field: str = "spec.student.tokenSecretRef"  # noqa: S105 - a path in the spec
+    token: str = "HF_TOKEN"  # noqa: S105 - the name of a variable
+
+
+def teacher_source(source: TeacherSource) -> ModelAt:
+    """The model of `generate.mode: Local`."""
+    field = "spec.generate.teacher.source"
+    return ModelAt(source.uri, source.revision, field, f"{field}.tokenSecretRef", "LLM2LLM_TEACHER_HF_TOKEN")
+
+
+def model_revision(spec: AugmentationRunSpec, environ: Mapping[str, str], model: ModelAt | None = None) -> str:
+    """What identifies the content of a model (unset: the base model): a commit for hf://, else a digest over its files.
 
     For s3:// the digest is over names, sizes and entity tags, so that nothing is downloaded for it.
 
@@ -32,37 +54,83 @@ def model_revision(spec: AugmentationRunSpec, environ: Mapping[str, str]) -> str
         ConfigurationError: there is no such model or revision.
         AuthenticationError: it is gated, and the token does not open it.
     """
-    model = spec.student.model
+    model = model or _student(spec)
     if model.uri.startswith("hf://"):
-        return _commit(model.uri.removeprefix("hf://"), model.revision, environ)
+        return _commit(model, environ)
     if model.uri.startswith("s3://"):
         from llm2llm.storage.s3 import S3Store
 
         entries = list(S3Store(model.uri, spec.artifacts, environ).entries(""))
-        _check_names(model.uri, [name for name, _, _ in entries])
+        _check_names(model, [name for name, _, _ in entries])
         return digest_of(sorted(entries))
     folder = local_path(model.uri)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    _check_names(model.uri, [path.relative_to(folder).as_posix() for path in files])
+    _check_names(model, [path.relative_to(folder).as_posix() for path in files])
     return digest_of({path.relative_to(folder).as_posix(): _sha256(path) for path in files})
 
 
 def fetch_model(
-    spec: AugmentationRunSpec, revision: str, environ: Mapping[str, str], scratch: Path, *, weights: bool = True
+    spec: AugmentationRunSpec,
+    revision: str,
+    environ: Mapping[str, str],
+    scratch: Path,
+    *,
+    weights: bool = True,
+    model: ModelAt | None = None,
 ) -> Path:
-    """The base model as a folder on this machine; without its weights where those are not needed.
+    """A model, by default the base model, as a folder on this machine; without its weights where none are needed.
+
+    Only the base model is kept in `spec.student.cache`.
 
     Raises:
         IncompatibleArtifacts: the model has changed since Prepare resolved it.
     """
+    if model is not None:
+        return _fetch(spec, model, revision, environ, scratch, weights=weights)
     cache = environ.get(MODEL_CACHE)
     if not cache or not spec.student.model.uri.startswith(("hf://", "s3://")):
-        return _fetch(spec, revision, environ, scratch, weights=weights)
+        return _fetch(spec, _student(spec), revision, environ, scratch, weights=weights)
     kept = Path(cache) / digest_of([spec.student.model.uri, revision]).removeprefix("sha256:")[:24]
     if kept.is_dir():
         return kept
-    folder = _fetch(spec, revision, environ, scratch, weights=weights)
+    folder = _fetch(spec, _student(spec), revision, environ, scratch, weights=weights)
     return _keep(folder, kept) if weights else folder
+
+
+def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
+    """The content of `hf://owner/dataset[@revision]/path`, one file of a data set of the hub.
+
+    Raises:
+        ConfigurationError: there is no such data set or revision, or the URI names no file of one.
+        DataError: the data set has no such file.
+        AuthenticationError: it is gated, and the token does not open it.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    owner, _, rest = uri.removeprefix("hf://").partition("/")
+    name, _, path = rest.partition("/")
+    name, _, revision = name.partition("@")
+    if not (owner and name and path):
+        raise ConfigurationError(f"{uri}: expected hf://owner/dataset/path/of/the/file")
+    repository = f"{owner}/{name}"
+    named = ModelAt(f"the data set hf://{repository}", revision or "main", field="spec.data")
+    with _hub_failures(named, named.revision):
+        try:
+            found = hf_hub_download(
+                repository,
+                path,
+                repo_type="dataset",
+                revision=named.revision,
+                endpoint=environ.get("HF_ENDPOINT"),
+                token=environ.get("HF_TOKEN"),
+                cache_dir=environ.get("HF_HUB_CACHE"),
+            )
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            raise DataError(f"{uri} does not exist: check its path in the data set") from None
+    return Path(str(found)).read_bytes()
 
 
 def _keep(folder: Path, kept: Path) -> Path:
@@ -76,25 +144,40 @@ def _keep(folder: Path, kept: Path) -> Path:
     return kept if kept.is_dir() else folder
 
 
+def _student(spec: AugmentationRunSpec) -> ModelAt:
+    return ModelAt(spec.student.model.uri, spec.student.model.revision)
+
+
 def _fetch(
-    spec: AugmentationRunSpec, revision: str, environ: Mapping[str, str], scratch: Path, *, weights: bool
+    spec: AugmentationRunSpec,
+    model: ModelAt,
+    revision: str,
+    environ: Mapping[str, str],
+    scratch: Path,
+    *,
+    weights: bool,
 ) -> Path:
-    uri = spec.student.model.uri
-    if uri.startswith("hf://"):
-        return _snapshot(uri.removeprefix("hf://"), revision, environ, weights=weights)
-    if model_revision(spec, environ) != revision:
-        raise IncompatibleArtifacts(f"{uri} has changed since the run began: restore it, or start another run")
-    if not uri.startswith("s3://"):
-        return local_path(uri)
-    return _download(spec, revision, environ, scratch, weights=weights)
+    if model.uri.startswith("hf://"):
+        return _snapshot(model, revision, environ, weights=weights)
+    if model_revision(spec, environ, model) != revision:
+        raise IncompatibleArtifacts(f"{model.uri} has changed since the run began: restore it, or start another run")
+    if not model.uri.startswith("s3://"):
+        return local_path(model.uri)
+    return _download(spec, model, revision, environ, scratch, weights=weights)
 
 
 def _download(
-    spec: AugmentationRunSpec, revision: str, environ: Mapping[str, str], scratch: Path, *, weights: bool
+    spec: AugmentationRunSpec,
+    model: ModelAt,
+    revision: str,
+    environ: Mapping[str, str],
+    scratch: Path,
+    *,
+    weights: bool,
 ) -> Path:
     from llm2llm.storage.s3 import S3Store
 
-    store = S3Store(spec.student.model.uri, spec.artifacts, environ)
+    store = S3Store(model.uri, spec.artifacts, environ)
     target = scratch / "models" / revision.removeprefix("sha256:")[:16]
     for name in store.list(""):
         if (weights or Path(name).suffix != ".safetensors") and not (target / name).exists():
@@ -104,30 +187,31 @@ def _download(
     return target
 
 
-def _commit(repository: str, revision: str, environ: Mapping[str, str]) -> str:
+def _commit(model: ModelAt, environ: Mapping[str, str]) -> str:
     from huggingface_hub import HfApi
 
-    with _hub_failures(repository, revision):
+    repository = model.uri.removeprefix("hf://")
+    with _hub_failures(model, model.revision):
         sha = (
-            HfApi(endpoint=environ.get("HF_ENDPOINT"), token=environ.get("HF_TOKEN"))
-            .model_info(repository, revision=revision)
+            HfApi(endpoint=environ.get("HF_ENDPOINT"), token=environ.get(model.token))
+            .model_info(repository, revision=model.revision)
             .sha
         )
     if not sha:
-        raise ConfigurationError(f"hf://{repository} tells no commit for revision {revision}")
+        raise ConfigurationError(f"{model.uri} tells no commit for revision {model.revision}")
     return sha
 
 
-def _snapshot(repository: str, revision: str, environ: Mapping[str, str], *, weights: bool) -> Path:
+def _snapshot(model: ModelAt, revision: str, environ: Mapping[str, str], *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = list(_ALL if weights else _SMALL)
-    with _hub_failures(repository, revision):
+    with _hub_failures(model, revision):
         folder = snapshot_download(
-            repository,
+            model.uri.removeprefix("hf://"),
             revision=revision,
             endpoint=environ.get("HF_ENDPOINT"),
-            token=environ.get("HF_TOKEN"),
+            token=environ.get(model.token),
             cache_dir=environ.get("HF_HUB_CACHE"),
             allow_patterns=patterns,
         )
@@ -135,13 +219,13 @@ def _snapshot(repository: str, revision: str, environ: Mapping[str, str], *, wei
 
 
 @contextmanager
-def _hub_failures(repository: str, revision: str) -> Iterator[None]:
+def _hub_failures(at: ModelAt, revision: str) -> Iterator[None]:
     """Says what the hub's own errors mean for a step."""
     from huggingface_hub import errors
 
     # A connection that fails is told by the HTTP library's own error, whose module the hub's releases change.
     http_error: type[Exception] = errors.HfHubHTTPError.__mro__[1]
-    model = f"hf://{repository} at revision {revision}"
+    model = f"{at.uri} at revision {revision}"
     try:
         yield
     except errors.LocalEntryNotFoundError as error:  # the hub's word for "no connection"
@@ -149,21 +233,19 @@ def _hub_failures(repository: str, revision: str) -> Iterator[None]:
     except (errors.GatedRepoError, errors.HfHubHTTPError) as error:
         status = error.response.status_code
         if isinstance(error, errors.GatedRepoError) or status in _FORBIDDEN:
-            raise AuthenticationError(
-                f"{model} is gated or private ({error}): check spec.student.tokenSecretRef"
-            ) from error
+            raise AuthenticationError(f"{model} is gated or private ({error}): check {at.token_field}") from error
         if status == _NOT_FOUND:
-            raise ConfigurationError(f"{model} does not exist ({error}): check spec.student.model") from error
+            raise ConfigurationError(f"{model} does not exist ({error}): check {at.field}") from error
         raise Transient(f"{model}: {error}") from error
     except (errors.HFValidationError, ValueError) as error:
-        raise ConfigurationError(f"{model}: {error}: check spec.student.model") from error
+        raise ConfigurationError(f"{model}: {error}: check {at.field}") from error
     except (OSError, http_error) as error:
         raise Transient(f"{model}: {error}") from error
 
 
-def _check_names(uri: str, names: list[str]) -> None:
+def _check_names(model: ModelAt, names: list[str]) -> None:
     if "config.json" not in names:
-        raise ConfigurationError(f"{uri} holds no config.json: check spec.student.model.uri")
+        raise ConfigurationError(f"{model.uri} holds no config.json: check {model.field}.uri")
 
 
 def _sha256(path: Path) -> str:

@@ -20,7 +20,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api_data import S3Access
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
 from llm2llm.storage.base import ObjectMissing
 
@@ -53,21 +53,31 @@ class S3Store:
 
     Args:
         uri: the root.
-        artifacts: endpoint, region, path style, and the name of the Secret for error messages.
+        access: endpoint, region, path style, and the name of the Secret for error messages.
         environ: AWS_ACCESS_KEY_ID and the rest; without a key boto3 looks for credentials itself (workload identity).
         attempts: tries of one request.
+        field: the field of the spec that these settings are of, for error messages.
     """
 
-    def __init__(self, uri: str, artifacts: Artifacts, environ: Mapping[str, str], *, attempts: int = ATTEMPTS) -> None:
+    def __init__(
+        self,
+        uri: str,
+        access: S3Access,
+        environ: Mapping[str, str],
+        *,
+        attempts: int = ATTEMPTS,
+        field: str = "spec.artifacts",
+    ) -> None:
         self.uri = uri.rstrip("/")
         self._bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._attempts = attempts
-        self._endpoint = artifacts.endpoint or environ.get("AWS_ENDPOINT_URL", "")
-        secret = artifacts.credentials_secret_ref
+        self._field = field
+        self._endpoint = access.endpoint or environ.get("AWS_ENDPOINT_URL", "")
+        secret = access.credentials_secret_ref
         self._credentials = f"Secret {secret.name}" if secret else "the environment"
         with self._failures(""):
-            self._client: Any = _client(self._endpoint, artifacts, environ, attempts)
+            self._client: Any = _client(self._endpoint, access, environ, attempts)
 
     def read(self, key: str) -> bytes:
         with self._failures(key):
@@ -132,7 +142,7 @@ class S3Store:
             cause = error.__context__ if isinstance(error.__context__, ClientError) else error
             raise self._translated(cause, key) from error
         except ValueError as error:  # botocore's word for an endpoint that is no URL
-            raise ConfigurationError(f"spec.artifacts.endpoint {self._endpoint}: {error}") from error
+            raise ConfigurationError(f"{self._field}.endpoint {self._endpoint}: {error}") from error
         except OSError as error:
             raise Transient(f"{self.uri}/{key}: {error}") from error
 
@@ -144,26 +154,26 @@ class S3Store:
         if code in _REFUSED or isinstance(error, (NoCredentialsError, PartialCredentialsError)):
             return AuthenticationError(f"{where} refused the credentials ({error}): check {self._credentials}")
         if code in _MISCONFIGURED:
-            return ConfigurationError(f"{where}: {error}: check spec.artifacts")
+            return ConfigurationError(f"{where}: {error}: check {self._field}")
         return Transient(f"{self.uri}/{key} at {self._endpoint or 'AWS'}: {error}")
 
 
-def _client(endpoint: str, artifacts: Artifacts, environ: Mapping[str, str], attempts: int) -> Any:
+def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempts: int) -> Any:
     config = Config(
         retries={"mode": "standard", "total_max_attempts": attempts},
-        s3={"addressing_style": "path" if artifacts.path_style or endpoint else "auto"},
+        s3={"addressing_style": "path" if access.path_style or endpoint else "auto"},
         # A manifest holds the sha256 of every object; checksum trailers are what other servers stumble over.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         connect_timeout=10,
         read_timeout=60,
-        max_pool_connections=16,
+        max_pool_connections=64,  # eight files at once, each in up to eight parts
     )
     session = boto3.session.Session(
         aws_access_key_id=environ.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY"),
         aws_session_token=environ.get("AWS_SESSION_TOKEN"),
-        region_name=artifacts.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        region_name=access.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
     )
     return session.client(
         "s3", endpoint_url=endpoint or None, config=config, verify=environ.get("AWS_CA_BUNDLE") or None

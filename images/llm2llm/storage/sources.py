@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api_data import S3Access
 from llm2llm.errors import ConfigurationError, DataError
 from llm2llm.storage.base import ObjectMissing, Store
 from llm2llm.storage.local import LocalStore
 
 CLAIMS = Path("/mnt/claims")
-CONFIG_MAPS = Path("/mnt/configmaps")
+CONFIG_MAPS = "/mnt/configmaps"
 """Where the operator mounts the claim of a `pvc://claim/path` and the ConfigMap of a `configmap://name/key`."""
+CONFIG_MAPS_VARIABLE = "LLM2LLM_CONFIG_MAPS"
+"""Where the local runner puts the ConfigMaps that it was given."""
 
 
-def open_store(uri: str, artifacts: Artifacts, environ: Mapping[str, str]) -> Store:
+def open_store(uri: str, access: S3Access, environ: Mapping[str, str], *, field: str = "spec.artifacts") -> Store:
     """The store whose root is `uri`: s3://bucket/prefix, file:///folder or pvc://claim/folder.
 
     Raises:
@@ -26,11 +28,11 @@ def open_store(uri: str, artifacts: Artifacts, environ: Mapping[str, str]) -> St
     if uri.startswith("s3://"):
         from llm2llm.storage.s3 import S3Store
 
-        return S3Store(uri, artifacts, environ)
-    return LocalStore(local_path(uri), uri)
+        return S3Store(uri, access, environ, field=field)
+    return LocalStore(local_path(uri, environ), uri)
 
 
-def local_path(uri: str) -> Path:
+def local_path(uri: str, environ: Mapping[str, str] | None = None) -> Path:
     """The file or folder that a file://, pvc:// or configmap:// URI names.
 
     Raises:
@@ -45,7 +47,11 @@ def local_path(uri: str) -> Path:
             raise ConfigurationError(f"{uri}: '..' is not allowed in a pvc:// path")
         return path
     if parts.scheme == "configmap":
-        return CONFIG_MAPS / parts.netloc / Path(unquote(parts.path)).name
+        return (
+            Path((environ or {}).get(CONFIG_MAPS_VARIABLE) or CONFIG_MAPS)
+            / parts.netloc
+            / Path(unquote(parts.path)).name
+        )
     raise ConfigurationError(f"{uri}: expected s3://bucket/..., pvc://claim/..., configmap://name/key or file:///...")
 
 
@@ -55,14 +61,20 @@ def split_uri(uri: str) -> tuple[str, str]:
     return folder, name
 
 
-def read_source(uri: str, artifacts: Artifacts, environ: Mapping[str, str]) -> bytes:
-    """The content of one file of the user's; s3:// is read with the endpoint and credentials of the artifacts.
+def read_source(uri: str, access: S3Access, environ: Mapping[str, str], *, field: str = "spec.artifacts") -> bytes:
+    """The content of one file of the user's.
+
+    Args:
+        uri: s3://, file://, pvc:// or configmap://.
+        access: how its bucket is reached.
+        environ: credentials of that bucket.
+        field: the field of the spec that says so, for error messages.
 
     Raises:
         DataError: there is no such file.
     """
     folder, name = split_uri(uri)
     try:
-        return open_store(folder, artifacts, environ).read(name)
+        return open_store(folder, access, environ, field=field).read(name)
     except ObjectMissing:
         raise DataError(f"{uri} does not exist: check its path") from None

@@ -25,15 +25,19 @@ class Tokens:
     Attributes:
         encode: texts to token ids, with or without the special tokens of the model.
         decode: token ids to text, without special tokens.
+        chat: a prompt as the user's turn of a conversation, up to where the model answers; None without a template.
     """
 
     encode: Callable[[list[str], bool], list[list[int]]]
     decode: Callable[[list[int]], str]
     eos: int
     pad: int
+    chat: Callable[[str], str] | None = None
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of prompts, with what the model wants at the beginning and nothing at the end."""
+        if self.chat is not None:  # such a text holds the special tokens already
+            return list(self._ids([self.chat(text) for text in texts], special=False))
         return [ids[:-1] if ids[-1:] == [self.eos] else ids for ids in self._ids(texts, special=True)]
 
     def completions(self, texts: Sequence[str]) -> list[list[int]]:
@@ -49,38 +53,69 @@ class Tokens:
             yield from self.encode(list(texts[start : start + _CHUNK]), special)
 
 
-def load_tokenizer(folder: Path) -> Tokens:
+def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) -> Tokens:
     """The tokenizer of a model's folder, as transformers loads it.
 
+    Args:
+        folder: of the base model.
+        chat: whether prompts go through its chat template, where it has one (`spec.task.chatTemplate`).
+        trusted: whether Python files in the folder may be run (`spec.student.trustRemoteCode`).
+
     Raises:
-        ConfigurationError: it cannot be loaded, or has no EOS token, without which no answer ends.
+        ConfigurationError: it cannot be loaded, has no EOS token, without which no answer ends, or a chat template that
+            cannot render one turn.
     """
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {error}") from error
     if tokenizer.eos_token_id is None:
         raise ConfigurationError(f"{_TOKENIZER} has no EOS token, so no answer would end")
     eos = int(tokenizer.eos_token_id)
     pad = tokenizer.pad_token_id
+
+    def as_turn(text: str) -> str:
+        turns = [{"role": "user", "content": text}]
+        return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
+    has_template = chat and tokenizer.chat_template is not None
+    if has_template:
+        _try_template(as_turn)
     return Tokens(
         encode=lambda texts, special: tokenizer(texts, add_special_tokens=special)["input_ids"],
         decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
         eos=eos,
         pad=eos if pad is None else int(pad),
+        chat=as_turn if has_template else None,
     )
 
 
-def load_quickly(folder: Path) -> Tokens:
-    """The same tokenizer without transformers where its file allows that: a second instead of ten, for Prepare.
+def _try_template(as_turn: Callable[[str], str]) -> None:
+    """Templates are programs; one that wants more than a user's turn says so before a GPU is asked for."""
+    from jinja2 import TemplateError
+
+    try:
+        told = as_turn("x")
+    except (TemplateError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{_TOKENIZER}'s chat template cannot render a user's turn ({error}): set spec.task.chatTemplate: Never"
+        ) from error
+    if "x" not in told:
+        raise ConfigurationError(
+            f"{_TOKENIZER}'s chat template leaves the user's turn out: set spec.task.chatTemplate: Never"
+        )
+
+
+def load_quickly(folder: Path, *, chat: bool = True, trusted: bool = False) -> Tokens:
+    """The same tokenizer without transformers where its files allow that: a second instead of ten, for Prepare.
 
     Raises:
         ConfigurationError: as `load_tokenizer`.
     """
-    if not (folder / "tokenizer.json").exists():
-        return load_tokenizer(folder)
+    if not (folder / "tokenizer.json").exists() or (chat and _has_chat_template(folder)):
+        return load_tokenizer(folder, chat=chat, trusted=trusted)
     from tokenizers import Tokenizer
 
     try:
@@ -101,7 +136,11 @@ def load_quickly(folder: Path) -> Tokens:
     )
 
 
-def context_length(folder: Path) -> int:
+def _has_chat_template(folder: Path) -> bool:
+    return (folder / "chat_template.jinja").exists() or "chat_template" in _json(folder / "tokenizer_config.json")
+
+
+def context_length(folder: Path, *, trusted: bool = False) -> int:
     """Tokens that the model of this folder can look at, prompt and answer together; 0 where its config says nothing.
 
     Raises:
@@ -111,9 +150,10 @@ def context_length(folder: Path) -> int:
     from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 
     config = _json(folder / "config.json")
-    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES and not (trusted and "auto_map" in config):
         raise ConfigurationError(
             f"spec.student.model: transformers does not know its model_type {config.get('model_type')!r}"
+            + (": it brings code of its own, which spec.student.trustRemoteCode runs" if "auto_map" in config else "")
         )
     length = config.get("max_position_embeddings")
     return length if isinstance(length, int) else 0

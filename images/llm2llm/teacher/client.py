@@ -1,25 +1,27 @@
 """One request to an OpenAI-compatible endpoint, and what each way of failing means.
 
 The client's own retries are off: a retry is a paid request, so `paid.py` decides on it and the ledger knows of it.
-Unset parameters are not sent, and one that the endpoint refuses is left out from then on, and told.
+Unset parameters are not sent; what the endpoint refuses is said another way from then on, and told (`dialect`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 import openai
 
 from llm2llm import api_stages
 from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuotaExhausted, Transient
 from llm2llm.records import Usage
+from llm2llm.teacher.announced import Announcement, announcements, retry_after
+from llm2llm.teacher.dialect import Dialect
 
 API_KEY_VARIABLE = "LLM2LLM_TEACHER_API_KEY"
 CA_BUNDLE_VARIABLE = "LLM2LLM_TEACHER_CA_BUNDLE"
@@ -28,29 +30,35 @@ TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
 """May be set in spec.generate.env for a slow endpoint."""
 DEFAULT_TIMEOUT = 120.0
 CONTENT_FILTER = "content_filter"
+CONTEXT_LENGTH = "context_length"
 
 Message = Mapping[str, str]
 TEXT_LIMIT = 1_000_000
 """Characters of an answer that are kept."""
 _MESSAGE_LIMIT = 300
-_NEVER_DROPPED = {"model", "messages"}
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the teacher wrote; `finish` is stop, length or content_filter, usage None where the endpoint told none."""
+    """What the teacher wrote.
+
+    `finish` is stop, length, content_filter, or context_length for a request that is too long (`text` is then the
+    endpoint's words); `usage` is None where the endpoint told none.
+    """
 
     text: str
     finish: str
     usage: Usage | None
+    announced: Mapping[str, Announcement] = field(default_factory=dict)
 
 
 class RateLimited(Exception):
     """The endpoint asked for a pause (429)."""
 
-    def __init__(self, message: str, retry_after: float | None) -> None:
+    def __init__(self, message: str, retry_after: float | None, announced: Mapping[str, Announcement]) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.announced = announced
 
 
 class Unavailable(Exception):
@@ -69,7 +77,18 @@ class TeacherClient:
     teacher: api_stages.Teacher
     connection: openai.AsyncOpenAI
     tell: Callable[[str], None] = lambda _: None
-    dropped: set[str] = field(default_factory=set)
+    identity: str = ""
+    """What an answer belongs to, in the keys of requests; empty: the model's name."""
+    dialect: Dialect = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dialect = Dialect(self.teacher.parameters)
+        self.identity = self.identity or self.teacher.model
+
+    @property
+    def where(self) -> str:
+        """Its address, for messages."""
+        return str(self.teacher.base_url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,55 +104,50 @@ class TeacherClient:
             AuthenticationError, TeacherQuotaExhausted, ConfigurationError: it cannot.
         """
         while True:
-            arguments = self._arguments(messages, schema)
+            arguments = self.dialect.arguments(schema)
             try:
-                completion = await self.connection.chat.completions.create(**arguments)
+                answer = await self.connection.chat.completions.with_raw_response.create(
+                    model=self.teacher.model,
+                    messages=list(messages),  # type: ignore[arg-type]
+                    **arguments,
+                )
+                completion = answer.parse()
             except openai.BadRequestError as error:
                 if error.code in ("content_filter", "content_policy_violation"):
                     return Reply("", CONTENT_FILTER, None)
-                self._leave_out_what_is_refused(error, arguments)
+                if error.code == "context_length_exceeded" or "maximum context length" in _message(error):
+                    return Reply(_message(error), CONTEXT_LENGTH, Usage(teacher_requests=1))
+                self._adapt(error, arguments)
             except (openai.APIError, openai.OpenAIError) as error:
                 self._fail(error)
             else:
-                return _reply(completion)
+                return replace(_reply(completion), announced=announcements(answer.headers, time.time()))
 
-    def _arguments(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
-        chosen: dict[str, Any] = {name: _value(text) for name, text in self.teacher.parameters.items()}
-        chosen["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": "example", "schema": dict(schema), "strict": True},
-        }
-        kept = {name: value for name, value in chosen.items() if name not in self.dropped}
-        return {"model": self.teacher.model, "messages": list(messages), **_split_extra(kept)}
-
-    def _leave_out_what_is_refused(self, error: openai.BadRequestError, arguments: Mapping[str, Any]) -> None:
-        """Drops the parameter that a 400 names; raises ConfigurationError where it names none that was sent."""
-        sent = (set(arguments) | set(arguments.get("extra_body", ()))) - _NEVER_DROPPED - {"extra_body"}
-        text = f"{error.param or ''} {error}"
-        refused = [name for name in sorted(sent) if name == error.param or name in text]
-        if not refused and "response_format" in sent and ("json_schema" in text or "schema" in text):
-            refused = ["response_format"]
-        if not refused:
+    def _adapt(self, error: openai.BadRequestError, sent: Mapping[str, Any]) -> None:
+        """Says it another way from here on; raises ConfigurationError where there is none."""
+        told = self.dialect.adapt(sent, str(error.param or ""), _message(error))
+        if told is None:
             raise ConfigurationError(
-                f"the teacher {self.teacher.base_url} refused a request (400): {_brief(error)}: check "
+                f"the teacher {self.where} refused a request (400): {_brief(error)}: check "
                 "spec.generate.teacher.model and parameters"
             ) from error
-        self.dropped.update(refused)
-        self.tell(f"the teacher does not know {', '.join(refused)}: left out from here on ({_brief(error)})")
+        if told:
+            self.tell(f"the teacher {self.where} does not take a request as it was: {told} ({_message(error)[:200]})")
 
     def _fail(self, error: openai.OpenAIError) -> NoReturn:
-        where = f"the teacher {self.teacher.base_url}"
+        where = f"the teacher {self.where}"
         match error:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 raise AuthenticationError(
                     f"{where} refused the key ({error.status_code}): {self._key_advice()}, then raise spec.retry"
                 ) from error
-            case openai.RateLimitError() if "insufficient_quota" in (error.code, error.type):
+            case openai.APIStatusError() if _without_credit(error):
                 raise TeacherQuotaExhausted(
                     f"{where}: the account is out of credit ({_brief(error)}): add credit, then raise spec.retry"
                 ) from error
             case openai.RateLimitError():
-                raise RateLimited(f"{where}: {_brief(error)}", _retry_after(error)) from error
+                announced = announcements(error.response.headers, time.time())
+                raise RateLimited(f"{where}: {_brief(error)}", _retry_after(error), announced) from error
             case openai.NotFoundError():
                 raise ConfigurationError(
                     f"{where} knows no model {self.teacher.model!r} or no such path (404): check "
@@ -162,7 +176,10 @@ class TeacherClient:
 
 
 def connect(
-    teacher: api_stages.Teacher, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+    teacher: api_stages.Teacher,
+    environ: Mapping[str, str],
+    tell: Callable[[str], None] = lambda _: None,
+    identity: str = "",
 ) -> TeacherClient:
     """A client for this teacher; the key comes from the environment, nothing is sent yet.
 
@@ -187,23 +204,24 @@ def connect(
         api_key=key or "none",
         base_url=teacher.base_url,
         default_headers=teacher.extra_headers,
-        http_client=_http_client(environ),
+        http_client=_http_client(environ, str(teacher.base_url)),
         max_retries=0,
         timeout=timeout,
         _enforce_credentials=False,
     )
-    return TeacherClient(teacher, connection, tell)
+    return TeacherClient(teacher, connection, tell, identity)
 
 
-def _http_client(environ: Mapping[str, str]) -> openai.DefaultAsyncHttpxClient | None:
-    """One that trusts the authorities of `teacher.caBundleRef`; None for the usual one.
+def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsyncHttpxClient | None:
+    """One that trusts the authorities of `teacher.caBundleRef`, or goes past a proxy on loopback; None: the usual one.
 
     Raises:
         ConfigurationError: the file holds no certificates.
     """
     bundle = environ.get(CA_BUNDLE_VARIABLE)
     if not bundle:
-        return None
+        loopback = urlsplit(base_url).hostname in ("127.0.0.1", "localhost")
+        return openai.DefaultAsyncHttpxClient(trust_env=False) if loopback else None
     try:
         context = ssl.create_default_context(cafile=bundle)
     except (OSError, ssl.SSLError) as error:
@@ -234,7 +252,9 @@ async def _probe(teacher: api_stages.Teacher, environ: Mapping[str, str], tell: 
     }
     async with connect(teacher, environ, tell) as client:
         try:
-            reply = await client.complete([{"role": "user", "content": 'Answer with {"ready": "yes"}.'}], schema)
+            reply = await client.complete(
+                [{"role": "user", "content": 'Answer with the JSON object {"ready": "yes"}.'}], schema
+            )
         except (RateLimited, Unavailable) as error:
             raise Transient(f"{error}: tried again at the next attempt") from error
     return reply.usage or Usage(teacher_requests=1)
@@ -255,47 +275,26 @@ def _reply(completion: Any) -> Reply:
     return Reply(text, choice.finish_reason or "stop", counted or None)
 
 
-def _split_extra(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters that the client does not know by name travel in `extra_body`."""
-    extra = {name: value for name, value in chosen.items() if name not in _KNOWN}
-    known: dict[str, Any] = {name: value for name, value in chosen.items() if name in _KNOWN}
-    return known | ({"extra_body": extra} if extra else {})
-
-
-_KNOWN = {
-    "response_format",
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "max_completion_tokens",
-    "frequency_penalty",
-    "presence_penalty",
-    "seed",
-    "stop",
-    "reasoning_effort",
-    "service_tier",
-}
-
-
-def _value(text: str) -> Any:
-    """A parameter as written in the spec: JSON where it is JSON ("0.8", "true"), else the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def _worth_another_try(status: int) -> bool:
     return status in (408, 409, 425) or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
+def _without_credit(error: openai.APIStatusError) -> bool:
+    """OpenAI says so by a 429 with a code of its own, others by a 402."""
+    return error.status_code == HTTPStatus.PAYMENT_REQUIRED or (
+        error.status_code == HTTPStatus.TOO_MANY_REQUESTS and "insufficient_quota" in (error.code, error.type)
+    )
+
+
+def _message(error: openai.APIStatusError) -> str:
+    """The endpoint's own words, without what the client puts around them."""
+    body = error.body
+    words = body.get("message") if isinstance(body, dict) else None
+    return str(words or error)
+
+
 def _retry_after(error: openai.APIStatusError) -> float | None:
-    """Seconds of a Retry-After header; a date or nonsense counts as none."""
-    try:
-        seconds = float(error.response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return retry_after(error.response.headers, time.time())
 
 
 def _brief(error: Exception) -> str:

@@ -1,21 +1,24 @@
-"""How many requests are in flight: below the user's ceiling, and as many as the endpoint bears.
+"""When each request may go: under the user's ceilings, as the endpoint announces, and as it turns out to bear.
 
-It starts with one request (a refused key costs one request, not a storm), opens by one for each answer until the first
-429, halves on a 429 and then climbs by one for each full round of answers (additive increase, multiplicative decrease).
-A 429 also pauses everybody, for as long as Retry-After says.
+The decisions are in `pacing` and `announced`; here is the waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from llm2llm.teacher.announced import KINDS, Announcement, Quota
+from llm2llm.teacher.pacing import AdaptivePace, Pace, Sent
+
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
-BURST_SECONDS = 3.0
+"""Seconds before a failed request is sent again: doubled with each failure, up to this."""
+TIMER_SECONDS = 0.001
+"""An event loop is no more precise than that: a shorter wait is none."""
 
 
 class Stopping(Exception):
@@ -23,101 +26,81 @@ class Stopping(Exception):
 
 
 @dataclass
-class Pace:
-    """At most `per_minute` of something, spread over the minute: a burst of what three seconds allow, then evenly.
-
-    What is taken before it is there is owed, and waited for.
-    """
-
-    per_minute: float | None
-    _there: float = 0.0
-    _at: float | None = None
-
-    def pause(self, amount: float, now: float) -> float:
-        """Takes an amount; the seconds to wait before it may be used."""
-        if self.per_minute is None:
-            return 0.0
-        rate = self.per_minute / 60
-        burst = max(1.0, rate * BURST_SECONDS)
-        self._there = burst if self._at is None else min(burst, self._there + (now - self._at) * rate)
-        self._at = now
-        self._there -= amount
-        return max(0.0, -self._there / rate)
-
-    def give_back(self, amount: float) -> None:
-        """Less was used than was taken; or, where negative, more."""
-        if self.per_minute is not None:
-            self._there += amount
-
-
-@dataclass
 class Limiter:
-    """Concurrency slots, and the ceilings a minute. `ceiling` is `limits.maxConcurrentRequests`."""
+    """Turns for requests. `ceiling`, `requests` and `tokens` are `spec.generate.limits`: hard, whatever is learnt."""
 
     ceiling: int
     requests: Pace = field(default_factory=lambda: Pace(None))
     tokens: Pace = field(default_factory=lambda: Pace(None))
     rng: random.Random = field(default_factory=random.Random)
-    allowed: float = 1.0
     in_flight: int = 0
-    _climbing: bool = True
-    _paused_until: float = 0.0
-    _pauses: int = 0
+    """Requests that hold a turn: sent, or answered and not yet on record."""
+    pace: AdaptivePace = field(init=False)
+    _quotas: dict[str, Quota] = field(default_factory=lambda: {kind: Quota() for kind in KINDS})
+    _line: asyncio.Lock = field(default_factory=asyncio.Lock)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.pace = AdaptivePace(self.ceiling)
 
     @property
     def stopped(self) -> bool:
         return self._stopped.is_set()
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """Waits for a slot and holds it; gives the time at which it began. Raises Stopping."""
-        await self._enter()
+    async def turn(self, tokens: int) -> AsyncIterator[Sent]:
+        """Waits until a request with so many tokens may be sent, and holds its place. Raises Stopping."""
+        async with self._line:
+            sent = await self._wait(tokens)
+        self.in_flight += 1
         try:
-            yield asyncio.get_running_loop().time()
+            yield sent
         finally:
             self.in_flight -= 1
+            if not sent.ended:
+                self.pace.failed(sent)
             self._changed.set()
 
-    async def _enter(self) -> None:
+    async def _wait(self, tokens: int) -> Sent:
         loop = asyncio.get_running_loop()
+        amounts = {"requests": 1, "tokens": tokens}
+        began = loop.time()
+        earliest = began + max(self.requests.pause(1, began), self.tokens.pause(tokens, began))
         while True:
             if self.stopped:
                 raise Stopping
-            pause = self._paused_until - loop.time()
-            if pause > 0:
-                await self.sleep(pause)
-            elif self.in_flight < int(self.allowed):
-                self.in_flight += 1
-                return
-            else:
-                self._changed.clear()
-                await self._changed.wait()
+            now = loop.time()
+            pause = self.pace.wait(now) if self.in_flight < self.ceiling else None
+            if pause is not None:
+                pause = max(pause, earliest - now, *(self._quotas[kind].wait(amounts[kind], now) for kind in KINDS))
+                if pause < TIMER_SECONDS:
+                    break
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), pause)
+            except TimeoutError:
+                continue
+        for kind in KINDS:
+            self._quotas[kind].take(amounts[kind], now)
+        return self.pace.send(now)
 
-    async def take(self, tokens: int) -> None:
-        """Waits until a request with so many tokens may be sent under the ceilings per minute. Raises Stopping."""
-        now = asyncio.get_running_loop().time()
-        pause = max(self.requests.pause(1, now), self.tokens.pause(tokens, now))
-        if pause > 0:
-            await self.sleep(pause)
+    def succeeded(self, sent: Sent, told: Mapping[str, Announcement]) -> None:
+        """An answer came, with what its headers say."""
+        self.pace.answered(sent, asyncio.get_running_loop().time())
+        self._hear(sent, told)
 
-    def succeeded(self) -> None:
-        """An answer came: one more slot, or a part of one after the first 429."""
-        self._pauses = 0
-        self._changed.set()
-        self.allowed = min(float(self.ceiling), self.allowed + (1.0 if self._climbing else 1.0 / self.allowed))
-
-    def limited(self, began: float, retry_after: float | None) -> None:
-        """A 429 came to a request that began then; many at once are one signal."""
-        now = asyncio.get_running_loop().time()
-        if began >= self._paused_until:
-            self.allowed = max(1.0, self.allowed / 2)
-            self._climbing = False
-            self._pauses += 1
-        pause = retry_after if retry_after is not None else self.backoff(self._pauses)
+    def limited(self, sent: Sent, told: Mapping[str, Announcement], retry_after: float | None) -> None:
+        """A 429 came, with what its headers say."""
         # Jitter upwards only: never earlier than the endpoint asked for.
-        self._paused_until = max(self._paused_until, now + pause * (1 + self.rng.random() / 10))
+        pause = None if retry_after is None else retry_after * (1 + self.rng.random() / 10)
+        self.pace.refused(sent, asyncio.get_running_loop().time(), pause)
+        self._hear(sent, told)
+
+    def _hear(self, sent: Sent, told: Mapping[str, Announcement]) -> None:
+        for kind, announcement in told.items():
+            self._quotas[kind].told(announcement, sent.at)
+        self._changed.set()
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row, with jitter."""

@@ -16,6 +16,7 @@ from llm2llm.records import Usage
 from llm2llm.teacher.client import RateLimited, Reply, TeacherClient, Unavailable
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, usage_of
 from llm2llm.teacher.limits import Limiter, Stopping
+from llm2llm.teacher.pacing import Sent
 from llm2llm.teacher.purse import Purse
 
 ATTEMPTS = 6
@@ -60,6 +61,10 @@ class PaidTeacher:
             await asyncio.gather(*workers, writer, return_exceptions=True)
         return [record for record in results if record is not None]
 
+    def known(self, request: Request) -> bool:
+        """Whether the answer is there already, and nothing would be sent."""
+        return self.ledger.answer(self._key(request)) is not None
+
     async def _watch(self, workers: set[asyncio.Task[None]], stopping: Callable[[], bool]) -> None:
         """Waits for the workers; on a stop or an error lets those in flight finish, then raises."""
         pending = workers
@@ -88,15 +93,13 @@ class PaidTeacher:
         failures, limited_since = 0, None
         while True:
             try:
-                async with self.limiter.slot() as began:
-                    record = await self._buy(request, began)
-                    if record is not None:
-                        self.limiter.succeeded()
-                        return record
+                record = await self._buy(request)
+                if record is not None:
+                    return record
                 limited_since = limited_since or loop.time()
                 if loop.time() - limited_since > PATIENCE_SECONDS:
                     raise Transient(
-                        f"the teacher {self.client.teacher.base_url} answered only 429 to a request for "
+                        f"the teacher {self.client.where} answered only 429 to a request for "
                         f"{PATIENCE_SECONDS:.0f} s: check the account's rate limit"
                     )
             except Unavailable as error:
@@ -106,7 +109,7 @@ class PaidTeacher:
                 pause = error.retry_after if error.retry_after is not None else self.limiter.backoff(failures)
                 await self.limiter.sleep(pause)
 
-    async def _buy(self, request: Request, began: float) -> LedgerRecord | None:
+    async def _buy(self, request: Request) -> LedgerRecord | None:
         """A durable answer, or None after a 429; what it cost is settled in any case.
 
         Raises:
@@ -116,22 +119,19 @@ class PaidTeacher:
         reserved = await self._reserve(request)
         actual = Usage()
         try:
-            if self.limiter.stopped:
-                raise Stopping
-            await self.limiter.take(_tokens(reserved))
-            reply = await self._ask(request, began)
-            if reply is None:
-                return None
-            record = self._record(request, reply, reserved)
-            actual = usage_of([record])
-            await self.ledger.add(record)  # still holding the slot
+            async with self.limiter.turn(_tokens(reserved)) as sent:
+                reply = await self._ask(request, sent)
+                if reply is None:
+                    return None
+                record = self._record(request, reply, reserved)
+                actual = usage_of([record])
+                await self.ledger.add(record)  # still holding its place
+                return record
         except Unavailable as error:
             if error.maybe_paid:
                 actual = reserved
                 await self.ledger.add(self._lost(request, reserved))
             raise
-        else:
-            return record
         finally:
             self.purse.settle(reserved, actual)
             self.limiter.tokens.give_back(_tokens(reserved) - _tokens(actual))
@@ -143,22 +143,24 @@ class PaidTeacher:
             self.limiter.stop()
             raise
 
-    async def _ask(self, request: Request, began: float) -> Reply | None:
+    async def _ask(self, request: Request, sent: Sent) -> Reply | None:
         """The reply, or None after a 429. Raises Unavailable."""
         try:
-            return await self.client.complete(request.messages, request.schema)
+            reply = await self.client.complete(request.messages, request.schema)
         except RateLimited as error:
             if (error.retry_after or 0.0) > PATIENCE_SECONDS:
                 self.limiter.stop()
                 raise Transient(f"{error}; asked to come back in {error.retry_after:.0f} s") from error
-            self.limiter.limited(began, error.retry_after)
+            self.limiter.limited(sent, error.announced, error.retry_after)
             return None
         except StepError:
-            self.limiter.stop()  # before this slot is free: nobody else shall ask in vain
+            self.limiter.stop()  # before this place is free: nobody else shall ask in vain
             raise
+        self.limiter.succeeded(sent, reply.announced)
+        return reply
 
     def _key(self, request: Request) -> str:
-        return request.key(self.client.teacher.model, self.client.teacher.parameters)
+        return request.key(self.client.identity, self.client.teacher.parameters)
 
     def _record(self, request: Request, reply: Reply, reserved: Usage) -> LedgerRecord:
         usage = reply.usage or reserved

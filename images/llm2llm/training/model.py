@@ -38,7 +38,9 @@ def resolve_precision(asked: Literal["Auto", "fp32", "bf16"]) -> Precision:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def load_student(base: Path, train: api_stages.Train, precision: Precision, *, seed: int, start: Path | None) -> Any:
+def load_student(
+    base: Path, train: api_stages.Train, precision: Precision, *, seed: int, start: Path | None, trusted: bool = False
+) -> Any:
     """The model to be trained, with gradients on exactly the weights that are.
 
     Args:
@@ -47,14 +49,15 @@ def load_student(base: Path, train: api_stages.Train, precision: Precision, *, s
         precision: of what is computed. All weights that are trained are kept in fp32: bf16 loses small updates.
         seed: decides the first weights of a fresh adapter, which sits on every linear layer but the output head.
         start: adapter or model of the iteration before, to be trained on (`startFrom: PreviousIteration`).
+        trusted: whether Python files beside the base may be run.
 
     Raises:
         ConfigurationError: the weights cannot be loaded.
     """
     if train.method == "Full":
-        student = load_weights(start or base, torch.float32)
+        student = load_weights(start or base, torch.float32, trusted=trusted)
     else:
-        student = load_weights(base, _dtype(precision), train.quantization)
+        student = load_weights(base, _dtype(precision), train.quantization, trusted=trusted)
     student.config.use_cache = False
     set_seed(seed)
     if train.method == "Full":

@@ -42,6 +42,7 @@ class Job:
         target: where the trained student goes.
         model_uri: the base model's, to be named by an adapter.
         revision: of the base model.
+        trusted: whether Python files beside the base may be run.
     """
 
     base: Path
@@ -56,6 +57,7 @@ class Job:
     target: Path
     model_uri: str
     revision: str
+    trusted: bool
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ def load(job: Job) -> Any:
     """
     precision = students.resolve_precision(job.train.precision)
     with trainer.memory_told(1):
-        return students.load_student(job.base, job.train, precision, seed=job.seed, start=job.start)
+        return students.load_student(
+            job.base, job.train, precision, seed=job.seed, start=job.start, trusted=job.trusted
+        )
 
 
 def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:

@@ -20,9 +20,9 @@ NAMESPACE = "t"
 
 
 class Answers:
-    """What `kubectl apply --dry-run=server` said of each file of a folder."""
+    """What `kubectl apply --dry-run=server` said of each file of these folders."""
 
-    def __init__(self, cluster: Cluster, folder: str) -> None:
+    def __init__(self, cluster: Cluster, *folders: Path) -> None:
         command = [
             str(binaries.kubectl()),
             f"--kubeconfig={cluster.kubeconfig}",
@@ -32,7 +32,7 @@ class Answers:
             NAMESPACE,
         ]
         done = subprocess.run(
-            [*command, "-f", str(corpus.FOLDER / folder)], capture_output=True, text=True, check=False
+            [*command, *(f"-f={folder}" for folder in folders)], capture_output=True, text=True, check=False
         )
         self.taken = set(re.findall(r"^augmentationrun\.llm2llm\.dev/(\S+) created", done.stdout, re.MULTILINE))
         self.output = done.stdout + done.stderr
@@ -50,12 +50,12 @@ def namespace(api: Cluster) -> None:
 
 @pytest.fixture(scope="module")
 def about_valid(api: Cluster, namespace: None) -> Answers:
-    return Answers(api, "valid")
+    return Answers(api, corpus.FOLDER / "valid", corpus.EXAMPLES)
 
 
 @pytest.fixture(scope="module")
 def about_invalid(api: Cluster, namespace: None) -> Answers:
-    return Answers(api, "invalid")
+    return Answers(api, corpus.FOLDER / "invalid")
 
 
 @pytest.mark.parametrize("file", corpus.valid(), ids=lambda file: file.stem)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -49,9 +50,24 @@ def test_every_row_is_answered_and_the_report_counts_what_the_predictions_say(be
     assert (len(seeds), len(held_out)) == (40, 20)
     assert report.mistakes == sum(not prediction.correct for prediction in seeds)
     assert 0 < report.mistakes < 40
-    assert [(metric.dataset, metric.examples) for metric in report.metrics] == [("seed", 40), ("evaluation", 20)]
+    assert [(metric.name, metric.dataset, metric.examples) for metric in report.metrics] == [
+        ("accuracy", "seed", 40), ("macroF1", "seed", 40), ("accuracy", "evaluation", 20), ("macroF1", "evaluation", 20),
+    ]  # fmt: skip
     assert report.metrics[0].value == (40 - report.mistakes) / 40
     assert all(metric.low <= metric.value <= metric.high for metric in report.metrics)
+
+
+def test_each_class_is_told_for_itself_and_sums_up_to_the_set(bench: Bench) -> None:
+    run, store = learnt(bench)
+    report = run_step(run.step(Stage.EVALUATE), store, bench.context())
+    manifest = committed(store, run.step(Stage.EVALUATE))
+    assert manifest is not None
+    classes = json.loads(read_object(store, manifest, "scores.json"))["seed"]["classes"]
+
+    assert [of["label"] for of in classes] == sorted(keyword.LABELS)
+    assert sum(of["examples"] for of in classes) == 40
+    assert sum(of["examples"] - of["right"] for of in classes) == report.mistakes
+    assert report.metrics[1].value == pytest.approx(sum(of["f1"] for of in classes) / len(classes), abs=1e-5)
 
 
 def test_best_json_is_a_view_that_comes_back_when_a_committed_step_is_run_again(bench: Bench) -> None:
@@ -63,7 +79,7 @@ def test_best_json_is_a_view_that_comes_back_when_a_committed_step_is_run_again(
 
     assert best["iteration"] == 0
     assert best["digest"] == run.reports[1].digest
-    assert best["metric"]["value"] == report.metrics[1].value
+    assert best["metric"]["value"] == report.metrics[2].value
     assert again.digest == report.digest
     assert json.loads(store.read("best.json")) == best
 
@@ -86,9 +102,30 @@ def test_the_test_set_is_scored_like_the_evaluation_set_and_shown_beside_the_bes
     assert manifest is not None
     answered = list(predictions_from_jsonl(read_object(store, manifest, "predictions.test.jsonl")))
 
-    assert [(metric.dataset, metric.examples) for metric in report.metrics] == [("test", 20)]
+    assert [(metric.dataset, metric.examples) for metric in report.metrics] == [("test", 20), ("test", 20)]
     assert report.metrics[0].value == sum(prediction.correct for prediction in answered) / 20
     assert json.loads(store.read("best.json"))["test"][0]["value"] == report.metrics[0].value
+
+
+def test_a_temperature_draws_each_row_by_its_own_seed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = learnt(bench)
+
+    def answered(name: str, seed: int, rows_a_batch: int, temperature: str = "1") -> list[str]:
+        monkeypatch.setattr("llm2llm.engines.transformers._BATCH_ROWS", rows_a_batch)
+        store = LocalStore(bench.folder / name)
+        shutil.copytree(bench.folder / "run", bench.folder / name)
+        run.document |= {
+            "randomSeed": seed,
+            "evaluate": {"engine": "Transformers", "sampling": {"temperature": temperature}},
+        }
+        run_step(run.step(Stage.EVALUATE), store, bench.context())
+        return [prediction.output for prediction in predictions(store, run, "seed")]
+
+    drawn = answered("drawn", 0, 512)
+    assert answered("again", 0, 7) == drawn
+    assert answered("other", 1, 512) != drawn
+    assert answered("greedy", 0, 512, "0") != drawn
+    assert sum(map(str.__eq__, answered("cold", 0, 512, "0.0001"), answered("greedy-again", 0, 512, "0"))) >= 38
 
 
 def test_an_adapter_that_was_damaged_is_named(bench: Bench) -> None:
@@ -138,6 +175,26 @@ def test_prepare_counts_tokens_as_training_does(student: Path) -> None:
     assert quick.text([3, 4]) == slow.text([3, 4])
 
 
+def in_a_process_with_vllm(code: str, *arguments: str) -> str:
+    """What a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ
+        | {
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
 @pytest.mark.vllm
 @pytest.mark.parametrize(("method", "precision"), [("LoRA", "fp32"), ("Full", "fp32"), ("QLoRA", "bf16")])
 def test_both_engines_give_the_same_verdicts_for_one_student(
@@ -157,27 +214,37 @@ def test_both_engines_give_the_same_verdicts_for_one_student(
     vllm, other = Bench(tmp_path, bench.student).run("vllm", train=train, evaluate=evaluate)
     vllm.add(run_step(vllm.step(Stage.TRAIN), other, bench.context("pod-1")))
     assert vllm.reports[1].digest == run.reports[1].digest
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN_STEP, vllm.step(Stage.EVALUATE).to_json(), str(tmp_path / "vllm"), str(tmp_path)],
-        env=os.environ
-        | {
-            "HF_HUB_OFFLINE": "1",
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "OMP_NUM_THREADS": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    step = vllm.step(Stage.EVALUATE).to_json()
+    in_a_process_with_vllm(_RUN_STEP, step, str(tmp_path / "vllm"), str(tmp_path))
     found = predictions(other, vllm, "seed") + predictions(other, vllm, "evaluation")
     equal = sum(mine == theirs for mine, theirs in zip(expected, found, strict=True))
 
     assert equal == 60 if precision == "fp32" else equal >= 57
     assert len(Counter(prediction.verdict for prediction in found)) > 1
 
+
+@pytest.mark.vllm
+def test_vllm_draws_each_row_by_its_own_seed_too(bench: Bench) -> None:
+    learnt(bench)
+    adapter = next((bench.folder / "run" / "iterations/000/train/data").glob("*/adapter"))
+    done = in_a_process_with_vllm(_DRAW, str(bench.student), str(adapter))
+    drawn, reversed_, greedy = json.loads(done.splitlines()[-1])
+
+    assert reversed_ == drawn
+    assert greedy != drawn
+
+
+_DRAW = """
+import json, sys
+from pathlib import Path
+from llm2llm.engines import Draws, Student, engine_named
+student = Student(Path(sys.argv[1]), Path(sys.argv[2]), "none", eos=1, pad=0)
+engine = engine_named("vLLM")(student, precision="fp32", gpus=1)
+prompts = [[3 + n, 50 + n, 100 + n, 2] for n in range(20)]
+drawn = engine.generate(prompts, 4, Draws(1.0, range(20)))
+back = engine.generate(prompts[::-1], 4, Draws(1.0, range(20)[::-1]))[::-1]
+print(json.dumps([drawn, back, engine.generate(prompts, 4)]))
+"""
 
 _RUN_STEP = """
 import sys

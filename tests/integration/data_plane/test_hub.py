@@ -15,8 +15,8 @@ from tests.cluster.processes import free_port
 from tests.integration.data_plane import keyword
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.errors import AuthenticationError, ConfigurationError, Transient
-from llm2llm.storage.hub import fetch_model, model_revision
+from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, StepError, Transient
+from llm2llm.storage.hub import fetch_model, model_revision, read_dataset_file
 
 COMMIT = "a" * 40
 MODEL = "/api/models/team/student"
@@ -46,11 +46,22 @@ class Hub:
                 for name, content in self.files.items()
             ]
             return 200, json.dumps(entries).encode(), {}
+        if path.startswith("/datasets/team/rows/resolve/"):
+            return self.row_file(path.removeprefix("/datasets/team/rows/resolve/"))
         name = path.removeprefix(f"/team/student/resolve/{COMMIT}/")
         if name in self.files:
             etag = f'"{hashlib.sha256(self.files[name]).hexdigest()}"'
             return 200, self.files[name], {"ETag": etag, "X-Repo-Commit": COMMIT}
         return 404, b"{}", {"X-Error-Code": "RepoNotFound"}
+
+    def row_file(self, path: str) -> tuple[int, bytes, dict[str, str]]:
+        revision, _, name = path.partition("/")
+        if revision not in ("main", "v2", COMMIT):
+            return 404, b"{}", {"X-Error-Code": "RevisionNotFound"}
+        if name not in self.files:
+            return 404, b"{}", {"X-Error-Code": "EntryNotFound"}
+        content = self.files[name] + revision.encode()
+        return 200, content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
 
 
 def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
@@ -189,3 +200,39 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(hub: Hub, environ: dict[s
     (tmp_path / "models").write_text("a file where the folder should be")
     folder = fetch_model(STUDENT, COMMIT, environ | {"LLM2LLM_MODEL_CACHE": str(tmp_path / "models")}, tmp_path)
     assert (folder / "config.json").exists()
+
+
+@pytest.mark.parametrize(("version", "told"), [("", b"main"), ("@v2", b"v2")])
+def test_rows_of_the_hub_are_one_file_of_a_data_set(
+    hub: Hub, environ: dict[str, str], version: str, told: bytes
+) -> None:
+    hub.files["main/train.csv"] = b"question,answer\n"
+
+    read = read_dataset_file(f"hf://team/rows{version}/main/train.csv", environ)
+    assert read == b"question,answer\n" + told
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "words"),
+    [
+        pytest.param("hf://team/rows/none.csv", DataError, "none.csv does not exist", id="no such file"),
+        pytest.param("hf://team/rows@v9/x.csv", ConfigurationError, "check spec.data", id="no such revision"),
+        pytest.param(
+            "hf://team/nobody/x.csv", ConfigurationError, "the data set hf://team/nobody", id="no such data set"
+        ),
+        pytest.param("hf://team/rows", ConfigurationError, "expected hf://owner/dataset/path", id="no file"),
+    ],
+)
+def test_rows_that_are_not_there_are_a_mistake_in_the_spec(
+    uri: str, kind: type[StepError], words: str, environ: dict[str, str]
+) -> None:
+    with pytest.raises(kind, match=words):
+        read_dataset_file(uri, environ)
+
+
+def test_a_gated_data_set_and_a_hub_that_is_away_are_told_apart(hub: Hub, environ: dict[str, str]) -> None:
+    hub.token = "hf_secret"
+    with pytest.raises(AuthenticationError, match=r"spec\.student\.tokenSecretRef"):
+        read_dataset_file("hf://team/rows/x.csv", environ)
+    with pytest.raises(Transient):
+        read_dataset_file("hf://team/rows/x.csv", environ | {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"})

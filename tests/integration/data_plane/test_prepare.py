@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 
+from llm2llm.api_data import Artifacts
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, StepError
 from llm2llm.records import Report, Stage, examples_from_jsonl
 from llm2llm.stages.commit import committed, read_object
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
 from llm2llm.stages.prepare import prove_create
-from llm2llm.storage import LocalStore
+from llm2llm.storage import LocalStore, open_store
 
 
 @pytest.fixture
@@ -129,6 +131,26 @@ def test_what_cannot_work_is_told_before_a_gpu_is_asked_for(
         prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), **changes), store, context)
 
 
+def test_a_teacher_of_our_own_is_resolved_and_asked_nothing(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForCausalLM"]}))
+    local = {"mode": "Local", "teacher": {"model": "m", "source": {"uri": model.as_uri()}}}
+    spec = document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), generate=local, maxIterations=2)
+    report = prepare(spec, store, context)
+    manifest = committed(store, keyword.Run(spec).step(Stage.PREPARE))
+    assert manifest is not None
+    teacher = json.loads(read_object(store, manifest, "teacher.json"))
+    assert teacher["revision"] == report.resolved.model_revision  # the same folder is the student here
+    assert report.usage.teacher_requests == 0
+
+    (model / "chat_template.jinja").unlink()
+    with pytest.raises(ConfigurationError, match=r"spec.generate.teacher.source: .* has no chat template"):
+        prepare(spec, LocalStore(tmp_path / "other"), context)
+
+
 def test_evaluation_rows_that_are_seeds_are_dropped_and_told(
     tmp_path: Path, model: Path, store: LocalStore, context: StepContext
 ) -> None:
@@ -138,7 +160,7 @@ def test_evaluation_rows_that_are_seeds_are_dropped_and_told(
 
     assert report.resolved is not None
     assert report.resolved.evaluation_count == len(others)
-    assert report.message == "3 evaluation rows are also seed rows and were dropped"
+    assert report.message.startswith("3 evaluation rows are also seed rows and were dropped; ")
 
 
 def test_an_evaluation_set_of_seeds_alone_is_refused(
@@ -305,3 +327,39 @@ def test_a_known_task_freezes_classes_by_their_names_and_refuses_what_is_none(
     (tmp_path / "seed.jsonl").write_bytes(keyword.jsonl([*rows, {"text": "f1 f2", "coarse_label": 6}]))
     with pytest.raises(DataError, match=r"line 13: the completion '6' is none of spec\.task\.labels"):
         prepare(spec, LocalStore(tmp_path / "other"), context)
+
+
+def test_probing_needs_a_seed_row_for_each_fold(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    rows = keyword.rows(1, 1)
+    spec = document(tmp_path, model, keyword.jsonl(rows[:3]), errorsFrom="Probe")
+    with pytest.raises(
+        DataError, match=r"spec.errorsFrom: Probe needs a seed row for each of 4 folds, data.seed has 3"
+    ):
+        prepare(spec, store, context)
+    spec = document(tmp_path, model, keyword.jsonl(rows[:4]), errorsFrom="Probe")
+    assert prepare(spec, store, context).exit_code == 0
+
+
+def test_rows_lie_in_another_store_than_the_artifacts_with_keys_of_its_own(
+    tmp_path: Path, model: Path, store: LocalStore, s3: S3Server, prefix: str
+) -> None:
+    bucket = open_store(f"s3://bucket/{prefix}", Artifacts(uri="s3://bucket", endpoint=s3.endpoint), s3.environment)
+    rows = keyword.rows(3, 1)
+    bucket.write("seed.csv", b"text,label\n" + b"".join(f"{row['text']},{row['label']}\n".encode() for row in rows))
+    spec = document(tmp_path, model, keyword.jsonl(rows))
+    there = {"endpoint": s3.endpoint, "pathStyle": True, "credentialsSecretRef": {"name": "rows"}}
+    moved = spec["data"] | {"seed": spec["data"]["seed"] | there | {"uri": f"s3://bucket/{prefix}/seed.csv"}}
+    keys = {f"LLM2LLM_SEED_{name}": value for name, value in s3.environment.items() if name.startswith("AWS_")}
+    pod = StepContext(pod_uid="pod-1", scratch=tmp_path / "scratch", environ=keys)
+
+    report = prepare(spec | {"data": moved}, store, pod)
+    assert report.resolved
+    assert report.resolved.seed_count == 60
+
+    wrong = StepContext(
+        pod_uid="pod-2", scratch=tmp_path / "scratch", environ=keys | {"LLM2LLM_SEED_AWS_SECRET_ACCESS_KEY": "x"}
+    )
+    with pytest.raises(AuthenticationError, match="check Secret rows"):
+        prepare(spec | {"data": moved, "randomSeed": 1}, LocalStore(tmp_path / "other"), wrong)

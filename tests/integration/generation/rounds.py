@@ -98,7 +98,9 @@ def evaluation_rows() -> list[Example]:
     ]
 
 
-def prepared(folder: Path, spec: Mapping[str, Any], mistakes: int = 20) -> tuple[LocalStore, StepDocument]:
+def prepared(
+    folder: Path, spec: Mapping[str, Any], mistakes: int = 20, frozen: Mapping[str, bytes] | None = None
+) -> tuple[LocalStore, StepDocument]:
     """A store in which the first `mistakes` of every third seed row were answered wrongly, and the step to run."""
     store = LocalStore(folder)
     seeds = seed_rows()
@@ -115,7 +117,7 @@ def prepared(folder: Path, spec: Mapping[str, Any], mistakes: int = 20) -> tuple
     inputs = _commit(
         store,
         _step(spec, Stage.PREPARE, {}),
-        {"seed.jsonl": to_jsonl(seeds), "evaluation.jsonl": to_jsonl(evaluation_rows())},
+        {"seed.jsonl": to_jsonl(seeds), "evaluation.jsonl": to_jsonl(evaluation_rows()), **(frozen or {})},
     )
     evaluated = _commit(
         store,

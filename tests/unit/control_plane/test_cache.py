@@ -37,13 +37,23 @@ def test_what_no_decision_needs_asks_for_no_pass_but_its_version_counts():
     assert cache.put("jobs", job(8, complete=True)) == KEY
 
 
-def test_runs_at_work_come_before_those_at_rest():
+def test_a_run_is_at_rest_once_it_ended():
     cache = Cache()
     for name, kind in (("done", "Complete"), ("new", ""), ("broken", "Failed"), ("busy", "Progressing")):
         body = run(1, name)
         body["metadata"]["name"] = name
         cache.put("runs", body | {"status": {"conditions": [{"type": kind, "status": "True"}] if kind else []}})
-    assert [name for _, name in cache.keys()] == ["new", "busy", "done", "broken"]  # noqa: SIM118 - a method
+    assert {name for _, name in cache.keys() if cache.at_rest(("ns", name))} == {"done", "broken"}  # noqa: SIM118
+    assert cache.at_rest(("ns", "gone"))
+
+
+def test_a_version_is_news_once_and_never_after_the_object_was_deleted():
+    cache = Cache()
+    cache.put("jobs", job(5))
+    assert [cache.knows("jobs", "j", version) for version in (4, 5, 6)] == [True, True, False]
+    cache.drop("jobs", "j")
+    assert cache.knows("jobs", "j", 6)
+    assert not cache.knows("jobs", "another", 1)
 
 
 def test_a_run_is_read_as_it_was_written():

@@ -98,6 +98,38 @@ def test_an_image_in_the_step_block_wins_over_the_pinned_one():
     assert container(manifest(Stage.TRAIN, train={"image": "mine"}))["image"] == "mine"
 
 
+LOCAL = {
+    "generate": {
+        "mode": "Local",
+        "teacher": {
+            "model": "m",
+            "source": {"uri": "pvc://teachers/big", "tokenSecretRef": {"name": "hub", "key": "t"}},
+        },
+        "resources": {"limits": {"nvidia.com/gpu": "1"}},
+    },
+    "scheduling": {"queueName": "gpu"},
+}
+
+
+def test_a_teacher_of_our_own_runs_in_the_image_that_holds_vllm():
+    assert container(manifest(Stage.GENERATE))["image"] == "g"
+    body = manifest(Stage.GENERATE, **LOCAL)
+    assert container(body)["image"] == "e"
+    assert container(body)["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
+    assert body["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
+    mine = {"generate": {**LOCAL["generate"], "image": "mine"}}
+    assert container(manifest(Stage.GENERATE, **mine))["image"] == "mine"
+
+
+@pytest.mark.parametrize("stage", [Stage.PREPARE, Stage.TRAIN, Stage.GENERATE], ids=str)
+def test_the_steps_that_need_a_teacher_of_our_own_get_its_token_and_its_claim(stage: Stage):
+    body = manifest(stage, **LOCAL)
+    token = environment(body).get("LLM2LLM_TEACHER_HF_TOKEN")
+    assert token == ({"secretKeyRef": {"name": "hub", "key": "t"}} if stage is not Stage.TRAIN else None)
+    assert "LLM2LLM_TEACHER_API_KEY" not in environment(body)
+    assert "/mnt/claims/teachers" in {mount["mountPath"] for mount in container(body)["volumeMounts"]}
+
+
 def test_the_queue_label_is_on_the_job_of_a_gpu_step_and_not_on_prepare():
     queue = {"scheduling": {"queueName": "gpu"}}
     assert manifest(Stage.TRAIN, **queue)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
@@ -182,3 +214,20 @@ def test_what_a_uri_names_is_mounted_once():
     assert mounts == {"/mnt/claims/results": "claim-0", "/mnt/configmaps/rows": "config-0", "/scratch": "scratch"}
     names = {volume["name"] for volume in body["spec"]["template"]["spec"]["volumes"]}
     assert names == {"claim-0", "config-0", "scratch"}
+
+
+def test_only_prepare_gets_the_keys_and_authorities_of_the_sources():
+    rows = {"uri": "s3://b/seed.csv", "credentialsSecretRef": {"name": "rows"}, "caBundleRef": {"name": "rows-ca"}}
+    data = {"seed": rows, "test": {"uri": "s3://b/test.csv", "credentialsSecretRef": {"name": "held-out"}}}
+    told = environment(manifest(Stage.PREPARE, data=data, artifacts=SECRETS["artifacts"]))
+    for name, secret in (
+        ("AWS_ACCESS_KEY_ID", "s3"),
+        ("LLM2LLM_SEED_AWS_ACCESS_KEY_ID", "rows"),
+        ("LLM2LLM_SEED_AWS_SECRET_ACCESS_KEY", "rows"),
+        ("LLM2LLM_TEST_AWS_SESSION_TOKEN", "held-out"),
+    ):
+        assert told[name]["secretKeyRef"]["name"] == secret
+    assert told["LLM2LLM_TEST_AWS_SESSION_TOKEN"]["secretKeyRef"]["optional"]
+    assert told["LLM2LLM_SEED_AWS_CA_BUNDLE"] == "/mnt/ca/seed/ca.crt"
+    later = environment(manifest(Stage.TRAIN, data=data, artifacts=SECRETS["artifacts"]))
+    assert not [name for name in later if "SEED" in name or "TEST" in name]

@@ -10,11 +10,12 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support import builders
 from tests.unit.control_plane.world import World
 
 from llm2llm.errors import ExitCode
+from llm2llm.outcomes import CLOSING
 from llm2llm.records import Stage, Usage
 from llm2llm_operator.resource import RunStatus
 
@@ -40,6 +41,12 @@ class Histories(RuleBasedStateMachine):
         self.succeeded: set[tuple[str, int]] = set()
         self.ended_as: str | None = None
         self.retry = 0
+
+    @initialize(
+        errors_from=some.sampled_from(["Seed", "Probe"]), augment_from=some.sampled_from(["Seed", "SeedAndSynthetic"])
+    )
+    def user_chooses(self, errors_from: str, augment_from: str) -> None:
+        self.world.spec = {**self.world.spec, "errorsFrom": errors_from, "augmentFrom": augment_from}
 
     def live(self) -> bool:
         current = self.world.status.get("currentStep")
@@ -70,6 +77,16 @@ class Histories(RuleBasedStateMachine):
     def step_succeeds(self, mistakes: int, paid: int) -> None:
         usage = {"usage": Usage(teacher_requests=1, teacher_input_tokens=paid)}
         self.world.succeed(mistakes=mistakes, **usage)
+
+    @rule(count=some.integers(1, 12))
+    def steps_succeed_one_after_the_other(self, count: int) -> None:
+        """Without it no history would come as far as a closing iteration, or a run that goes on after its end."""
+        for _ in range(count):
+            self.world.settle()
+            self.no_job_begins_beyond_the_budget()
+            if not self.live():
+                return
+            self.world.succeed(mistakes=2)
 
     @precondition(live)
     @rule(code=CODES, message=MESSAGES)
@@ -178,6 +195,21 @@ class Histories(RuleBasedStateMachine):
         assert len(recorded) == len(set(recorded))
         assert self.succeeded <= set(recorded)
         self.succeeded = set(recorded)
+
+    @invariant()
+    def only_a_closing_iteration_is_best_while_a_run_probes(self) -> None:
+        best = self.world.status.get("best")
+        if self.world.spec.get("errorsFrom") == "Probe" and best and best["iteration"] < CLOSING:
+            ended = [self.world.condition(kind) for kind in ("Complete", "Failed", "Suspended")]
+            testing = self.world.status.get("currentStep", {}).get("stage") == "Test"
+            assert testing or any(c.get("reason") == "BudgetExceeded" for c in ended)
+
+    @invariant()
+    def a_closing_iteration_writes_nothing(self) -> None:
+        status = RunStatus.model_validate(self.world.status)
+        closings = [row for row in status.iterations if row.index >= CLOSING]
+        assert all(record.stage != "Generate" for row in closings for record in row.steps)
+        assert self.world.spec.get("errorsFrom") == "Probe" or not closings
 
     @invariant()
     def complete_stays_complete(self) -> None:

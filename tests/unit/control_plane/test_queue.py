@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from llm2llm_operator.queue import WorkQueue
+from llm2llm_operator.queue import PATIENT_AT_ONCE, WorkQueue
 
 A, B = ("ns", "a"), ("ns", "b")
 
@@ -43,6 +43,26 @@ def test_a_busy_queue_does_not_put_off_for_ever_what_is_not_urgent():
         return 0
 
     assert 0 < asyncio.run(scenario()) < 20
+
+
+def test_few_passes_at_once_are_not_urgent_and_the_next_begins_when_one_is_over():
+    async def scenario() -> tuple[int, object, object]:
+        queue = WorkQueue()
+        for number in range(PATIENT_AT_ONCE + 3):
+            queue.add(("ns", str(number)), urgent=False)
+        taken = [await queue.get() for _ in range(PATIENT_AT_ONCE)]
+        left = len(queue)
+        waiting = asyncio.create_task(queue.get())
+        await asyncio.sleep(0)
+        queue.add(("ns", "urgent"))
+        urgent = await waiting
+        waiting = asyncio.create_task(queue.get())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        queue.failed(taken[0])
+        return left, urgent, await waiting
+
+    assert asyncio.run(scenario()) == (3, ("ns", "urgent"), ("ns", str(PATIENT_AT_ONCE)))
 
 
 def test_a_key_that_is_added_during_its_own_pass_comes_back_after_it():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from llm2llm_operator import informer as module
+from llm2llm_operator import wire
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
 from llm2llm_operator.informer import Informer
@@ -26,8 +28,8 @@ class Listed:
     def __init__(self) -> None:
         self.lists: dict[str, list[dict[str, Any]]] = {"runs": [RUN], "jobs": [JOB], "pods": []}
 
-    async def pages(self, collection: str, _namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
-        yield self.lists[collection], 10
+    async def pages(self, collection: str, _namespace: str = "") -> AsyncIterator[wire.Page]:
+        yield wire.page(json.dumps({"metadata": {"resourceVersion": "10"}, "items": self.lists[collection]}).encode())
 
 
 def test_a_job_that_vanished_unseen_is_missed_soon_after_kopf_listed_anew(monkeypatch: pytest.MonkeyPatch):

@@ -46,8 +46,20 @@ def test_a_quantized_base_is_another_evaluation_whatever_the_adapter():
 
 
 @pytest.mark.parametrize(
+    ("stage", "path", "value"),
+    [
+        (Stage.EVALUATE, "evaluate.sampling.temperature", "0.7"),
+        (Stage.EVALUATE, "augmentFrom", "SeedAndSynthetic"),
+        (Stage.GENERATE, "augmentFrom", "SeedAndSynthetic"),
+    ],
+)
+def test_what_changes_a_step_s_output_changes_its_key(stage: Stage, path: str, value: Any):
+    assert content_key(step(stage)) != content_key(step(stage, **merged(path, value)))
+
+
+@pytest.mark.parametrize(
     ("path", "value"),
-    [("maxIterations", 9), ("train.image", "x"), ("train.checkpoint.intervalSeconds", 5), ("retry", 2), ("suspend", True),
+    [("maxIterations", 9), ("objective", {"goal": "0.9"}), ("train.image", "x"), ("train.checkpoint.intervalSeconds", 5), ("retry", 2), ("suspend", True),
      ("artifacts.endpoint", "http://elsewhere"), ("generate.teacher.baseUrl", "http://elsewhere/v1"),
      ("train.resources.limits", {"nvidia.com/gpu": "8"}), ("generate.limits.maxConcurrentRequests", 2)],
 )  # fmt: skip

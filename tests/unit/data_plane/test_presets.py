@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llm2llm.api_data import Task
+from llm2llm.api_data import LABELLED_PRESETS, Task
 from llm2llm.errors import ConfigurationError
 from llm2llm.tasks import task_of
 from llm2llm.tasks.grading import CORRECT, NO_ANSWER, WRONG
@@ -167,3 +167,8 @@ def test_a_preset_renders_its_fields_and_tells_the_teacher_of_its_labels(preset:
 
 def test_a_users_own_template_stays():
     assert task_of(Task(preset="SST2", prompt_template="{{ prompt }}?")).render({"prompt": "x"}) == "x?"
+
+
+def test_the_api_knows_which_presets_have_labels():
+    assert set(LABELLED_PRESETS) == {name for name in PRESETS if task(name).choice}
+    assert all(Task(preset=name).labelled == task(name).choice for name in PRESETS)  # type: ignore[arg-type]

@@ -2,9 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm2llm.api_data import Task
 from llm2llm.errors import MetricInvalid
-from llm2llm.records import Prediction
-from llm2llm.stages.scores import accuracy, wilson
+from llm2llm.records import Example, Prediction
+from llm2llm.stages.scores import accuracy, confusion, macro_f1, scored, wilson
+from llm2llm.tasks import task_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,79 @@ def test_accuracy_tells_its_sample() -> None:
         "low": pytest.approx(0.3006, abs=1e-4),
         "high": pytest.approx(0.9544, abs=1e-4),
     }
+
+
+CHOICE = task_of(Task.model_validate({"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": ["a", "b", "c"]}))
+
+
+def row(truth: str, answer: str | None, verdict: str = "") -> tuple[Example, Prediction]:
+    verdict = verdict or ("noAnswer" if answer is None else "correct" if truth == answer else "wrong")
+    told = Prediction(id="1", output="", answer=answer, correct=verdict == "correct", verdict=verdict)
+    return Example(id="1", fields={}, completion=truth), told
+
+
+@pytest.mark.parametrize(
+    ("rows", "value"),
+    [
+        pytest.param([("a", "a"), ("b", "b")], 1.0, id="all right"),
+        pytest.param([("a", "b"), ("b", "a")], 0.0, id="all wrong"),
+        # a: tp 2, fp 1, fn 0 -> 4/5; b: tp 0, fp 0, fn 1 -> 0
+        pytest.param([("a", "a"), ("a", "a"), ("b", "a")], 0.4, id="a class that is never answered has F1 0"),
+        # a: tp 1, fn 1 -> 2/3; the label c occurs in no gold answer
+        pytest.param([("a", "a"), ("a", "c")], 2 / 3, id="a label that no row has is not part of the mean"),
+        # a: tp 1, fp 0, fn 1 -> 2/3; b: tp 1 -> 1
+        pytest.param([("a", "a"), ("a", None), ("b", "b")], 5 / 6, id="no label is a miss of one and a false alarm of none"),
+        # a: 2*8/(8+9) of 8 gold; b: 2*1/(2+1)
+        pytest.param([("a", "a")] * 8 + [("b", "a"), ("b", "b")], (16 / 17 + 2 / 3) / 2, id="rare classes count as much"),
+    ],
+)  # fmt: skip
+def test_macro_f1_is_the_mean_over_the_classes_that_occur(rows: list[tuple[str, str | None]], value: float) -> None:
+    pairs = [row(*each) for each in rows]
+    metric = macro_f1("test", confusion(*zip(*pairs, strict=True), CHOICE))
+
+    assert metric.value == pytest.approx(value)
+    assert metric.low <= metric.value <= metric.high
+    assert (metric.name, metric.examples) == ("macroF1", len(rows))
+
+
+def test_an_answer_that_was_cut_off_is_no_prediction_even_if_it_begins_like_one() -> None:
+    pairs = [row("a", "b", "truncated"), row("b", "b")]
+
+    assert macro_f1("test", confusion(*zip(*pairs, strict=True), CHOICE)).value == 0.5
+
+
+def test_the_bootstrap_is_repeatable_narrows_with_rows_and_leaves_room_where_all_is_right() -> None:
+    few = {("a", "a"): 12, ("a", "b"): 8, ("b", "b"): 15, ("b", "a"): 5}
+    first, again = macro_f1("test", few), macro_f1("test", few)
+    many = macro_f1("test", {cell: 25 * count for cell, count in few.items()})
+    perfect = macro_f1("test", {("a", "a"): 10, ("b", "b"): 10})
+
+    assert first == again
+    assert many.value == first.value
+    assert 0 < many.high - many.low < (first.high - first.low) / 3
+    assert (perfect.low, perfect.high) == pytest.approx(wilson(20, 20), abs=1e-6)
+
+
+def test_half_of_40_rows_right_has_about_the_interval_of_an_accuracy() -> None:
+    metric = macro_f1("test", {("a", "a"): 100, ("a", "b"): 100, ("b", "b"): 100, ("b", "a"): 100})
+
+    assert (metric.low, metric.high) == pytest.approx(wilson(200, 400), abs=0.02)
+
+
+def test_scores_tell_each_class_and_leave_classes_out_where_there_are_no_labels() -> None:
+    examples, predictions = zip(*[row("a", "a"), row("a", "b"), row("b", "b")], strict=True)
+    metrics, document = scored("seed", examples, predictions, CHOICE)
+    plain, without = scored("seed", examples, predictions, task_of(Task.model_validate({"promptTemplate": "x"})))
+
+    assert [metric.name for metric in metrics] == ["accuracy", "macroF1"]
+    assert document["classes"] == [
+        {"label": "a", "examples": 2, "right": 1, "accuracy": 0.5, "f1": 0.666667},
+        {"label": "b", "examples": 1, "right": 1, "accuracy": 1.0, "f1": 0.666667},
+    ]
+    assert [metric.name for metric in plain] == ["accuracy"]
+    assert "classes" not in without
+
+
+def test_fault_38_a_macro_f1_of_no_rows_is_not_a_number() -> None:
+    with pytest.raises(MetricInvalid, match="macroF1 on the seed set"):
+        macro_f1("seed", {})

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from llm2llm.api_data import Share
-from llm2llm.stages.split import chosen, size_of
+from llm2llm.stages.split import chosen, folds, size_of
 
 LABELS = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
 
@@ -38,3 +38,18 @@ def test_stratified_every_label_gets_its_share_to_within_one_row(count: int):
     by_label = Counter(LABELS[index] for index in drawn)
     for label, members in Counter(LABELS).items():
         assert abs(by_label[label] - members * count / len(LABELS)) < 1
+
+
+def test_folds_are_of_one_size_and_share_every_label():
+    found = folds(LABELS, 4, seed=3)
+    of_fold = [Counter(label for label, fold in zip(LABELS, found, strict=True) if fold == n) for n in range(4)]
+    assert [counts.total() for counts in of_fold] == [25] * 4
+    for label, whole in Counter(LABELS).items():
+        assert all(abs(counts[label] - whole / 4) < 1 for counts in of_fold)
+
+
+def test_folds_are_the_same_for_a_seed_and_others_for_another():
+    assert folds(LABELS, 4, seed=3) == folds(LABELS, 4, seed=3)
+    assert folds(LABELS, 4, seed=3) != folds(LABELS, 4, seed=4)
+    assert folds([""] * 5, 4, seed=1) != folds([""] * 5, 4, seed=2)
+    assert sorted(folds([""] * 5, 4, seed=0)) == [0, 0, 1, 2, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -46,6 +47,39 @@ def test_verdicts_are_those_of_rouge_score(threshold: float):
             assert match.score == theirs
         verdicts.add(ours)
     assert verdicts == ({True, False} if threshold < 1 else {False})
+
+
+FULL = os.environ.get("LLM2LLM_SWEEP") == "full"
+ROWS = 2000 if FULL else 100
+"""Rows that are known, and rows that are asked about: every pair is compared (`LLM2LLM_SWEEP=full`: four million)."""
+
+
+@pytest.mark.timeout(7200 if FULL else 600)
+def test_every_pair_of_many_rows_gets_the_verdict_of_rouge_score():
+    """Asked rows are variants of known ones, so that many scores lie about the threshold."""
+    rng = random.Random(0)
+    vocabulary = [f"w{number}" for number in range(40)]
+    known = [[rng.choice(vocabulary) for _ in range(rng.randrange(1, 45))] for _ in range(ROWS)]
+    asked = [variant(rng.choice(known), rng) for _ in range(ROWS)]
+    texts = [" ".join(row) for row in known]
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    alone = []
+    for row in known:
+        alone.append(SequenceIndex(0.95))
+        alone[-1].add(row, "known")
+    together = SequenceIndex(0.95)
+    for number, row in enumerate(known):
+        together.add(row, str(number))
+    duplicates = 0
+    for row in asked:
+        text = " ".join(row)
+        theirs = [scorer.score(other, text)["rougeL"].fmeasure > 0.95 for other in texts]
+        ours = [bool((match := index.nearest(row)) and match.score > 0.95) for index in alone]
+        assert ours == theirs
+        match = together.nearest(row)
+        assert bool(match and match.score > 0.95) == any(theirs)
+        duplicates += any(theirs)
+    assert 0.1 * ROWS < duplicates < 0.9 * ROWS
 
 
 def test_the_nearest_of_many_is_found():

@@ -9,8 +9,9 @@ import pytest
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import InvalidManifest
 from llm2llm.local.documents import checked_run, read_documents, with_fields, with_secrets
-from llm2llm.local.environment import step_environment
+from llm2llm.local.environment import laid_out, step_environment
 from llm2llm.records import Stage
+from llm2llm.storage import read_source
 
 RUN = Path(__file__).resolve().parents[3] / "examples" / "keyword" / "run.yaml"
 SECRETS = """
@@ -56,6 +57,40 @@ def test_secrets_reach_the_step_as_the_operator_would_pass_them(folder: Path):
         "AWS_ACCESS_KEY_ID": "me",
         "AWS_SECRET_ACCESS_KEY": "psst",
     }
+
+
+def test_config_maps_beside_the_run_are_rows_and_authorities(tmp_path: Path):
+    (tmp_path / "all.yaml").write_text(
+        """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: corporate}
+data: {ca.crt: "-----BEGIN CERTIFICATE-----"}
+binaryData: {seed.jsonl: e30K}
+---
+apiVersion: llm2llm.dev/v1alpha1
+kind: AugmentationRun
+metadata: {name: r}
+spec:
+  task: {promptTemplate: "{{ prompt }}"}
+  data: {seed: {uri: "configmap://corporate/seed.jsonl", caBundleRef: {name: nobody-gave-it}}}
+  student: {model: {uri: hf://owner/model}}
+  artifacts: {uri: s3://bucket/runs, caBundleRef: {name: corporate}}
+  generate: {teacher: {model: m, baseUrl: "https://t/v1", caBundleRef: {name: corporate}}}
+"""
+    )
+    documents = read_documents([tmp_path])
+    spec = checked_run(documents.the_run()).spec
+    (tmp_path / "mounted").mkdir()
+    environment = laid_out(spec, documents.config_maps, tmp_path / "mounted")
+
+    authorities = str(tmp_path / "mounted/corporate/ca.crt")
+    assert environment == {
+        "LLM2LLM_CONFIG_MAPS": str(tmp_path / "mounted"),
+        "AWS_CA_BUNDLE": authorities,
+        "LLM2LLM_TEACHER_CA_BUNDLE": authorities,
+    }
+    assert read_source(spec.data.seed.uri, spec.artifacts, environment) == b"{}\n"
 
 
 def test_a_secret_comes_from_the_environment_and_wins():

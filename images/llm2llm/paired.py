@@ -1,0 +1,53 @@
+"""PURE: two students' verdicts on the same rows.
+
+Two accuracies with their intervals say little about each other: most rows are easy or hopeless for both students. What
+tells them apart are the rows that one gets right and the other wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+
+from llm2llm.records import Paired
+
+LEVEL = 20
+"""One in so many: students that are equally good pass for better at most that often (a one-sided level of .05)."""
+
+
+def compared(against: int, dataset: str, before: Mapping[str, bool], now: Mapping[str, bool]) -> Paired | None:
+    """How the verdicts on a set changed from an iteration to this one; None where both were asked no row.
+
+    Args:
+        against: the earlier iteration.
+        before: row id to whether that one was right.
+        now: the same of this iteration.
+    """
+    both = before.keys() & now.keys()
+    if not both:
+        return None
+    return Paired(
+        against=against,
+        dataset=dataset,
+        examples=len(both),
+        gained=sum(now[row] and not before[row] for row in both),
+        lost=sum(before[row] and not now[row] for row in both),
+    )
+
+
+@lru_cache(maxsize=4096)
+def better(gained: int, lost: int) -> bool:
+    """Whether so many rows gained against so many lost are more than chance: the one-sided exact sign test at LEVEL.
+
+    Under equal students each row that changed is as likely gained as lost, so the number gained is binomial with one
+    half (McNemar, 1947, Psychometrika 12, in its exact form). At least five rows have to change.
+    """
+    changed = gained + lost
+    if gained <= lost:
+        return False
+    term = tail = math.comb(changed, gained)
+    for count in range(gained, changed):
+        term = term * (changed - count) // (count + 1)
+        tail += term
+    return LEVEL * tail <= 1 << changed

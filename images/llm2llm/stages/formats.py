@@ -1,0 +1,105 @@
+"""PURE: the records of a file of rows, each with its number, or with why it is none.
+
+JSON lines, CSV with a header, and Parquet: what data sets are published in. Parquet is read with pyarrow, which is what
+`datasets` reads it with; the rest of that library is not needed for one file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+from llm2llm.errors import DataError
+
+Found = tuple[int, Mapping[str, object] | str]
+"""Line (of text) or row (of Parquet), both from 1, with the record or what is wrong with it."""
+LONGEST_CELL = 16 * 1024 * 1024
+"""Characters of a cell of CSV; the default of 131,072 is shorter than some contexts."""
+
+
+def records(uri: str, data: bytes) -> Iterator[Found]:
+    """The records of a file, by the end of its name: .parquet, .csv, .tsv, and else JSON lines.
+
+    Raises:
+        DataError: the file as a whole cannot be read.
+    """
+    match PurePosixPath(uri).suffix.lower():
+        case ".parquet":
+            return _parquet(uri, data)
+        case ".csv":
+            return _separated(uri, data, ",")
+        case ".tsv":
+            return _separated(uri, data, "\t")
+        case _:
+            return _json_lines(data)
+
+
+def _json_lines(data: bytes) -> Iterator[Found]:
+    """UTF-8, one JSON object a line; blank lines count but hold no record."""
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            yield number, _json(line)
+
+
+def _json(line: bytes) -> Mapping[str, object] | str:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return f"no UTF-8 at byte {error.start}"
+    except json.JSONDecodeError as error:
+        return f"no JSON: {error.msg} at column {error.colno}"
+    except RecursionError:
+        return "JSON nested too deeply"
+    except ValueError as error:
+        return f"no JSON: {error}"
+    return row if isinstance(row, dict) else "no JSON object"
+
+
+def _separated(uri: str, data: bytes, separator: str) -> Iterator[Found]:
+    """RFC 4180 with a header; a quoted cell may span lines, and the number is that of a record's last line."""
+    try:
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{uri}: no UTF-8 in line {line}: write the file as UTF-8") from None
+    csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        header = next(reader, [])
+        if len(set(header)) < len(header):
+            raise DataError(f"{uri}: two columns have one name: {', '.join(map(repr, header))[:200]}")
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) == len(header):
+                yield reader.line_num, dict(zip(header, cells, strict=True))
+            else:
+                yield reader.line_num, f"{len(cells)} cells, and the header has {len(header)}"
+    except csv.Error as error:
+        raise DataError(f"{uri}: no CSV from line {reader.line_num} on: {error}") from None
+
+
+def _parquet(uri: str, data: bytes) -> Iterator[Found]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{uri}: no Parquet: {error}") from None
+    number = 0
+    for batch in table.to_batches(max_chunksize=1000):
+        try:
+            rows = batch.to_pylist()
+        except (
+            pa.ArrowException,
+            ValueError,
+            OverflowError,
+        ) as error:  # text that is no UTF-8, a date beyond the calendar
+            raise DataError(f"{uri}: rows {number + 1} to {number + batch.num_rows} cannot be read: {error}") from None
+        for row in rows:
+            number += 1
+            yield number, row

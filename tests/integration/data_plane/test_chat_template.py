@@ -1,0 +1,90 @@
+"""A student with a chat template is asked in its own words, in Prepare, in training and in evaluation alike."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.integration.data_plane import keyword
+from tests.integration.data_plane.bench import Bench
+
+from llm2llm.errors import ConfigurationError
+from llm2llm.records import Stage
+from llm2llm.stages.commit import committed, read_object
+from llm2llm.stages.entry import run_step
+from llm2llm.tasks.tokens import load_quickly, load_tokenizer
+
+TEMPLATE = "{% for turn in messages %}{{ turn.content }}{% endfor %}{% if add_generation_prompt %} <sep>{% endif %}"
+"""So that the user's turn alone gives what the other tests write into their prompt template."""
+
+
+def with_template(student: Path, target: Path, template: str) -> Path:
+    shutil.copytree(student, target)
+    (target / "chat_template.jinja").write_text(template)
+    return target
+
+
+@pytest.fixture
+def chatty(student: Path, tmp_path: Path) -> Path:
+    return with_template(student, tmp_path / "chatty", TEMPLATE)
+
+
+def test_a_prompt_is_the_users_turn_up_to_where_the_model_answers(student: Path, chatty: Path) -> None:
+    bare = load_tokenizer(student)
+    texts = [row["text"] for row in keyword.rows(2, 3)]
+    expected = bare.prompts([f"{text} <sep>" for text in texts])
+
+    assert load_tokenizer(chatty).prompts(texts) == expected
+    assert load_quickly(chatty).prompts(texts) == expected
+    assert load_tokenizer(chatty).completions(keyword.LABELS) == bare.completions(keyword.LABELS)
+
+
+def test_never_gives_the_bare_prompt(student: Path, chatty: Path) -> None:
+    texts = [row["text"] for row in keyword.rows(2, 3)]
+    for load in (load_tokenizer, load_quickly):
+        assert load(chatty, chat=False).prompts(texts) == load_tokenizer(student).prompts(texts)
+
+
+def test_a_template_in_the_tokenizers_config_counts_as_well(student: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    shutil.copytree(student, folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": TEMPLATE}))
+
+    assert load_quickly(folder).prompts(["f1"]) == load_tokenizer(student).prompts(["f1 <sep>"])
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        pytest.param("{{ raise_exception('tools are required') }}", "tools are required", id="one that refuses"),
+        pytest.param("{% if %}", "cannot render a user's turn", id="one that is no template"),
+        pytest.param("hello", "leaves the user's turn out", id="one without the turn"),
+    ],
+)
+def test_a_template_that_cannot_ask_is_told_before_a_gpu_is_asked_for(
+    student: Path, tmp_path: Path, template: str, words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        load_quickly(with_template(student, tmp_path / "broken", template))
+    assert "spec.task.chatTemplate: Never" in caught.value.message
+
+
+def test_training_and_evaluation_see_what_a_run_without_a_template_writes_out(
+    student: Path, chatty: Path, tmp_path: Path
+) -> None:
+    outputs = []
+    for folder, template in ((student, "{{ text }} <sep>"), (chatty, "{{ text }}")):
+        (tmp_path / f"of-{folder.name}").mkdir()
+        bench = Bench(tmp_path / f"of-{folder.name}", folder)
+        task = {"promptTemplate": template, "grader": {"type": "Choice"}, "labels": keyword.LABELS}
+        run, store = bench.run("run", task=task)
+        for stage in (Stage.TRAIN, Stage.EVALUATE):
+            run.add(run_step(run.step(stage), store, bench.context(f"pod-{stage}")))
+        trained, scored = committed(store, run.step(Stage.TRAIN)), committed(store, run.step(Stage.EVALUATE))
+        assert trained
+        assert scored
+        outputs.append([read_object(store, trained, "rows.json"), read_object(store, scored, "predictions.seed.jsonl")])
+    assert outputs[0] == outputs[1]

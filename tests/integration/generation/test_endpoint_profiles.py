@@ -1,0 +1,131 @@
+"""Endpoints that differ in what they understand: each gets a round of the same rows, over HTTP."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.generation import rounds
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.errors import AuthenticationError, ConfigurationError, LowAcceptance, StepError, TeacherQuotaExhausted
+from llm2llm.records import Report
+from llm2llm.stages import generate
+from llm2llm.teacher.client import probe
+
+MISTAKES = 8
+ROWS = 3 * MISTAKES
+PARAMETERS = {"temperature": "0.8", "max_tokens": "200", "top_k": "40"}
+
+
+@pytest.fixture
+def teacher() -> Iterator[rounds.Teacher]:
+    with rounds.teacher_server() as server:
+        yield server
+
+
+def generated(folder: Path, teacher: rounds.Teacher, told: list[str] | None = None, **spec_options: Any) -> Report:
+    store, step = rounds.prepared(folder, rounds.spec_for(teacher, **spec_options), MISTAKES)
+    context = rounds.context_for("pod-a", folder)
+    if told is not None:
+        context.progress = lambda event: told.append(str(event.get("message", "")))
+    return generate.run(step, store, context)
+
+
+@pytest.mark.parametrize(
+    ("profile", "refusals", "words"),
+    [
+        pytest.param("strict", 1, ["top_k is refused and left out"], id="strict about unknown parameters"),
+        pytest.param(
+            "reasoning",
+            2,
+            ["max_tokens is sent as max_completion_tokens", "temperature is refused and left out"],
+            id="another name for max_tokens, and no temperature",
+        ),
+        pytest.param("json-object", 1, ["asks for json_object instead"], id="JSON mode without a schema"),
+        pytest.param(
+            "plain", 2, ["asks for json_object instead", "reads text instead"], id="no response_format at all"
+        ),
+        pytest.param("vllm", 1, ["top_k is refused and left out"], id="vLLM's form, with a number as the code"),
+    ],
+)
+def test_what_an_endpoint_refuses_is_adapted_to_once_and_told(
+    tmp_path: Path, teacher: rounds.Teacher, profile: str, refusals: int, words: list[str]
+):
+    teacher.fault(kind="profile", profile=profile)
+    told: list[str] = []
+    assert generated(tmp_path, teacher, told, parameters=PARAMETERS).kept == ROWS
+    assert teacher.stats()["statuses"].get("400", 0) == refusals
+    assert all(any(word in line for line in told) for word in words)
+    assert len([line for line in told if line]) == refusals
+
+
+def test_prepare_finds_out_and_tells_the_same(teacher: rounds.Teacher):
+    teacher.fault(kind="profile", profile="reasoning")
+    spec = AugmentationRunSpec.model_validate(rounds.spec_for(teacher, parameters=PARAMETERS)).generate
+    told: list[str] = []
+    probe(spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY}, told.append)
+    assert "max_tokens is sent as max_completion_tokens" in told[0]
+    assert "temperature is refused and left out" in told[1]
+    assert teacher.base_url in told[0]
+
+
+@pytest.mark.parametrize(
+    ("profile", "error", "words"),
+    [
+        ("azure-key", AuthenticationError, "refused the key (401): check Secret teacher, key api-key"),
+        ("no-credit", TeacherQuotaExhausted, "out of credit (Error code: 402"),
+    ],
+)
+def test_another_format_of_errors_means_the_same(
+    tmp_path: Path, teacher: rounds.Teacher, profile: str, error: type[StepError], words: str
+):
+    teacher.fault(kind="profile", profile=profile)
+    with pytest.raises(error) as caught:
+        generated(tmp_path, teacher)
+    assert words in caught.value.message
+    assert teacher.stats()["requests"] == 1
+
+
+def test_a_refusal_that_names_nothing_ends_the_step_with_the_endpoints_words(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="profile", profile="no-template")
+    with pytest.raises(ConfigurationError, match="you must provide a chat template"):
+        generated(tmp_path, teacher)
+    assert teacher.stats()["requests"] == 1
+
+
+def test_azures_filter_refuses_rows_and_not_the_step(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="profile", profile="azure-filter")
+    with pytest.raises(LowAcceptance, match=rf"kept 0 of {ROWS} rows \(contentFilter {ROWS}"):
+        generated(tmp_path, teacher)
+
+
+def test_azures_call_rate_is_waited_for(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="429", count=2, retryAfter=0.1, code="429")
+    assert generated(tmp_path, teacher).kept == ROWS
+    assert teacher.stats()["statuses"]["429"] == 2
+
+
+def test_a_request_longer_than_the_context_costs_its_row_only(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="profile", profile="short-context")
+    teacher.fault(kind="bad-json", count=6)  # the next wave shows what was refused, and is longer by it
+    report = generated(tmp_path, teacher)
+    store = rounds.LocalStore(tmp_path)
+    refused = Counter(row["reason"] for row in rounds.rows(store, "rejected.jsonl"))
+    assert refused == {"schema": 6, "contextLength": 12}
+    assert report.kept == ROWS - 6
+    row = next(row for row in rounds.rows(store, "rejected.jsonl") if row["reason"] == "contextLength")
+    assert "maximum context length is" in row["detail"]
+    assert report.usage.teacher_input_tokens == teacher.stats()["inputTokens"]  # nothing is charged for it
+
+
+def test_a_keyless_endpoint_needs_no_secret(tmp_path: Path):
+    with rounds.teacher_server("--api-key", "") as teacher:
+        spec = rounds.spec_for(teacher)
+        del spec["generate"]["teacher"]["apiKeySecretRef"]
+        store, step = rounds.prepared(tmp_path, spec, MISTAKES)
+        context = rounds.context_for("pod-a", tmp_path, {"LLM2LLM_TEACHER_API_KEY": ""})
+        assert generate.run(step, store, context).kept == ROWS

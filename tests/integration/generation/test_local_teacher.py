@@ -1,0 +1,214 @@
+"""`generate.mode: Local`: the teacher is a vLLM inside the step, and a round is the round that it is with an endpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.generation import rounds
+from tests.support.stubvllm import write_stub
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.errors import ConfigurationError, StepError, Terminated, Transient
+from llm2llm.records import StepDocument
+from llm2llm.stages import generate
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.teacher import TEACHER, resolved_teacher
+from llm2llm.storage import LocalStore
+
+MISTAKES = 4
+ROWS = 3 * MISTAKES
+
+
+def local_spec(model: Path, **options: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = rounds.spec_for(rounds.Teacher(1), concurrency=4)
+    spec["generate"]["mode"] = "Local"
+    spec["generate"]["teacher"] = {"model": "tiny", "source": {"uri": model.as_uri()}, **options}
+    return spec
+
+
+def bare_model(folder: Path) -> Path:
+    """A teacher without weights."""
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    return folder
+
+
+def resolved(spec: dict[str, Any], context: StepContext) -> bytes:
+    parsed = AugmentationRunSpec.model_validate(spec)
+    assert parsed.generate.teacher.source
+    return resolved_teacher(parsed, parsed.generate.teacher.source, context)
+
+
+def prepared(
+    folder: Path, model: Path, environ: dict[str, str], **options: Any
+) -> tuple[LocalStore, StepDocument, StepContext]:
+    spec = local_spec(model, **options)
+    context = rounds.context_for("pod-a", folder, {**os.environ, **environ})
+    store, step = rounds.prepared(folder / "store", spec, MISTAKES, {TEACHER: resolved(spec, context)})
+    return store, step, context
+
+
+def stubbed(folder: Path, stub: str = "", *, missing: bool = False) -> tuple[LocalStore, StepDocument, StepContext]:
+    path = write_stub(folder / "stub", missing=missing)
+    return prepared(
+        folder, bare_model(folder / "model"), {"PYTHONPATH": f"{path}:{rounds.ROOT / 'images'}", "STUB": stub}
+    )
+
+
+def servers() -> set[int]:
+    """Processes that serve a teacher of this test run."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        try:
+            if b"llm2llm.teacher.local" in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _no_child_stays() -> Iterator[None]:
+    before = servers()
+    yield
+    assert servers() <= before
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(900)
+def test_a_round_by_a_real_vllm_is_paid_once_and_filtered_like_any_other(tmp_path: Path):
+    from tests.support.chatmodel import write_chat_model
+
+    write_chat_model(tmp_path / "model")
+    environ = {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "TEACHER_TIMEOUT_SECONDS": "300"}
+    store, step, context = prepared(tmp_path, tmp_path / "model", environ, parameters={"max_tokens": "600"})
+    told: list[str] = []
+    context.progress = lambda event: told.append(str(event.get("message", "")))
+    report = generate.run(step, store, context)
+    # Random weights under a grammar: every answer that ends in time is an object with a sentence of nonsense.
+    assert report.kept > 0
+    assert report.generated >= ROWS
+    assert report.usage.teacher_requests == report.generated
+    assert report.usage.teacher_output_tokens > 10 * report.generated
+    row = rounds.rows(store, "synthetic.jsonl")[0]
+    assert (row["lineage"]["teacher"], row["lineage"]["iteration"]) == ("tiny", 0)
+    assert any("the teacher is starting" in line for line in told)
+
+    synthetic = rounds.output(store, "synthetic.jsonl")
+    store.delete("iterations/000/generate/manifest.json")
+    told.clear()
+    generate.run(step, store, context)
+    assert rounds.output(store, "synthetic.jsonl") == synthetic
+    assert not any("starting" in line for line in told)  # nothing had to be asked: no vLLM was started
+
+
+def test_the_whole_online_way_works_against_the_child(tmp_path: Path):
+    store, step, context = stubbed(tmp_path)
+    report = generate.run(step, store, context)
+    assert report.kept == ROWS
+    assert report.usage.teacher_requests == ROWS
+    assert report.usage.teacher_output_tokens == 5 * ROWS
+
+
+@pytest.mark.parametrize(
+    ("stub", "missing", "error", "words"),
+    [
+        pytest.param("out-of-memory", False, Transient, "CUDA out of memory", id="one that ends while it starts"),
+        pytest.param("", True, ConfigurationError, "spec.generate.image", id="an image without vLLM"),
+    ],
+)
+def test_a_child_that_does_not_start_is_told_with_its_last_words(
+    tmp_path: Path, stub: str, missing: bool, error: type[StepError], words: str
+):
+    store, step, context = stubbed(tmp_path, stub, missing=missing)
+    with pytest.raises(error, match=words):
+        generate.run(step, store, context)
+
+
+def test_a_child_that_dies_in_the_round_is_transient_and_what_it_wrote_is_kept(tmp_path: Path):
+    store, step, context = stubbed(tmp_path, "dies")
+    with pytest.raises(Transient, match="an illegal memory access was encountered"):
+        generate.run(step, store, context)
+    assert context.usage.teacher_requests >= 5
+    again = rounds.context_for("pod-b", tmp_path, {**context.environ, "STUB": ""})
+    assert generate.run(step, store, again).kept == ROWS
+    ledger = rounds.rows(store, "ledger.jsonl")
+    assert len({entry["key"] for entry in ledger}) == ROWS
+
+
+def test_a_stop_while_it_starts_ends_the_child(tmp_path: Path):
+    store, step, context = stubbed(tmp_path, "never-ready")
+    threading.Timer(2.0, context.stopping.set).start()
+    began = time.monotonic()
+    with pytest.raises(Terminated):
+        generate.run(step, store, context)
+    assert time.monotonic() - began < 15
+
+
+def test_fault_46_the_child_of_a_killed_step_ends_too(tmp_path: Path):
+    before = servers()
+    _, step, context = stubbed(tmp_path, "never-ready")
+    environ = {**context.environ, "PYTHONPATH": f"{context.environ['PYTHONPATH']}:{rounds.ROOT}"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.generation.worker", str(tmp_path / "store"), "pod-z"],
+        cwd=rounds.ROOT,
+        env={**environ, "LLM2LLM_STEP": step.to_environment()},
+        stdout=subprocess.DEVNULL,
+    )
+    log = tmp_path / "store" / "teacher" / "vllm.log"
+    while process.poll() is None and not (log.exists() and b"loading" in log.read_bytes()):
+        time.sleep(0.05)
+    assert servers() - before
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    end = time.monotonic() + 10
+    while servers() - before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not servers() - before
+
+
+def test_prepare_resolves_the_source_and_sends_nothing(tmp_path: Path):
+    model = bare_model(tmp_path / "model")
+    context = rounds.context_for("pod-a", tmp_path)
+    document = json.loads(resolved(local_spec(model), context))
+    assert document["uri"] == model.as_uri()
+    assert document["revision"].startswith("sha256:")
+    (model / "weights.safetensors").write_bytes(b"other")
+    assert json.loads(resolved(local_spec(model), context))["revision"] != document["revision"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        pytest.param("tokenizer_config.json", "{}", "has no chat template", id="no chat template"),
+        pytest.param("tokenizer.json", None, "holds no tokenizer", id="no tokenizer"),
+        pytest.param("config.json", None, "holds no config.json: check spec.generate.teacher.source", id="no config"),
+        pytest.param("config.json", "{}", "names no architecture", id="a config of nothing"),
+    ],
+)
+def test_prepare_refuses_a_source_that_could_not_be_served(tmp_path: Path, name: str, content: str | None, words: str):
+    model = bare_model(tmp_path / "model")
+    (model / name).unlink()
+    if content is not None:
+        (model / name).write_text(content)
+    with pytest.raises(ConfigurationError, match=words):
+        resolved(local_spec(model), rounds.context_for("pod-a", tmp_path))
+
+
+def test_a_teacher_that_changed_since_prepare_is_not_asked(tmp_path: Path):
+    store, step, context = stubbed(tmp_path)
+    (tmp_path / "model" / "weights.safetensors").write_bytes(b"other")
+    with pytest.raises(StepError, match="has changed since the run began"):
+        generate.run(step, store, context)

@@ -1,0 +1,64 @@
+"""What Prepare can say beforehand, from numbers that are easy to check by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support import builders
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.records import Example
+from llm2llm.stages.estimate import Estimate, estimate, in_words
+
+SEEDS = [Example(id=str(number), fields={"prompt": "a b c"}, completion="d") for number in range(40)]
+
+
+def spec(**changes: Any) -> AugmentationRunSpec:
+    return AugmentationRunSpec.model_validate(builders.spec(**changes))
+
+
+def words(texts: list[str]) -> list[int]:
+    return [len(text.split()) for text in texts]
+
+
+def found(**changes: Any) -> Estimate:
+    return estimate(spec(**changes), SEEDS, [5] * len(SEEDS), words)
+
+
+def test_a_training_is_its_optimizer_steps_times_the_rows_of_one():
+    train = {"minSteps": 1, "hyperparameters": {"numTrainEpochs": 4, "effectiveBatchSize": 8}}
+    assert (found(train=train).steps, found(train=train).train_tokens) == (20, 20 * 8 * 5)
+    assert found(train=train | {"minSteps": 100}).train_tokens == 100 * 8 * 5
+
+
+def test_a_round_has_at_most_so_many_rows_for_each_seed():
+    teacher = builders.spec()["generate"]
+    assert found(generate=teacher | {"examplesPerMistake": 3}).most_rows == 120
+    assert found(generate=teacher | {"rowsPerRound": 7}).most_rows == 7
+
+
+def test_a_row_is_as_long_as_a_seed_and_its_request_longer():
+    assert found().row_tokens == 4
+    assert found().request_tokens > 40
+
+
+def test_the_sentence_tells_money_where_there_are_prices_and_a_budget_that_cannot_do():
+    told = Estimate(100, 8000, rounds=2, most_rows=40, request_tokens=90, row_tokens=10)
+    prices = {"prices": {"inputPerMillion": "10", "outputPerMillion": "100"}}
+    assert in_words(told, spec(budget=prices | {"maxTeacherTokens": 500})) == (
+        "the first training takes 100 optimizer steps, 8000 tokens; 100 rows of the teacher take about 10000 tokens "
+        "(0.19), and 2 rounds of 40 rows, the most there can be, 8000 (0.15): more than spec.budget.maxTeacherTokens "
+        "(500) allows"
+    )
+    assert in_words(Estimate(9, 8, 0, 40, 90, 10), spec()) == "the first training takes 9 optimizer steps, 8 tokens"
+
+
+def test_probing_asks_a_quarter_of_the_seeds_and_trains_on_the_others():
+    train = {"minSteps": 1, "hyperparameters": {"numTrainEpochs": 4, "effectiveBatchSize": 8}}
+    probing = found(errorsFrom="Probe", train=train)
+    assert (probing.most_rows, probing.steps) == (10, 15)
+
+
+def test_rows_that_are_written_for_rows_that_were_written_have_no_known_most():
+    told = in_words(found(augmentFrom="SeedAndSynthetic"), spec(augmentFrom="SeedAndSynthetic"))
+    assert "the most there can be" not in told

@@ -1,0 +1,99 @@
+"""CSV and Parquet, row by row as JSON lines are."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from llm2llm.errors import DataError
+from llm2llm.stages.intake import Rows, read_rows
+
+MAPPING = {"prompt": "question", "completion": "answer"}
+
+
+def rows_of(name: str, data: bytes) -> Rows:
+    return read_rows(f"s3://b/{name}", data, MAPPING)
+
+
+def texts(rows: Rows) -> list[tuple[int, str, str]]:
+    return [(row.line, row.example.fields["prompt"], row.example.completion) for row in rows.rows]
+
+
+def as_parquet(columns: dict[str, Any]) -> bytes:
+    sink = io.BytesIO()
+    parquet.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        pytest.param("x.csv", b"question,answer\nq1,a1\nq2,a2\n", id="CSV"),
+        pytest.param("x.CSV", b"\xef\xbb\xbfanswer,question\r\na1,q1\r\na2,q2", id="Windows's CSV, other order"),
+        pytest.param("x.tsv", b"question\tanswer\nq1\ta1\nq2\ta2\n", id="TSV"),
+        pytest.param(
+            "x.parquet", as_parquet({"question": ["q1", "q2"], "answer": ["a1", "a2"], "n": [1, 2]}), id="Parquet"
+        ),
+        pytest.param("x.jsonl", b'{"question":"q1","answer":"a1"}\n{"question":"q2","answer":"a2"}', id="JSON lines"),
+    ],
+)
+def test_the_end_of_the_name_tells_the_format(name: str, data: bytes):
+    assert [row[1:] for row in texts(rows_of(name, data))] == [("q1", "a1"), ("q2", "a2")]
+
+
+def test_a_quoted_cell_may_hold_separators_quotes_and_lines():
+    found = rows_of("x.csv", b'question,answer\n"a, ""b""\nc",d\n\ne,f\n')
+    assert texts(found) == [(3, 'a, "b"\nc', "d"), (5, "e", "f")]
+
+
+def test_fault_33_a_row_of_csv_with_another_number_of_cells_is_refused_with_its_line():
+    found = rows_of("x.csv", b"question,answer\nq,a\nq\nq,a,b\nq,a\n")
+    assert [row.line for row in found.rows] == [2, 5]
+    problem = found.problem("data.seed")
+    assert "line 3: 1 cells, and the header has 2" in problem
+    assert "line 4: 3 cells" in problem
+
+
+def test_fault_33_a_row_of_parquet_without_text_is_refused_with_its_number():
+    found = rows_of("x.parquet", as_parquet({"question": ["q", None, "q"], "answer": [["x"], ["y"], ["z"]]}))
+    assert not found.rows
+    assert "line 2: field 'question' is no text" in found.problem("data.seed")
+    assert "line 3: field 'answer' is no text" in found.problem("data.seed")
+
+
+def test_numbers_of_parquet_are_their_text():
+    found = rows_of("x.parquet", as_parquet({"question": ["q", "r"], "answer": [1, 0]}))
+    assert texts(found) == [(1, "q", "1"), (2, "r", "0")]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        pytest.param("x.parquet", b"PAR1 and nonsense PAR1", "no Parquet", id="no Parquet"),
+        pytest.param("x.parquet", b"", "no Parquet", id="an empty Parquet"),
+        pytest.param(
+            "x.parquet", as_parquet({"question": ["q"] * 9, "answer": ["a"] * 9})[:-20], "no Parquet", id="cut"
+        ),
+        pytest.param("x.csv", b"question,answer\nq,a\nq,\xff\n", "no UTF-8 in line 3", id="Latin-1"),
+        pytest.param("x.csv", b"answer,answer\nq,a\n", "two columns have one name", id="a column twice"),
+        pytest.param("x.csv", b'question,answer\nq,"a\n', "no CSV from line", id="a quote that is not closed"),
+    ],
+)
+def test_fault_48_a_file_that_cannot_be_read_is_named(name: str, data: bytes, words: str):
+    with pytest.raises(DataError, match=f"s3://b/{name}: {words}"):
+        rows_of(name, data)
+
+
+def test_fault_48_text_in_parquet_that_is_no_utf_8_is_refused():
+    column = pa.array([b"q", b"\xff"], pa.binary()).view(pa.binary()).cast(pa.string(), safe=False)
+    with pytest.raises(DataError, match="rows 1 to 2 cannot be read"):
+        rows_of("x.parquet", as_parquet({"question": column, "answer": ["a", "b"]}))
+
+
+def test_a_long_cell_is_no_problem():
+    found = rows_of("x.csv", b"question,answer\n" + b"x" * 1_000_000 + b",a\n")
+    assert len(found.rows[0].example.fields["prompt"]) == 1_000_000

@@ -1,0 +1,139 @@
+"""The page about a run, and what it says of seed rows."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from tests.support import builders
+
+from llm2llm.records import Example, Paired, Prediction, Stage, Usage
+from llm2llm.stages.history import SeedHistory, histories
+from llm2llm.stages.page import Page, Row, curve, rendered
+
+HOSTILE = "</td><script>alert(1)</script><img src=x onerror=\"alert('2')\"> {{ 7*7 }} & \u202etxet \ud800"
+VOID = {"meta", "line", "circle", "polyline", "img", "br"}
+
+
+def told(row: str, correct: bool, output: str = "an answer") -> Prediction:
+    return Prediction(id=row, output=output, correct=correct, verdict="correct" if correct else "wrong")
+
+
+def history(verdicts: str) -> SeedHistory:
+    """A seed row's history: + is right, - is wrong, . was not asked."""
+    seed = Example(id="s", fields={}, completion="x")
+    asked = {index: [told("s", verdict == "+")] for index, verdict in enumerate(verdicts) if verdict != "."}
+    return histories([seed], asked)[0]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "learnt", "forgotten", "suspect"),
+    [
+        pytest.param("-++", [1], [], False, id="learnt once"),
+        pytest.param("-+-+", [1, 3], [2], False, id="learnt, forgotten and learnt again"),
+        pytest.param("+-", [], [1], False, id="forgotten"),
+        pytest.param("---", [], [], True, id="wrong three times"),
+        pytest.param("-+-+-", [1, 3], [2, 4], True, id="wrong three times, though not on end"),
+        pytest.param("-...+", [4], [], False, id="compared with the last that was asked"),
+        pytest.param("", [], [], False, id="never asked"),
+    ],
+)
+def test_the_history_of_a_seed_row(verdicts: str, learnt: list[int], forgotten: list[int], suspect: bool) -> None:
+    seed = history(verdicts)
+    assert (seed.learnt, seed.forgotten, seed.suspect) == (learnt, forgotten, suspect)
+    assert ("answers" in seed.document()) == suspect
+
+
+class Checked(HTMLParser):
+    """What a browser would see: elements, attributes and text; fails on tags that do not match."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(page.decode())
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def page(text: str, **changes: Any) -> Page:
+    """A page on which everything that others write is `text`."""
+    example = Example(id=text, fields={text: text}, completion=text, lineage={"seed": text, "parent": text})
+    paired = Paired(against=0, dataset="evaluation", examples=100, gained=9, lost=4)
+    usage = Usage(teacher_requests=30, teacher_input_tokens=1000, teacher_output_tokens=234)
+    row = Row(
+        name="1",
+        train=builders.report(Stage.TRAIN, 1),
+        evaluate=builders.report(Stage.EVALUATE, 1, paired=paired),
+        generate=builders.report(Stage.GENERATE, 1, usage=usage),
+        judged=builders.accuracy(0.7),
+        learnt=11,
+        forgotten=7,
+        best=True,
+        rejected={text: 3},
+        samples=[example],
+    )
+    first = Row(name="0", train=builders.report(Stage.TRAIN), judged=builders.accuracy(0.5))
+    suspect = SeedHistory(example, [(n, told(text, False, text)) for n in range(3)])
+    return Page(run=text, uri=text, rows=[first, row], test=[builders.accuracy(0.69, "test")], suspects=[suspect])
+
+
+def test_a_page_of_hostile_rows_has_the_elements_of_one_of_harmless_rows() -> None:
+    hostile, harmless = Checked(rendered(page(HOSTILE))), Checked(rendered(page("harmless")))
+
+    assert hostile.tags == harmless.tags
+    assert hostile.attributes == harmless.attributes
+    assert "script" not in hostile.tags
+    assert sum("alert(1)" in text for text in hostile.text) == sum("harmless" in text for text in harmless.text) > 10
+    assert any("{{ 7*7 }}" in text for text in hostile.text)
+
+
+def test_a_page_fetches_nothing_and_forbids_what_it_does_not_need() -> None:
+    checked = Checked(rendered(page("x")))
+
+    assert not {"link", "script", "img", "iframe", "object", "a", "form"} & set(checked.tags)
+    assert not {"src", "href", "style", "onload"} & {name for name, _ in checked.attributes}
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in checked.attributes
+    assert "@import" not in rendered(page("x")).decode()
+    assert "url(" not in rendered(page("x")).decode()
+
+
+def test_a_page_tells_the_numbers() -> None:
+    text = " ".join(" ".join(Checked(rendered(page("x"))).text).split())
+
+    for words in (
+        "1 (best)", "accuracy 0.700 [0.650, 0.750]", "100 evaluation rows", "9 / 4 against 0", "28 / 30",
+        "30 requests, 1234 tokens", "accuracy 0.690 [0.640, 0.740] on 100 rows", "11 7",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_a_long_text_is_cut() -> None:
+    assert len(rendered(page("y" * 100_000))) < 40_000
+
+
+def test_the_curve_is_drawn_on_the_whole_scale() -> None:
+    first, last = curve(page("x").rows)
+
+    assert (first.x, last.x) == (40, 600)
+    assert (first.y, last.y) == (120, 88)
+    assert last.high < last.y < last.low
+    assert curve([]) == []

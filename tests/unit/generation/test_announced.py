@@ -1,0 +1,107 @@
+"""Limits that an endpoint tells in headers, in each vendor's way."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm2llm.teacher.announced import Announcement, Quota, announcements, retry_after, seconds_until
+
+NOW = 1_700_000_000.0
+"""2023-11-14T22:13:20Z."""
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1s", 1.0),
+        ("6m0s", 360.0),
+        ("120ms", 0.12),
+        ("2m59.56s", 179.56),
+        ("1h2m3s", 3723.0),
+        ("12", 12.0),
+        ("0.5", 0.5),
+        pytest.param("1700000030", 30.0, id="epoch seconds"),
+        pytest.param("1700000030000", 30.0, id="epoch milliseconds"),
+        pytest.param("1699999990", 0.0, id="a time that is over"),
+        pytest.param("2023-11-14T22:13:50Z", 30.0, id="ISO 8601"),
+        ("", None),
+        ("soon", None),
+        ("1s and more", None),
+        ("-3", None),
+        ("inf", None),
+    ],
+)
+def test_a_duration_or_a_time_is_read(text: str, seconds: float | None):
+    assert seconds_until(text, NOW) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "20"}, 20.0),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 30.0),
+        ({"retry-after": "never"}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_refusal_asks_to_wait(headers: dict[str, str], seconds: float | None):
+    assert retry_after(headers, NOW) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_a_limit_told_in_part_is_left_out():
+    headers = {
+        "x-ratelimit-limit-requests": "500",
+        "x-ratelimit-remaining-requests": "499",
+        "x-ratelimit-reset-requests": "120ms",
+        "x-ratelimit-limit-tokens": "30000",
+    }
+    assert announcements(headers, NOW) == {"requests": Announcement(500, 499, 0.12)}
+
+
+def asked(quota: Quota, announce, seconds: float, step: float = 0.05) -> int:  # noqa: ANN001
+    """Requests that go out in this time, each answered at once by what `announce(now, sent)` tells."""
+    now, sent = 0.0, 0
+    while now < seconds:
+        wait = quota.wait(1, now)
+        if wait > 0:
+            now += max(wait, 1e-6)
+            continue
+        quota.take(1, now)
+        sent += 1
+        quota.told(announce(now, sent), now)
+        now += step
+    return sent
+
+
+def test_what_is_left_of_a_window_is_spread_over_it():
+    quota = Quota()
+    # 60 in each minute, told by the seconds until its end
+    sent = asked(quota, lambda now, sent: Announcement(60, 60 * (int(now // 60) + 1) - sent, 60 - now % 60), 300)
+    assert 295 <= sent <= 301
+
+
+def test_a_bucket_that_fills_up_all_the_time_is_told_from_a_window():
+    there, last = 60.0, 0.0
+
+    def bucket(now: float, _: int) -> Announcement:
+        """60 at most, one a second; reset is when it is full again, as OpenAI tells it."""
+        nonlocal there, last
+        there, last = min(60.0, there + now - last) - 1, now
+        assert there >= -0.01  # nothing was sent that it would have refused
+        return Announcement(60, max(0.0, there), 60 - there)
+
+    assert asked(Quota(), bucket, 300) >= 340
+
+
+def test_an_answer_to_an_older_request_is_no_news():
+    quota = Quota()
+    quota.told(Announcement(10, 0, 100), 5.0)
+    quota.told(Announcement(10, 9, 100), 4.0)
+    assert quota.wait(1, 6.0) > 90
+
+
+def test_more_than_the_whole_limit_is_not_waited_for_for_ever():
+    quota = Quota()
+    quota.told(Announcement(100, 100, 60), 0.0)
+    assert quota.wait(1000, 1.0) == 0.0
