@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.controlplane import Cluster
+from tests.support import builders
 from tests.support.apiproxy import ApiProxy, Fault, Write
 from tests.support.install import RELEASE, SYSTEM, OperatorProcess
 from tests.support.runs import Runs
@@ -28,6 +29,9 @@ FLEETING = frozenset({
     "startTime", "completionTime", "lastTransitionTime", "since", "activeSince", "activeSeconds", "jobUID", "artifactsUri",
 })  # fmt: skip
 """Fields of a status that differ from run to run: times, UIDs and what is made of the run's name."""
+WITH_TEST = builders.spec()["data"] | {"test": {"uri": "s3://b/test.jsonl"}}
+BUDGET = {"maxTeacherTokens": 10**9, "maxGPUHours": "1000", "onExceeded": "Complete"}
+"""Never reached: that a run is held to one must change nothing else."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Worker:
         name = f"run-{next(self._numbers):03d}"
         self.proxy.arm(case.nth, case.fault, self._operator.kill)
         began = time.monotonic()
-        uid = self._runs.create(name)["metadata"]["uid"]
+        uid = self._runs.create(name, data=WITH_TEST, budget=BUDGET)["metadata"]["uid"]
         if case.nth and self._waits_for_strike(name) and case.fault is not Fault.ANSWER_LOST:
             self._operator.start()
         status = self._runs.wait_for_end(name, timeout=90)
