@@ -1,5 +1,6 @@
 """The data plane beside the reference's way, as ratios in one run.
 
+    python -m benchmarks.training_rate              training, of which this is part (a)
     python -m benchmarks.data_plane evaluation      one load, rows sorted by length, the two sets that count
     python -m benchmarks.data_plane deduplication   8,000 rows beside rouge_score
     python -m benchmarks.data_plane loop            five iterations, from the data to the last adapter

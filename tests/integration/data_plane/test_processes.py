@@ -63,6 +63,7 @@ def job(folder: Path, base: Path, method: str, micro_batch: int, batch: int) -> 
         target=folder / "student",
         model_uri="file:///base",
         revision="1",
+        trusted=False,
     )
 
 
