@@ -205,7 +205,13 @@ def test_kubectl_get_shows_the_designed_columns(statuses: dict[str, Document], t
 
 def test_kubectl_explain_reads_like_documentation(team: Team):
     told = team.kubectl("explain", "arun.spec.train.lora")
-    for words in ("FIELD: lora", "Adapter settings.", "r\t<integer>", "Rank.", "Dropout before the adapter."):
+    for words in (
+        "FIELD: lora",
+        "Adapter settings; must be left out where method is Full.",
+        "r\t<integer>",
+        "Rank.",
+        "Dropout before the adapter.",
+    ):
         assert words in told
     assert "What happened so far" in team.kubectl("explain", "arun.status")
 

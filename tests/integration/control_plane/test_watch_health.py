@@ -7,11 +7,11 @@ import itertools
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
 from kubernetes.aio import client
 
+from llm2llm_operator import wire
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster
 from llm2llm_operator.informer import Informer
@@ -20,8 +20,8 @@ from llm2llm_operator.informer import Informer
 class Listed(Cluster):
     """Lists are there, and nothing else is."""
 
-    async def pages(self, _collection: str, _namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
-        yield [], 1
+    async def pages(self, _collection: str, _namespace: str = "") -> AsyncIterator[wire.Page]:
+        yield wire.Page([], 1, "")
 
 
 @pytest.fixture
