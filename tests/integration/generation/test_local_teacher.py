@@ -67,23 +67,23 @@ def stubbed(folder: Path, stub: str = "", *, missing: bool = False) -> tuple[Loc
     )
 
 
-def servers() -> set[int]:
-    """Processes that serve a teacher of this test run."""
+def servers(folder: Path) -> set[int]:
+    """Processes that serve a teacher whose weights lie in this folder."""
     found = set()
-    for folder in Path("/proc").iterdir():
+    for process in Path("/proc").iterdir():
         try:
-            if b"llm2llm.teacher.local" in (folder / "cmdline").read_bytes():
-                found.add(int(folder.name))
+            command = (process / "cmdline").read_bytes()
+            if b"llm2llm.teacher.local" in command and str(folder).encode() in command:
+                found.add(int(process.name))
         except (OSError, ValueError):
             continue
     return found
 
 
 @pytest.fixture(autouse=True)
-def _no_child_stays() -> Iterator[None]:
-    before = servers()
+def _no_child_stays(tmp_path: Path) -> Iterator[None]:
     yield
-    assert servers() <= before
+    assert servers(tmp_path) == set()
 
 
 @pytest.mark.vllm
@@ -158,7 +158,7 @@ def test_a_stop_while_it_starts_ends_the_child(tmp_path: Path):
 
 
 def test_fault_46_the_child_of_a_killed_step_ends_too(tmp_path: Path):
-    before = servers()
+    assert not servers(tmp_path)
     _, step, context = stubbed(tmp_path, "never-ready")
     environ = {**context.environ, "PYTHONPATH": f"{context.environ['PYTHONPATH']}:{rounds.ROOT}"}
     process = subprocess.Popen(
@@ -170,13 +170,13 @@ def test_fault_46_the_child_of_a_killed_step_ends_too(tmp_path: Path):
     log = tmp_path / "store" / "teacher" / "vllm.log"
     while process.poll() is None and not (log.exists() and b"loading" in log.read_bytes()):
         time.sleep(0.05)
-    assert servers() - before
+    assert servers(tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait()
     end = time.monotonic() + 10
-    while servers() - before and time.monotonic() < end:
+    while servers(tmp_path) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not servers() - before
+    assert not servers(tmp_path)
 
 
 def test_prepare_resolves_the_source_and_sends_nothing(tmp_path: Path):
