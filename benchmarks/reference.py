@@ -96,11 +96,12 @@ def generate(mistakes: Sequence[Row], out: Path, url: str, key: str, each: int) 
     """Asks for rows like the mistakes, each thread sleeping after its request; drops near duplicates of this round."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    def ask(row: Row) -> Row | None:
+    def ask(wanted: tuple[Row, int]) -> Row | None:
+        row, number = wanted
         body = {
             "model": "keyword-teacher",
             "messages": [
-                {"role": "user", "content": _request(row)},
+                {"role": "user", "content": _request(row, number)},
             ],
         }
         request = urllib.request.Request(
@@ -112,12 +113,13 @@ def generate(mistakes: Sequence[Row], out: Path, url: str, key: str, each: int) 
             text = json.load(answer)["choices"][0]["message"]["content"]
         time.sleep(SLEEP_SECONDS)
         try:
-            return {"prompt": str(json.loads(text)["prompt"]), "completion": row["completion"]}
+            found = json.loads(text[text.find("{") : text.rfind("}") + 1])
+            return {"prompt": str(found["prompt"]), "completion": row["completion"]}
         except (ValueError, KeyError):
             return None
 
     with ThreadPoolExecutor(THREADS) as threads:
-        answers = list(threads.map(ask, [row for row in mistakes for _ in range(each)]))
+        answers = list(threads.map(ask, [(row, number) for row in mistakes for number in range(each)]))
     scorer = RougeScorer(["rougeL"])
     kept: list[Row] = []
     for row in answers:
@@ -128,13 +130,13 @@ def generate(mistakes: Sequence[Row], out: Path, url: str, key: str, each: int) 
     out.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
 
-def _request(row: Row) -> str:
+def _request(row: Row, number: int) -> str:
     """In the words that the example's teacher understands."""
     return (
         f"The small model got this one wrong:\n{json.dumps({'prompt': row['prompt']})}\n"
         f"Right answer: {json.dumps(row['completion'])}\n\nWrite one new example that practises what the small model lacks "
         f"here, and whose right answer is {json.dumps(row['completion'])}. Give only the input, as a JSON object with the "
-        'keys "prompt".'
+        f'keys "prompt". This is number {number + 1} for it.'
     )
 
 
