@@ -181,6 +181,11 @@ class Data(Model):
         description="Held-out rows, scored once, on the best adapter, when the loop is over: the number to report.",
     )
 
+    def sources(self) -> dict[str, Source | HeldOutSource]:
+        """The sets that the run names, the seed set first."""
+        named = {"seed": self.seed, "evaluation": self.evaluation, "test": self.test}
+        return {dataset: source for dataset, source in named.items() if source is not None}
+
 
 class StudentModel(Model):
     uri: ModelUri = Field(

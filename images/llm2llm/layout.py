@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_data import Data, S3Access
+from llm2llm.api_data import S3Access
 from llm2llm.outcomes import FOLDS, StepId
 from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
@@ -85,7 +85,7 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
         case Stage.PREPARE:
             chosen: dict[str, Any] = {
                 "task": _dump(spec.task),
-                "data": {name: _dump(source, exclude=_ACCESS) for name, source in _sources(spec.data)},
+                "data": {name: _dump(source, exclude=_ACCESS) for name, source in spec.data.sources().items()},
                 "student.model": _dump(spec.student.model),
                 "student.trustRemoteCode": spec.student.trust_remote_code,
                 "evaluate.engine": spec.evaluate.resolved_engine(),
@@ -126,11 +126,6 @@ def key_fields(step: StepDocument) -> dict[str, Any]:
 
 _ACCESS = frozenset(S3Access.model_fields)
 """How a source is reached is no part of what is computed."""
-
-
-def _sources(data: Data) -> list[tuple[str, S3Access]]:
-    named = {"seed": data.seed, "evaluation": data.evaluation, "test": data.test}
-    return [(name, source) for name, source in named.items() if source is not None]
 
 
 def _local_teacher(spec: AugmentationRunSpec) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from llm2llm.access import CA_BUNDLE, CREDENTIALS, variable
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_base import CaBundleReference, Model, SecretKeyReference
-from llm2llm.api_data import S3Access
+from llm2llm.api_data import HeldOutSource, Source
 from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.constants import CA_BUNDLES, CLAIMS, CONFIG_MAPS, CONTAINER, MODELS, SCRATCH
@@ -186,12 +186,11 @@ def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocu
     return [{"name": name, "value": value} for name, value in users.items() if name not in names] + ours
 
 
-def _sources(spec: AugmentationRunSpec, document: StepDocument) -> list[tuple[str, S3Access]]:
+def _sources(spec: AugmentationRunSpec, document: StepDocument) -> list[tuple[str, Source | HeldOutSource]]:
     """The sources of rows, which Prepare alone reads."""
     if document.stage is not Stage.PREPARE or document.kind is not Kind.RUN:
         return []
-    named = {"seed": spec.data.seed, "evaluation": spec.data.evaluation, "test": spec.data.test}
-    return [(dataset, source) for dataset, source in named.items() if source is not None]
+    return list(spec.data.sources().items())
 
 
 def _credentials(secret: str, called: Callable[[str], str]) -> list[dict[str, Any]]:

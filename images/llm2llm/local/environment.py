@@ -13,7 +13,6 @@ from llm2llm.storage.sources import CONFIG_MAPS_VARIABLE
 
 TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
 TEACHER_CA_BUNDLE = "LLM2LLM_TEACHER_CA_BUNDLE"
-DATASETS = ("seed", "evaluation", "test")
 TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - likewise
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
@@ -30,10 +29,9 @@ def step_environment(
     credentials = spec.artifacts.credentials_secret_ref
     if credentials:
         environment |= secrets.get(credentials.name, {})
-    for dataset in DATASETS:
-        source = getattr(spec.data, dataset)
-        if source is not None and source.credentials_secret_ref:
-            given = secrets.get(source.credentials_secret_ref.name, {})
+    for dataset, rows in spec.data.sources().items():
+        if rows.credentials_secret_ref:
+            given = secrets.get(rows.credentials_secret_ref.name, {})
             environment |= {variable(dataset, name): given[name] for name in CREDENTIALS if name in given}
     source = spec.generate.teacher.source
     for name, reference in (
@@ -61,8 +59,6 @@ def laid_out(spec: AugmentationRunSpec, config_maps: Mapping[str, Mapping[str, b
         for key, content in entries.items():
             (folder / name / Path(key).name).write_bytes(content)
     bundles = {CA_BUNDLE: spec.artifacts.ca_bundle_ref, TEACHER_CA_BUNDLE: spec.generate.teacher.ca_bundle_ref}
-    for dataset in DATASETS:
-        source = getattr(spec.data, dataset)
-        bundles[variable(dataset, CA_BUNDLE)] = source.ca_bundle_ref if source else None
+    bundles |= {variable(dataset, CA_BUNDLE): rows.ca_bundle_ref for dataset, rows in spec.data.sources().items()}
     paths = {name: folder / bundle.name / bundle.key for name, bundle in bundles.items() if bundle}
     return {CONFIG_MAPS_VARIABLE: str(folder)} | {name: str(path) for name, path in paths.items() if path.is_file()}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from llm2llm.access import access_of, environment_of, has_own
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_data import Data, HeldOutSource, Share, Source
+from llm2llm.api_data import HeldOutSource, Share, Source
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
 from llm2llm.outcomes import FOLDS
@@ -74,7 +74,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         _check_engine(spec)
     with _noted(problems):
         task = task_of(spec.task)
-    for name, source in _sources(spec.data).items():
+    for name, source in spec.data.sources().items():
         with _noted(problems), context.timed("load"):
             if source.uri:
                 sets[name] = _read(name, source.uri, source, spec, context)
@@ -109,12 +109,6 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     return _commit(step, store, context, model, teacher, examples, "; ".join(told))
 
 
-def _sources(data: Data) -> dict[str, Source | HeldOutSource]:
-    """The sets that the run names, the seed set first."""
-    named = {"seed": data.seed, "evaluation": data.evaluation, "test": data.test}
-    return {name: source for name, source in named.items() if source is not None}
-
-
 def _sample(name: str, rows: Rows, share: Share | None, seed: int) -> None:
     """Leaves only some of the rows; broken ones stay broken, whichever would have been drawn."""
     if share is None:
@@ -135,7 +129,7 @@ def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
     seeds = sets["seed"]
     has_labels = spelt_out(spec.task).grader.type == "Choice"
     whole = len(seeds.rows)
-    for name, source in _sources(spec.data).items():
+    for name, source in spec.data.sources().items():
         if not isinstance(source, HeldOutSource) or source.from_seed is None:
             continue
         count = size_of(source.from_seed, whole)
