@@ -1,7 +1,7 @@
-"""How a source of rows is reached: with settings of its own, or as the artifacts are.
+"""How what is outside is reached: the variables that hold keys, and with whose keys a source of rows is read.
 
-In a pod the Secrets and authorities of a source stand under names of their own, because those of the artifacts have
-the names that boto3 knows.
+A source is read with settings of its own, or as the artifacts are. In a pod its Secrets and authorities stand under
+names of their own, because those of the artifacts have the names that boto3 knows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ from llm2llm.api_data import S3Access
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 CA_BUNDLE = "AWS_CA_BUNDLE"
+TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
+TEACHER_CA_BUNDLE = "LLM2LLM_TEACHER_CA_BUNDLE"
+"""Path of the file with the authorities, as the operator mounts it."""
+TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
+HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - likewise
 
 
 def variable(dataset: str, name: str) -> str:

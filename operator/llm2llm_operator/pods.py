@@ -11,7 +11,15 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from llm2llm.access import CA_BUNDLE, CREDENTIALS, variable
+from llm2llm.access import (
+    CA_BUNDLE,
+    CREDENTIALS,
+    HUB_TOKEN,
+    TEACHER_CA_BUNDLE,
+    TEACHER_HUB_TOKEN,
+    TEACHER_KEY,
+    variable,
+)
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_base import CaBundleReference, Model, SecretKeyReference
 from llm2llm.api_data import HeldOutSource, Source
@@ -19,15 +27,12 @@ from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.constants import CA_BUNDLES, CLAIMS, CONFIG_MAPS, CONTAINER, MODELS, SCRATCH
 
-TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
 CA_VARIABLES = {
     "artifacts": CA_BUNDLE,
-    "teacher": "LLM2LLM_TEACHER_CA_BUNDLE",
+    "teacher": TEACHER_CA_BUNDLE,
     **{dataset: variable(dataset, CA_BUNDLE) for dataset in ("seed", "evaluation", "test")},
 }
 CA_FILE = "ca.crt"
-TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - likewise
-HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
 
 def pod_template(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from llm2llm.access import CA_BUNDLE, CREDENTIALS, variable
+from llm2llm.access import (
+    CA_BUNDLE,
+    CREDENTIALS,
+    HUB_TOKEN,
+    TEACHER_CA_BUNDLE,
+    TEACHER_HUB_TOKEN,
+    TEACHER_KEY,
+    variable,
+)
 from llm2llm.api import AugmentationRunSpec, step_block
 from llm2llm.api_base import SecretKeyReference
 from llm2llm.records import Stage
 from llm2llm.storage.sources import CONFIG_MAPS_VARIABLE
-
-TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
-TEACHER_CA_BUNDLE = "LLM2LLM_TEACHER_CA_BUNDLE"
-TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - likewise
-HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable, not a token
 
 
 def step_environment(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm2llm.access import HUB_TOKEN, TEACHER_HUB_TOKEN
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_stages import TeacherSource
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, Transient
@@ -36,13 +37,13 @@ class ModelAt:
     revision: str
     field: str = "spec.student.model"
     token_field: str = "spec.student.tokenSecretRef"  # noqa: S105 - a path in the spec
-    token: str = "HF_TOKEN"  # noqa: S105 - the name of a variable
+    token: str = HUB_TOKEN
 
 
 def teacher_source(source: TeacherSource) -> ModelAt:
     """The model of `generate.mode: Local`."""
     field = "spec.generate.teacher.source"
-    return ModelAt(source.uri, source.revision, field, f"{field}.tokenSecretRef", "LLM2LLM_TEACHER_HF_TOKEN")
+    return ModelAt(source.uri, source.revision, field, f"{field}.tokenSecretRef", TEACHER_HUB_TOKEN)
 
 
 def model_revision(spec: AugmentationRunSpec, environ: Mapping[str, str], model: ModelAt | None = None) -> str:

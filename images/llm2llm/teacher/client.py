@@ -18,14 +18,12 @@ from urllib.parse import urlsplit
 import openai
 
 from llm2llm import api_stages
+from llm2llm.access import TEACHER_CA_BUNDLE, TEACHER_KEY
 from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuotaExhausted, Transient
 from llm2llm.records import Usage
 from llm2llm.teacher.announced import Announcement, announcements, retry_after
 from llm2llm.teacher.dialect import Dialect
 
-API_KEY_VARIABLE = "LLM2LLM_TEACHER_API_KEY"
-CA_BUNDLE_VARIABLE = "LLM2LLM_TEACHER_CA_BUNDLE"
-"""Path of the file with the authorities, as the operator mounts it."""
 TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
 """May be set in spec.generate.env for a slow endpoint."""
 DEFAULT_TIMEOUT = 120.0
@@ -188,7 +186,7 @@ def connect(
         ConfigurationError: the timeout is no number.
     """
     # A newline at the end of a Secret's value is a common slip, and never part of a key.
-    key = environ.get(API_KEY_VARIABLE, "").strip()
+    key = environ.get(TEACHER_KEY, "").strip()
     reference = teacher.api_key_secret_ref
     if reference and not key:
         raise AuthenticationError(
@@ -218,7 +216,7 @@ def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsy
     Raises:
         ConfigurationError: the file holds no certificates.
     """
-    bundle = environ.get(CA_BUNDLE_VARIABLE)
+    bundle = environ.get(TEACHER_CA_BUNDLE)
     if not bundle:
         loopback = urlsplit(base_url).hostname in ("127.0.0.1", "localhost")
         return openai.DefaultAsyncHttpxClient(trust_env=False) if loopback else None

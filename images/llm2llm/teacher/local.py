@@ -24,9 +24,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Self
 
+from llm2llm.access import TEACHER_CA_BUNDLE, TEACHER_KEY
 from llm2llm.api_stages import Generate, Teacher
 from llm2llm.errors import ConfigurationError, Terminated, Transient
-from llm2llm.teacher.client import API_KEY_VARIABLE, CA_BUNDLE_VARIABLE
 
 SERVER = "vllm.entrypoints.openai.api_server"
 LOOPBACK = "127.0.0.1"
@@ -93,8 +93,8 @@ class LocalTeacher:
     @property
     def client_environ(self) -> dict[str, str]:
         """The environment of that client: its key is this process's own, and there is no certificate."""
-        kept = {name: value for name, value in self.environ.items() if name != CA_BUNDLE_VARIABLE}
-        return kept | {API_KEY_VARIABLE: self.key}
+        kept = {name: value for name, value in self.environ.items() if name != TEACHER_CA_BUNDLE}
+        return kept | {TEACHER_KEY: self.key}
 
     def start(self) -> None:
         """Returns once it answers; does nothing where it does already.
