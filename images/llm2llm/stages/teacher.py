@@ -18,6 +18,7 @@ from llm2llm.stages.commit import parent_manifest, read_object
 from llm2llm.stages.context import StepContext
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model, model_revision, teacher_source
+from llm2llm.tasks.tokens import has_chat_template
 
 TEACHER = "teacher.json"
 """Of the frozen inputs, in mode Local: the teacher's source and its revision."""
@@ -79,19 +80,13 @@ def resolved_teacher(spec: AugmentationRunSpec, source: TeacherSource, context: 
         raise ConfigurationError(f"{model.field}: {source.uri}: its config.json names no architecture")
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")):
         raise ConfigurationError(f"{model.field}: {source.uri} holds no tokenizer")
-    if not _has_chat_template(folder):
+    if not has_chat_template(folder):
         raise ConfigurationError(
             f"{model.field}: {source.uri} has no chat template: take a model that was tuned to follow instructions, "
             "or add a chat_template.jinja to it"
         )
     document = {"uri": source.uri, "revision": revision, "architectures": architectures}
     return (canonical_json(document) + "\n").encode()
-
-
-def _has_chat_template(folder: Path) -> bool:
-    if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
-        return True
-    return bool(_json(folder / "tokenizer_config.json").get("chat_template"))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def load_quickly(folder: Path, *, chat: bool = True, trusted: bool = False) -> T
     Raises:
         ConfigurationError: as `load_tokenizer`.
     """
-    if not (folder / "tokenizer.json").exists() or (chat and _has_chat_template(folder)):
+    if not (folder / "tokenizer.json").exists() or (chat and has_chat_template(folder)):
         return load_tokenizer(folder, chat=chat, trusted=trusted)
     from tokenizers import Tokenizer
 
@@ -136,8 +136,12 @@ def load_quickly(folder: Path, *, chat: bool = True, trusted: bool = False) -> T
     )
 
 
-def _has_chat_template(folder: Path) -> bool:
-    return (folder / "chat_template.jinja").exists() or "chat_template" in _json(folder / "tokenizer_config.json")
+def has_chat_template(folder: Path) -> bool:
+    """Whether a model's folder brings a chat template, in a file of its own or in its tokenizer's config."""
+    if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    config = folder / "tokenizer_config.json"
+    return config.exists() and bool(_json(config).get("chat_template"))
 
 
 def context_length(folder: Path, *, trusted: bool = False) -> int:
