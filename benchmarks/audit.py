@@ -101,15 +101,18 @@ class Latencies:
 
 def latencies(found: list[Entry]) -> Latencies:
     """From a run's creation to its first Job (the operator's, the bare client's), and from a Job's end to the next Job."""
-    applied: dict[tuple[str, str], float] = {}
+    # A watcher can be done with its Job before the API server has noted that its answer to the applier is out.
+    applied = {
+        (entry.namespace, entry.name): entry.at
+        for entry in found
+        if (entry.verb, entry.resource, entry.code) == ("create", "augmentationruns", 201)
+    }
     done: dict[tuple[str, str], float] = {}
     created: Counter[tuple[str, str]] = Counter()
     written: dict[tuple[str, str], float] = {}
     result = Latencies([], [], [], [])
     for entry in sorted(found, key=lambda entry: entry.at):
         match entry.verb, entry.resource, entry.code:
-            case "create", "augmentationruns", 201:
-                applied[entry.namespace, entry.name] = entry.at
             case "patch", "jobs/status", 200:
                 done[entry.namespace, _parts(entry.name)[0]] = entry.at
             case "patch", "augmentationruns/status", 200:
