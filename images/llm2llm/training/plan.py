@@ -10,10 +10,17 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 _FEWEST = 2
+_TRIED_STEPS = 32
+"""So many steps tell how much a micro-batch of some size pads."""
+_WEIGHED_ROWS = 256
+"""A step of more rows is cut evenly: neighbours by length are alike then, and weighing all cuts takes rows squared."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,11 @@ class Plan:
         batch: examples of each optimizer step.
         steps: optimizer steps.
         seed: the run's random seed.
-        micro_batch: rows at most that go through a model at once.
+        micro_batch: rows of the longest length at most that go through a model at once; of shorter ones there may be
+            more, in as many positions.
         rank: of the process whose micro-batches these are.
         ranks: processes that share each step.
+        padded: whether the rows of a micro-batch are all made as wide as the longest of them.
     """
 
     lengths: Sequence[int]
@@ -37,6 +46,7 @@ class Plan:
     micro_batch: int
     rank: int = 0
     ranks: int = 1
+    padded: bool = True
 
     @property
     def accumulation(self) -> int:
@@ -55,20 +65,28 @@ class Plan:
         Rows of like length go through at the same time on all ranks, so that none waits long for another. Where a step
         has fewer rows than parts, some parts are empty: all ranks have equally many.
         """
-        for rows in self.step_rows():
-            yield from cut(rows, self.lengths, self.accumulation * self.ranks)[self.rank :: self.ranks]
+        for parts in self._cuts():
+            yield from parts[self.rank :: self.ranks]
 
     def __len__(self) -> int:
         return self.steps * self.accumulation
 
     def padding_waste(self) -> float:
-        """Share of the positions that go through the model and hold nothing."""
+        """Share of the positions that go through the model, on all ranks, and hold nothing."""
         used = total = 0
-        for micro_batch in self:
+        for micro_batch in itertools.chain.from_iterable(self._cuts()):
             lengths = [self.lengths[row] for row in micro_batch] or [0]
             used += sum(lengths)
             total += max(lengths) * len(lengths)
         return 1 - used / total if total else 0.0
+
+    def _cuts(self) -> Iterator[list[list[int]]]:
+        """The micro-batches of each step, of all ranks."""
+        parts = self.accumulation * self.ranks
+        room = self.micro_batch * max(self.lengths, default=0)
+        for rows in self.step_rows():
+            weighed = self.padded and parts <= len(rows) <= _WEIGHED_ROWS
+            yield least_padded(rows, self.lengths, parts, room) if weighed else even(rows, self.lengths, parts)
 
     def _stream(self) -> Iterator[int]:
         for epoch in itertools.count():
@@ -100,16 +118,57 @@ def plan(
 
 
 def economical(made: Plan, waste: float) -> Plan:
-    """The plan with the largest micro-batch, of made's, half of it and so on, that pads no more than `waste`; at least
-    2 rows, with which length alone keeps padding low.
+    """The plan with the largest micro-batch, made's or a smaller one, that pads no more than `waste`; at least 2 rows.
+
+    More rows at once are faster, less padding is, too, and half of a micro-batch's rows is not always what is needed.
+    Of long plans the first steps speak for all.
     """
-    while made.micro_batch > _FEWEST and made.padding_waste() > waste:
-        made = replace(made, micro_batch=max(_FEWEST, math.ceil(made.micro_batch / 2)))
-    return made
+    if made.micro_batch <= _FEWEST:
+        return made
+    trial = replace(made, steps=min(made.steps, _TRIED_STEPS))
+
+    def pads(rows: int) -> bool:
+        return replace(trial, micro_batch=rows).padding_waste() > waste
+
+    if not pads(made.micro_batch):
+        return made
+    smaller = range(_FEWEST, made.micro_batch)
+    return replace(made, micro_batch=max(_FEWEST, _FEWEST + bisect_left(smaller, True, key=pads) - 1))
 
 
-def cut(rows: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
-    """The rows of a step in `parts` micro-batches of nearly equal size, with rows of like length together."""
-    ordered = sorted(rows, key=lambda row: (lengths[row], row))
+def even(rows: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
+    """The rows of a step in `parts` micro-batches of nearly equally many, with rows of like length together."""
+    ordered = _by_length(rows, lengths)
     bounds = [len(ordered) * part // parts for part in range(parts + 1)]
     return [ordered[begin:end] for begin, end in itertools.pairwise(bounds)]
+
+
+def least_padded(rows: Sequence[int], lengths: Sequence[int], parts: int, room: int) -> list[list[int]]:
+    """The rows of a step in `parts` micro-batches with the fewest positions, of at most `room` each.
+
+    Rows in order of length, and where to cut them by dynamic programming: the best `parts` of the first rows are the
+    best `parts - 1` of fewer, and one more part as wide as its last row. Equally many rows a part are one of the cuts
+    weighed, and with `room` for these there is always a cut.
+    """
+    ordered = _by_length(rows, lengths)
+    widths = np.array([0, *(lengths[row] for row in ordered)], dtype=float)
+    counts = np.arange(len(widths))
+    held = counts[None, :] - counts[:, None]  # rows of the part between two places
+    sizes = np.where(held > 0, held * widths[None, :], np.inf)
+    sizes[(sizes > room) & (held > 1)] = np.inf
+    least = np.where(counts == 0, 0.0, np.inf)
+    begins = []
+    for _ in range(parts):
+        totals = least[:, None] + sizes
+        begins.append(totals.argmin(axis=0))
+        least = totals.min(axis=0)
+    cut, end = [], len(ordered)
+    for begin_of in reversed(begins):
+        begin = int(begin_of[end])
+        cut.append(ordered[begin:end])
+        end = begin
+    return cut[::-1]
+
+
+def _by_length(rows: Sequence[int], lengths: Sequence[int]) -> list[int]:
+    return sorted(rows, key=lambda row: (lengths[row], row))

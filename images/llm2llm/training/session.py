@@ -150,10 +150,9 @@ def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks
     )
     if apart:
         mean = sum(lengths) / len(lengths)
-        made = replace(made, micro_batch=max(1, min(made.micro_batch, int(PACKED_TOKENS / mean))))
+        made = replace(made, micro_batch=max(1, min(made.micro_batch, int(PACKED_TOKENS / mean))), padded=False)
     else:
         made = economical(made, PADDING_WASTE)
-    made = replace(made, micro_batch=ranks.least(made.micro_batch))  # each rank's rows have waste of their own
     if whole:
         fits = trainer.fitting_micro_batch(student, job.rows, job.pad, collation, precision, made.micro_batch)
         made = replace(made, micro_batch=ranks.least(fits))
