@@ -56,6 +56,16 @@ def ledger_folder(folder: str) -> str:
     return f"{folder}/ledger"
 
 
+def token_folder(identity: str) -> str:
+    """Where rows lie as token ids, by the digest of what made them: a cache, which may be removed at any time."""
+    return f"cache/tokens/{identity.removeprefix('sha256:')[:32]}"
+
+
+def part_folder(folder: str, key: str) -> str:
+    """Where an evaluation keeps what it has so far, by the content key of its step."""
+    return f"{folder}/parts/{key.removeprefix('sha256:')[:32]}"
+
+
 def trained_part(spec: AugmentationRunSpec) -> Literal["adapter", "model"]:
     """Where among a training step's objects the student lies: an adapter for its base, or a model by itself."""
     return "model" if spec.train.method == "Full" else "adapter"

@@ -69,6 +69,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     problems: list[StepError] = []
     found: list[str] = []
     sets: dict[str, Rows] = {}
+    lengths: dict[str, dict[str, int]] = {}
     task = model = teacher = None
     with _noted(problems):
         _check_engine(spec)
@@ -87,11 +88,11 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     with _noted(problems):
         model = _inspect_model(spec, context)
     with _noted(problems), context.timed("compute"):
-        for rows in sets.values():
+        for name, rows in sets.items():
             if task is not None:
                 _pass_through_task(rows, task)
             if task is not None and model is not None:
-                _check_lengths(rows, task, model, spec)
+                lengths[name] = _check_lengths(rows, task, model, spec)
     problems += [DataError(problem) for name, rows in sets.items() if (problem := rows.problem(f"data.{name}"))]
     with _noted(problems):
         prove_create(store)
@@ -105,7 +106,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         raise _together(problems)
     told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))] + found
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
-    told.append(in_words(estimate(spec, examples["seed"], _lengths(sets["seed"], task, model), model.count), spec))
+    seeds = examples["seed"]
+    told.append(in_words(estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count), spec))
     return _commit(step, store, context, model, teacher, examples, "; ".join(told))
 
 
@@ -220,28 +222,20 @@ def _pass_through_task(rows: Rows, task: Task) -> None:
     )
 
 
-def _check_lengths(rows: Rows, task: Task, model: _Model, spec: AugmentationRunSpec) -> None:
-    """A row longer than maxLength would be cut silently, in its prompt or, worse, in its answer."""
+def _check_lengths(rows: Rows, task: Task, model: _Model, spec: AugmentationRunSpec) -> dict[str, int]:
+    """A row longer than maxLength would be cut silently, in its prompt or, worse, in its answer.
+
+    Returns:
+        Row id to tokens, prompt and completion together.
+    """
     prompts = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
     completions = model.tokens.completions([row.example.completion for row in rows.rows])
+    counts = [(len(prompt), len(completion)) for prompt, completion in zip(prompts, completions, strict=True)]
     limit = spec.train.hyperparameters.max_length
     limit = min(limit, model.context) if model.context else limit
-    rows.refuse(
-        lines_where(
-            rows.rows,
-            [
-                _length_problem(len(prompt), len(completion), limit)
-                for prompt, completion in zip(prompts, completions, strict=True)
-            ],
-        )
-    )
-
-
-def _lengths(rows: Rows, task: Task, model: _Model) -> list[int]:
-    """Tokens of each row, prompt and completion together."""
-    prompts = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
-    completions = model.tokens.completions([row.example.completion for row in rows.rows])
-    return [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
+    lengths = {row.example.id: sum(count) for row, count in zip(rows.rows, counts, strict=True)}
+    rows.refuse(lines_where(rows.rows, [_length_problem(*count, limit) for count in counts]))
+    return lengths
 
 
 def _length_problem(prompt: int, completion: int, limit: int) -> str | None:

@@ -21,9 +21,7 @@ from llm2llm.records import (
 from llm2llm.stages.commit import parent_manifest, read_object
 from llm2llm.stages.split import folds
 from llm2llm.storage import Store
-from llm2llm.tasks import Task, grading
-from llm2llm.tasks.tokens import Tokens
-from llm2llm.training.data import Row
+from llm2llm.tasks import grading
 
 SEED = "seed.jsonl"
 EVALUATION = "evaluation.jsonl"
@@ -116,13 +114,3 @@ def resolved(manifest: Manifest) -> Resolved:
     if manifest.report.resolved is None:
         raise IncompatibleArtifacts("the manifest of inputs tells no model revision: it is not one of Prepare's")
     return manifest.report.resolved
-
-
-def token_rows(examples: Sequence[Example], task: Task, tokens: Tokens) -> list[Row]:
-    """Prompt, completion and EOS of every example as token ids."""
-    prompts = tokens.prompts([task.render(example.fields) for example in examples])
-    completions = tokens.completions([example.completion for example in examples])
-    return [
-        Row(example.id, prompt + completion, len(prompt))
-        for example, prompt, completion in zip(examples, prompts, completions, strict=True)
-    ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from llm2llm.errors import MetricInvalid
 from llm2llm.layout import INPUTS
 from llm2llm.records import Report, Stage, StepDocument
+from llm2llm.stages.answers import answers
 from llm2llm.stages.commit import commit, parent_manifest
 from llm2llm.stages.context import StepContext
-from llm2llm.stages.evaluate import answers, results
+from llm2llm.stages.evaluate import results
+from llm2llm.stages.parts import Parts
 from llm2llm.stages.rows import TEST, frozen
 from llm2llm.stages.views import write_views
 from llm2llm.storage import Store
@@ -17,7 +19,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     """Scores the adapter of `step.iteration` on the test set, as Evaluate scores the evaluation set.
 
     Raises:
-        Terminated: SIGTERM came; a new attempt begins anew.
+        Terminated: SIGTERM came; a new attempt asks what is left.
         ConfigurationError: the engine is not there.
         MetricInvalid: the score is not a number.
     """
@@ -33,5 +35,6 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         metrics=metrics,
     )
     report = commit(store, step, context, files, report)
+    Parts(store, step, context.pod_uid).clear()
     write_views(step, store, context)
     return report

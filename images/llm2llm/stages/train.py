@@ -14,7 +14,8 @@ from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_
 from llm2llm.stages.checkpoints import Checkpoints
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
-from llm2llm.stages.rows import resolved, token_rows, training_set
+from llm2llm.stages.rows import resolved, training_set
+from llm2llm.stages.tokenised import Tokeniser
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model
 from llm2llm.tasks import task_of
@@ -46,7 +47,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         base = fetch_model(spec, revision, context.environ, context.scratch)
         trusted = spec.student.trust_remote_code
         tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
-        rows = _fitting(token_rows(examples, task_of(spec.task), tokens), spec, context)
+        tokeniser = Tokeniser.of(spec, revision, tokens, task_of(spec.task))
+        rows = _fitting(tokeniser.rows(examples, store, context), spec, context)
         start = _start(step, store, spec, context)
     checkpoints = Checkpoints(
         store,

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from tests.integration.data_plane.bench import Bench
 from llm2llm.api_data import Task
 from llm2llm.errors import IncompatibleArtifacts, Terminated
 from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl
+from llm2llm.stages.answers import predict
 from llm2llm.stages.commit import committed, read_object
 from llm2llm.stages.entry import run_step
-from llm2llm.stages.evaluate import predict
 from llm2llm.storage import LocalStore
 from llm2llm.tasks import task_of
 from llm2llm.tasks.tokens import load_quickly, load_tokenizer
@@ -137,13 +138,70 @@ def test_an_adapter_that_was_damaged_is_named(bench: Bench) -> None:
         run_step(run.step(Stage.EVALUATE), store, bench.context())
 
 
-def test_sigterm_ends_an_evaluation_without_a_result(bench: Bench) -> None:
-    run, store = learnt(bench)
-    context = bench.context()
-    context.stopping.set()
+class Attempts:
+    """Attempts of one evaluation in parts of ten rows, each by a pod of its own."""
 
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("llm2llm.stages.answers.PART", 10)
+        self.bench = bench
+        self.run, self.store = learnt(bench)
+        self.undisturbed = LocalStore(bench.folder / "undisturbed")
+        shutil.copytree(bench.folder / "run", bench.folder / "undisturbed")
+
+    def attempt(self, pod_uid: str, *, stop_after: int = 100) -> list[dict[str, object]]:
+        """What it told of its progress; SIGTERM comes after so many answers of its own."""
+        context, told = self.bench.context(pod_uid), list[dict[str, object]]()
+
+        def heard(event: Mapping[str, object]) -> None:
+            told.append(dict(event))
+            if "step" in event and sum("step" in event for event in told) * 10 >= stop_after:
+                context.stopping.set()
+
+        context.progress = heard
+        run_step(self.run.step(Stage.EVALUATE), self.store, context)
+        return told
+
+    def parts(self) -> list[str]:
+        return list(self.store.list("iterations/000/evaluate/parts/"))
+
+    def check(self) -> None:
+        """The predictions are those of an evaluation in one go, and nothing else is left."""
+        run_step(self.run.step(Stage.EVALUATE), self.undisturbed, self.bench.context("alone"))
+        for name in ("seed", "evaluation"):
+            assert predictions(self.store, self.run, name) == predictions(self.undisturbed, self.run, name)
+        assert self.parts() == []
+
+
+@pytest.fixture
+def attempts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    return Attempts(bench, monkeypatch)
+
+
+def test_sigterm_ends_an_evaluation_and_the_next_attempt_asks_what_is_left(attempts: Attempts) -> None:
+    with pytest.raises(Terminated, match="is in the store"):
+        attempts.attempt("pod-1", stop_after=20)
+    assert len(attempts.parts()) == 2
     with pytest.raises(Terminated):
-        run_step(run.step(Stage.EVALUATE), store, context)
+        attempts.attempt("pod-2", stop_after=10)
+    told = attempts.attempt("pod-3")
+
+    assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [30]
+    assert [(event["step"], event["steps"]) for event in told if "step" in event] == [(40, 60), (50, 60), (60, 60)]
+    attempts.check()
+
+
+def test_a_part_that_is_damaged_or_of_another_experiment_is_asked_again(attempts: Attempts) -> None:
+    with pytest.raises(Terminated):
+        attempts.attempt("pod-1", stop_after=30)
+    first, second, _ = attempts.parts()
+    attempts.store.write(first, attempts.store.read(first)[:-20])
+    attempts.store.write(f"iterations/000/evaluate/parts/{32 * '0'}/x.jsonl", attempts.store.read(second))
+    attempts.store.delete(second)
+    told = attempts.attempt("pod-2")
+
+    assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [10]
+    attempts.store.delete(f"iterations/000/evaluate/parts/{32 * '0'}/x.jsonl")
+    attempts.check()
 
 
 @pytest.mark.parametrize(
@@ -196,11 +254,14 @@ def in_a_process_with_vllm(code: str, *arguments: str) -> str:
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize(("method", "precision"), [("LoRA", "fp32"), ("Full", "fp32"), ("QLoRA", "bf16")])
+@pytest.mark.parametrize(
+    ("method", "precision", "a_class"), [("LoRA", "fp32", 98), ("Full", "fp32", 5), ("QLoRA", "bf16", 98)]
+)
 def test_both_engines_give_the_same_verdicts_for_one_student(
-    bench: Bench, tmp_path: Path, method: str, precision: str
+    bench: Bench, tmp_path: Path, method: str, precision: str, a_class: int
 ) -> None:
-    """Equal in fp32; in bf16, which is all that vLLM has for QLoRA, at least 95 % (DESIGN says 99 %, of larger sets)."""
+    """All equal in fp32; in bf16, which is all that vLLM has for QLoRA, at least 99 %; LoRA's over 2,000 prompts."""
+    (tmp_path / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(a_class, 5)))
     train = {**keyword.TRAIN, "method": method, "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 20}}
     if method == "Full":
         del train["lora"]
@@ -219,7 +280,8 @@ def test_both_engines_give_the_same_verdicts_for_one_student(
     found = predictions(other, vllm, "seed") + predictions(other, vllm, "evaluation")
     equal = sum(mine == theirs for mine, theirs in zip(expected, found, strict=True))
 
-    assert equal == 60 if precision == "fp32" else equal >= 57
+    assert len(found) == 40 + 20 * a_class
+    assert equal >= len(found) * (1 if precision == "fp32" else 0.99)
     assert len(Counter(prediction.verdict for prediction in found)) > 1
 
 

@@ -1,0 +1,166 @@
+"""What the student of an iteration answers: one engine load for all sets, and no row asked that is answered already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.engines import Draws, Student, engine_named
+from llm2llm.errors import Terminated
+from llm2llm.layout import INPUTS, step_folder, trained_part
+from llm2llm.records import Example, Manifest, Prediction, Stage, StepDocument, digest_of
+from llm2llm.stages.commit import download_folder, parent_manifest
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.parts import Parts, Place
+from llm2llm.stages.rows import SEED, WRITTEN, frozen, resolved
+from llm2llm.stages.tokenised import Tokeniser
+from llm2llm.storage import Store
+from llm2llm.storage.hub import fetch_model
+from llm2llm.tasks import Task, grading, task_of
+from llm2llm.tasks.tokens import Tokens, load_tokenizer
+from llm2llm.training.data import Row
+
+_LEAST_TOKENS = 4
+PART = 2048
+"""Prompts of a part: between two of them SIGTERM is heard, progress told, and what is answered made durable."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A set, and what the student answered to it; in the order of the rows."""
+
+    examples: Sequence[Example]
+    predictions: Sequence[Prediction]
+    task: Task
+
+    @property
+    def mistakes(self) -> int:
+        """Rows that it got wrong."""
+        return sum(not prediction.correct for prediction in self.predictions)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A row that is asked: its place among the sets, and its prompt as token ids."""
+
+    place: Place
+    example: Example
+    prompt: Sequence[int]
+
+
+def answers(
+    step: StepDocument, store: Store, context: StepContext, sets: Mapping[str, Sequence[Example]]
+) -> dict[str, Answered]:
+    """What the student of an iteration answers to some sets, with one engine load for all of them.
+
+    A synthetic row that is too long to be trained on is not asked either.
+
+    Raises:
+        Terminated: SIGTERM came; what is answered by then is in the store.
+        ConfigurationError: the engine is not there.
+    """
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    with context.timed("imports"):
+        load = engine_named(spec.evaluate.resolved_engine())
+    with context.timed("load"):
+        inputs = parent_manifest(store, step, INPUTS)
+        student, tokens = _student(step, store, context, spec, inputs)
+        task = task_of(spec.task)
+        tokeniser = Tokeniser.of(spec, resolved(inputs).model_revision, tokens, task)
+        asked = [(dataset, example) for dataset, examples in sets.items() for example in examples]
+        seeds = frozen(store, inputs, SEED)
+        rows = tokeniser.rows([*(example for _, example in asked), *seeds], store, context)
+        limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(rows[len(asked) :])
+        questions = [
+            _Question((dataset, example.id), example, row.ids[: row.prompt])
+            for (dataset, example), row in zip(asked, rows, strict=False)
+            if dataset != WRITTEN or len(row.ids) <= spec.train.hyperparameters.max_length
+        ]
+        engine = load(student, precision=spec.evaluate.precision, gpus=spec.evaluate.tensor_parallel_size)
+
+    def ask(part: Sequence[_Question]) -> dict[Place, Prediction]:
+        ids = engine.generate(
+            [question.prompt for question in part], limit, _draws([question.example for question in part], spec)
+        )
+        return {
+            question.place: predict(question.example, answer, task, tokens)
+            for question, answer in zip(part, ids, strict=True)
+        }
+
+    with context.timed("compute"):
+        told = _in_parts(questions, ask, step, store, context)
+    by_set = {dataset: [question for question in questions if question.place[0] == dataset] for dataset in sets}
+    return {
+        dataset: Answered([row.example for row in of_set], [told[row.place] for row in of_set], task)
+        for dataset, of_set in by_set.items()
+        if of_set
+    }
+
+
+def _in_parts(
+    questions: Sequence[_Question],
+    ask: Callable[[Sequence[_Question]], dict[Place, Prediction]],
+    step: StepDocument,
+    store: Store,
+    context: StepContext,
+) -> dict[Place, Prediction]:
+    """All answers, those of earlier attempts among them; what is new is durable part by part, the last one apart."""
+    of_step = {"stage": step.stage.value, "iteration": step.iteration}
+    parts = Parts(store, step, context.pod_uid)
+    told = parts.read()
+    left = [question for question in questions if question.place not in told]
+    if told:
+        context.progress({**of_step, "answeredBefore": len(questions) - len(left)})
+    # Longest first, so that memory runs out at once or never, and those of a part are of like length.
+    left.sort(key=lambda question: (-len(question.prompt), question.place))
+    for start in range(0, len(left), PART):
+        if context.stopping.is_set():
+            raise Terminated("stopped by SIGTERM; what is answered by now is in the store")
+        answered = ask(left[start : start + PART])
+        told |= answered
+        if start + PART < len(left):
+            parts.keep(answered)
+        context.progress({**of_step, "step": len(told), "steps": len(questions)})
+    return told
+
+
+def _student(
+    step: StepDocument, store: Store, context: StepContext, spec: AugmentationRunSpec, inputs: Manifest
+) -> tuple[Student, Tokens]:
+    """The files of what this iteration trained, on this machine."""
+    trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
+    part = trained_part(spec)
+    folder = context.scratch / f"{part}-{step.iteration:03d}-{context.pod_uid}"
+    download_folder(store, trained, f"{part}/", folder)
+    if part == "model":
+        model, adapter = folder, None
+    else:
+        model = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
+        adapter = folder
+    trusted = spec.student.trust_remote_code
+    tokens = load_tokenizer(model, chat=spec.task.chat_template == "Auto", trusted=trusted)
+    return Student(model, adapter, spec.train.quantization, tokens.eos, tokens.pad, trusted), tokens
+
+
+def _token_limit(seeds: Sequence[Row]) -> int:
+    """Twice the longest seed completion, its EOS not counted."""
+    return max(_LEAST_TOKENS, 2 * max(len(row.ids) - row.prompt - 1 for row in seeds))
+
+
+def _draws(examples: Sequence[Example], spec: AugmentationRunSpec) -> Draws | None:
+    """The seed of each row: of the run's and the row's id alone, so that every iteration draws a row alike."""
+    temperature = float(spec.evaluate.sampling.temperature)
+    if not temperature:
+        return None
+    digests = (digest_of([spec.random_seed, "answer", example.id]) for example in examples)
+    return Draws(temperature, [int(digest.removeprefix("sha256:")[:15], 16) for digest in digests])
+
+
+def predict(example: Example, answer_ids: Sequence[int], task: Task, tokens: Tokens) -> Prediction:
+    """What an answer's token ids mean: an answer without EOS was cut off, and is wrong."""
+    ended = tokens.eos in answer_ids
+    output = tokens.text(answer_ids[: list(answer_ids).index(tokens.eos)] if ended else answer_ids)
+    answer = task.extract(output)
+    verdict = task.judge(answer, example.completion) if ended else grading.TRUNCATED
+    return Prediction(id=example.id, output=output, answer=answer, correct=verdict == grading.CORRECT, verdict=verdict)
