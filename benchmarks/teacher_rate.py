@@ -63,8 +63,10 @@ class Endpoint:
         now = time.monotonic() - self.began
         if self.limit.admits(now) is not None:
             self.refused.append(now)
-            return web.json_response({"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, status=429)
+            told = {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}
+            return web.json_response(told, status=429, headers=self.announced(now))
         self.accepted.append(now)
+        headers = self.announced(now)
         try:
             await asyncio.sleep(self.rng.uniform(*LATENCY))
         finally:
@@ -78,8 +80,13 @@ class Endpoint:
                 "model": "m",
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11},
-            }
+            },
+            headers=headers,
         )
+
+    def announced(self, _: float) -> dict[str, str]:
+        """What an answer says about the limit in its headers: here nothing."""
+        return {}
 
     def share(self, begin: float, end: float, allowed: float) -> tuple[float, float]:
         """The share of the allowed rate, and of the calls that were refused."""
