@@ -123,9 +123,13 @@ class Informer:
             first: nothing was listed before; waits for the API server.
             every_run: also over those that ended and did not change since: nobody has looked at them yet.
         """
-        changed: set[Key] = set()
-        for collection in COLLECTIONS:
-            changed |= await self._list(collection, first=first)
+        # Beside each other: while one answer is read here, the API server writes another. Nothing is decided meanwhile.
+        lists = [asyncio.create_task(self._list(collection, first=first)) for collection in COLLECTIONS]
+        try:
+            changed = set[Key]().union(*await asyncio.gather(*lists))
+        finally:
+            for task in lists:
+                task.cancel()
         self.synced.set()
         for key in self._cache.keys():  # noqa: SIM118 - a method, not a dict's
             at_rest = self._cache.at_rest(key)

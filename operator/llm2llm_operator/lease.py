@@ -199,8 +199,14 @@ class Elector:
                 complained = True
             else:
                 complained = False
-                pause = RENEW_EVERY_SECONDS if self.leads() else LOOK_EVERY_SECONDS
+                pause = RENEW_EVERY_SECONDS if self.leads() else min(LOOK_EVERY_SECONDS, self._until_expiry())
             await asyncio.sleep(pause)
+
+    def _until_expiry(self) -> float:
+        """Seconds until somebody else's lease may be taken: to be there then, and not at the next look."""
+        if self._seen is None or not self._seen.holder:
+            return LOOK_EVERY_SECONDS
+        return max(CONFLICT_PAUSE_SECONDS, self._seen.since + self._seen.seconds - self._clock())
 
     async def _terms(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
