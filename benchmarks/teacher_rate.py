@@ -98,9 +98,9 @@ async def serving(endpoint: Endpoint, halved_at: float, client: Callable[[str], 
     """Serves on a free port while the client runs in a thread; halves the limit midway."""
     app = web.Application()
     app.add_routes([web.post("/v1/chat/completions", endpoint.chat)])
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1).start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     # A window begins when the clock that is measured does.
     endpoint.began = time.monotonic()
     halving = asyncio.get_running_loop().call_later(halved_at, endpoint.limit.halve)

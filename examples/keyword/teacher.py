@@ -304,9 +304,9 @@ async def serve(arguments: argparse.Namespace) -> None:
             web.post("/faults", faults),
         ]
     )
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, arguments.host, arguments.port, shutdown_timeout=0.1).start()
+    await web.TCPSite(runner, arguments.host, arguments.port).start()
     port = runner.addresses[0][1]
     print(json.dumps({"port": port, "baseUrl": f"http://{arguments.host}:{port}/v1"}), flush=True)
     ended = asyncio.Event()

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
+from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm
 
 from llm2llm.api_data import Task
 from llm2llm.errors import IncompatibleArtifacts, Terminated
@@ -233,58 +230,6 @@ def test_prepare_counts_tokens_as_training_does(student: Path) -> None:
     assert quick.text([3, 4]) == slow.text([3, 4])
 
 
-def in_a_process_with_vllm(code: str, *arguments: str) -> str:
-    """What a process of its own prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=os.environ
-        | {
-            "HF_HUB_OFFLINE": "1",
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "OMP_NUM_THREADS": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
-@pytest.mark.vllm
-@pytest.mark.parametrize(
-    ("method", "precision", "a_class"), [("LoRA", "fp32", 98), ("Full", "fp32", 5), ("QLoRA", "bf16", 98)]
-)
-def test_both_engines_give_the_same_verdicts_for_one_student(
-    bench: Bench, tmp_path: Path, method: str, precision: str, a_class: int
-) -> None:
-    """All equal in fp32; in bf16, which is all that vLLM has for QLoRA, at least 99 %; LoRA's over 2,000 prompts."""
-    (tmp_path / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(a_class, 5)))
-    train = {**keyword.TRAIN, "method": method, "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 20}}
-    if method == "Full":
-        del train["lora"]
-    if method == "QLoRA":
-        bench.student = keyword.write_student(tmp_path / "spread", spread=0.2)
-    run, store = bench.run("run", train=train, evaluate={"engine": "Transformers", "precision": precision})
-    run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
-    run_step(run.step(Stage.EVALUATE), store, bench.context())
-    expected = predictions(store, run, "seed") + predictions(store, run, "evaluation")
-    evaluate = {"engine": "vLLM", "precision": precision}
-    vllm, other = Bench(tmp_path, bench.student).run("vllm", train=train, evaluate=evaluate)
-    vllm.add(run_step(vllm.step(Stage.TRAIN), other, bench.context("pod-1")))
-    assert vllm.reports[1].digest == run.reports[1].digest
-    step = vllm.step(Stage.EVALUATE).to_json()
-    in_a_process_with_vllm(_RUN_STEP, step, str(tmp_path / "vllm"), str(tmp_path))
-    found = predictions(other, vllm, "seed") + predictions(other, vllm, "evaluation")
-    equal = sum(mine == theirs for mine, theirs in zip(expected, found, strict=True))
-
-    assert len(found) == 40 + 20 * a_class
-    assert equal >= len(found) * (1 if precision == "fp32" else 0.99)
-    assert len(Counter(prediction.verdict for prediction in found)) > 1
-
-
 @pytest.mark.vllm
 def test_vllm_draws_each_row_by_its_own_seed_too(bench: Bench) -> None:
     learnt(bench)
@@ -306,16 +251,4 @@ prompts = [[3 + n, 50 + n, 100 + n, 2] for n in range(20)]
 drawn = engine.generate(prompts, 4, Draws(1.0, range(20)))
 back = engine.generate(prompts[::-1], 4, Draws(1.0, range(20)[::-1]))[::-1]
 print(json.dumps([drawn, back, engine.generate(prompts, 4)]))
-"""
-
-_RUN_STEP = """
-import sys
-from pathlib import Path
-from llm2llm.records import StepDocument
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
-from llm2llm.storage import LocalStore
-
-step, store, folder = StepDocument.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-run_step(step, LocalStore(store), StepContext(pod_uid="vllm", scratch=folder / "scratch-vllm"))
 """

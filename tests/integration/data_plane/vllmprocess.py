@@ -1,0 +1,48 @@
+"""vLLM in a process of its own: what it leaves behind ends with that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from llm2llm.records import StepDocument
+
+
+def in_a_process_with_vllm(code: str, *arguments: str) -> str:
+    """What a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ
+        | {
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def run_step_with_vllm(step: StepDocument, store: Path, scratch: Path) -> None:
+    """Runs a step whose engine is vLLM."""
+    in_a_process_with_vllm(_RUN_STEP, step.to_json(), str(store), str(scratch))
+
+
+_RUN_STEP = """
+import sys
+from pathlib import Path
+from llm2llm.records import StepDocument
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.entry import run_step
+from llm2llm.storage import LocalStore
+
+step, store, folder = StepDocument.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+run_step(step, LocalStore(store), StepContext(pod_uid="vllm", scratch=folder))
+"""
