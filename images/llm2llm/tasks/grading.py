@@ -71,7 +71,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Numeric:
-    """The one number behind the last marker, to the end of its line; in the whole text, where no marker is set."""
+    """The one number on the line behind the last marker; in the whole text, where no marker is set."""
 
     marker: str = ""
     lacks: str = "states no number, or several"
