@@ -33,6 +33,9 @@ _REFUSED = frozenset(
         "403",
         "AccessDenied",
         "ExpiredToken",
+        "ExpiredTokenException",
+        "IDPRejectedClaim",
+        "InvalidIdentityToken",
         "Forbidden",
         "InvalidAccessKeyId",
         "InvalidToken",
@@ -75,7 +78,7 @@ class S3Store:
         self._field = field
         self._endpoint = access.endpoint or environ.get("AWS_ENDPOINT_URL", "")
         secret = access.credentials_secret_ref
-        self._credentials = f"Secret {secret.name}" if secret else "the environment"
+        self._credentials = f"Secret {secret.name}" if secret else "the environment, or the pod's ServiceAccount"
         with self._failures(""):
             self._client: Any = _client(self._endpoint, access, environ, attempts)
 

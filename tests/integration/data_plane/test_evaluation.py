@@ -174,7 +174,7 @@ def attempts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Attempts:
     return Attempts(bench, monkeypatch)
 
 
-def test_sigterm_ends_an_evaluation_and_the_next_attempt_asks_what_is_left(attempts: Attempts) -> None:
+def test_fault_46_an_evaluation_that_was_stopped_goes_on_with_what_is_left(attempts: Attempts) -> None:
     with pytest.raises(Terminated, match="is in the store"):
         attempts.attempt("pod-1", stop_after=20)
     assert len(attempts.parts()) == 2
