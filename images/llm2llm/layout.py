@@ -15,7 +15,7 @@ from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
 STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 1,
-    Stage.TRAIN: 1,
+    Stage.TRAIN: 2,
     Stage.EVALUATE: 2,
     Stage.GENERATE: 2,
     Stage.TEST: 2,

@@ -132,6 +132,24 @@ def test_whatever_clocks_delays_and_lost_answers_do_never_two_lead(seed: int):
     asyncio.run(scenario())
 
 
+def test_a_replica_looks_again_when_the_lease_of_another_expires():
+    async def scenario() -> list[float]:
+        world = World()
+        world.add()
+        world.add()
+        first, second = world.electors
+        await first.step()
+        world.now = 3.0
+        await second.step()
+        waits = []
+        for now in (3.0, 17.7, 18.0, 30.0):
+            world.now = now
+            waits.append(round(second._until_expiry(), 6))
+        return waits
+
+    assert asyncio.run(scenario()) == [15.0, 0.3, 0.1, 0.1]
+
+
 async def for_ever() -> None:
     await asyncio.Event().wait()
 
