@@ -34,7 +34,7 @@ class Parts:
         found: dict[Place, Prediction] = {}
         for key in self._store.list(f"{self._folder}/"):
             try:
-                lines = self._store.read(key).decode().splitlines()
+                lines = self._store.read(key).splitlines()  # of bytes: in text U+2028 would end one, too
                 found |= {(dataset, told.id): told for dataset, told in map(_prediction, lines)}
             except (ObjectMissing, ValidationError, ValueError):
                 continue
@@ -54,6 +54,6 @@ class Parts:
             self._store.delete(key)
 
 
-def _prediction(line: str) -> tuple[str, Prediction]:
+def _prediction(line: bytes) -> tuple[str, Prediction]:
     dataset, told = json.loads(line)
     return str(dataset), Prediction.model_validate(told)

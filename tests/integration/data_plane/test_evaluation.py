@@ -12,10 +12,11 @@ from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm
 
 from llm2llm.api_data import Task
 from llm2llm.errors import IncompatibleArtifacts, Terminated
-from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl
+from llm2llm.records import Example, Prediction, Report, Stage, predictions_from_jsonl
 from llm2llm.stages.answers import predict
 from llm2llm.stages.commit import committed, read_object
 from llm2llm.stages.entry import run_step
+from llm2llm.stages.parts import Parts
 from llm2llm.storage import LocalStore
 from llm2llm.tasks import task_of
 from llm2llm.tasks.tokens import load_quickly, load_tokenizer
@@ -185,6 +186,22 @@ def test_fault_46_an_evaluation_that_was_stopped_goes_on_with_what_is_left(attem
     assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [30]
     assert [(event["step"], event["steps"]) for event in told if "step" in event] == [(40, 60), (50, 60), (60, 60)]
     attempts.check()
+
+
+def test_a_part_gives_back_whatever_a_student_says(bench: Bench, tmp_path: Path) -> None:
+    run, _ = bench.run("run")
+    run.add(Report(run_uid=run.uid, stage=Stage.TRAIN))
+    step, store = run.step(Stage.EVALUATE), LocalStore(tmp_path / "parts")
+    texts = ["", "a\nb", "a\r\nb", "a\u2028b\u2029", "\x85\x0b\x0c\x1c", '"quoted" \\', "\ufffd \U0001f600", "[1, 2]"]
+    told = {
+        ("seed", str(number)): Prediction(
+            id=str(number), output=text, answer=text or None, correct=False, verdict="wrong"
+        )
+        for number, text in enumerate(texts)
+    }
+    Parts(store, step, "pod-1").keep(told)
+
+    assert Parts(store, step, "pod-2").read() == told
 
 
 def test_a_part_that_is_damaged_or_of_another_experiment_is_asked_again(attempts: Attempts) -> None:
