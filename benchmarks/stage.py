@@ -50,7 +50,7 @@ class Stage(contextlib.ExitStack):
     def __enter__(self) -> Self:
         super().__enter__()
         os.environ.setdefault("GOGC", "400")  # an API server that collects its garbage less often: the cores are few
-        os.environ.setdefault("GOMEMLIMIT", "8GiB")  # with half of it a thousand runs kept its collector at work
+        os.environ.setdefault("GOMEMLIMIT", "8GiB")
         self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="llm2llm-bench-")))
         self.cluster = self.enter_context(Cluster())
         install(self.cluster)
