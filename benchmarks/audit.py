@@ -87,6 +87,7 @@ class Latencies:
         bare_job: the same by the bare client.
         next_job: from a Job's end to the next Job.
         outside: of that, what the two writes did not spend in the API server: watch, queue, decision.
+        next_at: when each of `next_job` was over, in Unix time.
         created_twice: names of Jobs that were created more than once.
         second_attempts: Jobs of a second attempt.
     """
@@ -95,6 +96,7 @@ class Latencies:
     bare_job: list[float]
     next_job: list[float]
     outside: list[float]
+    next_at: list[float]
     created_twice: int = 0
     second_attempts: int = 0
 
@@ -110,7 +112,7 @@ def latencies(found: list[Entry]) -> Latencies:
     done: dict[tuple[str, str], float] = {}
     created: Counter[tuple[str, str]] = Counter()
     written: dict[tuple[str, str], float] = {}
-    result = Latencies([], [], [], [])
+    result = Latencies([], [], [], [], [])
     for entry in sorted(found, key=lambda entry: entry.at):
         match entry.verb, entry.resource, entry.code:
             case "patch", "jobs/status", 200:
@@ -131,6 +133,7 @@ def latencies(found: list[Entry]) -> Latencies:
                 else:
                     passed = entry.at - done.pop(key)
                     result.next_job.append(passed)
+                    result.next_at.append(entry.at)
                     result.outside.append(passed - written[key] - (entry.at - entry.received))
     result.created_twice = sum(count > 1 for count in created.values())
     return result

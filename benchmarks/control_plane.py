@@ -15,7 +15,7 @@ import os
 import sys
 import time
 
-from benchmarks import audit
+from benchmarks import audit, collector
 from benchmarks.audit import percentile
 from benchmarks.stage import Buckets, Stage, Usage, lag_percentile, wait_for
 
@@ -24,6 +24,8 @@ Row = tuple[str, str, str]
 TEAMS = [f"team-{number}" for number in range(8)]
 QUIET_TEAMS = [f"quiet-{number}" for number in range(20)]
 SETTLING_SECONDS = 45.0
+SLOW_SECONDS = 0.25
+"""The target of Job done to next Job, among a thousand runs at work."""
 
 
 def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
@@ -57,6 +59,7 @@ def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
             ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
             *_latency_rows("Job done to next Job", times.next_job, "p99 250 ms"),
             *_latency_rows("of that not in the API server", times.outside, ""),
+            *_collector_rows(stage, times),
             *_latency_rows("run applied to first Job", times.first_job, ""),
             *_latency_rows("the same by the bare client", times.bare_job, ""),
             ("first Job p99 / bare client p99", f"{ratio:.2f}", "1.5"),
@@ -104,6 +107,7 @@ def resting(runs: int, active: int, rate: float, iterations: int) -> int:
             ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
             *_latency_rows("Job done to next Job", times.next_job, "p99 1500 ms"),
             *_latency_rows("of that not in the API server", times.outside, ""),
+            *_collector_rows(stage, times),
             *_latency_rows("run applied to first Job", times.first_job, ""),
             ("Jobs created twice, second attempts", f"{times.created_twice}, {times.second_attempts}", "0, 0"),
             ("resident memory at rest, peak", f"{settled:.0f} MiB, {usage.peak_mib:.0f} MiB", "350 MiB"),
@@ -128,6 +132,21 @@ def _lags(before: Buckets, after: Buckets) -> str:
 def _latency_rows(what: str, seconds: list[float], allowed: str) -> list[Row]:
     figures = [1000 * percentile(seconds, share) for share in (0.5, 0.99, 1.0)]
     return [(f"{what}: p50, p99, max of {len(seconds)}", ", ".join(f"{figure:.0f} ms" for figure in figures), allowed)]
+
+
+def _collector_rows(stage: Stage, times: audit.Latencies) -> list[Row]:
+    """How much of the time the API server collected its garbage, and how much of what was slow was slow then."""
+    spans = collector.collections(stage.cluster.children["apiserver"])
+    windows = [(at - took, at) for at, took in zip(times.next_at, times.next_job, strict=True)]
+    whole = (min(begin for begin, _ in windows), max(end for _, end in windows))
+    spans = [span for span in spans if span[1] > whole[0] and span[0] < whole[1]]
+    slow = [window for window in windows if window[1] - window[0] > SLOW_SECONDS]
+    told = f"{len(spans)} times, {100 * collector.within(spans, whole):.0f} % of the time"
+    among = "{} of {}".format(*collector.beside(slow, spans))
+    return [
+        ("API server collects garbage", told, ""),
+        (f"next Jobs after more than {1000 * SLOW_SECONDS:.0f} ms, of them beside a collection", among, ""),
+    ]
 
 
 def _print(rows: list[Row]) -> int:

@@ -25,6 +25,7 @@ from tests.support import builders
 from tests.support.install import CHECKOUT, OperatorProcess, install
 from tests.support.runs import Runs
 
+from benchmarks import collector
 from benchmarks.seeding import Original, copies, read
 from llm2llm.api import API_VERSION, GROUP, KIND, PLURAL, VERSION
 
@@ -51,6 +52,7 @@ class Stage(contextlib.ExitStack):
         super().__enter__()
         os.environ.setdefault("GOGC", "400")  # an API server that collects its garbage less often: the cores are few
         os.environ.setdefault("GOMEMLIMIT", "8GiB")
+        os.environ["GODEBUG"] = collector.TRACE
         self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="llm2llm-bench-")))
         self.cluster = self.enter_context(Cluster())
         install(self.cluster)

@@ -19,10 +19,11 @@ class TlsFront:
         authority: the certificate that a client has to trust.
     """
 
-    def __init__(self, folder: Path, backend: int) -> None:
+    def __init__(self, folder: Path, backend: int, name: str = "private") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         key, self.authority = folder / "tls.key", folder / "tls.crt"
-        subject = ["-subj", "/CN=private", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes"]
+        names = f"subjectAltName=IP:127.0.0.1,DNS:{name}"
+        subject = ["-subj", f"/CN={name}", "-addext", names, "-days", "2", "-nodes"]
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", *subject]
         subprocess.run([*command, "-keyout", str(key), "-out", str(self.authority)], check=True, capture_output=True)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -52,11 +53,12 @@ class TlsFront:
         with contextlib.suppress(OSError), plain:
             client = self._context.wrap_socket(plain, server_side=True)
             with client, socket.create_connection(("127.0.0.1", self._backend)) as server:
-                threading.Thread(target=_copy, args=(server, client), daemon=True).start()
-                _copy(client, server)
+                threading.Thread(target=copy, args=(server, client), daemon=True).start()
+                copy(client, server)
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+def copy(source: socket.socket, target: socket.socket) -> None:
+    """Passes bytes on until one of both ends."""
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)

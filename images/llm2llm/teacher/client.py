@@ -210,23 +210,24 @@ def connect(
     return TeacherClient(teacher, connection, tell, identity)
 
 
-def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsyncHttpxClient | None:
-    """One that trusts the authorities of `teacher.caBundleRef`, or goes past a proxy on loopback; None: the usual one.
+def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsyncHttpxClient:
+    """One that trusts the authorities of `teacher.caBundleRef`, and goes through the environment's proxy, if any; past
+    it on loopback.
 
     Raises:
         ConfigurationError: the file holds no certificates.
     """
     bundle = environ.get(TEACHER_CA_BUNDLE)
-    if not bundle:
-        loopback = urlsplit(base_url).hostname in ("127.0.0.1", "localhost")
-        return openai.DefaultAsyncHttpxClient(trust_env=False) if loopback else None
-    try:
-        context = ssl.create_default_context(cafile=bundle)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"spec.generate.teacher.caBundleRef: {bundle} holds no certificates: {error}"
-        ) from error
-    return openai.DefaultAsyncHttpxClient(verify=context)
+    verify: ssl.SSLContext | bool = True
+    if bundle:
+        try:
+            verify = ssl.create_default_context(cafile=bundle)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"spec.generate.teacher.caBundleRef: {bundle} holds no certificates: {error}"
+            ) from error
+    outside = urlsplit(base_url).hostname not in ("127.0.0.1", "localhost")
+    return openai.DefaultAsyncHttpxClient(verify=verify, trust_env=outside)
 
 
 def probe(
