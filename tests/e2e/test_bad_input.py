@@ -37,6 +37,17 @@ def test_fault_33_broken_seed_rows_fail_in_prepare_with_file_and_line_numbers(
     assert job_names(platform.writes(OPERATOR_USER, team)) == ["prepare-a0"]
 
 
+def test_fault_52_dollar_signs_and_braces_reach_the_step_byte_for_byte(
+    platform: Platform, operator: OperatorProcess, team: str
+):
+    odd = "$(HOME) $$(HOME) $$ {{ prompt }} {% raw %} 'quoted' \\"
+    document = platform.manifest()
+    document["spec"]["data"]["seed"]["fields"] = {"prompt": odd, "completion": "completion"}
+    platform.apply(team, document)
+    status = platform.wait_for_end(team)
+    assert f"no field {odd!r}" in status["message"]
+
+
 def test_fault_34_a_wrong_teacher_key_is_found_by_prepare_with_one_request(
     platform: Platform, operator: OperatorProcess, team: str, teacher: Teacher
 ):

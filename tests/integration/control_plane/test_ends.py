@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.controlplane import Cluster
 from tests.support import builders
 from tests.support.install import OperatorProcess, install
-from tests.support.podender import Ending, PodEnder, succeed
+from tests.support.podender import Ending, PodEnder, report_of, succeed
 from tests.support.runs import Runs, condition
 
 from llm2llm.records import Stage, StepDocument
@@ -28,14 +28,22 @@ SPECS: dict[str, dict[str, Any]] = {
     "gpus": {"maxIterations": 1, "train": GPU, "budget": {"maxGPUHours": "0.001"}},
     "priced": {"budget": {"prices": {"inputPerMillion": "100", "outputPerMillion": "1000"}}},
     "continued": {"maxIterations": 1, "data": DATA},
+    "diverged": {"maxIterations": 1},
+    "worse": {"maxIterations": 2, "earlyStopping": {"patience": 3}},
     "short-lived": {"maxIterations": 1, "ttlSecondsAfterFinished": 1},
 }
 
 
 def script(step: StepDocument) -> Ending:
-    """The first training of `gpus` has no end of its own; all else ends well."""
+    """What the runs are named for; all else ends well. The first training of `gpus` has no end of its own."""
     if step.run == "gpus" and step.stage is Stage.TRAIN and step.attempt == 0:
         return Ending(seconds=float("inf"))
+    if step.run == "diverged" and step.stage is Stage.TRAIN:
+        report = report_of(step).model_copy(update={"exit_code": 72, "message": "the loss of step 7 is nan"})
+        return Ending(exit_code=72, message=report.to_termination_message())
+    if step.run == "worse" and step.stage is Stage.EVALUATE and step.iteration == 1:
+        report = report_of(step).model_copy(update={"metrics": (builders.accuracy(0.5),)})
+        return Ending(message=report.to_termination_message())
     return succeed(step)
 
 
@@ -93,6 +101,20 @@ def test_money_is_told_where_there_are_prices(crowd: Runs):
     status = crowd.wait_for_end("priced")
     # 31 requests of 90 tokens in and 20 out
     assert status["usage"]["cost"] == status["summary"]["cost"] == "0.8990"
+
+
+def test_fault_38_a_loss_that_is_no_number_fails_the_run_at_once(crowd: Runs):
+    status = crowd.wait_for_end("diverged")
+    assert condition(status, "Failed")["reason"] == "MetricInvalid"
+    assert "the loss of step 7 is nan" in status["message"]
+    assert status["currentStep"]["attempt"] == 0
+
+
+def test_fault_38_a_worse_iteration_leaves_the_best_as_it_was(crowd: Runs):
+    status = crowd.wait_for_end("worse")
+    assert condition(status, "Complete")["reason"] == "MaxIterationsReached"
+    assert (status["best"]["iteration"], status["best"]["value"]) == (0, "0.7000")
+    assert status["iterations"][1]["metrics"][0]["value"] == "0.5000"
 
 
 def test_a_finished_run_goes_on_when_max_iterations_is_raised_and_is_tested_again_if_best_changed(crowd: Runs):

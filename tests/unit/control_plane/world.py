@@ -9,12 +9,23 @@ from typing import Any
 from tests.support import builders
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.records import Report, Stage
+from llm2llm.records import Paired, Report, Stage
 from llm2llm_operator.facts import Facts, Plan
 from llm2llm_operator.observe import Event, Job, Observation, Pod
 from llm2llm_operator.plan import plan
 from llm2llm_operator.resource import RunStatus
 
+LONGEST = {
+    "metrics": tuple(
+        builders.accuracy(0.7, dataset, 10**7).model_copy(update={"name": name})
+        for dataset in ("seed", "synthetic", "evaluation")
+        for name in ("accuracy", "macroF1")
+    ),
+    "paired": Paired(against=63, dataset="evaluation", examples=10**7, gained=10**6, lost=10**6),
+    "learnt": 10**6,
+    "forgotten": 10**6,
+}
+"""As much as an evaluation can tell."""
 IMAGES = {stage.value.lower(): f"image/{stage.value.lower()}" for stage in Stage}
 
 
@@ -112,3 +123,16 @@ class World:
     def condition(self, kind: str) -> dict[str, Any]:
         """A condition of the run."""
         return next((c for c in self.status.get("conditions", []) if c["type"] == kind), {})
+
+
+def longest_status() -> dict[str, Any]:
+    """Of a run that ended after 64 iterations whose evaluations told all that they can."""
+    world = World(spec=builders.spec(maxIterations=64))
+    for _ in range(400):
+        world.settle()
+        if world.status["phase"] == "Succeeded":
+            break
+        world.start()
+        world.settle()
+        world.succeed(**LONGEST if world.status["currentStep"]["stage"] == "Evaluate" else {})
+    return world.status
