@@ -47,7 +47,6 @@ class VllmEngine:
             _check_quantization(bf16)
         self._llm: Any = LLM(
             model=str(student.model),
-            tokenizer=str(student.adapter or student.model),
             dtype="bfloat16" if bf16 else "float32",
             **(_NF4 if student.quantization == "nf4" else {}),
             **(_adapter_settings(student.adapter) if student.adapter else {}),

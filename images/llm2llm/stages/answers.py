@@ -14,6 +14,7 @@ from llm2llm.stages.commit import download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.parts import Parts, Place
 from llm2llm.stages.rows import SEED, WRITTEN, frozen, resolved
+from llm2llm.stages.serving import check_engine
 from llm2llm.stages.tokenised import Tokeniser
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model
@@ -58,9 +59,10 @@ def answers(
 
     Raises:
         Terminated: SIGTERM came; what is answered by then is in the store.
-        ConfigurationError: the engine is not there.
+        ConfigurationError: the engine is not there, or is asked for what it cannot.
     """
     spec = AugmentationRunSpec.model_validate(step.spec)
+    check_engine(spec)  # GPUs may have been changed since Prepare
     with context.timed("imports"):
         load = engine_named(spec.evaluate.resolved_engine())
     with context.timed("load"):

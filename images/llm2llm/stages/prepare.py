@@ -33,13 +33,14 @@ from llm2llm.stages.context import StepContext
 from llm2llm.stages.estimate import estimate, in_words
 from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
+from llm2llm.stages.serving import check_engine, check_heads
 from llm2llm.stages.split import chosen, size_of
 from llm2llm.stages.teacher import TEACHER, resolved_teacher
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.tasks import Task, grading, task_of
 from llm2llm.tasks.presets import spelt_out
-from llm2llm.tasks.tokens import Tokens, context_length, load_quickly
+from llm2llm.tasks.tokens import Tokens, load_quickly, model_shape
 
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
 HELD_OUT = {"evaluation": ("seed",), "test": ("seed", "evaluation")}
@@ -72,7 +73,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     lengths: dict[str, dict[str, int]] = {}
     task = model = teacher = None
     with _noted(problems):
-        _check_engine(spec)
+        check_engine(spec)
     with _noted(problems):
         task = task_of(spec.task)
     for name, source in spec.data.sources().items():
@@ -172,16 +173,6 @@ def _together(problems: Sequence[StepError]) -> StepError:
     return kind("\n".join(error.message for error in problems))
 
 
-def _check_engine(spec: AugmentationRunSpec) -> None:
-    """What would otherwise be found out after the first training."""
-    on_vllm = spec.evaluate.resolved_engine() == "vLLM"
-    if on_vllm and spec.train.quantization == "nf4" and spec.evaluate.precision == "fp32":
-        raise ConfigurationError(
-            "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only: set Auto or bf16, or engine: "
-            "Transformers"
-        )
-
-
 def _read(name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext) -> Rows:
     mapping = source.fields or spec.data.seed.fields
     if "completion" not in mapping:
@@ -213,7 +204,9 @@ def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
         )
         trusted = spec.student.trust_remote_code
         tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
-        return _Model(revision, tokens, context_length(folder, trusted=trusted))
+        shape = model_shape(folder, trusted=trusted)
+        check_heads("spec.evaluate", shape.heads, spec.evaluate.tensor_parallel_size)
+        return _Model(revision, tokens, shape.context)
 
 
 def _pass_through_task(rows: Rows, task: Task) -> None:

@@ -16,6 +16,7 @@ from llm2llm.layout import INPUTS
 from llm2llm.records import StepDocument, canonical_json
 from llm2llm.stages.commit import parent_manifest, read_object
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.serving import check_heads
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model, model_revision, teacher_source
 from llm2llm.tasks.tokens import has_chat_template
@@ -75,7 +76,8 @@ def resolved_teacher(spec: AugmentationRunSpec, source: TeacherSource, context: 
     model = teacher_source(source)
     revision = model_revision(spec, context.environ, model)
     folder = fetch_model(spec, revision, context.environ, context.scratch, weights=False, model=model)
-    architectures = _json(folder / "config.json").get("architectures")
+    config = _json(folder / "config.json")
+    architectures = config.get("architectures")
     if not architectures:
         raise ConfigurationError(f"{model.field}: {source.uri}: its config.json names no architecture")
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")):
@@ -85,6 +87,7 @@ def resolved_teacher(spec: AugmentationRunSpec, source: TeacherSource, context: 
             f"{model.field}: {source.uri} has no chat template: take a model that was tuned to follow instructions, "
             "or add a chat_template.jinja to it"
         )
+    check_heads("spec.generate", config.get("num_attention_heads"), spec.generate.tensor_parallel_size)
     document = {"uri": source.uri, "revision": revision, "architectures": architectures}
     return (canonical_json(document) + "\n").encode()
 

@@ -144,8 +144,21 @@ def has_chat_template(folder: Path) -> bool:
     return config.exists() and bool(_json(config).get("chat_template"))
 
 
-def context_length(folder: Path, *, trusted: bool = False) -> int:
-    """Tokens that the model of this folder can look at, prompt and answer together; 0 where its config says nothing.
+@dataclass(frozen=True)
+class Shape:
+    """Of a model, by its config; 0 where that says nothing.
+
+    Attributes:
+        context: tokens that it can look at, prompt and answer together.
+        heads: attention heads of a layer.
+    """
+
+    context: int
+    heads: int
+
+
+def model_shape(folder: Path, *, trusted: bool = False) -> Shape:
+    """The shape of the model of this folder.
 
     Raises:
         ConfigurationError: the config cannot be read, or is of an architecture that the trainer would not know.
@@ -159,8 +172,8 @@ def context_length(folder: Path, *, trusted: bool = False) -> int:
             f"spec.student.model: transformers does not know its model_type {config.get('model_type')!r}"
             + (": it brings code of its own, which spec.student.trustRemoteCode runs" if "auto_map" in config else "")
         )
-    length = config.get("max_position_embeddings")
-    return length if isinstance(length, int) else 0
+    context, heads = (config.get(name) for name in ("max_position_embeddings", "num_attention_heads"))
+    return Shape(*(number if isinstance(number, int) else 0 for number in (context, heads)))
 
 
 def _json(path: Path) -> dict[str, Any]:

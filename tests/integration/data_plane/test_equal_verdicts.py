@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -23,6 +24,7 @@ from llm2llm.storage import LocalStore
 
 EXAMPLE = CHECKOUT / "examples" / "keyword"
 SEEDS, HELD_OUT = 240, 2000
+ENGINES: list[dict[str, Any]] = [{"engine": name, "precision": "fp32"} for name in ("Transformers", "vLLM")]
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +39,23 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return spec | {"artifacts": {"uri": "file:///artifacts", "key": "run"}, "maxIterations": 1}
 
 
-def judged(folder: Path, document: dict[str, Any], engine: str, precision: str) -> list[Prediction]:
-    """Trains the student, and has an engine answer; both trainings give the same adapter."""
-    run = keyword.Run(copy.deepcopy(document) | {"evaluate": {"engine": engine, "precision": precision}})
-    store, context = (
-        LocalStore(folder / engine),
-        StepContext("pod", folder / f"scratch-{engine}", progress=lambda _: None),
-    )
+def judged(folder: Path, document: dict[str, Any], *engines: dict[str, Any]) -> list[list[Prediction]]:
+    """Trains the student once, and has each engine answer."""
+    run, trained = keyword.Run(copy.deepcopy(document) | {"evaluate": engines[0]}), folder / "trained"
+    context = StepContext("pod", folder / "scratch", progress=lambda _: None)
     for stage in (Stage.PREPARE, Stage.TRAIN):
-        run.add(run_step(run.step(stage), store, context))
-    step = run.step(Stage.EVALUATE)
-    if engine == "vLLM":
-        run_step_with_vllm(step, folder / engine, folder / "scratch-of-vllm")
+        run.add(run_step(run.step(stage), LocalStore(trained), context))
+    return [answers(run, shutil.copytree(trained, folder / f"engine-{n}"), engine) for n, engine in enumerate(engines)]
+
+
+def answers(run: keyword.Run, folder: Path, engine: dict[str, Any]) -> list[Prediction]:
+    """What an engine says to the seed rows, and then to the held-out ones."""
+    run.document["evaluate"] = engine
+    step, store = run.step(Stage.EVALUATE), LocalStore(folder)
+    if engine["engine"] == "vLLM":
+        run_step_with_vllm(step, folder, folder.with_name("scratch-of-vllm"))
     else:
-        run_step(step, store, context)
+        run_step(step, store, StepContext("pod", folder.with_name("scratch"), progress=lambda _: None))
     manifest = committed(store, step)
     assert manifest is not None
     return [
@@ -73,7 +78,7 @@ def test_both_engines_give_the_same_answers(
 ) -> None:
     document = copy.deepcopy(document)
     document["train"]["method"] = method
-    expected, found = (judged(tmp_path, document, engine, precision) for engine in ("Transformers", "vLLM"))
+    expected, found = judged(tmp_path, document, *(engine | {"precision": precision} for engine in ENGINES))
     equal = sum(mine == theirs for mine, theirs in zip(expected, found, strict=True))
 
     print(f"{method}, {precision}: {equal} of {len(found)} answers are equal")
@@ -94,4 +99,17 @@ def test_both_engines_give_the_same_answers_where_all_weights_were_trained(
         "hyperparameters": {**document["train"]["hyperparameters"], "numTrainEpochs": 4},
     }
 
-    assert judged(tmp_path, document, "Transformers", "fp32") == judged(tmp_path, document, "vLLM", "fp32")
+    expected, found = judged(tmp_path, document, *ENGINES)
+    assert found == expected
+
+
+@pytest.mark.vllm
+def test_vllm_over_two_processes_gives_the_same_answers_for_a_rank_that_it_has_no_kernel_for(
+    tmp_path: Path, document: dict[str, Any]
+) -> None:
+    document = copy.deepcopy(document)
+    document["train"]["lora"] |= {"r": 12, "useRslora": True}
+
+    expected, found = judged(tmp_path, document, ENGINES[0], ENGINES[1] | {"tensorParallelSize": 2})
+    assert found == expected
+    assert sum(told.correct for told in found) > len(found) / 2

@@ -115,6 +115,12 @@ def test_fault_33_all_problems_are_told_at_once(
         pytest.param(
             {"data__seed__fields": {"text": "text"}}, ConfigurationError, "'completion' is missing", id="no completion"
         ),
+        pytest.param(
+            {"evaluate": {"engine": "vLLM", "tensorParallelSize": 4}},
+            ConfigurationError,
+            "the model's 2 attention heads cannot be shared out",
+            id="more parts than attention heads",
+        ),
         pytest.param({"data__seed__uri": "file:///none.jsonl"}, DataError, "does not exist", id="no file"),
     ],
 )

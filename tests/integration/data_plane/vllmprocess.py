@@ -7,19 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+from llm2llm.api import AugmentationRunSpec
 from llm2llm.records import StepDocument
 
 
-def in_a_process_with_vllm(code: str, *arguments: str) -> str:
-    """What a process of its own prints."""
+def in_a_process_with_vllm(code: str, *arguments: str, processes: int = 1) -> str:
+    """What a process of its own prints; its vLLM divides the model over so many more, each with a core of its own."""
+    cores = sorted(os.sched_getaffinity(0))
+    several = {"VLLM_CPU_OMP_THREADS_BIND": "|".join(str(cores[number % len(cores)]) for number in range(processes))}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env=os.environ
         | {
             "HF_HUB_OFFLINE": "1",
             "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "OMP_NUM_THREADS": "1",
+            **(several if processes > 1 else {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}),
         },
         capture_output=True,
         text=True,
@@ -32,12 +35,14 @@ def in_a_process_with_vllm(code: str, *arguments: str) -> str:
 
 def run_step_with_vllm(step: StepDocument, store: Path, scratch: Path) -> None:
     """Runs a step whose engine is vLLM."""
-    in_a_process_with_vllm(_RUN_STEP, step.to_json(), str(store), str(scratch))
+    processes = AugmentationRunSpec.model_validate(step.spec).evaluate.tensor_parallel_size
+    in_a_process_with_vllm(_RUN_STEP, step.to_json(), str(store), str(scratch), processes=processes)
 
 
 _RUN_STEP = """
 import sys
 from pathlib import Path
+from llm2llm.api import AugmentationRunSpec
 from llm2llm.records import StepDocument
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step

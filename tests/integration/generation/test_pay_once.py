@@ -29,8 +29,9 @@ SEEDS = 1 if FULL else 2
 LEDGER = "iterations/000/generate/ledger"
 CONCURRENCY = 8 if FULL else 4
 MISTAKES = 40
-LONGEST_LIFE = 0.8 if FULL else 0.5
-"""Seconds from an attempt's first request to its kill, at most."""
+LATENCY = 0.05
+LONGEST_LIFE = 1.2 * ROWS / KILLS
+"""Answers from an attempt's first request to its kill, at most: the round is not over before the last kill."""
 
 
 def round_of(folder: Path, teacher: rounds.Teacher) -> tuple[LocalStore, StepDocument]:
@@ -52,7 +53,7 @@ def unkilled(folder: Path) -> bytes:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_was_in_flight(tmp_path: Path, seed: int):
     rng = random.Random(seed)
-    with rounds.teacher_server("--latency", "0.05") as teacher:
+    with rounds.teacher_server("--latency", str(LATENCY)) as teacher:
         store, step = round_of(tmp_path / "killed", teacher)
         lost = [0]
         for attempt in range(KILLS):
@@ -61,7 +62,10 @@ def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_wa
             # The process takes a moment to start: its life is counted from its first request.
             while process.poll() is None and teacher.stats()["requests"] == before["requests"]:
                 time.sleep(0.005)
-            time.sleep(rng.uniform(0.0, LONGEST_LIFE))
+            until = before["answered"] + rng.uniform(0.0, LONGEST_LIFE)
+            while process.poll() is None and teacher.stats()["answered"] < until:
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0.0, LATENCY))
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL  # it was killed, and had not ended by itself
             time.sleep(0.2)  # what was in flight is answered, and paid, for nobody

@@ -1,0 +1,55 @@
+"""PURE: what an engine could not load, told before a GPU is waited for."""
+
+from __future__ import annotations
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.errors import ConfigurationError
+
+
+def check_engine(spec: AugmentationRunSpec) -> None:
+    """What the spec alone tells.
+
+    Raises:
+        ConfigurationError: engine, precision and number of GPUs do not go together.
+    """
+    evaluate, generate = spec.evaluate, spec.generate
+    if evaluate.resolved_engine() == "vLLM":
+        if spec.train.quantization == "nf4" and evaluate.precision == "fp32":
+            raise ConfigurationError(
+                "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only: set Auto or bf16, or engine: "
+                "Transformers"
+            )
+        _check_gpus("spec.evaluate", evaluate.tensor_parallel_size, evaluate.gpus)
+    elif evaluate.tensor_parallel_size > 1:
+        raise ConfigurationError(
+            f"spec.evaluate.tensorParallelSize is {evaluate.tensor_parallel_size}, and the engine is Transformers, "
+            "which takes one GPU: leave it out, or ask for GPUs in spec.evaluate.resources and for engine: vLLM"
+        )
+    _check_gpus("spec.generate", generate.tensor_parallel_size, generate.gpus)
+
+
+def check_heads(field: str, heads: object, size: int) -> None:
+    """A model is divided by its attention heads.
+
+    Args:
+        field: the step block that asks for it.
+        heads: `num_attention_heads` of the model's config; not checked where that is no number.
+        size: GPUs that the model is to be spread over.
+
+    Raises:
+        ConfigurationError: they cannot be shared out evenly.
+    """
+    if isinstance(heads, int) and heads % size:
+        raise ConfigurationError(
+            f"{field}.tensorParallelSize is {size}, and the model's {heads} attention heads cannot be shared out over "
+            "so many GPUs evenly"
+        )
+
+
+def _check_gpus(field: str, size: int, gpus: int) -> None:
+    """Without any GPU asked for the machine decides: a build of vLLM for CPUs takes none."""
+    if gpus and size > gpus:
+        raise ConfigurationError(
+            f"{field}.tensorParallelSize is {size}, and {field}.resources asks for {gpus} GPU{'s' * (gpus > 1)}: make "
+            "them equal"
+        )

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support import builders
+
+from llm2llm.api import AugmentationRunSpec
+from llm2llm.errors import ConfigurationError
+from llm2llm.stages.serving import check_engine, check_heads
+
+
+def gpus(count: int) -> dict[str, Any]:
+    return {"resources": {"limits": {"nvidia.com/gpu": str(count)}}}
+
+
+def spec(**changes: Any) -> AugmentationRunSpec:
+    return AugmentationRunSpec.model_validate(builders.spec(**changes))
+
+
+LOCAL = {"mode": "Local", "teacher": {"model": "t", "source": {"uri": "hf://owner/teacher"}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param(
+            {"train": {"method": "QLoRA"}, "evaluate": {"engine": "vLLM", "precision": "fp32"}},
+            "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only",
+            id="QLoRA in fp32",
+        ),
+        pytest.param(
+            {"evaluate": {"tensorParallelSize": 2, **gpus(1)}},
+            "spec.evaluate.tensorParallelSize is 2, and spec.evaluate.resources asks for 1 GPU: make them equal",
+            id="more parts than GPUs",
+        ),
+        pytest.param(
+            {"evaluate": {"tensorParallelSize": 2}},
+            "the engine is Transformers, which takes one GPU",
+            id="parts without vLLM",
+        ),
+        pytest.param(
+            {"generate": LOCAL | {"tensorParallelSize": 4} | gpus(2)},
+            "spec.generate.tensorParallelSize is 4, and spec.generate.resources asks for 2 GPUs",
+            id="a teacher in more parts than GPUs",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_told(changes: dict[str, Any], words: str):
+    with pytest.raises(ConfigurationError, match=words):
+        check_engine(spec(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"evaluate": {"tensorParallelSize": 2, **gpus(2)}},
+        {"evaluate": {"engine": "vLLM", "tensorParallelSize": 2}},
+        {"evaluate": gpus(4)},
+        {"generate": LOCAL | {"tensorParallelSize": 2} | gpus(2)},
+        {"train": {"method": "QLoRA"}, "evaluate": {"engine": "vLLM"}},
+    ],
+)
+def test_what_goes_together_is_taken(changes: dict[str, Any]):
+    check_engine(spec(**changes))
+
+
+def test_heads_are_shared_out_evenly():
+    check_heads("spec.evaluate", 32, 4)
+    check_heads("spec.evaluate", 0, 4)
+    check_heads("spec.evaluate", None, 4)
+    with pytest.raises(ConfigurationError, match=r"spec\.evaluate\.tensorParallelSize is 3, and the model's 32"):
+        check_heads("spec.evaluate", 32, 3)
