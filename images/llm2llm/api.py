@@ -41,7 +41,12 @@ class AugmentationRunSpec(Model):
         "probing ones, and the closing one comes on top.",
     )
     random_seed: int = Field(
-        0, ge=0, le=2147483647, description="Seed of every shuffle and draw.", json_schema_extra=IDENTITY
+        0,
+        ge=0,
+        le=2147483647,
+        description="Seed of every shuffle and draw: the same spec and seed give the same rows and, "
+        "on one kind of machine, the same adapters.",
+        json_schema_extra=IDENTITY,
     )
     start_from: Literal["BaseModel", "PreviousIteration"] = Field(
         "BaseModel",
@@ -63,18 +68,46 @@ class AugmentationRunSpec(Model):
         json_schema_extra=IDENTITY,
     )
     task: Task = Field(description="How a row becomes a prompt and an answer is judged.", json_schema_extra=IDENTITY)
-    objective: Objective = Field(default_factory=Objective, description="What best means and when to stop.")
+    objective: Objective = Field(
+        default_factory=Objective,
+        description="Which score is the run's: it chooses the best iteration, and may end the run.",
+    )
     early_stopping: EarlyStopping | None = Field(None, description="Stop when nothing improves; there is no default.")
-    data: Data = Field(description="Seed, evaluation and test set.")
-    student: Student = Field(description="The small model.")
-    artifacts: Artifacts = Field(description="Where results go.")
-    prepare: Prepare = Field(default_factory=Prepare, description="Pod of the first step, on CPU.")
-    train: Train = Field(default_factory=Train, description="Fine-tuning.")
-    evaluate: Evaluate = Field(default_factory=Evaluate, description="Scoring.")
-    generate: Generate = Field(description="Writing new examples.")
+    data: Data = Field(
+        description="Where the labelled rows lie: seed set, evaluation set and test set. Prepare freezes them."
+    )
+    student: Student = Field(description="The small model that is trained, and where its base comes from.")
+    artifacts: Artifacts = Field(
+        description="Where everything that the run makes is kept: inputs, adapters, answers, written "
+        "rows, logs and report."
+    )
+    prepare: Prepare = Field(
+        default_factory=Prepare,
+        description="Pod of the first step, which checks and freezes all inputs within seconds, on "
+        "CPU, before any GPU is asked for.",
+    )
+    train: Train = Field(
+        default_factory=Train,
+        description="How an iteration trains the student on D(i): the seed rows and everything "
+        "written and kept so far.",
+    )
+    evaluate: Evaluate = Field(
+        default_factory=Evaluate,
+        description="How an iteration's student is scored on the seed set, whose mistakes the teacher "
+        "writes for, and on the evaluation set; the test set is scored likewise.",
+    )
+    generate: Generate = Field(
+        description="How the teacher writes new rows for the mistakes of an iteration, and which of them are kept."
+    )
     retries: Retries = Field(default_factory=Retries, description="Further attempts of a step, by cause.")
     max_disruptions: int = Field(20, ge=0, le=1000, description="Evictions and preemptions that a step may meet.")
-    retry: int = Field(0, ge=0, le=1000000, description="Raise it to go on after Failed.")
+    retry: int = Field(
+        0,
+        ge=0,
+        le=1000000,
+        description="Raise it to go on after Failed, or after a hold that a person has to end: with "
+        "the next attempt of the step that failed; what is recorded stays.",
+    )
     budget: Budget = Field(default_factory=Budget, description="What the run may spend; no limit is set by default.")
     approval: Approval = Field(default_factory=Approval, description="A person's release before each training.")
     active_deadline_seconds: int | None = Field(
@@ -96,7 +129,9 @@ class AugmentationRunSpec(Model):
     pod_overrides: PodOverrides = Field(
         default_factory=PodOverrides, description="Additions to the pods of every step; an allow-list."
     )
-    scheduling: Scheduling = Field(default_factory=Scheduling, description="Queue and priority.")
+    scheduling: Scheduling = Field(
+        default_factory=Scheduling, description="Queue and priority of the Jobs, e.g. under Kueue, and of their pods."
+    )
 
     @field_validator("errors_from")
     @classmethod

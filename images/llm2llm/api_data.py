@@ -100,7 +100,7 @@ class Task(Model):
 class Share(Model):
     """Some of the rows of a set, drawn by `randomSeed`."""
 
-    count: int | None = Field(None, ge=1, le=10_000_000, description="So many rows.")
+    count: int | None = Field(None, ge=1, le=10_000_000, description="So many rows; fewer in the file are an error.")
     fraction: Fraction | None = Field(None, description="This share of the rows, e.g. '0.2'.")
 
     @model_validator(mode="after")
@@ -118,7 +118,7 @@ class S3Access(Model):
     """How a bucket is reached."""
 
     endpoint: Annotated[str, StringConstraints(max_length=1024)] = Field(
-        "", description="S3 endpoint; empty: AWS's own."
+        "", description="URL of the S3 endpoint; empty: AWS_ENDPOINT_URL of the environment, else AWS's own."
     )
     region: ShortText = Field("", description="S3 region; empty: the environment's.")
     path_style: bool = Field(False, description="Address buckets by path instead of by host name.")
@@ -214,7 +214,9 @@ class Student(Model):
         "does not know. Read them first: they run with the rights of the steps.",
         json_schema_extra=IDENTITY,
     )
-    token_secret_ref: SecretKeyReference | None = Field(None, description="Hub token for a gated model.")
+    token_secret_ref: SecretKeyReference | None = Field(
+        None, description="Token of the Hugging Face hub, for a gated or private model."
+    )
     cache: ModelCache | None = Field(None, description="Where the base model is kept; unset: every step fetches it.")
 
 

@@ -15,8 +15,12 @@ from llm2llm.api_base import MONTH, Model, Quantity, SecretName, SecretReference
 
 
 class Resources(Model):
-    requests: dict[ShortText, Quantity] = Field(default_factory=dict, max_length=16, description="As in a container.")
-    limits: dict[ShortText, Quantity] = Field(default_factory=dict, max_length=16, description="As in a container.")
+    requests: dict[ShortText, Quantity] = Field(
+        default_factory=dict, max_length=16, description="As in a container: name to quantity."
+    )
+    limits: dict[ShortText, Quantity] = Field(
+        default_factory=dict, max_length=16, description="As in a container: name to quantity."
+    )
 
 
 class EnvVar(Model):
@@ -28,7 +32,9 @@ class EnvVar(Model):
 
 class Toleration(Model):
     key: ShortText = Field("", description="Taint key; empty with Exists matches every key.")
-    operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists or Equal.")
+    operator: Literal["Exists", "Equal"] = Field(
+        "Equal", description="Equal compares the value, Exists only asks for the key."
+    )
     value: ShortText = Field("", description="Taint value for Equal.")
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
         "", description="Empty matches every effect."
@@ -37,12 +43,20 @@ class Toleration(Model):
 
 class StepBlock(Model):
     image: Annotated[str, StringConstraints(max_length=512)] = Field(
-        "", description="Image; empty: the operator's default."
+        "", description="Image of the step; empty: the operator's own for this stage, pinned when the run is accepted."
     )
     resources: Resources = Field(default_factory=Resources, description="Container resources; ask for GPUs here.")
-    node_selector: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=32, description="Node labels.")
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints to tolerate.")
-    env: list[EnvVar] = Field(default_factory=list, max_length=64, description="Further environment variables.")
+    node_selector: dict[ShortText, ShortText] = Field(
+        default_factory=dict, max_length=32, description="Labels that a node must have."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Taints of nodes that the pod tolerates."
+    )
+    env: list[EnvVar] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Further environment variables, e.g. HTTPS_PROXY or TEACHER_TIMEOUT_SECONDS.",
+    )
     startup_deadline_seconds: int | None = Field(
         None, ge=1, le=MONTH, description="Fail if no container starts in this time; unset: wait, and say why."
     )
@@ -126,20 +140,34 @@ Affinity = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-pres
 class PodOverrides(Model):
     """What is added to the pods of every step."""
 
-    labels: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=32, description="Labels of the pods.")
+    labels: dict[ShortText, ShortText] = Field(
+        default_factory=dict, max_length=32, description="Labels of the pods, beside the operator's own."
+    )
     annotations: dict[ShortText, Annotated[str, StringConstraints(max_length=4096)]] = Field(
         default_factory=dict, max_length=32, description="Annotations of the pods."
     )
     service_account_name: ShortText = Field("", description="For workload identity; no API token is mounted.")
-    image_pull_secrets: list[SecretReference] = Field(default_factory=list, max_length=8, description="Registry keys.")
-    env: list[EnvVar] = Field(default_factory=list, max_length=64, description="Variables; a step's own win.")
-    node_selector: dict[ShortText, ShortText] = Field(
-        default_factory=dict, max_length=32, description="Node labels; a step's own win."
+    image_pull_secrets: list[SecretReference] = Field(
+        default_factory=list, max_length=8, description="Secrets with the keys of image registries."
     )
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Before a step's own.")
+    env: list[EnvVar] = Field(
+        default_factory=list, max_length=64, description="Environment variables of every step; a step's own win."
+    )
+    node_selector: dict[ShortText, ShortText] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="Labels that the nodes of every step must have; a step's own win.",
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Tolerations of every step, before its own."
+    )
     affinity: Affinity = Field(default_factory=dict, description="Node and pod affinity, as in a pod.")
-    volumes: list[Volume] = Field(default_factory=list, max_length=16, description="Volumes, of four kinds.")
-    volume_mounts: list[VolumeMount] = Field(default_factory=list, max_length=16, description="Where they appear.")
+    volumes: list[Volume] = Field(
+        default_factory=list, max_length=16, description="Volumes of every pod, of four kinds."
+    )
+    volume_mounts: list[VolumeMount] = Field(
+        default_factory=list, max_length=16, description="Where the volumes appear in the containers."
+    )
     termination_grace_period_seconds: int | None = Field(
         None, ge=1, le=86400, description="Time for a checkpoint after SIGTERM; 30 by default."
     )

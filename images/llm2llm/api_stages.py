@@ -25,29 +25,49 @@ class Prepare(StepBlock):
 
 
 class Lora(Model):
-    r: int = Field(16, ge=1, le=512, description="Rank.")
-    alpha: int = Field(32, ge=1, le=4096, description="Scale numerator; the update is multiplied by alpha/r.")
-    dropout: Fraction = Field("0.05", description="Dropout before the adapter.")
+    r: int = Field(
+        16,
+        ge=1,
+        le=512,
+        description="Rank of the update: its width, and so what it can learn and what it takes of memory.",
+    )
+    alpha: int = Field(
+        32, ge=1, le=4096, description="Scale of the update, which is multiplied by alpha/r; mostly r or twice r."
+    )
+    dropout: Fraction = Field(
+        "0.05", description="Share of the adapter's inputs that are dropped in training, at random."
+    )
     use_rslora: bool = Field(
         False, description="Multiply the update by alpha/sqrt(r) (rsLoRA), which suits ranks of 64 and more."
     )
     target_modules: Literal["all-linear"] = Field(
-        "all-linear", description="Every linear layer except the output head."
+        "all-linear",
+        description="Layers that get an adapter: every linear one except the output head.",
     )
 
 
 class Hyperparameters(Model):
-    learning_rate: PositiveDecimal = Field("2e-4", description="Peak learning rate.")
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field("cosine", description="Schedule after warm-up.")
+    learning_rate: PositiveDecimal = Field(
+        "2e-4", description="Learning rate at its peak, after warm-up. Full tuning wants a tenth of this or less."
+    )
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
+        "cosine",
+        description="How the learning rate goes after warm-up: down to 0 along half a cosine or a line, or not at all.",
+    )
     warmup_ratio: Fraction = Field("0.03", description="Share of the optimizer steps for linear warm-up.")
-    num_train_epochs: int = Field(3, ge=1, le=1000, description="Passes over D(i).")
+    num_train_epochs: int = Field(3, ge=1, le=1000, description="Passes over D(i); more where minSteps asks for more.")
     effective_batch_size: int = Field(
         16, ge=1, le=4096, description="Examples per optimizer step, whatever the hardware."
     )
     max_length: int = Field(1024, ge=8, le=131072, description="Longest row in tokens, prompt and completion together.")
-    max_grad_norm: PositiveDecimal = Field("1.0", description="Gradient clipping.")
-    weight_decay: PositiveDecimal = Field("0", description="AdamW weight decay.")
-    gradient_checkpointing: bool = Field(True, description="Trade compute for memory.")
+    max_grad_norm: PositiveDecimal = Field(
+        "1.0", description="Largest norm of the gradient of a step; a larger gradient is scaled down to it."
+    )
+    weight_decay: PositiveDecimal = Field("0", description="Weight decay of AdamW.")
+    gradient_checkpointing: bool = Field(
+        True,
+        description="Compute activations again in the backward pass instead of keeping them: less memory, more time.",
+    )
 
 
 class Checkpoint(Model):
@@ -68,7 +88,9 @@ class Train(StepBlock):
         json_schema_extra=IDENTITY,
     )
     hyperparameters: Hyperparameters = Field(
-        default_factory=Hyperparameters, description="Optimizer and schedule.", json_schema_extra=IDENTITY
+        default_factory=Hyperparameters,
+        description="Optimizer and schedule. The micro-batch is found out: it has no field, and changes no result.",
+        json_schema_extra=IDENTITY,
     )
     min_steps: int = Field(
         100, ge=1, le=1000000, description="Least optimizer steps, reached by more epochs.", json_schema_extra=IDENTITY
@@ -76,7 +98,10 @@ class Train(StepBlock):
     precision: Literal["Auto", "fp32", "bf16"] = Field(
         "Auto", description="Auto is bf16 where the device has it.", json_schema_extra=IDENTITY
     )
-    checkpoint: Checkpoint = Field(default_factory=Checkpoint, description="Checkpoints in the store.")
+    checkpoint: Checkpoint = Field(
+        default_factory=Checkpoint,
+        description="How often a training step leaves a checkpoint to go on from after a failure.",
+    )
 
     @field_validator("lora")
     @classmethod
@@ -109,7 +134,11 @@ class Evaluate(StepBlock):
     precision: Literal["Auto", "fp32", "bf16"] = Field(
         "Auto", description="Auto is bf16 where the device has it.", json_schema_extra=IDENTITY
     )
-    sampling: Sampling = Field(default_factory=Sampling, description="Decoding.", json_schema_extra=IDENTITY)
+    sampling: Sampling = Field(
+        default_factory=Sampling,
+        description="How the student answers: greedy by default, so that the same student is wrong on the same rows.",
+        json_schema_extra=IDENTITY,
+    )
     tensor_parallel_size: int = Field(
         1, ge=1, le=64, description="GPUs that vLLM spreads the model over; ask for as many in resources."
     )
@@ -131,7 +160,9 @@ class TeacherSource(Model):
         description="Branch, tag or commit for hf://; resolved to a commit by Prepare.",
         json_schema_extra=IDENTITY,
     )
-    token_secret_ref: SecretKeyReference | None = Field(None, description="Hub token for a gated teacher.")
+    token_secret_ref: SecretKeyReference | None = Field(
+        None, description="Token of the Hugging Face hub, for a gated or private teacher."
+    )
 
 
 class Teacher(Model):
@@ -168,7 +199,9 @@ class Teacher(Model):
 class Limits(Model):
     """Ceilings; the pace below them is found out from the endpoint's own answers."""
 
-    max_concurrent_requests: int = Field(32, ge=1, le=1024, description="Requests in flight at once.")
+    max_concurrent_requests: int = Field(
+        32, ge=1, le=1024, description="Requests in flight at once; a crash can cost so many again."
+    )
     requests_per_minute: int | None = Field(None, ge=1, le=10**6, description="Requests begun in a minute; unset: any.")
     tokens_per_minute: int | None = Field(
         None, ge=1, le=10**9, description="Tokens sent and received in a minute; unset: any number."
@@ -186,7 +219,9 @@ class Decontaminate(Model):
 
 
 class Filters(Model):
-    dedup: Dedup = Field(default_factory=Dedup, description="Duplicates over all rounds.")
+    dedup: Dedup = Field(
+        default_factory=Dedup, description="Near duplicates of a seed row, or of a row of this or an earlier round."
+    )
     decontaminate: Decontaminate = Field(
         default_factory=Decontaminate, description="Rows that give away a held-out one; always on."
     )
@@ -210,7 +245,11 @@ class Generate(StepBlock):
         "", description="What the task is about, for the teacher.", json_schema_extra=IDENTITY
     )
     examples_per_mistake: int = Field(
-        1, ge=1, le=32, description="New rows for each mistake.", json_schema_extra=IDENTITY
+        1,
+        ge=1,
+        le=32,
+        description="Rows that the teacher writes for each mistake, before the filters.",
+        json_schema_extra=IDENTITY,
     )
     strategy: Literal["Targeted", "Untargeted"] = Field(
         "Targeted",
@@ -224,8 +263,15 @@ class Generate(StepBlock):
         description="Exactly so many new rows a round, whatever the mistakes; 0: examplesPerMistake for each of them.",
         json_schema_extra=IDENTITY,
     )
-    limits: Limits = Field(default_factory=Limits, description="Ceilings for the teacher.")
-    filters: Filters = Field(default_factory=Filters, description="What is rejected.", json_schema_extra=IDENTITY)
+    limits: Limits = Field(
+        default_factory=Limits,
+        description="Ceilings for the requests to the teacher; below them the pace follows the endpoint's own answers.",
+    )
+    filters: Filters = Field(
+        default_factory=Filters,
+        description="Which of the teacher's rows are rejected; rejected ones are kept apart, each with its reason.",
+        json_schema_extra=IDENTITY,
+    )
 
     @field_validator("teacher")
     @classmethod

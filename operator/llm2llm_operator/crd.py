@@ -60,7 +60,11 @@ def custom_resource_definition() -> dict[str, Any]:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec | {"description": "What to train on what, and how."},
+            "spec": spec
+            | {
+                "description": "The experiment: which student learns which task from which rows, with which teacher, "
+                "and within which limits. What defines the experiment cannot change later: create another run."
+            },
             "status": status | {"description": "What happened so far; written by the operator only."},
         },
         "x-kubernetes-validations": [

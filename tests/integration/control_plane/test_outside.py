@@ -209,8 +209,8 @@ def test_kubectl_explain_reads_like_documentation(team: Team):
         "FIELD: lora",
         "Adapter settings; must be",
         "r\t<integer>",
-        "Rank.",
-        "Dropout before the adapter.",
+        "Rank of the update: its width",
+        "Share of the adapter's inputs that are dropped in training",
     ):
         assert words in told
     assert "What happened so far" in team.kubectl("explain", "arun.status")
