@@ -16,8 +16,11 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
+    ReadTimeoutError,
+    ResponseStreamingError,
 )
 
 from llm2llm.api_data import S3Access
@@ -27,7 +30,9 @@ from llm2llm.storage.base import ObjectMissing
 ATTEMPTS = 8
 """Tries of one request: with standard back-off and full jitter, about half a minute before a step gives up with 75."""
 _PART = 16 * 1024 * 1024
-_TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=8)
+_TRANSFER = TransferConfig(
+    multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=8, num_download_attempts=ATTEMPTS
+)
 _REFUSED = frozenset(
     {
         "403",
@@ -47,6 +52,7 @@ _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _MISCONFIGURED = frozenset(
     {"InvalidBucketName", "NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed", "NotImplemented"}
 )
+_BROKEN_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 _EXISTS = frozenset({"412", "PreconditionFailed"})
 _CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
 
@@ -84,9 +90,17 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         with self._failures(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-            data: bytes = answer["Body"].read()
-            return data
+            for attempt in range(1, self._attempts + 1):
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+                try:
+                    data: bytes = answer["Body"].read()
+                except _BROKEN_OFF:  # boto3 tries requests again, and no answer that it has begun to read
+                    if attempt == self._attempts:
+                        raise
+                    _pause(attempt)
+                else:
+                    return data
+        raise AssertionError("the last attempt returns or raises")
 
     def write(self, key: str, data: bytes) -> None:
         with self._failures(key):
@@ -95,15 +109,15 @@ class S3Store:
     def create(self, key: str, data: bytes) -> bool:
         """See Store.create; after a lost answer the retry may find this writer's own object and say False."""
         with self._failures(key):
-            for attempt in range(self._attempts):
+            for attempt in range(1, self._attempts + 1):
                 try:
                     self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
                 except ClientError as error:
                     if _code(error) in _EXISTS:
                         return False
-                    if _code(error) not in _CONFLICT or attempt + 1 == self._attempts:
+                    if _code(error) not in _CONFLICT or attempt == self._attempts:
                         raise
-                    time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter, no secret
+                    _pause(attempt)
                 else:
                     return True
         raise AssertionError("the last attempt returns or raises")
@@ -141,8 +155,9 @@ class S3Store:
         try:
             yield
         except (ClientError, BotoCoreError, Boto3Error) as error:
-            # The transfer manager raises its own error from inside the handler of the one that tells.
-            cause = error.__context__ if isinstance(error.__context__, ClientError) else error
+            # The transfer manager raises its own error, which holds the one that tells, or came while it was handled.
+            inner = getattr(error, "last_exception", error.__context__) if isinstance(error, Boto3Error) else None
+            cause = inner if isinstance(inner, (ClientError, BotoCoreError)) else error
             raise self._translated(cause, key) from error
         except ValueError as error:  # botocore's word for an endpoint that is no URL
             raise ConfigurationError(f"{self._field}.endpoint {self._endpoint}: {error}") from error
@@ -181,6 +196,11 @@ def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempt
     return session.client(
         "s3", endpoint_url=endpoint or None, config=config, verify=environ.get("AWS_CA_BUNDLE") or None
     )
+
+
+def _pause(attempt: int) -> None:
+    """Before the attempt after this one, which counts from 1: exponential, with full jitter."""
+    time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - jitter, no secret
 
 
 def _code(error: ClientError) -> str:

@@ -1,0 +1,119 @@
+"""Real S3 over a network that is slow and cuts connections: a TCP proxy stands before the server."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.cluster.s3 import S3Server
+from tests.integration.data_plane import keyword
+from tests.integration.data_plane.bench import Bench
+from tests.support.tcpproxy import TcpProxy
+
+from llm2llm.api_data import Artifacts
+from llm2llm.errors import IncompatibleArtifacts, Transient
+from llm2llm.records import Stage
+from llm2llm.stages.entry import run_step
+from llm2llm.storage.s3 import ATTEMPTS, S3Store
+
+MEGABYTE = 1024 * 1024
+LARGE = 40 * MEGABYTE
+"""Three parts."""
+
+
+@pytest.fixture
+def network(s3: S3Server) -> Iterator[TcpProxy]:
+    with TcpProxy(urlsplit(s3.endpoint).port or 0) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def connect(network: TcpProxy, s3: S3Server, prefix: str) -> Callable[[int], S3Store]:
+    """Makes a store at the other end of the network, with so many attempts."""
+    endpoint = f"http://127.0.0.1:{network.port}"
+    artifacts = Artifacts.model_validate({"uri": "s3://bucket/runs", "endpoint": endpoint, "pathStyle": True})
+    return lambda attempts: S3Store(f"s3://bucket/{prefix}", artifacts, s3.environment, attempts=attempts)
+
+
+@pytest.fixture
+def store(connect: Callable[[int], S3Store]) -> S3Store:
+    return connect(ATTEMPTS)
+
+
+def test_fault_30_a_run_over_a_slow_network_that_cuts_connections_ends_as_one_on_a_disk(
+    network: TcpProxy, store: S3Store, tmp_path: Path, student: Path
+) -> None:
+    bench, rng = Bench(tmp_path, student), random.Random(0)
+    run, calm = bench.run("calm")
+    shaken = keyword.Run(bench.document())
+    network.latency = 0.01
+    for direction in ("up", "down"):
+        network.cut(direction, [rng.randrange(100_000) for _ in range(8)])
+    shaken.add(run_step(shaken.step(Stage.PREPARE), store, bench.context("pod-2")))
+    for stage in (Stage.TRAIN, Stage.EVALUATE):
+        run.add(run_step(run.step(stage), calm, bench.context("pod-1")))
+        shaken.add(run_step(shaken.step(stage), store, bench.context("pod-2")))
+
+    assert network.cuts > 5
+    assert [report.digest for report in shaken.reports] == [report.digest for report in run.reports]
+
+
+def test_fault_31_an_upload_that_breaks_off_leaves_no_object_and_is_done_anew(
+    network: TcpProxy, connect: Callable[[int], S3Store], tmp_path: Path
+) -> None:
+    large, store = tmp_path / "large", connect(2)
+    large.write_bytes(random.Random(0).randbytes(LARGE))
+    network.die("up", after=LARGE // 2)
+    with pytest.raises(Transient, match="large"):
+        store.upload("large", large)
+    network.heal()
+    assert list(store.list("")) == []
+    store.upload("large", large)
+    store.download("large", tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == large.read_bytes()
+
+
+def test_fault_31_a_download_that_breaks_off_goes_on_and_is_whole(
+    network: TcpProxy, store: S3Store, tmp_path: Path
+) -> None:
+    data = random.Random(1).randbytes(LARGE)
+    store.write("large", data)
+    network.cut("down", [LARGE // 5] * 3)
+    store.download("large", tmp_path / "large")
+    assert (tmp_path / "large").read_bytes() == data
+    network.cut("down", [LARGE // 5] * 3)
+    assert store.read("large") == data
+    assert network.cuts == 6
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"), [(b"", "is damaged: 0 bytes"), (None, "is missing, though its manifest names it")]
+)
+def test_fault_31_a_damaged_object_in_the_bucket_is_named(
+    store: S3Store, tmp_path: Path, student: Path, damage: bytes | None, words: str
+) -> None:
+    bench = Bench(tmp_path, student)
+    run = keyword.Run(bench.document())
+    run.add(run_step(run.step(Stage.PREPARE), store, bench.context()))
+    key = "inputs/data/pod-1/seed.jsonl"
+    if damage is None:
+        store.delete(key)
+    else:
+        store.write(key, damage)
+
+    with pytest.raises(IncompatibleArtifacts, match=f"{key} {words}"):
+        run_step(run.step(Stage.TRAIN), store, bench.context())
+
+
+def test_fault_30_a_download_that_breaks_off_again_and_again_is_transient_and_says_how(
+    network: TcpProxy, store: S3Store, tmp_path: Path
+) -> None:
+    store.write("large", bytes(MEGABYTE))
+    network.cut("down", [MEGABYTE // 2] * 100)
+    for attempt in (lambda: store.read("large"), lambda: store.download("large", tmp_path / "large")):
+        with pytest.raises(Transient, match=r"large at http.*expected"):
+            attempt()
+    assert network.cuts == 2 * ATTEMPTS
