@@ -36,7 +36,7 @@ class Parts:
             try:
                 lines = self._store.read(key).splitlines()  # of bytes: in text U+2028 would end one, too
                 found |= {(dataset, told.id): told for dataset, told in map(_prediction, lines)}
-            except (ObjectMissing, ValidationError, ValueError):
+            except (ObjectMissing, ValidationError, ValueError, TypeError):
                 continue
         return found
 

@@ -200,6 +200,9 @@ def test_a_part_gives_back_whatever_a_student_says(bench: Bench, tmp_path: Path)
         for number, text in enumerate(texts)
     }
     Parts(store, step, "pod-1").keep(told)
+    folder = next(iter(store.list(""))).rpartition("/")[0]
+    for number, junk in enumerate((b"5\n", b"[1]\n", b'{"a": 1, "b": 2}\n', b"\xff\n", b'["seed", null]\n')):
+        store.write(f"{folder}/junk-{number}.jsonl", junk)
 
     assert Parts(store, step, "pod-2").read() == told
 
