@@ -88,7 +88,9 @@ class ConfigMapVolume(Model):
 
 
 class EmptyDirVolume(Model):
-    medium: Literal["", "Memory"] = Field("", description="Memory for a tmpfs, e.g. at /dev/shm.")
+    medium: Literal["", "Memory"] = Field(
+        "", description="Memory for a tmpfs; a step with several GPUs has one at /dev/shm anyway."
+    )
     size_limit: Quantity | None = Field(None, description="Evict the pod above this size.")
 
 
@@ -105,8 +107,8 @@ class Volume(Model):
     @field_validator("name")
     @classmethod
     def _not_ours(cls, name: str) -> str:
-        if re.fullmatch(r"scratch|models|ca-.*|(claim|config)-[0-9]+", name):
-            raise ValueError("scratch, models, ca-*, claim-N and config-N are the operator's own")
+        if re.fullmatch(r"scratch|shared-memory|models|ca-.*|(claim|config)-[0-9]+", name):
+            raise ValueError("scratch, shared-memory, models, ca-*, claim-N and config-N are the operator's own")
         return name
 
     @model_validator(mode="after")

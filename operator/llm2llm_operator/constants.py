@@ -28,6 +28,8 @@ CONFIG_MAPS: Final = "/mnt/configmaps"
 """Where the claim of a pvc:// URI and the ConfigMap of a configmap:// URI are mounted (llm2llm.storage.sources)."""
 CA_BUNDLES: Final = "/mnt/ca"
 """Where the ConfigMaps of caBundleRef are mounted."""
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a mount point of the pod
+"""Where processes of one pod share memory; a container runtime makes it 64 MiB large."""
 MODELS: Final = "/mnt/models"
 """Where the claim of spec.student.cache is mounted."""
 

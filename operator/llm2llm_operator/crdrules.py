@@ -117,8 +117,8 @@ RULES: dict[str, list[dict[str, str]]] = {
             "message": "exactly one of persistentVolumeClaim, secret, configMap and emptyDir must be set",
         },
         {
-            "rule": "!self.name.matches('^(scratch|models|ca-.*|(claim|config)-[0-9]+)$')",
-            "message": "scratch, models, ca-*, claim-N and config-N are the operator's own",
+            "rule": "!self.name.matches('^(scratch|shared-memory|models|ca-.*|(claim|config)-[0-9]+)$')",
+            "message": "scratch, shared-memory, models, ca-*, claim-N and config-N are the operator's own",
             "fieldPath": ".name",
         },
     ],

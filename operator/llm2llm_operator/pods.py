@@ -25,7 +25,15 @@ from llm2llm.api_base import CaBundleReference, Model, SecretKeyReference
 from llm2llm.api_data import HeldOutSource, Source
 from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.records import Kind, Stage, StepDocument
-from llm2llm_operator.constants import CA_BUNDLES, CLAIMS, CONFIG_MAPS, CONTAINER, MODELS, SCRATCH
+from llm2llm_operator.constants import (
+    CA_BUNDLES,
+    CLAIMS,
+    CONFIG_MAPS,
+    CONTAINER,
+    MODELS,
+    SCRATCH,
+    SHARED_MEMORY,
+)
 
 CA_VARIABLES = {
     "artifacts": CA_BUNDLE,
@@ -49,6 +57,7 @@ def pod_template(
     """
     overrides = spec.pod_overrides
     claims, config_maps = _mounted(spec)
+    shared = _shared_memory(block, overrides)
     metadata: dict[str, Any] = {"labels": overrides.labels | labels}
     if overrides.annotations:
         metadata["annotations"] = overrides.annotations
@@ -74,6 +83,7 @@ def pod_template(
             ),
             *({"name": f"config-{n}", "mountPath": f"{CONFIG_MAPS}/{name}"} for n, name in enumerate(config_maps)),
             {"name": "scratch", "mountPath": SCRATCH},
+            *({"name": name, "mountPath": SHARED_MEMORY} for name in shared),
         ],
     }
     return {
@@ -101,6 +111,7 @@ def pod_template(
                 ),
                 *({"name": f"config-{n}", "configMap": {"name": name}} for n, name in enumerate(config_maps)),
                 {"name": "scratch", "emptyDir": {}},
+                *({"name": name, "emptyDir": {"medium": "Memory"}} for name in shared),
             ],
         },
     }
@@ -147,6 +158,14 @@ def _cache_mount(spec: AugmentationRunSpec, document: StepDocument) -> list[dict
         return []
     filling = document.stage is Stage.PREPARE and document.kind is Kind.RUN
     return [{"name": "models", "mountPath": MODELS} | ({} if filling else {"readOnly": True})]
+
+
+def _shared_memory(block: StepBlock, overrides: PodOverrides) -> list[str]:
+    """The volume over which NCCL and vLLM exchange data between the processes of several GPUs: with the 64 MiB that a
+    container has by itself they fail or die of SIGBUS. None where the user mounts one.
+    """
+    users = any(mount.mount_path.rstrip("/") == SHARED_MEMORY for mount in overrides.volume_mounts)
+    return ["shared-memory"] if block.gpus > 1 and not users else []
 
 
 def _bundles(spec: AugmentationRunSpec, document: StepDocument) -> dict[str, CaBundleReference]:

@@ -34,9 +34,12 @@ def rows_of(platform: Platform, uri: str, name: str) -> list[dict[str, Any]]:
 def test_probing_runs_ask_a_fold_that_they_did_not_train_on_and_close_with_all_rows(
     platform: Platform, operator: OperatorProcess, team: str
 ):
-    platform.apply(team, quickly(platform.manifest(maxIterations=2, errorsFrom="Probe")))
+    document = quickly(platform.manifest(maxIterations=2, errorsFrom="Probe"))
+    document["spec"]["train"]["resources"] = {"limits": {"nvidia.com/gpu": "2"}}  # the node only counts them
+    platform.apply(team, document)
     status = platform.wait_for_end(team)
     assert status["phase"] == "Succeeded", status
+    assert status["usage"]["gpuSeconds"] > 0
 
     rows = status["iterations"]
     assert [row["index"] for row in rows] == [0, 1, CLOSING + 2]

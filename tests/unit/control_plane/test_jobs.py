@@ -231,3 +231,21 @@ def test_only_prepare_gets_the_keys_and_authorities_of_the_sources():
     assert told["LLM2LLM_SEED_AWS_CA_BUNDLE"] == "/mnt/ca/seed/ca.crt"
     later = environment(manifest(Stage.TRAIN, data=data, artifacts=SECRETS["artifacts"]))
     assert not [name for name in later if "SEED" in name or "TEST" in name]
+
+
+def shared_memory(**changes: Any) -> list[Any]:
+    body = manifest(Stage.TRAIN, **changes)
+    volumes = {volume["name"]: volume for volume in body["spec"]["template"]["spec"]["volumes"]}
+    mounts = [mount for mount in container(body)["volumeMounts"] if mount["mountPath"].rstrip("/") == "/dev/shm"]
+    return [volumes[mount["name"]]["emptyDir"] for mount in mounts]
+
+
+def test_several_gpus_have_memory_to_exchange_data_over():
+    two, one = ({"resources": {"limits": {"nvidia.com/gpu": count}}} for count in ("2", "1"))
+    users = {
+        "volumes": [{"name": "mine", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}],
+        "volumeMounts": [{"name": "mine", "mountPath": "/dev/shm/"}],
+    }
+    assert shared_memory(train=two) == [{"medium": "Memory"}]
+    assert shared_memory(train=one) == shared_memory() == []
+    assert shared_memory(train=two, podOverrides=users) == [{"medium": "Memory", "sizeLimit": "1Gi"}]
