@@ -30,6 +30,7 @@ class TcpProxy:
         self._until: dict[str, deque[int]] = {"up": deque(), "down": deque()}
         self._passed = {"up": 0, "down": 0}
         self._dead = False
+        self._least = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
 
@@ -42,9 +43,13 @@ class TcpProxy:
     ) -> None:
         self._listener.close()
 
-    def cut(self, direction: str, after: Iterable[int]) -> None:
-        """Cuts the connection that carries the next so-many-th byte (up: to the server), then again after so many more."""
+    def cut(self, direction: str, after: Iterable[int], *, least: int = 0) -> None:
+        """Cuts the connection that carries the next so-many-th byte (up: to the server), then again after so many more.
+
+        No chunk of fewer than `least` bytes is cut, and no other within the first half of so many: not in its headers.
+        """
         with self._lock:
+            self._least = least
             self._passed[direction] = 0
             self._until[direction] = deque(after)
 
@@ -90,10 +95,10 @@ class TcpProxy:
         """How many of these bytes pass before the cut."""
         with self._lock:
             until = self._until[direction]
-            if not until or self._passed[direction] + size <= until[0]:
+            if not until or size < self._least or self._passed[direction] + size <= until[0]:
                 self._passed[direction] += size
                 return size
-            allowed = max(0, until[0] - self._passed[direction])
+            allowed = max(self._least // 2, until[0] - self._passed[direction])
             self._passed[direction] = 0
             self.cuts += 1
             if self._dead:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -22,6 +22,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
+from botocore.parsers import ResponseParserError
 
 from llm2llm.api_data import S3Access
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
@@ -52,9 +53,28 @@ _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _MISCONFIGURED = frozenset(
     {"InvalidBucketName", "NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed", "NotImplemented"}
 )
-_BROKEN_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_LENGTH = frozenset({"content-length", "transfer-encoding"})
 _EXISTS = frozenset({"412", "PreconditionFailed"})
 _CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+
+
+Result = TypeVar("Result")
+
+
+class _BrokenOffError(OSError):
+    """An answer that did not come as a whole, or that asks to be tried again."""
+
+
+_BROKEN_OFF = (
+    _BrokenOffError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+    ResponseParserError,
+    ValueError,
+    KeyError,
+)
+"""What boto3 makes of such an answer; a header that was cut is a ValueError or, where it is missing, a KeyError."""
 
 
 class S3Store:
@@ -86,50 +106,55 @@ class S3Store:
         secret = access.credentials_secret_ref
         self._credentials = f"Secret {secret.name}" if secret else "the environment, or the pod's ServiceAccount"
         with self._failures(""):
-            self._client: Any = _client(self._endpoint, access, environ, attempts)
+            try:
+                self._client: Any = _client(self._endpoint, access, environ, attempts)
+            except ValueError as error:  # botocore's word for an endpoint that is no URL
+                raise ConfigurationError(f"{self._field}.endpoint {self._endpoint}: {error}") from error
 
     def read(self, key: str) -> bytes:
-        with self._failures(key):
-            for attempt in range(1, self._attempts + 1):
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-                try:
-                    data: bytes = answer["Body"].read()
-                except _BROKEN_OFF:  # boto3 tries requests again, and no answer that it has begun to read
-                    if attempt == self._attempts:
-                        raise
-                    _pause(attempt)
-                else:
-                    return data
-        raise AssertionError("the last attempt returns or raises")
+        def get() -> bytes:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            if not answer["ResponseMetadata"]["HTTPHeaders"].keys() & _LENGTH:
+                raise _BrokenOffError("an answer ended within its headers")
+            data: bytes = answer["Body"].read()
+            return data
+
+        return self._tried(key, get)
 
     def write(self, key: str, data: bytes) -> None:
-        with self._failures(key):
-            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+        self._tried(key, lambda: self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data))
 
     def create(self, key: str, data: bytes) -> bool:
         """See Store.create; after a lost answer the retry may find this writer's own object and say False."""
-        with self._failures(key):
-            for attempt in range(1, self._attempts + 1):
-                try:
-                    self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
-                except ClientError as error:
-                    if _code(error) in _EXISTS:
-                        return False
-                    if _code(error) not in _CONFLICT or attempt == self._attempts:
-                        raise
-                    _pause(attempt)
-                else:
-                    return True
-        raise AssertionError("the last attempt returns or raises")
+
+        def put() -> bool:
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if _code(error) in _EXISTS:
+                    return False
+                if _code(error) in _CONFLICT:
+                    raise _BrokenOffError(str(error)) from error
+                raise
+            return True
+
+        return self._tried(key, put)
 
     def upload(self, key: str, path: Path) -> None:
-        with self._failures(key):
-            self._client.upload_file(str(path), self._bucket, self._prefix + key, Config=_TRANSFER)
+        name = self._prefix + key
+        self._tried(key, lambda: self._client.upload_file(str(path), self._bucket, name, Config=_TRANSFER))
 
     def download(self, key: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._failures(key):
-            self._client.download_file(self._bucket, self._prefix + key, str(path), Config=_TRANSFER)
+        name = self._prefix + key
+
+        def fetch() -> None:
+            self._client.download_file(self._bucket, name, str(path), Config=_TRANSFER)
+            size = self._client.head_object(Bucket=self._bucket, Key=name)["ContentLength"]
+            if path.stat().st_size != size:  # an answer that ends within its headers has no length, and looks whole
+                raise _BrokenOffError(f"{path.stat().st_size} of {size} bytes came")
+
+        self._tried(key, fetch)
 
     def list(self, prefix: str) -> Iterator[str]:
         for key, _, _ in self.entries(prefix):
@@ -137,18 +162,33 @@ class S3Store:
 
     def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
         """Key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order."""
-        with self._failures(prefix):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
-                for entry in page.get("Contents", ()):
-                    yield entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"')
+        place: dict[str, str] = {}
+        while True:
+            page = self._tried(prefix, lambda: self._page(prefix, **place))  # noqa: B023 - called at once
+            for entry in page.get("Contents", ()):
+                yield entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"')
+            if not page["IsTruncated"]:
+                return
+            place = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _page(self, prefix: str, **place: str) -> Any:
+        page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix + prefix, **place)
+        page["IsTruncated"]  # an answer that ends within its headers has none, and would list nothing
+        return page
 
     def delete(self, key: str) -> None:
-        try:
-            with self._failures(key):
-                self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
-        except ObjectMissing:
-            return
+        with suppress(ObjectMissing):
+            self._tried(key, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key))
+
+    def _tried(self, key: str, call: Callable[[], Result]) -> Result:
+        """What a call gives. boto3 tries requests again, but no answer whose reading it began: these are tried here."""
+        with self._failures(key):
+            for attempt in range(1, self._attempts):
+                try:
+                    return call()
+                except _BROKEN_OFF:
+                    time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - jitter, no secret
+            return call()
 
     @contextmanager
     def _failures(self, key: str) -> Iterator[None]:
@@ -159,9 +199,7 @@ class S3Store:
             inner = getattr(error, "last_exception", error.__context__) if isinstance(error, Boto3Error) else None
             cause = inner if isinstance(inner, (ClientError, BotoCoreError)) else error
             raise self._translated(cause, key) from error
-        except ValueError as error:  # botocore's word for an endpoint that is no URL
-            raise ConfigurationError(f"{self._field}.endpoint {self._endpoint}: {error}") from error
-        except OSError as error:
+        except (OSError, ResponseParserError, ValueError, KeyError) as error:  # but for the first: see _BROKEN_OFF
             raise Transient(f"{self.uri}/{key}: {error}") from error
 
     def _translated(self, error: Exception, key: str) -> StepError | ObjectMissing:
@@ -196,11 +234,6 @@ def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempt
     return session.client(
         "s3", endpoint_url=endpoint or None, config=config, verify=environ.get("AWS_CA_BUNDLE") or None
     )
-
-
-def _pause(attempt: int) -> None:
-    """Before the attempt after this one, which counts from 1: exponential, with full jitter."""
-    time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - jitter, no secret
 
 
 def _code(error: ClientError) -> str:
