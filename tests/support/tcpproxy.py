@@ -8,22 +8,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from types import TracebackType
+
+from tests.support.front import Front
 
 CHUNK = 65536
 
 
-class TcpProxy:
+class TcpProxy(Front):
     """Passes connections on to a port of this machine.
 
     Attributes:
-        port: where it listens, on 127.0.0.1.
         latency: seconds that every chunk of at most `CHUNK` bytes waits, each way; may be changed at any time.
         cuts: connections cut so far.
     """
 
     def __init__(self, backend: int, latency: float = 0.0) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self.latency = latency
         self.cuts = 0
         self._lock = threading.Lock()
@@ -31,17 +31,6 @@ class TcpProxy:
         self._passed = {"up": 0, "down": 0}
         self._dead = False
         self._least = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-
-    def __enter__(self) -> TcpProxy:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._listener.close()
 
     def cut(self, direction: str, after: Iterable[int], *, least: int = 0) -> None:
         """Cuts the connection that carries the next so-many-th byte (up: to the server), then again after so many more.
@@ -64,16 +53,8 @@ class TcpProxy:
             self._dead = False
             self._until = {"up": deque(), "down": deque()}
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._backend)) as server:
+    def serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client, socket.create_connection(self.backend) as server:
             down = threading.Thread(target=self._pass, args=(server, client, "down"), daemon=True)
             down.start()
             self._pass(client, server, "up")

@@ -8,18 +8,19 @@ import ssl
 import subprocess
 import threading
 from pathlib import Path
-from types import TracebackType
+
+from tests.support.front import Front
 
 
-class TlsFront:
+class TlsFront(Front):
     """Takes TLS connections on a free port and passes their bytes to a plain one.
 
     Attributes:
-        port: where it listens, on 127.0.0.1.
         authority: the certificate that a client has to trust.
     """
 
     def __init__(self, folder: Path, backend: int, name: str = "private") -> None:
+        super().__init__(backend)
         folder.mkdir(parents=True, exist_ok=True)
         key, self.authority = folder / "tls.key", folder / "tls.crt"
         names = f"subjectAltName=IP:127.0.0.1,DNS:{name}"
@@ -28,31 +29,11 @@ class TlsFront:
         subprocess.run([*command, "-keyout", str(key), "-out", str(self.authority)], check=True, capture_output=True)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self.authority, key)
-        self._backend = backend
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
 
-    def __enter__(self) -> TlsFront:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                plain, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
-
-    def _serve(self, plain: socket.socket) -> None:
+    def serve(self, plain: socket.socket) -> None:
         with contextlib.suppress(OSError), plain:
             client = self._context.wrap_socket(plain, server_side=True)
-            with client, socket.create_connection(("127.0.0.1", self._backend)) as server:
+            with client, socket.create_connection(self.backend) as server:
                 threading.Thread(target=copy, args=(server, client), daemon=True).start()
                 copy(client, server)
 
