@@ -18,7 +18,7 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
 from llm2llm.api_data import Artifacts
-from llm2llm.errors import ExitCode, IncompatibleArtifacts
+from llm2llm.errors import ExitCode
 from llm2llm.records import REPORT_LIMIT, Kind, Report, Stage, StepDocument
 from llm2llm.stages.commit import commit, committed, read_object
 from llm2llm.stages.context import StepContext
@@ -173,25 +173,6 @@ def test_fault_50_of_two_pods_the_first_commit_stands_and_the_other_tells_its_re
     assert loser.digest == winner.digest
     assert loser.model_uri == "x/pod-a/adapter"
     assert read_object(store, manifest, "rows.json") == b"a"
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        pytest.param(b"", "is damaged: 0 bytes", id="truncated"),
-        pytest.param(None, "is missing, though its manifest names it", id="removed"),
-    ],
-)
-def test_fault_31_a_damaged_object_is_named(bench: Bench, damage: bytes | None, words: str) -> None:
-    run, store = bench.run("run")
-    key = "inputs/data/pod-1/seed.jsonl"
-    if damage is None:
-        store.delete(key)
-    else:
-        store.write(key, damage)
-
-    with pytest.raises(IncompatibleArtifacts, match=f"{key} {words}"):
-        run_step(run.step(Stage.TRAIN), store, bench.context())
 
 
 def test_fault_31_an_upload_without_its_manifest_counts_for_nothing(bench: Bench) -> None:
