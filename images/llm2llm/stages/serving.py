@@ -7,12 +7,12 @@ from llm2llm.errors import ConfigurationError
 
 
 def check_engine(spec: AugmentationRunSpec) -> None:
-    """What the spec alone tells.
+    """What the spec alone tells of the student's engine.
 
     Raises:
         ConfigurationError: engine, precision and number of GPUs do not go together.
     """
-    evaluate, generate = spec.evaluate, spec.generate
+    evaluate = spec.evaluate
     if evaluate.resolved_engine() == "vLLM":
         if spec.train.quantization == "nf4" and evaluate.precision == "fp32":
             raise ConfigurationError(
@@ -25,7 +25,15 @@ def check_engine(spec: AugmentationRunSpec) -> None:
             f"spec.evaluate.tensorParallelSize is {evaluate.tensor_parallel_size}, and the engine is Transformers, "
             "which takes one GPU: leave it out, or ask for GPUs in spec.evaluate.resources and for engine: vLLM"
         )
-    _check_gpus("spec.generate", generate.tensor_parallel_size, generate.gpus)
+
+
+def check_teacher(spec: AugmentationRunSpec) -> None:
+    """What the spec alone tells of a teacher in the step.
+
+    Raises:
+        ConfigurationError: it is to be spread over more GPUs than the step asks for.
+    """
+    _check_gpus("spec.generate", spec.generate.tensor_parallel_size, spec.generate.gpus)
 
 
 def check_heads(field: str, heads: object, size: int) -> None:

@@ -16,7 +16,7 @@ from llm2llm.layout import INPUTS
 from llm2llm.records import StepDocument, canonical_json
 from llm2llm.stages.commit import parent_manifest, read_object
 from llm2llm.stages.context import StepContext
-from llm2llm.stages.serving import check_heads
+from llm2llm.stages.serving import check_heads, check_teacher
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model, model_revision, teacher_source
 from llm2llm.tasks.tokens import has_chat_template
@@ -53,6 +53,7 @@ def asked(
         return
     from llm2llm.teacher.local import LocalTeacher
 
+    check_teacher(spec)  # GPUs may have been changed since Prepare
     frozen = json.loads(read_object(store, parent_manifest(store, step, INPUTS), TEACHER))
     revision = str(frozen["revision"])
 
@@ -87,6 +88,7 @@ def resolved_teacher(spec: AugmentationRunSpec, source: TeacherSource, context: 
             f"{model.field}: {source.uri} has no chat template: take a model that was tuned to follow instructions, "
             "or add a chat_template.jinja to it"
         )
+    check_teacher(spec)
     check_heads("spec.generate", config.get("num_attention_heads"), spec.generate.tensor_parallel_size)
     document = {"uri": source.uri, "revision": revision, "architectures": architectures}
     return (canonical_json(document) + "\n").encode()

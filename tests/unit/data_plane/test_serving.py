@@ -7,7 +7,7 @@ from tests.support import builders
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import ConfigurationError
-from llm2llm.stages.serving import check_engine, check_heads
+from llm2llm.stages.serving import check_engine, check_heads, check_teacher
 
 
 def gpus(count: int) -> dict[str, Any]:
@@ -16,6 +16,11 @@ def gpus(count: int) -> dict[str, Any]:
 
 def spec(**changes: Any) -> AugmentationRunSpec:
     return AugmentationRunSpec.model_validate(builders.spec(**changes))
+
+
+def check_both(wanted: AugmentationRunSpec) -> None:
+    check_engine(wanted)
+    check_teacher(wanted)
 
 
 LOCAL = {"mode": "Local", "teacher": {"model": "t", "source": {"uri": "hf://owner/teacher"}}}
@@ -48,7 +53,7 @@ LOCAL = {"mode": "Local", "teacher": {"model": "t", "source": {"uri": "hf://owne
 )
 def test_what_does_not_go_together_is_told(changes: dict[str, Any], words: str):
     with pytest.raises(ConfigurationError, match=words):
-        check_engine(spec(**changes))
+        check_both(spec(**changes))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_what_does_not_go_together_is_told(changes: dict[str, Any], words: str):
     ],
 )
 def test_what_goes_together_is_taken(changes: dict[str, Any]):
-    check_engine(spec(**changes))
+    check_both(spec(**changes))
 
 
 def test_heads_are_shared_out_evenly():
