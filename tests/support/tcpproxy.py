@@ -30,15 +30,10 @@ class TcpProxy(Front):
         self._until: dict[str, deque[int]] = {"up": deque(), "down": deque()}
         self._passed = {"up": 0, "down": 0}
         self._dead = False
-        self._least = 0
 
-    def cut(self, direction: str, after: Iterable[int], *, least: int = 0) -> None:
-        """Cuts the connection that carries the next so-many-th byte (up: to the server), then again after so many more.
-
-        No chunk of fewer than `least` bytes is cut, and no other within the first half of so many: not in its headers.
-        """
+    def cut(self, direction: str, after: Iterable[int]) -> None:
+        """Cuts the connection that carries the next so-many-th byte (up: to the server), then again after so many more."""
         with self._lock:
-            self._least = least
             self._passed[direction] = 0
             self._until[direction] = deque(after)
 
@@ -76,10 +71,10 @@ class TcpProxy(Front):
         """How many of these bytes pass before the cut."""
         with self._lock:
             until = self._until[direction]
-            if not until or size < self._least or self._passed[direction] + size <= until[0]:
+            if not until or self._passed[direction] + size <= until[0]:
                 self._passed[direction] += size
                 return size
-            allowed = max(self._least // 2, until[0] - self._passed[direction])
+            allowed = until[0] - self._passed[direction]
             self._passed[direction] = 0
             self.cuts += 1
             if self._dead:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,10 +32,11 @@ from llm2llm.storage.base import ObjectMissing
 
 ATTEMPTS = 8
 """Tries of one request: with standard back-off and full jitter, about half a minute before a step gives up with 75."""
-_PART = 16 * 1024 * 1024
-_TRANSFER = TransferConfig(
-    multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=8, num_download_attempts=ATTEMPTS
-)
+PART = 16 * 1024 * 1024
+"""Bytes of a part; what is larger goes in parts, several at once."""
+_CHUNK = 1024 * 1024
+_PARALLEL = 8
+_TRANSFER = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=_PARALLEL)
 _REFUSED = frozenset(
     {
         "403",
@@ -55,6 +58,8 @@ _MISCONFIGURED = frozenset(
 )
 _LENGTH = frozenset({"content-length", "transfer-encoding"})
 _EXISTS = frozenset({"412", "PreconditionFailed"})
+_NO_SUCH_RANGE = frozenset({"416", "InvalidRange"})
+"""Of an empty object not even the first byte can be asked for."""
 _CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
 
 
@@ -145,16 +150,47 @@ class S3Store:
         self._tried(key, lambda: self._client.upload_file(str(path), self._bucket, name, Config=_TRANSFER))
 
     def download(self, key: str, path: Path) -> None:
+        """See Store.download; no file is left where it fails.
+
+        boto3's own waits for ever where a connection is cut within the headers of its first answer.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = self._prefix + key
+        try:
+            with path.open("wb") as file, ThreadPoolExecutor(_PARALLEL) as pool:
+                size, tag = self._part(key, file.fileno(), 0)
+                rest = range(PART, size, PART)
+                for _ in pool.map(lambda start: self._part(key, file.fileno(), start, tag), rest):
+                    pass  # an error of a part is raised here, and the parts that wait are given up
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
-        def fetch() -> None:
-            self._client.download_file(self._bucket, name, str(path), Config=_TRANSFER)
-            size = self._client.head_object(Bucket=self._bucket, Key=name)["ContentLength"]
-            if path.stat().st_size != size:  # an answer that ends within its headers has no length, and looks whole
-                raise _BrokenOffError(f"{path.stat().st_size} of {size} bytes came")
+    def _part(self, key: str, file: int, start: int, tag: str = "") -> tuple[int, str]:
+        """Writes one part of an object to its place in an open file, and goes on where an answer breaks off.
 
-        self._tried(key, fetch)
+        Returns: the object's size in bytes and its entity tag, which the object of the other parts has to have.
+        """
+        place, end = start, start + PART
+
+        def go_on() -> int:
+            nonlocal place, tag
+            span, condition = f"bytes={place}-{end - 1}", {"IfMatch": tag} if tag else {}
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=span, **condition)
+            except ClientError as error:
+                if _code(error) in _NO_SUCH_RANGE and place == 0:
+                    return 0
+                raise
+            size = int(answer["ContentRange"].rpartition("/")[2])
+            with closing(answer["Body"]) as body:
+                for chunk in body.iter_chunks(_CHUNK):
+                    place += os.pwrite(file, chunk, place)
+                    tag = answer["ETag"]  # not before: the answer could have ended within it
+            if place != min(end, size):
+                raise _BrokenOffError(f"{place - start} bytes came of {span} of {size}")
+            return size
+
+        return self._tried(key, go_on), tag
 
     def list(self, prefix: str) -> Iterator[str]:
         for key, _, _ in self.entries(prefix):

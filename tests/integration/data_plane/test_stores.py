@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from tests.cluster.s3 import S3Server
 from llm2llm.api_data import Artifacts
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, Transient
 from llm2llm.storage import ObjectMissing, Store, open_store, read_source
-from llm2llm.storage.s3 import S3Store
+from llm2llm.storage.s3 import PART, S3Store
 
 ARTIFACTS = Artifacts(uri="s3://bucket/runs")
 
@@ -50,6 +51,7 @@ def test_what_is_missing_is_said_to_be_missing(store: Store, tmp_path: Path) -> 
         store.read("a/none")
     with pytest.raises(ObjectMissing):
         store.download("a/none", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     store.delete("a/none")
     assert list(store.list("a/")) == []
 
@@ -69,9 +71,10 @@ def test_create_has_one_winner_and_never_replaces(store: Store) -> None:
     assert store.create("inputs/manifest.json", b"late") is False
 
 
-def test_files_of_several_parts_come_and_go_whole(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 40 * 1024 * 1024])
+def test_files_of_any_number_of_parts_come_and_go_whole(store: Store, tmp_path: Path, size: int) -> None:
     source, target = tmp_path / "source", tmp_path / "deep" / "target"
-    source.write_bytes(bytes(range(256)) * (40 * 4096))
+    source.write_bytes(random.Random(size).randbytes(size))
     store.upload("adapter/big.bin", source)
     store.download("adapter/big.bin", target)
 
