@@ -112,9 +112,9 @@ def _trained(job: Job, step: StepDocument, checkpoints: Checkpoints, context: St
     with context.timed("imports"):
         import torch
 
-        from llm2llm.training import launch, session
+        from llm2llm.training import session
         from llm2llm.training.durable import Hooks
-        from llm2llm.training.ranks import Ranks
+        from llm2llm.training.ranks import Ranks, processes
     of_step = {"stage": "Train", "iteration": step.iteration}
     hooks = Hooks(
         save=lambda files, steps, micro_batch: checkpoints.save(files, step=steps, micro_batch=micro_batch),
@@ -123,11 +123,13 @@ def _trained(job: Job, step: StepDocument, checkpoints: Checkpoints, context: St
         clock=context.clock,
         interval=job.train.checkpoint.interval_seconds,
     )
-    count = launch.processes(job.train.gpus, torch.cuda.device_count(), context.environ)
+    count = processes(job.train.gpus, torch.cuda.device_count(), context.environ)
     if count > 1:
+        from llm2llm.training.launch import train_in_processes
+
         context.progress(of_step | {"processes": count})
         with context.timed("compute"):
-            return launch.train_in_processes(job, hooks, count)
+            return train_in_processes(job, hooks, count)
     with context.timed("load"):
         student = session.load(job)
     with context.timed("compute"):

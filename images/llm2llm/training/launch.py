@@ -1,8 +1,8 @@
-"""One training in several processes on this machine, one for each GPU; the only module that starts and ends them.
+"""One training in several processes on this machine, one for each GPU; the only module that starts them.
 
-The parent knows the store, the children do not: rank 0 tells of a checkpoint over a pipe and goes on when it is
-durable. SIGTERM reaches the parent alone (a kubelet sends it to a container's first process), which tells the children
-by a flag. Each child ends when the parent does, and the parent ends all when one of them fails.
+torchrun's agent (`torch.distributed.launcher`) starts and watches the ranks, and ends all when one fails. The parent
+knows the store, the ranks do not: rank 0 tells of a checkpoint over a pipe and goes on when it is durable. A SIGTERM is
+the parent's affair (a kubelet sends it to a container's first process), which tells the ranks by a flag.
 """
 
 from __future__ import annotations
@@ -10,35 +10,31 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any, cast
+from types import TracebackType
+from typing import Self, cast
 
 import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from llm2llm.errors import ExitCode, StepError, Transient
 from llm2llm.training import session
-from llm2llm.training.durable import Flag, Hooks
+from llm2llm.training.durable import Hooks
 from llm2llm.training.ranks import Ranks
 from llm2llm.training.session import Job, Trained
 
-PROCESSES = "LLM2LLM_TRAIN_PROCESSES"
-"""Environment variable: so many processes without GPUs, over gloo. Only tests set it."""
-_LOOK_SECONDS = 0.2
-_LAST_WORDS_SECONDS = 2.0
-_END_SECONDS = 60.0
-
-
-def processes(asked: int, visible: int, environ: Mapping[str, str]) -> int:
-    """Processes of a training: one for each GPU that was asked for and is there, at least one.
-
-    A laptop without GPUs runs the manifest of a cluster, slower and with the same result.
-    """
-    return int(environ.get(PROCESSES) or max(1, min(asked, visible)))
+_LOOK_SECONDS = 0.3
+_TOLD_SECONDS = 1.0
+"""Within so long after a SIGTERM to all processes alike the parent has set the flag."""
 
 
 def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
@@ -49,106 +45,117 @@ def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
         Transient: a process died without a word.
     """
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads and a CUDA context
+    pipes = [spawn.Pipe() for _ in range(count)]
+    held, line = spawn.Pipe(duplex=False)
     stopping = spawn.Event()
-    rendezvous = job.scratch.with_name(f"{job.scratch.name}-rendezvous")
-    rendezvous.parent.mkdir(parents=True, exist_ok=True)
-    rendezvous.unlink(missing_ok=True)
-    children: list[tuple[Any, Connection]] = []
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        max_restarts=0,  # the operator's affair
+        monitor_interval=_LOOK_SECONDS / 3,
+        run_id=job.scratch.name,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",  # a pod's own name need not resolve
+        logs_specs=DefaultLogsSpecs(log_dir=str(job.scratch.with_name(f"{job.scratch.name}-ranks"))),
+        signals_to_handle="SIGHUP",  # SIGTERM and SIGINT are the step's
+    )
+    desk = _Desk([mine for mine, _ in pipes], line, hooks, stopping)
     try:
-        for rank in range(count):
-            mine, theirs = spawn.Pipe()
-            child = spawn.Process(
-                target=_work, args=(rank, count, rendezvous, job, hooks.interval, stopping, theirs), name=f"rank {rank}"
+        with desk:
+            results = elastic_launch(config, _work)(
+                [theirs for _, theirs in pipes], held, job, hooks.interval, stopping
             )
-            child.start()
-            theirs.close()
-            children.append((child, mine))
-        return _Watch(children, hooks, stopping.set).result()
-    finally:
-        for child, pipe in children:
-            child.kill()
-            child.join()
-            pipe.close()
+    except ChildFailedError as error:
+        rank, death = error.get_first_failure()
+        how = death.signal_name() if death.exitcode < 0 else f"exit code {death.exitcode}"
+        words = f"the training process of rank {rank} died ({how}): the step is tried again from its last checkpoint"
+        raise desk.failure(rank) or Transient(words) from error
+    trained: Trained = results[0]
+    return trained
 
 
-class _Watch:
-    """Serves the children until all have ended, or one has failed."""
+class _Desk:
+    """Serves the ranks in a thread of its own, since torchrun's agent has the main one."""
 
-    def __init__(self, children: list[tuple[Any, Connection]], hooks: Hooks, stop: Callable[[], None]) -> None:
-        self._children = children
+    def __init__(self, pipes: list[Connection], line: Connection, hooks: Hooks, stopping: Event) -> None:
+        self._pipes = pipes
+        self._line = line
         self._hooks = hooks
-        self._stop = stop
-        self._trained: Trained | None = None
-        self._failures: list[StepError] = []
+        self._stopping = stopping
+        self._own: Exception | None = None
+        self._told: dict[int, StepError] = {}
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="ranks")
 
-    def result(self) -> Trained:
-        open_pipes = {pipe: child for child, pipe in self._children}
-        while open_pipes and not self._failures:
-            self._serve(open_pipes, _LOOK_SECONDS)
-        if self._failures:
-            # The others fail because of the first: its words may come later, and are worth more than theirs.
-            until = time.monotonic() + _LAST_WORDS_SECONDS
-            while open_pipes and (left := until - time.monotonic()) > 0:
-                self._serve(open_pipes, left)
-            raise min(self._failures, key=lambda error: error.exit_code == ExitCode.TRANSIENT)
-        if self._trained is None:
-            raise Transient("the training processes ended without a result")
-        return self._trained
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
-    def _serve(self, open_pipes: dict[Connection, Any], seconds: float) -> None:
-        if self._hooks.stopping.is_set():
-            self._stop()
-        for pipe in cast("list[Connection]", wait(list(open_pipes), timeout=seconds)):
-            try:
-                self._hear(pipe, *pipe.recv())
-            except (EOFError, ConnectionError):
-                child = open_pipes.pop(pipe)
-                child.join(_END_SECONDS)
-                if child.exitcode != 0:
-                    words = f"the training process of {child.name} died (exit code {child.exitcode})"
-                    self._failures.append(Transient(f"{words}: the step is tried again from its last checkpoint"))
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._line.close()
+        self._closed.set()
+        self._thread.join()
 
-    def _hear(self, pipe: Connection, word: str, *told: Any) -> None:
-        match word:
-            case "progress":
-                self._hooks.progress(*told)
-            case "save":
-                self._hooks.save(*told)
-                pipe.send("saved")
-            case "trained":
-                self._trained = told[0]
-            case "failed":
-                self._failures.append(told[0])
+    def failure(self, first: int) -> Exception | None:
+        """What tells most: the ranks fail because of the parent or of one of them, and call what follows transient.
+
+        Args:
+            first: the rank that ended first.
+        """
+        lasting = (error for error in self._told.values() if not isinstance(error, Transient))
+        return self._own or next(lasting, self._told.get(first))
+
+    def _serve(self) -> None:
+        try:
+            while not self._closed.is_set():
+                if self._hooks.stopping.is_set():
+                    self._stopping.set()
+                self._hear(_LOOK_SECONDS)
+            while self._hear(0):
+                pass
+        except Exception as error:  # noqa: BLE001 - e.g. a checkpoint that the store refuses: raised by failure()
+            self._own = error
+            self._line.close()
+
+    def _hear(self, seconds: float) -> bool:
+        ready = cast("list[Connection]", wait(self._pipes, timeout=seconds))
+        for pipe in ready:
+            match pipe.recv():
+                case ("progress", event):
+                    self._hooks.progress(event)
+                case ("save", *what):
+                    self._hooks.save(*what)
+                    pipe.send("saved")
+                case ("failed", error):
+                    self._told[self._pipes.index(pipe)] = error
+        return bool(ready)
 
 
-def _work(
-    rank: int, count: int, rendezvous: Path, job: Job, interval: float, stopping: Flag, parent: Connection
-) -> None:
+def _work(pipes: list[Connection], held: Connection, job: Job, interval: float, stopping: Event) -> Trained:
     """What one process does, from its start to its end."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # Ctrl-C reaches a whole process group: the parent decides
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    os.environ.update({name: str(value) for name, value in environment.items()})
+    rank, count, pipe = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), pipes[int(os.environ["RANK"])]
+    _end_when_told(held, stopping)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // count))
         os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a pod's own name need not resolve
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     try:
-        trained = _trained(rank, count, rendezvous, job, interval, stopping, parent)
-        if rank == 0:
-            parent.send(("trained", trained))
+        return _trained(rank, count, pipe, job, interval, stopping)
     except StepError as error:
-        _fail(parent, error)
+        _fail(pipe, error)
     except Exception as error:  # noqa: BLE001 - the top of a process: unknown causes are transient, and told in full
         traceback.print_exc()
         last = traceback.format_exception_only(error)[-1].strip()
-        _fail(parent, Transient(f"training failed on rank {rank}: {last}"))
+        told = Transient(f"training failed on rank {rank}: {last}")
+        _fail(pipe, told, linger=_LOOK_SECONDS)  # so that the agent sees first who ended first
+    raise AssertionError
 
 
-def _trained(
-    rank: int, count: int, rendezvous: Path, job: Job, interval: float, stopping: Flag, parent: Connection
-) -> Trained:
+def _trained(rank: int, count: int, parent: Connection, job: Job, interval: float, stopping: Event) -> Trained:
     def save(folder: Path, step: int, micro_batch: int) -> None:
         parent.send(("save", folder, step, micro_batch))
         parent.recv()
@@ -158,21 +165,36 @@ def _trained(
             parent.send(("progress", dict(event)))
 
     hooks = Hooks(save=save, stopping=stopping, progress=progress, clock=time.monotonic, interval=interval)
-    ranks = Ranks.join(rank, count, rendezvous, job.train.progress_deadline_seconds)
+    ranks = Ranks.join(rank, count, job.train.progress_deadline_seconds)
     trained = session.train(job, session.load(job), hooks, ranks)
     torch.distributed.destroy_process_group()
     return trained
 
 
-def _fail(parent: Connection, error: StepError) -> None:
-    """Tells it and ends at once: torch's threads may still wait for the other ranks."""
+def _fail(parent: Connection, error: StepError, *, linger: float = 0.0) -> None:
+    """Tells it and ends: torch's threads may still wait for the other ranks."""
     parent.send(("failed", error))
+    time.sleep(linger)
     parent.close()
     os._exit(error.exit_code)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(ExitCode.TRANSIENT)
+def _end_when_told(held: Connection, stopping: Event) -> None:
+    """Has a thread end this process when its parent has, and at torchrun's SIGTERM, whatever the main thread waits for.
+
+    Slurm and systemd send a SIGTERM to the parent and the ranks alike: it asks for a checkpoint, as the parent says.
+    """
+    heard, tell = socket.socketpair()
+    tell.setblocking(False)
+    signal.set_wakeup_fd(tell.fileno())  # at once, and from whichever thread the signal reaches
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        with heard, tell:
+            if wait([held, heard]) == [heard] and stopping.wait(_TOLD_SECONDS):
+                heard.recv(1)
+                wait([held, heard])
+            os._exit(ExitCode.TRANSIENT)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
+
+PROCESSES = "LLM2LLM_TRAIN_PROCESSES"
+"""Environment variable: so many processes without GPUs, over gloo. Only tests set it."""
+
+
+def processes(asked: int, visible: int, environ: Mapping[str, str]) -> int:
+    """Processes of a training: one for each GPU that was asked for and is there, at least one.
+
+    A laptop without GPUs runs the manifest of a cluster, slower and with the same result.
+    """
+    return int(environ.get(PROCESSES) or max(1, min(asked, visible)))
 
 
 @dataclass(frozen=True)
@@ -24,8 +35,8 @@ class Ranks:
     """A group of its own over gloo: decisions are made on the CPU, and cost the GPU no wait."""
 
     @classmethod
-    def join(cls, rank: int, size: int, rendezvous: Path, patience: float) -> Ranks:
-        """Meets the other processes over a file that all of them see.
+    def join(cls, rank: int, size: int, patience: float) -> Ranks:
+        """Meets the other processes that torchrun started, where its environment variables say.
 
         Args:
             patience: seconds that one rank waits for another, e.g. while rank 0 uploads a checkpoint.
@@ -36,7 +47,6 @@ class Ranks:
         timeout = timedelta(seconds=patience)
         distributed.init_process_group(
             "nccl" if cuda else "gloo",
-            init_method=rendezvous.as_uri(),
             rank=rank,
             world_size=size,
             timeout=timeout,

@@ -18,14 +18,14 @@ from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_steps import LONG, Pods
 
 from llm2llm.api_stages import Train
-from llm2llm.errors import ExitCode, GpuOutOfMemory
+from llm2llm.errors import AuthenticationError, ExitCode, GpuOutOfMemory
 from llm2llm.records import Stage
 from llm2llm.stages.entry import run_step
 from llm2llm.storage import LocalStore
 from llm2llm.training.data import Row
 from llm2llm.training.durable import Hooks
-from llm2llm.training.launch import PROCESSES, processes, train_in_processes
-from llm2llm.training.ranks import Ranks
+from llm2llm.training.launch import train_in_processes
+from llm2llm.training.ranks import PROCESSES, Ranks, processes
 from llm2llm.training.session import Job, load, train
 
 
@@ -147,6 +147,14 @@ def test_fault_21_one_rank_without_memory_ends_all_and_tells_the_micro_batch(tmp
     assert told.value.micro_batch == 2
 
 
+def test_a_checkpoint_that_the_store_refuses_ends_all(tmp_path: Path, student: Path) -> None:
+    def refused(*_: object) -> None:
+        raise AuthenticationError("the bucket refused the credentials")
+
+    with pytest.raises(AuthenticationError, match="refused the credentials"):
+        train_in_processes(job(tmp_path, student, "LoRA", 2, 8), replace(hooks(), save=refused, interval=0), 2)
+
+
 class TwoProcesses(Pods):
     """Pods whose training runs in two processes."""
 
@@ -197,6 +205,17 @@ def test_fault_19_sigterm_reaches_all_processes_and_the_next_pod_ends_as_if_noth
     assert whole.micro_batch == 8
 
 
+def test_a_sigterm_to_all_processes_alike_costs_no_steps(pods: TwoProcesses) -> None:
+    """So do Slurm and systemd end what they started."""
+    process = pods.start(pods.run.step(Stage.TRAIN), "pod-1")
+    pods.until_checkpoint(process, "pod-1")
+    for pid in (*pods.children(process), process.pid):
+        os.kill(pid, signal.SIGTERM)
+
+    assert process.wait(timeout=60) == ExitCode.TERMINATED, pods.log("pod-1")
+    assert "a checkpoint is in the store" in pods.report("pod-1").message
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_death_of_a_process_ends_the_step_to_be_tried_again(pods: TwoProcesses, rank: int) -> None:
     process = pods.start(pods.run.step(Stage.TRAIN), "pod-1")
@@ -206,6 +225,7 @@ def test_the_death_of_a_process_ends_the_step_to_be_tried_again(pods: TwoProcess
 
     assert process.wait(timeout=60) == ExitCode.TRANSIENT, pods.log("pod-1")
     assert pods.report("pod-1").reason == "Transient"
+    assert f"process of rank {rank} died (SIGKILL)" in pods.report("pod-1").message
     assert gone(ranks)
     assert not list(pods.store.list("iterations/000/train/manifest"))
 
