@@ -79,7 +79,8 @@ class Filters:
         if name := self.copies.get(normalised(field_text(draft.fields))):
             return "copy", f"equals {name}"
         match = self.near.nearest(words)
-        scores["rougeL"] = round(match.score, 4) if match else 0.0
+        if match:  # no nearer than that is not looked for, so then there is no score to tell
+            scores["rougeL"] = round(match.score, 4)
         if match and match.score > self.threshold:
             return "nearDuplicate", f"ROUGE-L {match.score:.3f} to {match.name}"
         if leak := self.held_out.leak(draft.fields):
