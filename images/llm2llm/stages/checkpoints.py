@@ -7,14 +7,19 @@ is there: so a killed writer leaves nothing that a reader would believe, and two
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from llm2llm.errors import IncompatibleArtifacts
-from llm2llm.layout import checkpoint_folder
-from llm2llm.records import Record, StoredObject
+from llm2llm.layout import checkpoint_folder, content_key, differing_fields, key_fields, step_folder
+from llm2llm.records import Record, StepDocument, StoredObject
+from llm2llm.stages.commit import FILES_AT_ONCE, uploaded
 from llm2llm.storage import ObjectMissing, Store
 
 _MARKER = "marker.json"
@@ -25,6 +30,7 @@ class Marker(Record):
 
     version: int = 1
     content_key: str
+    key_fields: dict[str, Any] = Field(default_factory=dict)
     step: int
     micro_batch: int
     objects: tuple[StoredObject, ...]
@@ -35,30 +41,48 @@ class Checkpoints:
 
     Args:
         store: where they lie.
-        folder: the step's folder.
-        content_key: of the step; a checkpoint with another key is not continued.
+        step: whose; a checkpoint with another content key is not continued.
         pod_uid: names this writer.
         keep: newest checkpoints that `save` leaves.
+        told: takes an event for each file that is in the store.
     """
 
-    def __init__(self, store: Store, folder: str, *, content_key: str, pod_uid: str, keep: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        step: StepDocument,
+        *,
+        pod_uid: str,
+        keep: int,
+        told: Callable[[Mapping[str, object]], None] = lambda _: None,
+    ) -> None:
         self._store = store
-        self._folder = folder
-        self._content_key = content_key
+        self._folder = step_folder(step.stage, step.iteration)
+        self._content_key = content_key(step)
+        self._key_fields = key_fields(step)
         self._pod_uid = pod_uid
         self._keep = keep
+        self._told = told
 
     def save(self, files: Path, *, step: int, micro_batch: int) -> None:
         """Uploads a folder as the checkpoint after `step` optimizer steps, then removes older ones."""
         folder = checkpoint_folder(self._folder, step, self._pod_uid)
-        objects = []
-        for path in sorted(path for path in files.rglob("*") if path.is_file()):
+
+        def upload(path: Path) -> StoredObject:
             name = path.relative_to(files).as_posix()
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            self._store.upload(f"{folder}/{name}", path)
-            objects.append(StoredObject(name=name, key=f"{folder}/{name}", size=path.stat().st_size, sha256=sha256))
-        marker = Marker(content_key=self._content_key, step=step, micro_batch=micro_batch, objects=tuple(objects))
+            stored = uploaded(self._store, f"{folder}/{name}", name, path)
+            self._told({"checkpoint": step, "uploaded": name, "bytes": stored.size})
+            return stored
+
+        with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+            objects = tuple(threads.map(upload, sorted(path for path in files.rglob("*") if path.is_file())))
+        marker = Marker(
+            content_key=self._content_key,
+            key_fields=self._key_fields,
+            step=step,
+            micro_batch=micro_batch,
+            objects=objects,
+        )
         self._store.write(f"{folder}/{_MARKER}", marker.to_json().encode())
         for outdated in self._markers()[self._keep :]:
             self._remove(outdated)
@@ -93,9 +117,10 @@ class Checkpoints:
         except (ObjectMissing, ValidationError):
             return None
         if marker.content_key != self._content_key:
+            differences = "; ".join(differing_fields(self._key_fields, marker.key_fields))
             raise IncompatibleArtifacts(
-                f"{self._store.uri}/{key} belongs to another training ({marker.content_key}, here "
-                f"{self._content_key}): choose another artifacts.key, or restore the fields of spec.train"
+                f"{self._store.uri}/{key} belongs to another training ({differences}): choose another artifacts.key, "
+                "or restore these fields"
             )
         return marker
 
@@ -120,3 +145,39 @@ class Checkpoints:
 
     def _within(self, prefix: str) -> Iterator[str]:
         yield from list(self._store.list(prefix))
+
+
+class Uploads:
+    """Makes checkpoints durable while the training goes on: one after the other, in a thread of its own."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+
+    def save(self, files: Path, step: int, micro_batch: int) -> None:
+        """Takes a folder over, as soon as the one before is in the store; it is removed once it is there, too.
+
+        Raises:
+            StepError: what befell the one before.
+        """
+        self.settle()
+        self._under_way = self._thread.submit(self._save, files, step, micro_batch)
+
+    def settle(self) -> None:
+        """Waits until what was taken over is in the store. Raises as `save`."""
+        under_way, self._under_way = self._under_way, None
+        if under_way:
+            under_way.result()
+
+    def _save(self, files: Path, step: int, micro_batch: int) -> None:
+        self._checkpoints.save(files, step=step, micro_batch=micro_batch)
+        shutil.rmtree(files)

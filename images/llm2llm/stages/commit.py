@@ -70,7 +70,7 @@ def commit(
         target = data_folder(folder, context.pod_uid)
         with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
             objects = tuple(
-                threads.map(lambda file: _upload(store, f"{target}/{file[0]}", *file), sorted(files.items()))
+                threads.map(lambda file: uploaded(store, f"{target}/{file[0]}", *file), sorted(files.items()))
             )
         report = report.model_copy(update={"digest": output_digest(objects)})
     manifest = Manifest(
@@ -149,7 +149,8 @@ def _download(store: Store, entry: StoredObject, path: Path) -> None:
             raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is damaged: {found} bytes, {entry.size} expected")
 
 
-def _upload(store: Store, key: str, name: str, content: bytes | Path) -> StoredObject:
+def uploaded(store: Store, key: str, name: str, content: bytes | Path) -> StoredObject:
+    """Writes an object, from memory or from a file; what a manifest has to say of it."""
     if isinstance(content, Path):
         with content.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()

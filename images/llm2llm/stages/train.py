@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import DataError, Terminated
-from llm2llm.layout import INPUTS, content_key, data_folder, step_folder, trained_part
+from llm2llm.layout import INPUTS, data_folder, step_folder, trained_part
 from llm2llm.outcomes import iteration_words
 from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
-from llm2llm.stages.checkpoints import Checkpoints
+from llm2llm.stages.checkpoints import Checkpoints, Uploads
 from llm2llm.stages.commit import commit, download_folder, parent_manifest
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.rows import resolved, training_set
@@ -50,12 +50,13 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         tokeniser = Tokeniser.of(spec, revision, tokens, task_of(spec.task))
         rows = _fitting(tokeniser.rows(examples, store, context), spec, context)
         start = _start(step, store, spec, context)
+    of_step = {"stage": "Train", "iteration": step.iteration}
     checkpoints = Checkpoints(
         store,
-        step_folder(Stage.TRAIN, step.iteration),
-        content_key=content_key(step),
+        step,
         pod_uid=context.pod_uid,
         keep=spec.train.checkpoint.keep,
+        told=lambda event: context.progress(of_step | dict(event)),
     )
     work = context.scratch / f"train-{step.iteration:03d}-{context.pod_uid}"
     restored = checkpoints.restore(work / "resume")
@@ -63,29 +64,27 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     micro_batch = min(step.micro_batch or batch, batch)
     if restored:
         # The cut of a step decides which draws of dropout its rows get: going on exactly means going on with the same.
-        context.progress({"stage": "Train", "iteration": step.iteration, "resumedFrom": restored.step})
+        context.progress(of_step | {"resumedFrom": restored.step})
         micro_batch = min(micro_batch, restored.micro_batch)
     part = trained_part(spec)
-    trained = _trained(
-        Job(
-            base=base,
-            start=start,
-            rows=rows,
-            pad=tokens.pad,
-            train=spec.train,
-            seed=spec.random_seed,
-            micro_batch=micro_batch,
-            resume=work / "resume" if restored else None,
-            scratch=work / "trainer",
-            target=work / part,
-            model_uri=spec.student.model.uri,
-            revision=revision,
-            trusted=trusted,
-        ),
-        step,
-        checkpoints,
-        context,
+    job = Job(
+        base=base,
+        start=start,
+        rows=rows,
+        pad=tokens.pad,
+        train=spec.train,
+        seed=spec.random_seed,
+        micro_batch=micro_batch,
+        resume=work / "resume" if restored else None,
+        scratch=work / "trainer",
+        target=work / part,
+        model_uri=spec.student.model.uri,
+        revision=revision,
+        trusted=trusted,
     )
+    with Uploads(checkpoints) as uploads:
+        trained = _trained(job, step, uploads, context)
+        uploads.settle()
     if trained.outcome.stopped:
         raise Terminated(
             f"stopped by SIGTERM after step {trained.outcome.steps} of {trained.planned_steps}; "
@@ -107,7 +106,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     return report
 
 
-def _trained(job: Job, step: StepDocument, checkpoints: Checkpoints, context: StepContext) -> Trained:
+def _trained(job: Job, step: StepDocument, uploads: Uploads, context: StepContext) -> Trained:
     """Trains in this process, or in one for each GPU."""
     with context.timed("imports"):
         import torch
@@ -117,7 +116,7 @@ def _trained(job: Job, step: StepDocument, checkpoints: Checkpoints, context: St
         from llm2llm.training.ranks import Ranks, processes
     of_step = {"stage": "Train", "iteration": step.iteration}
     hooks = Hooks(
-        save=lambda files, steps, micro_batch: checkpoints.save(files, step=steps, micro_batch=micro_batch),
+        save=uploads.save,
         stopping=context.stopping,
         progress=lambda event: context.progress(of_step | dict(event)),
         clock=context.clock,

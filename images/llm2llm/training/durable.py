@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,8 @@ class Hooks:
     """What a training run needs from the stage around it.
 
     Attributes:
-        save: makes a checkpoint durable: its folder on this machine, optimizer steps so far, the micro-batch.
+        save: takes a checkpoint over, to make it durable: its folder on this machine, optimizer steps so far, the
+            micro-batch. It may return before that is done.
         stopping: set by SIGTERM.
         progress: takes an event now and then.
         clock: seconds, monotonic.
@@ -89,7 +89,7 @@ class Durable(TrainerCallback):
     """Asks for a checkpoint by interval and at SIGTERM, hands it on, and tells progress.
 
     At the end of a step everything that the next one depends on is at rest: so a run that goes on from there ends
-    with the weights of an uninterrupted one. Rank 0 decides for all, and alone makes checkpoints durable.
+    with the weights of an uninterrupted one. Rank 0 decides for all, and alone hands checkpoints on.
     """
 
     def __init__(self, loss: TokenMean, plan: Plan, hooks: Hooks, ranks: Ranks) -> None:
@@ -130,7 +130,6 @@ class Durable(TrainerCallback):
         if self._ranks.rank == 0:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             self._hooks.save(folder, state.global_step, self._plan.micro_batch)
-            shutil.rmtree(folder)
         self._saved = self._hooks.clock()
 
     def _tell(self, step: int, now: float, loss: float) -> None:

@@ -1,8 +1,8 @@
 """One training in several processes on this machine, one for each GPU; the only module that starts them.
 
 torchrun's agent (`torch.distributed.launcher`) starts and watches the ranks, and ends all when one fails. The parent
-knows the store, the ranks do not: rank 0 tells of a checkpoint over a pipe and goes on when it is durable. A SIGTERM is
-the parent's affair (a kubelet sends it to a container's first process), which tells the ranks by a flag.
+knows the store, the ranks do not: rank 0 tells of a checkpoint over a pipe and goes on when it is taken over. A SIGTERM
+is the parent's affair (a kubelet sends it to a container's first process), which tells the ranks by a flag.
 """
 
 from __future__ import annotations

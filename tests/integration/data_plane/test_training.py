@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import STEPS, Bench
 
-from llm2llm.errors import IncompatibleArtifacts, MetricInvalid, Terminated
+from llm2llm.errors import IncompatibleArtifacts, MetricInvalid, Terminated, Transient
 from llm2llm.layout import content_key, step_folder
 from llm2llm.records import Example, Report, Stage, to_jsonl
 from llm2llm.stages.commit import commit
@@ -171,6 +172,67 @@ def test_periodic_checkpoints_change_nothing_and_only_the_newest_are_kept(bench:
     assert seen == [1, 2, 3, 3]  # the new one is there before the oldest goes
 
 
+class SlowStore(LocalStore):
+    """Holds each file of a checkpoint back until the gate is open."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.gate = threading.Event()
+        self.held = threading.Event()
+
+    def upload(self, key: str, path: Path) -> None:
+        if "/checkpoints/" in key:
+            self.held.set()
+            assert self.gate.wait(60), "the training waits for the checkpoint"
+        super().upload(key, path)
+
+
+def test_training_goes_on_while_a_checkpoint_is_on_its_way(bench: Bench) -> None:
+    """The files of the first one come into the store only once two more steps are done."""
+    run, store = bench.run("plain")
+    plain = run_step(run.step(Stage.TRAIN), store, bench.context())
+    run, _ = bench.run("slow", train={**keyword.TRAIN, **STEPS, "checkpoint": {"intervalSeconds": 3, "keep": 2}})
+    slow = SlowStore(bench.folder / "slow")
+    context = bench.context()
+    ends = 0
+
+    def clock() -> float:
+        """A step is a second long, and one is made every three of them."""
+        nonlocal ends
+        ends += context.seconds.get("load") is not None
+        if slow.held.wait(10 if ends == 5 else 0) and ends >= 6:
+            slow.gate.set()
+        return float(ends)
+
+    context.clock = clock
+    assert run_step(run.step(Stage.TRAIN), slow, context).digest == plain.digest
+    assert slow.held.is_set()
+
+
+def test_sigterm_waits_until_the_checkpoint_is_in_the_store(bench: Bench) -> None:
+    run, _ = bench.run("stopped")
+    slow = SlowStore(bench.folder / "stopped")
+    context = bench.context()
+    context.clock = stop_after(context, 7)
+    threading.Timer(3, slow.gate.set).start()
+    with pytest.raises(Terminated, match="a checkpoint is in the store"):
+        run_step(run.step(Stage.TRAIN), slow, context)
+    assert len(markers(slow)) == 1
+
+
+def test_what_befalls_a_checkpoint_on_its_way_ends_the_training(bench: Bench) -> None:
+    class FullStore(LocalStore):
+        def upload(self, key: str, path: Path) -> None:
+            raise Transient(f"no space for {key}")
+
+    run, _ = bench.run("full", train={**keyword.TRAIN, "checkpoint": {"intervalSeconds": 1, "keep": 2}})
+    context = bench.context()
+    ticks = iter(range(10_000))
+    context.clock = lambda: float(next(ticks))
+    with pytest.raises(Transient, match="no space for iterations/000/train/checkpoints/"):
+        run_step(run.step(Stage.TRAIN), FullStore(bench.folder / "full"), context)
+
+
 def test_a_checkpoint_that_is_not_whole_is_passed_over(bench: Bench) -> None:
     run, store = bench.run("whole")
     whole = run_step(run.step(Stage.TRAIN), store, bench.context())
@@ -193,7 +255,7 @@ def test_a_checkpoint_of_another_training_is_refused(bench: Bench) -> None:
         run_step(run.step(Stage.TRAIN), store, first)
     run.document["train"]["lora"]["r"] = 4
 
-    with pytest.raises(IncompatibleArtifacts, match="belongs to another training"):
+    with pytest.raises(IncompatibleArtifacts, match=r'training \(train.lora: {.*"r":4.*} here, {.*"r":8.*} there\)'):
         run_step(run.step(Stage.TRAIN), store, bench.context("pod-2"))
 
 
