@@ -17,7 +17,7 @@ STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 1,
     Stage.TRAIN: 2,
     Stage.EVALUATE: 2,
-    Stage.GENERATE: 2,
+    Stage.GENERATE: 3,
     Stage.TEST: 2,
 }
 """Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""

@@ -1,12 +1,22 @@
-"""Words of a row, as each filter counts them."""
+"""Words of a row, as each filter counts them; of any script.
+
+Chinese, Japanese, Thai, Lao, Khmer and Burmese put no space between words: there each character is one, with the signs
+that belong to it. Everywhere else a word is a run of letters, signs and digits (`regex` knows the Unicode properties that
+the standard library's `re` does not: its `\\w` tears Hindi and Thai apart at their vowel signs).
+"""
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
-_ROUGE_WORD = re.compile(r"[a-z0-9]+")
-_ANY_WORD = re.compile(r"\w+")
+import regex
+
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_CHARACTER = rf"[[{_UNSPACED}]&&[\p{{L}}\p{{N}}]]\p{{M}}*"
+_WORD = regex.compile(rf"{_CHARACTER}|[[\p{{L}}\p{{M}}\p{{N}}_]--[{_UNSPACED}]]+", regex.V1)
+_OTHER = rf"[[\p{{L}}\p{{Nd}}]--[\p{{Latin}}0-9{_UNSPACED}]]"
+_ROUGE_WORD = regex.compile(rf"[a-z0-9]+|{_CHARACTER}|{_OTHER}(?:{_OTHER}|\p{{M}})*", regex.V1)
 
 
 def field_text(fields: Mapping[str, str]) -> str:
@@ -15,13 +25,16 @@ def field_text(fields: Mapping[str, str]) -> str:
 
 
 def rouge_words(text: str) -> list[str]:
-    """As rouge_score tokenises without a stemmer; Unicode words where a text has no [a-z0-9] at all."""
-    return _ROUGE_WORD.findall(text.lower()) or _ANY_WORD.findall(text.casefold())
+    """As rouge_score tokenises without a stemmer, `[a-z0-9]+`, and the words of scripts that it leaves out.
+
+    Like there, Latin letters with accents divide words; a text of nothing else is taken as it is.
+    """
+    return _ROUGE_WORD.findall(text.lower()) or casefolded_words(text)
 
 
 def casefolded_words(text: str) -> list[str]:
-    """Unicode words without regard to case."""
-    return _ANY_WORD.findall(text.casefold())
+    """Words without regard to case and to how a character is encoded (NFKC)."""
+    return _WORD.findall(_folded(text))
 
 
 def joined(words: Iterable[str]) -> str:
@@ -30,5 +43,9 @@ def joined(words: Iterable[str]) -> str:
 
 
 def normalised(text: str) -> str:
-    """The form in which exact copies are equal: without regard to case and to how much space lies between words."""
-    return joined(text.casefold().split())
+    """The form in which exact copies are equal: without regard to case, encoding and the space between words."""
+    return joined(_folded(text).split())
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

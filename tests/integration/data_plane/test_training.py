@@ -223,7 +223,7 @@ def test_sigterm_waits_until_the_checkpoint_is_in_the_store(bench: Bench) -> Non
 def test_what_befalls_a_checkpoint_on_its_way_ends_the_training(bench: Bench) -> None:
     class FullStore(LocalStore):
         def upload(self, key: str, path: Path) -> None:
-            raise Transient(f"no space for {key}")
+            raise Transient(f"no space for {key}, which is {path.name}")
 
     run, _ = bench.run("full", train={**keyword.TRAIN, "checkpoint": {"intervalSeconds": 1, "keep": 2}})
     context = bench.context()

@@ -20,6 +20,10 @@ EIGHT = words(8)
 TEN = words(10)
 THIRTEEN = words(13)
 TWENTY = words(20)
+CHINESE = "小明有十二个苹果他给了小红五个又买了八个现在他一共有几个"
+THAI = "แม่ค้าขายส้มสามกิโลกรัมและกล้วยห้าหวี"
+HINDI = "राम के पास बारह सेब हैं और वह पाँच दे देता है"
+ARABIC = "سافر أحمد من القاهرة إلى مدينة أخرى بالقطار صباح اليوم الباكر"
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,21 @@ TWENTY = words(20)
         pytest.param(THIRTEEN, words(12) + " other", False, id="13 words: 12 in a row are not 13"),
         pytest.param(TWENTY, words(13), True, id="a 13-gram of a longer held-out row"),
         pytest.param("Straße zum Glück", "STRASSE ZUM GLÜCK", True, id="case folding, not lowercasing"),
+        pytest.param("schöne Grüße", "scho\u0308ne Gru\u0308ße", True, id="another encoding of the same letters"),
+        pytest.param("ｔｏｔａｌ １２", "total 12", True, id="full width letters and digits"),
+        pytest.param(CHINESE, CHINESE + "吗", True, id="Chinese: one character more"),
+        pytest.param(
+            CHINESE, "请问：" + CHINESE[:14] + "多少？", True, id="Chinese: 13 characters of it in another row"
+        ),
+        pytest.param(CHINESE, "请问：" + CHINESE[:12] + "多少？", False, id="Chinese: 12 are not 13"),
+        pytest.param(
+            "小明有几个苹果呢", "小明有几个梨子呢", False, id="Chinese, 8 characters: 6 in common are F1 0.75"
+        ),
+        pytest.param("小明有几个苹果呢", "小明有几个苹果呢？", True, id="Chinese, short: punctuation aside"),
+        pytest.param(THAI, THAI + "ครับ", True, id="Thai: a polite word more"),
+        pytest.param(THAI, "วันนี้อากาศดีมาก", False, id="Thai: another sentence"),
+        pytest.param(HINDI, HINDI + " अब", True, id="Hindi: one word more"),
+        pytest.param(ARABIC, ARABIC.replace("القاهرة", "بغداد"), True, id="Arabic: one word of ten is another"),
     ],
 )
 def test_rule(held: str, asked: str, leaks: bool):

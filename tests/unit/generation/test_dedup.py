@@ -101,12 +101,42 @@ def test_the_nearest_of_many_is_found():
     ("text", "words"),
     [
         pytest.param("It's 4.5 Dollars!", ["it", "s", "4", "5", "dollars"], id="as rouge_score splits"),
-        pytest.param("猫は好き", ["猫は好き"], id="Unicode words where there is no [a-z0-9]"),
+        pytest.param(
+            "Naïve café: ½ price", ["na", "ve", "caf", "price"], id="accents divide words, as for rouge_score"
+        ),
+        pytest.param("éé", ["éé"], id="a text of nothing else is taken as it is"),
+        pytest.param("小明有3个", ["小", "明", "有", "3", "个"], id="a Chinese character is a word"),
+        pytest.param("日本語のA4", ["日", "本", "語", "の", "a4"], id="so is a Japanese one"),
+        pytest.param("ที่นี่ดี", ["ที่", "นี่", "ดี"], id="a Thai one has its signs with it"),
+        pytest.param("मैं घर हूँ ५", ["मैं", "घर", "हूँ", "५"], id="Hindi words keep their vowel signs"),
+        pytest.param("عندي ٥ تفاحات", ["عندي", "٥", "تفاحات"], id="Arabic words and digits"),
+        pytest.param("Купил 5 яблок A", ["купил", "5", "яблок", "a"], id="Russian beside Latin letters and digits"),
+        pytest.param("한국어 3개", ["한국어", "3", "개"], id="Korean puts spaces"),
         pytest.param("?!", [], id="no words at all"),
     ],
 )
 def test_words(text: str, words: list[str]):
     assert rouge_words(text) == words
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "near"),
+    [
+        pytest.param("小明有3个苹果吃了5个", "商店3号楼卖掉5辆车", False, id="Chinese rows that share digits alone"),
+        pytest.param("لدي ٣ كتب و 5 أقلام", "سافر أحمد 5 أيام", False, id="Arabic rows that share a digit alone"),
+        pytest.param("Лифт корпуса A", "Группа крови A", False, id="Russian rows that share a Latin letter alone"),
+        pytest.param(
+            "一二三四五六七八九十" * 3, "一二三四五六七八九十" * 3 + "。", True, id="Chinese: a full stop more"
+        ),
+        pytest.param("一二三四五六七八九十" * 3, "一二三四五六七八九百" * 3, False, id="Chinese: every tenth another"),
+        pytest.param("ก ข ค ง จ ฉ ช ซ " * 5, "กขคงจฉชซ" * 5 + "ครับ", True, id="Thai: a polite word more"),
+    ],
+)
+def test_near_duplicates_of_other_scripts(known: str, asked: str, near: bool):
+    index = SequenceIndex(0.95)
+    index.add(rouge_words(known), "known")
+    match = index.nearest(rouge_words(asked))
+    assert bool(match and match.score > 0.95) == near
 
 
 def test_an_empty_row_is_like_nothing():
