@@ -30,6 +30,7 @@ class TcpProxy(Front):
         self._until: dict[str, deque[int]] = {"up": deque(), "down": deque()}
         self._passed = {"up": 0, "down": 0}
         self._dead = False
+        self._silent = False
 
     def cut(self, direction: str, after: Iterable[int]) -> None:
         """Cuts the connection that carries the next so-many-th byte (up: to the server), then again after so many more."""
@@ -42,10 +43,15 @@ class TcpProxy(Front):
         self.cut(direction, [after])
         self._dead = True
 
+    def stall(self, direction: str, after: int) -> None:
+        """From the next so-many-th byte on, keeps every connection and passes nothing, until `heal`."""
+        self.die(direction, after)
+        self._silent = True
+
     def heal(self) -> None:
         """Cuts nothing any more."""
         with self._lock:
-            self._dead = False
+            self._dead = self._silent = False
             self._until = {"up": deque(), "down": deque()}
 
     def serve(self, client: socket.socket) -> None:
@@ -62,6 +68,8 @@ class TcpProxy(Front):
                 kept = self._allowed(direction, len(data))
                 target.sendall(data[:kept])
                 if kept < len(data):
+                    while self._silent:
+                        time.sleep(0.05)
                     break
         for end in (source, target):
             with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
 """Words of a row, as each filter counts them; of any script.
 
 Chinese, Japanese, Thai, Lao, Khmer and Burmese put no space between words: there each character is one, with the signs
-that belong to it. Everywhere else a word is a run of letters, signs and digits (`regex` knows the Unicode properties that
-the standard library's `re` does not: its `\\w` tears Hindi and Thai apart at their vowel signs).
+that belong to it. Everywhere else a word is a run of letters, signs and digits. `regex` knows the Unicode properties;
+the standard library's `re` does not, and its word characters leave out the vowel signs of Hindi and Thai.
 """
 
 from __future__ import annotations

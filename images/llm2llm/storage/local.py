@@ -67,12 +67,13 @@ class LocalStore:
 
     def list(self, prefix: str) -> Iterator[str]:
         start = self._folder / prefix.rpartition("/")[0]
-        found = (
-            (Path(folder) / name).relative_to(self._folder).as_posix()
-            for folder, _, names in os.walk(start)
-            for name in names
-            if not name.startswith(_TEMPORARY)
-        )
+        with self._failures(prefix):
+            found = [
+                (Path(folder) / name).relative_to(self._folder).as_posix()
+                for folder, _, names in os.walk(start, onerror=_unless_gone)
+                for name in names
+                if not name.startswith(_TEMPORARY)
+            ]
         yield from sorted(key for key in found if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
@@ -105,6 +106,12 @@ class LocalStore:
                 f"{self.uri}/{key}: {error.strerror or error} ({errno.errorcode.get(error.errno or 0, 'OSError')}): "
                 "check the disk's space and rights"
             ) from error
+
+
+def _unless_gone(error: OSError) -> None:
+    """A folder that cannot be read is not an empty one: the answers in it have been paid for."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -32,6 +32,8 @@ from llm2llm.storage.base import ObjectMissing
 
 ATTEMPTS = 8
 """Tries of one request: with standard back-off and full jitter, about half a minute before a step gives up with 75."""
+SILENCE_SECONDS = 60
+"""Without a byte for so long an answer is given up."""
 PART = 16 * 1024 * 1024
 """Bytes of a part; what is larger goes in parts, several at once."""
 _CHUNK = 1024 * 1024
@@ -73,7 +75,6 @@ class _BrokenOffError(OSError):
 _BROKEN_OFF = (
     _BrokenOffError,
     IncompleteReadError,
-    ReadTimeoutError,
     ResponseStreamingError,
     ResponseParserError,
     ValueError,
@@ -121,7 +122,8 @@ class S3Store:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             if not answer["ResponseMetadata"]["HTTPHeaders"].keys() & _LENGTH:
                 raise _BrokenOffError("an answer ended within its headers")
-            data: bytes = answer["Body"].read()
+            with _body(answer) as body:
+                data: bytes = body.read()
             return data
 
         return self._tried(key, get)
@@ -154,9 +156,11 @@ class S3Store:
 
         boto3's own waits for ever where a connection is cut within the headers of its first answer.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._failures(key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened = path.open("wb")
         try:
-            with path.open("wb") as file, ThreadPoolExecutor(_PARALLEL) as pool:
+            with opened as file, ThreadPoolExecutor(_PARALLEL) as pool:
                 size, tag = self._part(key, file.fileno(), 0)
                 rest = range(PART, size, PART)
                 for _ in pool.map(lambda start: self._part(key, file.fileno(), start, tag), rest):
@@ -182,9 +186,9 @@ class S3Store:
                     return 0
                 raise
             size = int(answer["ContentRange"].rpartition("/")[2])
-            with closing(answer["Body"]) as body:
+            with _body(answer) as body:
                 for chunk in body.iter_chunks(_CHUNK):
-                    place += os.pwrite(file, chunk, place)
+                    place = _write(file, chunk, place)
                     tag = answer["ETag"]  # not before: the answer could have ended within it
             if place != min(end, size):
                 raise _BrokenOffError(f"{place - start} bytes came of {span} of {size}")
@@ -250,6 +254,24 @@ class S3Store:
         return Transient(f"{self.uri}/{key} at {self._endpoint or 'AWS'}: {error}")
 
 
+@contextmanager
+def _body(answer: Mapping[str, Any]) -> Iterator[Any]:
+    """The body of an answer. One that stalls has broken off; what stalls before it, boto3 has tried often enough."""
+    with closing(answer["Body"]) as body:
+        try:
+            yield body
+        except ReadTimeoutError as error:
+            raise _BrokenOffError(str(error)) from error
+
+
+def _write(file: int, data: bytes, place: int) -> int:
+    """Writes all of it at that place of an open file; the place after it."""
+    while data:
+        written = os.pwrite(file, data, place)
+        data, place = data[written:], place + written
+    return place
+
+
 def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempts: int) -> Any:
     config = Config(
         retries={"mode": "standard", "total_max_attempts": attempts},
@@ -258,7 +280,7 @@ def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempt
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         connect_timeout=10,
-        read_timeout=60,
+        read_timeout=SILENCE_SECONDS,
         max_pool_connections=64,  # eight files at once, each in up to eight parts
     )
     session = boto3.session.Session(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,6 +119,16 @@ def test_fault_31_a_damaged_object_in_the_bucket_is_named(
         run_step(run.step(Stage.TRAIN), store, bench.context())
 
 
+def test_a_disk_that_takes_less_than_it_is_given_gets_the_rest(
+    store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, pwrite = random.Random(4).randbytes(2 * MEGABYTE), os.pwrite
+    store.write("key", data)
+    monkeypatch.setattr("llm2llm.storage.s3.os.pwrite", lambda file, part, place: pwrite(file, part[:100_000], place))
+    store.download("key", tmp_path / "got")
+    assert (tmp_path / "got").read_bytes() == data
+
+
 def test_an_object_that_is_replaced_while_it_is_downloaded_is_no_mixture_of_both(
     store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +162,27 @@ def test_fault_30_a_download_goes_on_where_it_broke_off(network: TcpProxy, store
     store.download("large", tmp_path / "large")
     assert (tmp_path / "large").read_bytes() == data
     assert 6 <= network.cuts < ATTEMPTS
+
+
+@pytest.mark.parametrize("size", [MEGABYTE, 0], ids=["in the middle of an answer", "before any"])
+def test_fault_30_a_server_that_falls_silent_is_given_up_after_so_many_attempts(
+    network: TcpProxy, connect: Callable[[int], S3Store], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("llm2llm.storage.s3.SILENCE_SECONDS", 1)
+    store = connect(3)
+    store.write("large", bytes(2 * MEGABYTE))
+    network.stall("down", after=size)
+    began = time.monotonic()
+    with pytest.raises(Transient, match=r"large at http.*[Tt]imed? ?out"):
+        store.read("large")
+    assert 3 <= time.monotonic() - began < 15
+
+
+def test_a_file_that_cannot_be_made_is_told(store: S3Store, tmp_path: Path) -> None:
+    store.write("key", b"data")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Transient, match=r"key: .*File exists"):
+        store.download("key", tmp_path / "file" / "below")
 
 
 def test_fault_30_a_download_that_gets_no_further_is_transient_and_leaves_no_file(

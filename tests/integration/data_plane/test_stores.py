@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cluster.processes import free_port
@@ -54,6 +57,21 @@ def test_what_is_missing_is_said_to_be_missing(store: Store, tmp_path: Path) -> 
     assert not (tmp_path / "none").exists()
     store.delete("a/none")
     assert list(store.list("a/")) == []
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path.as_uri(), ARTIFACTS, {})
+    store.write("ledger/pod-1/000000.jsonl", b"paid")
+    scandir = os.scandir
+
+    def stale(path: str) -> Any:
+        if str(path).endswith("pod-1"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", stale)
+    with pytest.raises(Transient, match="ledger/: Stale file handle"):
+        list(store.list("ledger/"))
 
 
 def test_create_has_one_winner_and_never_replaces(store: Store) -> None:
