@@ -47,6 +47,7 @@ def first(facts: Facts, status: RunStatus, step: StepId) -> CurrentStep:
         stage=step.stage.value,
         iteration=step.iteration,
         attempt=attempt,
+        micro_batch=st.micro_batch_ceiling(status) if step.stage is Stage.TRAIN else 0,
         job_name=job_name(facts.run.name, facts.run.uid, step, attempt),
         since=st.timestamp(facts.now),
     )
@@ -359,6 +360,7 @@ def _record(current: CurrentStep, pod: Pod | None) -> StepRecord:
         start_time=told(pod.started if pod else None),
         completion_time=told(pod.finished if pod else None),
         active_seconds=current.active_seconds,
+        micro_batch=current.micro_batch,
     )
 
 

@@ -70,6 +70,11 @@ class StepRecord(StatusModel):
     active_seconds: int = Field(0, ge=0, description="Seconds that its containers ran.")
     digest: str = Field("", max_length=128, description="Digest of the committed output.")
     model_uri: str = Field("", max_length=2048, description="Train only: where the adapter lies.")
+    micro_batch: int = Field(
+        0,
+        ge=0,
+        description="Train only: the ceiling of the micro-batch after GPU out of memory, which later trainings keep.",
+    )
 
 
 class IterationStatus(StatusModel):

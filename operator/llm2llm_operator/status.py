@@ -188,6 +188,12 @@ def attempts_of(status: RunStatus, step: StepId) -> int:
     return max(known, default=-1) + 1
 
 
+def micro_batch_ceiling(status: RunStatus) -> int:
+    """What the last training was limited to after GPU out of memory; 0: nothing. The next would run into it again."""
+    trainings = [record for row in status.iterations for record in row.steps if record.stage == Stage.TRAIN]
+    return trainings[-1].micro_batch if trainings else 0
+
+
 def _row(status: RunStatus, iteration: int) -> IterationStatus:
     """The row of an iteration, an empty one where it has none yet."""
     return next((row for row in status.iterations if row.index == iteration), IterationStatus(index=iteration))

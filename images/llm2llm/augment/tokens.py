@@ -34,7 +34,8 @@ def rouge_words(text: str) -> list[str]:
 
 def casefolded_words(text: str) -> list[str]:
     """Words without regard to case and to how a character is encoded (NFKC)."""
-    return _WORD.findall(_folded(text))
+    words: list[str] = _WORD.findall(_folded(text))
+    return words
 
 
 def joined(words: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
 from llm2llm.loop import Best, Finished, Outcome, StepId, best_iteration, ending_step, next_step, parents
-from llm2llm.records import Record, Report, StepDocument, canonical_json
+from llm2llm.records import Record, Report, Stage, StepDocument, canonical_json
 from llm2llm.stages.commit import committed
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
@@ -67,6 +67,8 @@ class Runner:
     stopping: threading.Event = field(default_factory=threading.Event)
     settings: Sequence[str] = ()
     execute: Callable[[StepDocument, Store, StepContext], Report] = run_step
+    _ceiling: int = 0
+    """Of the micro-batch, after GPU out of memory: later trainings would run into it again."""
 
     @property
     def spec(self) -> AugmentationRunSpec:
@@ -131,6 +133,8 @@ class Runner:
     def _with_retries(self, step: StepDocument, store: Store) -> Report:
         """Attempts of one step: transient failures pause, out of memory halves the micro-batch."""
         transient = memory = 0
+        if step.stage is Stage.TRAIN:
+            step = step.model_copy(update={"micro_batch": self._ceiling})
         while True:
             if self.stopping.is_set():
                 raise Terminated("interrupted: the same command goes on from here")
@@ -140,7 +144,8 @@ class Runner:
                 memory += 1
                 if memory > self.spec.retries.out_of_memory or error.micro_batch <= 1:
                     raise
-                step = step.model_copy(update={"attempt": step.attempt + 1, "micro_batch": error.micro_batch // 2})
+                self._ceiling = error.micro_batch // 2
+                step = step.model_copy(update={"attempt": step.attempt + 1, "micro_batch": self._ceiling})
                 self.display.say(f"{error.message}: again with a micro-batch of {step.micro_batch}")
             except StepError as error:
                 transient += 1

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import threading
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
@@ -37,6 +38,19 @@ _TOLD_SECONDS = 1.0
 """Within so long after a SIGTERM to all processes alike the parent has set the flag."""
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """A flag in memory that processes share, without a lock: one that is killed could hold it for ever."""
+
+    byte: Any
+
+    def set(self) -> None:
+        self.byte.value = 1
+
+    def is_set(self) -> bool:
+        return bool(self.byte.value)
+
+
 def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
     """See session.train.
 
@@ -47,7 +61,12 @@ def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads and a CUDA context
     pipes = [spawn.Pipe() for _ in range(count)]
     held, line = spawn.Pipe(duplex=False)
-    stopping = spawn.Event()
+    stopping = _Shared(spawn.RawValue("b", 0))
+    folder = job.scratch.with_name(f"{job.scratch.name}-ranks")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    # torch would meet over ports of all interfaces, and unpickles what it finds there.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -56,16 +75,17 @@ def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
         monitor_interval=_LOOK_SECONDS / 3,
         run_id=job.scratch.name,
         rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
+        rdzv_endpoint=str(folder / "agent"),
+        rdzv_configs={"store_type": "file"},
         local_addr="127.0.0.1",  # a pod's own name need not resolve
-        logs_specs=DefaultLogsSpecs(log_dir=str(job.scratch.with_name(f"{job.scratch.name}-ranks"))),
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
         signals_to_handle="SIGHUP",  # SIGTERM and SIGINT are the step's
     )
     desk = _Desk([mine for mine, _ in pipes], line, hooks, stopping)
     try:
         with desk:
             results = elastic_launch(config, _work)(
-                [theirs for _, theirs in pipes], held, job, hooks.interval, stopping
+                [theirs for _, theirs in pipes], held, folder / "ranks", job, hooks.interval, stopping
             )
     except ChildFailedError as error:
         rank, death = error.get_first_failure()
@@ -79,7 +99,7 @@ def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
 class _Desk:
     """Serves the ranks in a thread of its own, since torchrun's agent has the main one."""
 
-    def __init__(self, pipes: list[Connection], line: Connection, hooks: Hooks, stopping: Event) -> None:
+    def __init__(self, pipes: list[Connection], line: Connection, hooks: Hooks, stopping: _Shared) -> None:
         self._pipes = pipes
         self._line = line
         self._hooks = hooks
@@ -87,10 +107,11 @@ class _Desk:
         self._own: Exception | None = None
         self._told: dict[int, StepError] = {}
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="ranks")
+        self._threads = [threading.Thread(target=work, name="ranks") for work in (self._serve, self._pass_on)]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -98,7 +119,8 @@ class _Desk:
     ) -> None:
         self._line.close()
         self._closed.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def failure(self, first: int) -> Exception | None:
         """What tells most: the ranks fail because of the parent or of one of them, and call what follows transient.
@@ -112,14 +134,18 @@ class _Desk:
     def _serve(self) -> None:
         try:
             while not self._closed.is_set():
-                if self._hooks.stopping.is_set():
-                    self._stopping.set()
                 self._hear(_LOOK_SECONDS)
             while self._hear(0):
                 pass
         except Exception as error:  # noqa: BLE001 - e.g. a checkpoint that the store refuses: raised by failure()
             self._own = error
             self._line.close()
+
+    def _pass_on(self) -> None:
+        """Tells the ranks of SIGTERM, also while a checkpoint waits for the one before."""
+        while not self._closed.wait(_LOOK_SECONDS):
+            if self._hooks.stopping.is_set():
+                self._stopping.set()
 
     def _hear(self, seconds: float) -> bool:
         ready = cast("list[Connection]", wait(self._pipes, timeout=seconds))
@@ -135,7 +161,9 @@ class _Desk:
         return bool(ready)
 
 
-def _work(pipes: list[Connection], held: Connection, job: Job, interval: float, stopping: Event) -> Trained:
+def _work(
+    pipes: list[Connection], held: Connection, rendezvous: Path, job: Job, interval: float, stopping: _Shared
+) -> Trained:
     """What one process does, from its start to its end."""
     rank, count, pipe = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), pipes[int(os.environ["RANK"])]
     _end_when_told(held, stopping)
@@ -144,7 +172,7 @@ def _work(pipes: list[Connection], held: Connection, job: Job, interval: float, 
         os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     try:
-        return _trained(rank, count, pipe, job, interval, stopping)
+        return _trained(rank, count, rendezvous, pipe, job, interval, stopping)
     except StepError as error:
         _fail(pipe, error)
     except Exception as error:  # noqa: BLE001 - the top of a process: unknown causes are transient, and told in full
@@ -155,7 +183,9 @@ def _work(pipes: list[Connection], held: Connection, job: Job, interval: float, 
     raise AssertionError
 
 
-def _trained(rank: int, count: int, parent: Connection, job: Job, interval: float, stopping: Event) -> Trained:
+def _trained(
+    rank: int, count: int, rendezvous: Path, parent: Connection, job: Job, interval: float, stopping: _Shared
+) -> Trained:
     def save(folder: Path, step: int, micro_batch: int) -> None:
         parent.send(("save", folder, step, micro_batch))
         parent.recv()
@@ -165,7 +195,7 @@ def _trained(rank: int, count: int, parent: Connection, job: Job, interval: floa
             parent.send(("progress", dict(event)))
 
     hooks = Hooks(save=save, stopping=stopping, progress=progress, clock=time.monotonic, interval=interval)
-    ranks = Ranks.join(rank, count, job.train.progress_deadline_seconds)
+    ranks = Ranks.join(rank, count, rendezvous, job.train.progress_deadline_seconds)
     trained = session.train(job, session.load(job), hooks, ranks)
     torch.distributed.destroy_process_group()
     return trained
@@ -179,7 +209,7 @@ def _fail(parent: Connection, error: StepError, *, linger: float = 0.0) -> None:
     os._exit(error.exit_code)
 
 
-def _end_when_told(held: Connection, stopping: Event) -> None:
+def _end_when_told(held: Connection, stopping: _Shared) -> None:
     """Has a thread end this process when its parent has, and at torchrun's SIGTERM, whatever the main thread waits for.
 
     Slurm and systemd send a SIGTERM to the parent and the ranks alike: it asks for a checkpoint, as the parent says.
@@ -192,9 +222,11 @@ def _end_when_told(held: Connection, stopping: Event) -> None:
 
     def watch() -> None:
         with heard, tell:
-            if wait([held, heard]) == [heard] and stopping.wait(_TOLD_SECONDS):
-                heard.recv(1)
-                wait([held, heard])
+            if wait([held, heard]) == [heard]:
+                wait([held], timeout=_TOLD_SECONDS)
+                if stopping.is_set():
+                    heard.recv(1)
+                    wait([held, heard])
             os._exit(ExitCode.TRANSIENT)
 
     threading.Thread(target=watch, daemon=True).start()

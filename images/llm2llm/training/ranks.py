@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,8 +36,8 @@ class Ranks:
     """A group of its own over gloo: decisions are made on the CPU, and cost the GPU no wait."""
 
     @classmethod
-    def join(cls, rank: int, size: int, patience: float) -> Ranks:
-        """Meets the other processes that torchrun started, where its environment variables say.
+    def join(cls, rank: int, size: int, rendezvous: Path, patience: float) -> Ranks:
+        """Meets the other processes over a file that all of them see; a port would be open to other pods.
 
         Args:
             patience: seconds that one rank waits for another, e.g. while rank 0 uploads a checkpoint.
@@ -47,6 +48,7 @@ class Ranks:
         timeout = timedelta(seconds=patience)
         distributed.init_process_group(
             "nccl" if cuda else "gloo",
+            init_method=rendezvous.as_uri(),
             rank=rank,
             world_size=size,
             timeout=timeout,

@@ -154,7 +154,15 @@ def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks
     else:
         made = economical(made, PADDING_WASTE)
     if whole:
-        fits = trainer.fitting_micro_batch(student, job.rows, job.pad, collation, precision, made.micro_batch)
+        fits = trainer.fitting_micro_batch(
+            student,
+            job.rows,
+            job.pad,
+            collation,
+            precision,
+            made.micro_batch,
+            checkpointing=parameters.gradient_checkpointing,
+        )
         made = replace(made, micro_batch=ranks.least(fits))
     return collation, made
 

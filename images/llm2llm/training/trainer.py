@@ -27,6 +27,9 @@ from llm2llm.training.model import Precision
 from llm2llm.training.plan import Plan
 from llm2llm.training.ranks import Ranks
 
+_GPU = "cuda"
+_CHECKPOINTING = {"use_reentrant": False}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -88,7 +91,14 @@ def fit(
 
 
 def fitting_micro_batch(
-    model: Any, rows: Sequence[Row], pad: int, collation: Collation, precision: Precision, ceiling: int
+    model: Any,
+    rows: Sequence[Row],
+    pad: int,
+    collation: Collation,
+    precision: Precision,
+    ceiling: int,
+    *,
+    checkpointing: bool,
 ) -> int:
     """The largest of ceiling, ceiling/2, ... that fits on the GPU with the longest rows; on a CPU the ceiling.
 
@@ -98,7 +108,9 @@ def fitting_micro_batch(
     if not torch.cuda.is_available():
         return ceiling
     longest = sorted(rows, key=lambda row: len(row.ids), reverse=True)
-    model.to("cuda").train()
+    model.to(_GPU).train()
+    if checkpointing:  # Trainer does so only when it begins
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_CHECKPOINTING)
     size = ceiling
     while not _fits(model, _collate(collation, pad)(longest[:size]), precision):
         if size == 1:
@@ -134,12 +146,15 @@ def sharded(train: api_stages.Train, ranks: Ranks) -> bool:
 
 
 def _fits(model: Any, batch: dict[str, torch.Tensor], precision: Precision) -> bool:
-    batch = {name: tensor.to("cuda") for name, tensor in batch.items()}
-    labels = batch.pop("labels")
     try:
-        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
+        # As much as AdamW will hold from its first step on: two numbers for each that is trained.
+        moments = [torch.empty_like(weight) for weight in model.parameters() if weight.requires_grad for _ in range(2)]
+        batch = {name: tensor.to(_GPU) for name, tensor in batch.items()}
+        labels = batch.pop("labels")
+        with torch.autocast(_GPU, torch.bfloat16, enabled=precision == "bf16"):
             loss = TokenMean()(model(**batch), labels, num_items_in_batch=1)
         torch.autograd.backward(loss)
+        del moments
     except torch.cuda.OutOfMemoryError:
         return False
     finally:
@@ -166,7 +181,7 @@ def _arguments(
         weight_decay=float(parameters.weight_decay),
         max_grad_norm=float(parameters.max_grad_norm),
         gradient_checkpointing=checkpointing and not shards,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        gradient_checkpointing_kwargs=_CHECKPOINTING,
         bf16=precision == "bf16",
         use_cpu=not cuda,
         seed=plan.seed + ranks.rank,  # other rows, other draws of dropout

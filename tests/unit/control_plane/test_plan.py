@@ -173,6 +173,24 @@ def test_fault_21_gpu_out_of_memory_goes_on_with_half_the_micro_batch():
     assert world.condition("Failed")["reason"] == "OutOfMemory"
 
 
+def test_fault_21_later_trainings_keep_the_micro_batch_that_fitted():
+    world = World()
+    world.settle()
+    world.succeed()
+    world.settle()
+    world.end(69, builders.report(Stage.TRAIN, exit_code=69, micro_batch=8, digest="").to_termination_message())
+    world.settle()
+    for stage in (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE):
+        assert document(world).stage is stage
+        assert document(world).micro_batch == (4 if stage is Stage.TRAIN else 0)
+        world.succeed()
+        world.settle()
+    assert (document(world).stage, document(world).iteration, document(world).micro_batch) == (Stage.TRAIN, 1, 4)
+    world.end(69, builders.report(Stage.TRAIN, exit_code=69, micro_batch=4, digest="").to_termination_message())
+    world.settle()
+    assert document(world).micro_batch == 2
+
+
 def document(world: World) -> StepDocument:
     container = world.created[-1]["spec"]["template"]["spec"]["containers"][0]
     return StepDocument.model_validate_json(next(e["value"] for e in container["env"] if e["name"] == "LLM2LLM_STEP"))
