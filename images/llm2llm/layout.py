@@ -16,9 +16,9 @@ from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 1,
     Stage.TRAIN: 2,
-    Stage.EVALUATE: 2,
+    Stage.EVALUATE: 3,
     Stage.GENERATE: 3,
-    Stage.TEST: 2,
+    Stage.TEST: 3,
 }
 """Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
 
