@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -100,6 +101,8 @@ def _text(row: Mapping[str, object], column: str) -> str:
     if column not in row:
         raise ValueError(f"no field {column!r}")
     value = row[column]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"field {column!r} is {value}, which is no number: give it a number or a text")
     if isinstance(value, (bool, int, float)):
         value = json.dumps(value)
     if not isinstance(value, str):

@@ -70,6 +70,25 @@ def test_numbers_of_parquet_are_their_text():
     assert texts(found) == [(1, "q", "1"), (2, "r", "0")]
 
 
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_fractions_of_parquet_are_the_shortest_text_of_their_type(kind: pa.DataType):
+    numbers = pa.array([1.1, 0.1, 1e-7, -2.5, 100.0, 3e38], kind)
+    found = rows_of("x.parquet", as_parquet({"question": ["q"] * 6, "answer": numbers}))
+    assert [row[2] for row in texts(found)] == ["1.1", "0.1", "1e-07", "-2.5", "100.0", "3e+38"]
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_fault_33_what_is_no_number_in_parquet_is_refused_with_its_row(kind: pa.DataType):
+    numbers = pa.array([1.0, float("nan"), float("inf"), float("-inf"), None], kind)
+    found = rows_of("x.parquet", as_parquet({"question": ["q"] * 5, "answer": numbers}))
+    assert [row.line for row in found.rows] == [1]
+    problem = found.problem("data.seed")
+    assert "line 2: field 'answer' is nan, which is no number" in problem
+    assert "line 3: field 'answer' is inf" in problem
+    assert "line 4: field 'answer' is -inf" in problem
+    assert "line 5: field 'answer' is no text" in problem
+
+
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [

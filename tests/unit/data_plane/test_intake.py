@@ -26,6 +26,11 @@ GOOD = b'{"question": "q", "answer": "a"}'
         pytest.param(b'{"question": "q", "answer": ' + b"[" * 200_000, "", id="JSON 200,000 levels deep"),
         pytest.param(b'{"question": "q", "answer": ' + b"9" * 5000 + b"}", "no JSON", id="a number of 5,000 digits"),
         pytest.param(b"\0\0\0", "no JSON", id="binary"),
+        pytest.param(b'{"question": "q", "answer": NaN}', "'answer' is nan, which is no number", id="NaN"),
+        pytest.param(b'{"question": Infinity, "answer": "a"}', "'question' is inf, which is no number", id="Infinity"),
+        pytest.param(b'{"question": -Infinity, "answer": "a"}', "'question' is -inf", id="minus Infinity"),
+        pytest.param(b'{"question": "q", "answer": 1e999}', "'answer' is inf", id="a number beyond a double"),
+        pytest.param(b'{"id": NaN, "question": "q", "answer": "a"}', "'id' is nan", id="NaN for an id"),
     ],
 )
 def test_faults_33_and_48_a_broken_line_is_refused_with_its_number(line: Any, reason: str) -> None:
@@ -43,6 +48,8 @@ def test_faults_33_and_48_a_broken_line_is_refused_with_its_number(line: Any, re
             {"question": "x" * 1_000_000, "answer": "a"}, {"prompt": "x" * 1_000_000}, "a", id="a line of 1 MB"
         ),
         pytest.param({"question": "q", "answer": 3}, {"prompt": "q"}, "3", id="a number is its text"),
+        pytest.param({"question": "q", "answer": 1.1}, {"prompt": "q"}, "1.1", id="a fraction is its shortest text"),
+        pytest.param({"question": "q", "answer": "a", "score": float("nan")}, {"prompt": "q"}, "a", id="NaN, not used"),
         pytest.param({"question": "q", "answer": True}, {"prompt": "q"}, "true", id="a boolean is its JSON"),
         pytest.param(
             {"question": "a\r\n\u2028b", "answer": "c"}, {"prompt": "a\r\n\u2028b"}, "c", id="line separators"
