@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jinja2
+import jinja2.meta
 import jinja2.sandbox
 
 from llm2llm import api_data
@@ -19,6 +20,8 @@ class Task:
     """How a row becomes a prompt, and an output a verdict. Made by `task_of`."""
 
     template: jinja2.Template
+    names: frozenset[str]
+    """What the template asks a row for."""
     grader: grading.Grader
     max_tokens: int = 0
     """Of an answer; 0: not known, twice the longest seed completion will do."""
@@ -63,6 +66,9 @@ class Task:
             return str(error)
         if not prompt.strip():
             return "the prompt is empty"
+        asked = sorted(self.names & fields.keys())
+        if asked and not any(fields[name].strip() for name in asked):
+            return f"the prompt is empty but for the template's words (blank: {', '.join(asked)})"
         if not completion.strip():
             return "the completion is empty"
         if self.grader.answer(completion) is None:
@@ -84,10 +90,11 @@ def task_of(spec: api_data.Task) -> Task:
     task = presets.spelt_out(spec)
     try:
         template = environment.from_string(task.prompt_template)
+        names = frozenset(jinja2.meta.find_undeclared_variables(environment.parse(task.prompt_template)))
     except jinja2.TemplateError as error:
         raise ConfigurationError(f"spec.task.promptTemplate: {error}") from error
     preset = presets.PRESETS.get(spec.preset)
-    return Task(template, _grader(task, preset), preset.max_tokens if preset else 0)
+    return Task(template, names, _grader(task, preset), preset.max_tokens if preset else 0)
 
 
 def _grader(task: api_data.Task, preset: presets.Preset | None) -> grading.Grader:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from llm2llm import api
@@ -62,6 +64,32 @@ def test_a_template_that_fails_on_a_row_is_a_problem_of_the_row(template: str, w
     task = task_of(api.Task.model_validate({"promptTemplate": template}))
 
     assert words in str(task.problem_with({"text": "x"}, "y"))
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "completion", "words"),
+    [
+        pytest.param(
+            {"preset": "GSM8K"}, {"prompt": " \n"}, "#### 1", "(blank: prompt)", id="GSM8K without a question"
+        ),
+        pytest.param({"preset": "SST2"}, {"prompt": ""}, "positive", "(blank: prompt)", id="SST2 without a sentence"),
+        pytest.param({"promptTemplate": "Q: {{ q }}"}, {"q": "\u00a0"}, "y", "(blank: q)", id="fixed words alone"),
+        pytest.param({"promptTemplate": "{{ q }}"}, {"q": " "}, "y", "the prompt is empty", id="no words at all"),
+        pytest.param(
+            {"promptTemplate": "{{ q }} of {{ r }}"}, {"q": "", "r": "", "s": "x"}, "y", "(blank: q, r)", id="all"
+        ),
+        pytest.param(
+            {"promptTemplate": "{{ q }} of {{ r }}"}, {"q": "", "r": "x"}, "y", None, id="one field is enough"
+        ),
+        pytest.param({"promptTemplate": "Count to ten."}, {"q": ""}, "y", None, id="a template that asks for nothing"),
+        pytest.param(
+            {"promptTemplate": "{% for n in range(2) %}{{ q }}.{% endfor %}"}, {"q": ""}, "y", "(blank: q)", id="a loop"
+        ),
+    ],
+)
+def test_a_row_that_fills_in_nothing_is_refused(task: Any, fields: dict[str, str], completion: str, words: str | None):
+    problem = task_of(api.Task.model_validate(task)).problem_with(fields, completion)
+    assert problem is None if words is None else words in str(problem)
 
 
 def test_a_template_with_a_syntax_error_is_a_problem_of_the_spec() -> None:
