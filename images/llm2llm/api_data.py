@@ -136,6 +136,7 @@ _WHERE_ROWS_LIE = (
     "with .csv, .tsv (both with a header) or .parquet. An s3:// source that sets none of endpoint, region, pathStyle, "
     "caBundleRef and credentialsSecretRef is read as the artifacts are."
 )
+_SOME_ROWS = "Use only some of the rows, of every label its share where the task has labels; unset: all."
 
 
 class Source(S3Access):
@@ -146,7 +147,7 @@ class Source(S3Access):
         description="Name in the task to name in the file; 'completion' is the answer, the others go to the template.",
         json_schema_extra=IDENTITY,
     )
-    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.", json_schema_extra=IDENTITY)
+    sample: Share | None = Field(None, description=_SOME_ROWS, json_schema_extra=IDENTITY)
 
 
 class HeldOutSource(S3Access):
@@ -162,7 +163,7 @@ class HeldOutSource(S3Access):
         description="As for the seed set; empty means the same mapping as the seed's.",
         json_schema_extra=IDENTITY,
     )
-    sample: Share | None = Field(None, description="Use only some of the rows; unset: all.", json_schema_extra=IDENTITY)
+    sample: Share | None = Field(None, description=_SOME_ROWS, json_schema_extra=IDENTITY)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -39,7 +39,6 @@ from llm2llm.stages.teacher import TEACHER, resolved_teacher
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.tasks import Task, grading, task_of
-from llm2llm.tasks.presets import spelt_out
 from llm2llm.tasks.tokens import Tokens, load_quickly, model_shape
 
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
@@ -82,7 +81,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
                 sets[name] = _read(name, source.uri, source, spec, context)
                 if task is not None:
                     sets[name].normalise(task.normal)
-                _sample(f"data.{name}", sets[name], source.sample, spec.random_seed)
+                _sample(f"data.{name}", sets[name], source.sample, spec)
     with _noted(problems):
         _split_off(sets, spec)
         _check_folds(sets, spec)
@@ -112,8 +111,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     return _commit(step, store, context, model, teacher, examples, "; ".join(told))
 
 
-def _sample(name: str, rows: Rows, share: Share | None, seed: int) -> None:
-    """Leaves only some of the rows; broken ones stay broken, whichever would have been drawn."""
+def _sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpec) -> None:
+    """Leaves only some of the rows, of every label its share; broken ones stay broken, whichever would be drawn."""
     if share is None:
         return
     count = size_of(share, len(rows.rows))
@@ -121,7 +120,7 @@ def _sample(name: str, rows: Rows, share: Share | None, seed: int) -> None:
         raise DataError(
             f"spec.{name}.sample: {count} of the {len(rows.rows)} usable rows of {rows.uri} cannot be taken"
         )
-    kept = chosen(_labels(rows), count, seed=seed, purpose=name, stratify=False)
+    kept = chosen(_labels(rows), count, seed=spec.random_seed, purpose=name, stratify=spec.task.labelled)
     rows.rows = [row for index, row in enumerate(rows.rows) if index in kept]
 
 
@@ -130,7 +129,6 @@ def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
     if "seed" not in sets:
         return  # it could not be read, which is told already
     seeds = sets["seed"]
-    has_labels = spelt_out(spec.task).grader.type == "Choice"
     whole = len(seeds.rows)
     for name, source in spec.data.sources().items():
         if not isinstance(source, HeldOutSource) or source.from_seed is None:
@@ -140,7 +138,7 @@ def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
             raise DataError(
                 f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
             )
-        stratify = source.from_seed.stratify and has_labels
+        stratify = source.from_seed.stratify and spec.task.labelled
         taken = chosen(_labels(seeds), count, seed=spec.random_seed, purpose=f"data.{name}", stratify=stratify)
         sets[name] = Rows(seeds.uri, [row for index, row in enumerate(seeds.rows) if index in taken])
         seeds.rows = [row for index, row in enumerate(seeds.rows) if index not in taken]

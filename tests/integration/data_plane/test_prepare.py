@@ -290,6 +290,18 @@ def test_held_out_rows_are_stratified_by_label(
     assert sorted(held_out) == sorted(keyword.LABELS * 2)
 
 
+def test_a_sample_is_stratified_by_label(tmp_path: Path, model: Path, store: LocalStore, context: StepContext) -> None:
+    rows = keyword.rows(10, 1)
+    held_out = keyword.rows(10, 5)
+    spec = document(tmp_path, model, keyword.jsonl(rows), keyword.jsonl(held_out))
+    spec["data"]["seed"]["sample"] = {"count": 3 * len(keyword.LABELS)}
+    spec["data"]["evaluation"]["sample"] = {"fraction": "0.2"}
+    label_of = {row["text"]: row["label"] for row in rows + held_out}
+    sets = sets_of(spec, store, context)
+    assert sorted(label_of[text] for text in sets["seed.jsonl"]) == sorted(keyword.LABELS * 3)
+    assert sorted(label_of[text] for text in sets["evaluation.jsonl"]) == sorted(keyword.LABELS * 2)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
