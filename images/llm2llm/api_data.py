@@ -25,6 +25,9 @@ LABELLED_PRESETS = ("CaseHOLD", "SNIPS", "TREC", "SST2")
 """Presets whose answers are labels. CaseHOLD's are positions of holdings: its macro-F1 is the one that is published
 (LexGLUE, Chalkidis et al., 2022), and near its accuracy."""
 
+FIELDS_OF_SEED = "must be left out beside fromSeed: the rows are read as the seed set's"
+SAMPLE_OF_SEED = "must be left out beside fromSeed: its count or fraction says how many rows"
+
 
 class Grader(Model):
     type: Literal["ExactMatch", "Choice", "Numeric", "Regex"] = Field(
@@ -164,6 +167,13 @@ class HeldOutSource(S3Access):
         json_schema_extra=IDENTITY,
     )
     sample: Share | None = Field(None, description=_SOME_ROWS, json_schema_extra=IDENTITY)
+
+    @field_validator("fields", "sample")
+    @classmethod
+    def _of_a_file(cls, given: object, info: ValidationInfo) -> object:
+        if given and info.data.get("from_seed") is not None:
+            raise ValueError(FIELDS_OF_SEED if info.field_name == "fields" else SAMPLE_OF_SEED)
+        return given
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

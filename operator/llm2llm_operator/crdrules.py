@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from llm2llm.api import MACRO_F1_NEEDS_LABELS, PROBE_NEEDS_THE_BASE
-from llm2llm.api_data import LABELLED_PRESETS
+from llm2llm.api_data import FIELDS_OF_SEED, LABELLED_PRESETS, SAMPLE_OF_SEED
 from llm2llm.api_stages import Lora
 
 SOURCES = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
@@ -36,7 +36,17 @@ RULES: dict[str, list[dict[str, str]]] = {
     ],
     "Budget": [{"rule": "!has(self.maxCost) || has(self.prices)", "message": "maxCost needs prices"}],
     "HeldOutSource": [
-        {"rule": "has(self.uri) != has(self.fromSeed)", "message": "exactly one of uri and fromSeed must be set"}
+        {"rule": "has(self.uri) != has(self.fromSeed)", "message": "exactly one of uri and fromSeed must be set"},
+        {
+            "rule": "!has(self.fromSeed) || !has(self.fields) || self.fields.size() == 0",
+            "message": FIELDS_OF_SEED,
+            "fieldPath": ".fields",
+        },
+        {
+            "rule": "!has(self.fromSeed) || !has(self.sample)",
+            "message": SAMPLE_OF_SEED,
+            "fieldPath": ".sample",
+        },
     ],
     "Generate": [
         {
