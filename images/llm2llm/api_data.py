@@ -28,6 +28,13 @@ LABELLED_PRESETS = ("CaseHOLD", "SNIPS", "TREC", "SST2")
 FIELDS_OF_SEED = "must be left out beside fromSeed: the rows are read as the seed set's"
 SAMPLE_OF_SEED = "must be left out beside fromSeed: its count or fraction says how many rows"
 
+NO_BLANK_LABEL = "must not hold a blank one: no answer could be it"
+
+
+def folded(text: str) -> str:
+    """Text without regard to case and to how much space lies between words: what labels are compared by."""
+    return " ".join(text.split()).casefold()
+
 
 class Grader(Model):
     type: Literal["ExactMatch", "Choice", "Numeric", "Regex"] = Field(
@@ -68,7 +75,7 @@ class Task(Model):
         default_factory=list,
         validate_default=True,
         max_length=1000,
-        description="The answers that Choice allows; a preset has its own.",
+        description="The answers that Choice allows, different after space and case folding; a preset has its own.",
     )
 
     @field_validator("prompt_template")
@@ -92,6 +99,13 @@ class Task(Model):
             raise ValueError("must be left out: the preset has its own")
         if "grader" in info.data and info.data["grader"].type == "Choice" and not labels:
             raise ValueError("must not be empty when grader.type is Choice")
+        if "" in map(folded, labels):
+            raise ValueError(NO_BLANK_LABEL)
+        known: dict[str, str] = {}
+        for label in labels:
+            if folded(label) in known:
+                raise ValueError(f"{known[folded(label)]!r} and {label!r} are one label in other case or space")
+            known[folded(label)] = label
         return labels
 
     @property

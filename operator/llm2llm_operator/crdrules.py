@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from llm2llm.api import MACRO_F1_NEEDS_LABELS, PROBE_NEEDS_THE_BASE
-from llm2llm.api_data import FIELDS_OF_SEED, LABELLED_PRESETS, SAMPLE_OF_SEED
+from llm2llm.api_data import FIELDS_OF_SEED, LABELLED_PRESETS, NO_BLANK_LABEL, SAMPLE_OF_SEED
 from llm2llm.api_stages import Lora
 
 SOURCES = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
@@ -104,6 +104,12 @@ RULES: dict[str, list[dict[str, str]]] = {
         {
             "rule": "self.grader.type != 'Choice' || (has(self.labels) && self.labels.size() > 0)",
             "message": "must not be empty when grader.type is Choice",
+            "fieldPath": ".labels",
+        },
+        # That labels differ takes each with each of 1,000, more than CEL may cost: the model alone says it.
+        {
+            "rule": "!has(self.labels) || self.labels.all(label, label.trim().size() > 0)",
+            "message": NO_BLANK_LABEL,
             "fieldPath": ".labels",
         },
     ],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from llm2llm.access import access_of, environment_of, has_own
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_data import HeldOutSource, Share, Source
+from llm2llm.api_data import HeldOutSource, Share, Source, folded
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
 from llm2llm.outcomes import FOLDS
@@ -38,7 +38,7 @@ from llm2llm.stages.split import chosen, size_of
 from llm2llm.stages.teacher import TEACHER, resolved_teacher
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
-from llm2llm.tasks import Task, grading, task_of
+from llm2llm.tasks import Task, task_of
 from llm2llm.tasks.tokens import Tokens, load_quickly, model_shape
 
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
@@ -152,7 +152,7 @@ def _check_folds(sets: Mapping[str, Rows], spec: AugmentationRunSpec) -> None:
 
 
 def _labels(rows: Rows) -> list[str]:
-    return [grading.fold(row.example.completion) for row in rows.rows]
+    return [folded(row.example.completion) for row in rows.rows]
 
 
 @contextmanager
@@ -297,10 +297,8 @@ def _drop_known_rows(name: str, sets: Mapping[str, Rows], task: Task) -> str:
     before = len(rows.rows)
     known = HELD_OUT[name]
     for other in known:
-        prompts = (
-            {grading.fold(task.render(row.example.fields)) for row in sets[other].rows} if other in sets else set()
-        )
-        rows.rows = [row for row in rows.rows if grading.fold(task.render(row.example.fields)) not in prompts]
+        prompts = {folded(task.render(row.example.fields)) for row in sets[other].rows} if other in sets else set()
+        rows.rows = [row for row in rows.rows if folded(task.render(row.example.fields)) not in prompts]
     if not rows.rows:
         raise DataError(f"data.{name} {rows.uri}: every row is also a row of data.{' or data.'.join(known)}")
     dropped = before - len(rows.rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llm2llm.api import AugmentationRunSpec
+from llm2llm.api_data import folded
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.layout import INPUTS, fold_of, step_folder
 from llm2llm.outcomes import FOLDS, StepId
@@ -21,7 +22,6 @@ from llm2llm.records import (
 from llm2llm.stages.commit import parent_manifest, read_object
 from llm2llm.stages.split import folds
 from llm2llm.storage import Store
-from llm2llm.tasks import grading
 
 SEED = "seed.jsonl"
 EVALUATION = "evaluation.jsonl"
@@ -58,7 +58,7 @@ def probed(step: StepDocument, seeds: Sequence[Example]) -> frozenset[str] | Non
     fold = fold_of(spec, step.iteration)
     if fold is None:
         return None
-    labels = [grading.fold(seed.completion) if spec.task.labelled else "" for seed in seeds]
+    labels = [folded(seed.completion) if spec.task.labelled else "" for seed in seeds]
     parts = folds(labels, FOLDS, seed=spec.random_seed)
     return frozenset(seed.id for seed, part in zip(seeds, parts, strict=True) if part == fold)
 

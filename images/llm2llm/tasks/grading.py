@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from llm2llm.api_data import folded
 from llm2llm.tasks.numbers import number_in
 
 CORRECT = "correct"
@@ -32,11 +33,6 @@ class Grader(Protocol):
 
     def normal(self, completion: str) -> str:
         """A completion as it is taught."""
-
-
-def fold(text: str) -> str:
-    """Text without regard to case and to how much space lies between words."""
-    return " ".join(text.split()).casefold()
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,8 @@ class Choice:
     lacks: str = "is none of spec.task.labels"
 
     def answer(self, text: str) -> str | None:
-        folded = fold(text)
-        return next((label for label in self.labels if fold(label) == folded), None)
+        wanted = folded(text)
+        return next((label for label in self.labels if folded(label) == wanted), None)
 
     def normal(self, completion: str) -> str:
         return self.aliases.get(completion.strip(), self.answer(completion) or completion)
@@ -99,7 +95,7 @@ class Regex:
         for last in self.pattern.finditer(text):  # noqa: B007 - the last one is asked for
             pass
         found = last and (last[1] if self.pattern.groups else last[0])
-        return fold(found) or None if found else None
+        return folded(found) or None if found else None
 
     def normal(self, completion: str) -> str:
         return completion

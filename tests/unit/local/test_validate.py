@@ -49,6 +49,11 @@ def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]):
         ("spec.maxIterations", 65, "spec.maxIterations: must be at most 64"),
         ("spec.maxIterations", "5", "spec.maxIterations: must be a whole number, not '5'"),
         ("spec.train.lora.rank", 8, "spec.train.lora.rank: unknown field"),
+        ("spec.task.labels", ["a", "b", "a"], "spec.task.labels: 'a' and 'a' are one label in other case or space"),
+        ("spec.task.labels", ["New York", "x", " new  YORK"], "'New York' and ' new  YORK' are one label"),
+        ("spec.task.labels", ["Stra\u00dfe", "STRASSE"], "'Stra\u00dfe' and 'STRASSE' are one label"),
+        ("spec.task.labels", ["a", ""], "spec.task.labels: must not hold a blank one: no answer could be it"),
+        ("spec.task.labels", ["a", "\u00a0"], "spec.task.labels: must not hold a blank one"),
         ("spec.maxIteration", 8, "spec.maxIteration: unknown field: did you mean maxIterations?"),
         (
             "spec.train.hyperparameters.learning_rate",
