@@ -129,24 +129,47 @@ _SENTENCES = {
 
 _REPLACED = {
     **dict.fromkeys(
-        ("perDeviceTrainBatchSize", "perDeviceBatchSize", "trainBatchSize", "batchSize"), "effectiveBatchSize"
+        (
+            *(
+                "perDeviceTrainBatchSize",
+                "perDeviceBatchSize",
+                "perDeviceBatch",
+                "trainBatchSize",
+                "batchSize",
+                "batch",
+            ),
+            *("microBatchSize", "microBatch", "gradientAccumulationSteps", "gradientAccumulation", "accumulationSteps"),
+        ),
+        "effectiveBatchSize, examples per optimizer step whatever the hardware",
     ),
-    **dict.fromkeys(("gradientAccumulationSteps", "gradientAccumulation"), "effectiveBatchSize"),
-    "maxSteps": "numTrainEpochs or minSteps",
+    **dict.fromkeys(("lr", "maxLearningRate", "peakLearningRate"), "learningRate"),
+    **dict.fromkeys(("epochs", "numEpochs", "maxEpochs"), "numTrainEpochs"),
+    **dict.fromkeys(("scheduler", "lrScheduler"), "lrSchedulerType"),
+    **dict.fromkeys(("maxSeqLength", "maxSeqLen", "modelMaxLength", "cutoffLen"), "maxLength"),
+    **dict.fromkeys(("seed", "randomSeed", "dataSeed"), "spec.randomSeed"),
+    "minSteps": "spec.train.minSteps",
+    "maxSteps": "numTrainEpochs or spec.train.minSteps",
     "warmupSteps": "warmupRatio",
-    "fp16": "train.precision",
-    "bf16": "train.precision",
+    **dict.fromkeys(("fp16", "bf16", "precision"), "spec.train.precision"),
 }
 """Names of other trainers, by what this one has instead. By settings per device hardware would decide the result."""
+_FIXED = {
+    **dict.fromkeys(
+        ("optim", "optimizer"), "leave it out, the optimizer is AdamW; weightDecay and learningRate are its"
+    ),
+    "packing": "leave it out, rows are put together without padding where the model allows, and never see each other",
+}
+"""Names of other trainers for what is no choice here."""
 
 
 def _suggestion(location: tuple[int | str, ...]) -> str:
     *parents, name = location
     if location[:2] == ("train", "hyperparameters"):
-        instead = _REPLACED.get(to_camel(str(name)) if "_" in str(name) else str(name))
-        if instead:
-            more = ", examples per optimizer step whatever the hardware" if instead == "effectiveBatchSize" else ""
-            return f": use {instead}{more}"
+        known = to_camel(str(name)) if "_" in str(name) else str(name)
+        if known in _REPLACED:
+            return f": use {_REPLACED[known]}"
+        if known in _FIXED:
+            return f": {_FIXED[known]}"
     model: Any = api.AugmentationRunSpec
     for parent in parents:
         if isinstance(parent, int):
