@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -23,6 +24,15 @@ Found = tuple[int, Mapping[str, object] | str]
 LONGEST_CELL = 16 * 1024 * 1024
 """Characters of a cell of CSV; the default of 131,072 is shorter than some contexts."""
 
+_COMPRESSED = {
+    b"\x1f\x8b\x08": "gzip",
+    b"BZh91AY&SY": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}
+"""What a compressed file begins with, to what it is: no text and no Parquet begins so."""
+
 
 def records(uri: str, data: bytes) -> Iterator[Found]:
     """The records of a file, by the end of its name: .parquet, .csv, .tsv, and else JSON lines.
@@ -30,6 +40,9 @@ def records(uri: str, data: bytes) -> Iterator[Found]:
     Raises:
         DataError: the file as a whole cannot be read.
     """
+    for magic, program in _COMPRESSED.items():
+        if data.startswith(magic):
+            raise DataError(f"{uri}: is compressed by {program}: unpack it and name the file that comes out")
     match PurePosixPath(uri).suffix.lower():
         case ".parquet":
             return _parquet(uri, data)
@@ -38,14 +51,32 @@ def records(uri: str, data: bytes) -> Iterator[Found]:
         case ".tsv":
             return _separated(uri, data, "\t")
         case _:
-            return _json_lines(data)
+            return _json_lines(uri, data)
 
 
-def _json_lines(data: bytes) -> Iterator[Found]:
+def _json_lines(uri: str, data: bytes) -> Iterator[Found]:
     """UTF-8, one JSON object a line; blank lines count but hold no record."""
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if _one_document(data):
+        raise DataError(
+            f"{uri}: is one JSON document, and JSON lines are wanted, one object a line: "
+            "of an array, jq -c '.[]' makes them"
+        )
+    for number, line in enumerate(data.split(b"\n"), start=1):
         if line.strip():
             yield number, _json(line)
+
+
+def _one_document(data: bytes) -> bool:
+    """Whether a file is an array, or an object that goes over several lines."""
+    first = re.match(rb"\s*([\[{][^\n]*)", data)
+    if first is None or (first[1].startswith(b"{") and not isinstance(_json(first[1]), str)):
+        return False
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _json(line: bytes) -> Mapping[str, object] | str:

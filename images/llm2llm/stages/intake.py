@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from llm2llm.errors import DataError
 from llm2llm.records import Example, digest_of
 from llm2llm.stages.formats import records
 
@@ -62,10 +63,16 @@ def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:
         uri: where it lies; the end of its name tells the format.
         data: its content.
         mapping: name in the task to name in the file; `completion` is the answer, `id` (by default `id`) names the row.
+
+    Raises:
+        DataError: the file as a whole cannot be read, or no row has the field that is to name it.
     """
     found = Rows(uri)
     seen: dict[str, int] = {}
+    named_by = mapping.get("id")
+    has_ids = named_by is None
     for number, record in records(uri, data):
+        has_ids = has_ids or (not isinstance(record, str) and named_by in record)
         try:
             example, named = _example(record, mapping)
         except ValueError as error:
@@ -77,6 +84,10 @@ def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:
         identity = _free_id(example.id, seen)
         seen[identity] = number
         found.rows.append(Row(number, example.model_copy(update={"id": identity})))
+    if found.rows and not has_ids:
+        raise DataError(
+            f"{uri}: no row has a field {named_by!r}: mend `id` in the fields of this file, or leave it out"
+        )
     return found
 
 

@@ -87,6 +87,8 @@ def task_of(spec: api_data.Task) -> Task:
         autoescape=False,
         keep_trailing_newline=True,
     )
+    # A prompt is rendered anew in every step, and must be the same in each: nothing in it may be drawn.
+    del environment.filters["random"], environment.globals["lipsum"]
     task = presets.spelt_out(spec)
     try:
         template = environment.from_string(task.prompt_template)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from typing import Any
 
@@ -99,6 +100,14 @@ def test_fault_33_what_is_no_number_in_parquet_is_refused_with_its_row(kind: pa.
         ),
         pytest.param("x.csv", b"question,answer\nq,a\nq,\xff\n", "no UTF-8 in line 3", id="Latin-1"),
         pytest.param("x.csv", b"answer,answer\nq,a\n", "two columns have one name", id="a column twice"),
+        pytest.param(
+            "x.json", b'[{"question": "q", "answer": "a"}]\n', "is one JSON document, and JSON lines are", id="an array"
+        ),
+        pytest.param("x.json", b'[\n {"question": "q",\n  "answer": "a"}\n]', "is one JSON document", id="over lines"),
+        pytest.param("x.json", b'\n{\n "rows": []\n}', "is one JSON document", id="an object over lines"),
+        pytest.param("x.jsonl.gz", gzip.compress(b"{}"), "is compressed by gzip: unpack it", id="gzip"),
+        pytest.param("x.csv", gzip.compress(b"question,answer"), "is compressed by gzip", id="gzip by another name"),
+        pytest.param("x.zst", b"\x28\xb5\x2f\xfd\x04", "is compressed by zstd", id="zstd"),
         pytest.param("x.csv", b'question,answer\nq,"a\n', "no CSV from line", id="a quote that is not closed"),
     ],
 )
@@ -111,6 +120,19 @@ def test_fault_48_text_in_parquet_that_is_no_utf_8_is_refused():
     column = pa.array([b"q", b"\xff"], pa.binary()).view(pa.binary()).cast(pa.string(), safe=False)
     with pytest.raises(DataError, match="rows 1 to 2 cannot be read"):
         rows_of("x.parquet", as_parquet({"question": column, "answer": ["a", "b"]}))
+
+
+@pytest.mark.parametrize(
+    ("data", "broken"),
+    [
+        pytest.param(b'["q", "a"]\n{"question": "q", "answer": "a"}', [1], id="a list in the first line"),
+        pytest.param(b'{"question": "q", "answer": "a"}', [], id="one object alone"),
+        pytest.param(b'{"question": "q"\n{"question": "q", "answer": "a"}', [1], id="a first line that is cut"),
+        pytest.param(b'[{"question": "q"},\n{"question"', [1, 2], id="an array that is cut"),
+    ],
+)
+def test_a_broken_first_line_makes_no_document(data: bytes, broken: list[int]):
+    assert sorted(rows_of("x.json", data).broken) == broken
 
 
 def test_a_long_cell_is_no_problem():

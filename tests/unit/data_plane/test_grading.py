@@ -99,3 +99,10 @@ def test_a_template_with_a_syntax_error_is_a_problem_of_the_spec() -> None:
 
 def test_a_completion_that_is_no_label_is_a_problem_of_the_row() -> None:
     assert "none of spec.task.labels" in str(task_of(CHOICE).problem_with({"text": "x"}, "maybe"))
+
+
+def test_a_template_cannot_draw_at_random():
+    with pytest.raises(ConfigurationError, match=r"spec\.task\.promptTemplate: No filter named 'random'"):
+        task_of(api.Task.model_validate({"promptTemplate": "{{ text|random }}"}))
+    task = task_of(api.Task.model_validate({"promptTemplate": "{{ text }} {{ lipsum() }}"}))
+    assert "'lipsum' is undefined" in str(task.problem_with({"text": "x"}, "y"))

@@ -1,3 +1,4 @@
+import contextlib
 import json
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm2llm.errors import DataError
 from llm2llm.records import Example, examples_from_jsonl, to_jsonl
 from llm2llm.stages.intake import read_rows
 
@@ -96,7 +98,17 @@ def test_a_row_without_id_gets_one_from_its_content() -> None:
 
 @given(st.binary(max_size=400))
 def test_fault_48_no_bytes_make_it_crash(data: bytes) -> None:
-    read_rows("file:///x", data, MAPPING)
+    with contextlib.suppress(DataError):
+        read_rows("file:///x", data, MAPPING)
+
+
+def test_a_field_for_ids_that_no_row_has_is_told() -> None:
+    rows = GOOD + b"\n" + GOOD
+    with pytest.raises(DataError, match="s3://b/x: no row has a field 'uid': mend `id` in the fields of this file"):
+        read_rows("s3://b/x", rows, MAPPING | {"id": "uid"})
+    some = read_rows("s3://b/x", rows + b'\n{"uid": 7, "question": "r", "answer": "a"}', MAPPING | {"id": "uid"})
+    assert some.rows[2].example.id == "7"
+    assert len(some.rows) == 3
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50))
