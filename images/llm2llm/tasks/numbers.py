@@ -23,9 +23,7 @@ _CURRENCY = r"[$\u20ac\u00a3\u00a5\u20b9`\\]"
 """Signs of currency, and the escapes of Markdown and TeX."""
 _AROUND = re.compile(rf"(?<!\d){_CURRENCY}|{_CURRENCY}(?!\d)")
 """Never between digits: what goes must not make one number of two."""
-_EMPHASIS = re.compile(
-    r"(?<![\w*])(?P<mark>\*{1,3}|_{1,3})(?=[^\s*_])(?P<inner>[^\n]{0,200}?[^\s*_])(?P=mark)(?![\w*])"
-)
+_EMPHASIS = re.compile(r"(?<![\w*])(?P<mark>\*+|_+)(?=[^\s*_])(?P<inner>[^\n]{0,200}?[^\s*_])(?P=mark)(?![\w*])")
 """Of Markdown: in pairs, not within a word, and of a line or two: a search without end takes the square of its text."""
 _NUMBER = re.compile(
     r"(?<![\w.,/^\u221a])(?P<sign>[-+]\s?)?"
