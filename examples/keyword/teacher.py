@@ -11,7 +11,8 @@ same request gets the same answer, always.
     POST /faults                {"kind": "429", "retryAfter": 1, "count": 3}: the next `count` requests fail like that
 
 Kinds of faults: 401, 403, 429, quota, 500, hang, cut, bad-json, prose, empty, duplicates, wrong-label, leak (an
-evaluation row), content-filter, unsupported-parameter (with `parameter`). `count` -1 lasts until
+evaluation row), content-filter, unsupported-parameter (with `parameter`), half-body (a 200 that breaks off), parts
+(the content as a list of parts), odd-usage (a fraction of a token). `count` -1 lasts until
 {"kind": "none"}. {"kind": "set-key", "key": K} and {"kind": "revoke-key"} change the key that it accepts;
 {"kind": "profile", "profile": P} makes it refuse what the endpoint P of profiles.py refuses, beside any fault.
 """
@@ -200,7 +201,22 @@ async def _answer(state: State, request: web.Request, raw: bytes, digest: str) -
     rng = random.Random(json.dumps(body.get("messages"), sort_keys=True))
     text = write_answer(question, rng, kind)
     state.answered[digest] += 1
-    return _completion(state, body, text, "content_filter" if kind == "content-filter" else "stop", digest)
+    document = _completion(state, body, text, "content_filter" if kind == "content-filter" else "stop", digest)
+    return _in_form(document, text, kind)
+
+
+def _in_form(document: dict[str, Any], text: str, kind: str) -> web.Response:
+    """The completion, in a form that the API does not promise where the fault wants that."""
+    match kind:
+        case "half-body":
+            return web.Response(text=json.dumps(document)[: len(text)], content_type="application/json")
+        case "parts":
+            half = len(text) // 2
+            parts = [{"type": "text", "text": part} for part in (text[:half], text[half:])]
+            document["choices"][0]["message"]["content"] = parts
+        case "odd-usage":
+            document["usage"]["prompt_tokens"] += 0.5
+    return web.json_response(document)
 
 
 def _refusal(kind: str, fault: dict[str, Any], body: dict[str, Any]) -> web.Response | None:
@@ -226,26 +242,24 @@ def _seconds(fault: dict[str, Any]) -> str:
     return str(fault.get("retryAfter", 1))
 
 
-def _completion(state: State, body: dict[str, Any], text: str, finish: str, digest: str) -> web.Response:
+def _completion(state: State, body: dict[str, Any], text: str, finish: str, digest: str) -> dict[str, Any]:
     asked = sum(len(str(message.get("content", "")).split()) for message in body["messages"])
     written = len(text.split())
     state.tokens.update({"input": asked, "output": written})
-    return web.json_response(
-        {
-            "id": f"chatcmpl-{digest[:24]}",
-            "object": "chat.completion",
-            "created": 0,
-            "model": body.get("model", ""),
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": "" if finish == "content_filter" else text},
-                    "finish_reason": finish,
-                }
-            ],
-            "usage": {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written},
-        }
-    )
+    return {
+        "id": f"chatcmpl-{digest[:24]}",
+        "object": "chat.completion",
+        "created": 0,
+        "model": body.get("model", ""),
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "" if finish == "content_filter" else text},
+                "finish_reason": finish,
+            }
+        ],
+        "usage": {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written},
+    }
 
 
 def _error(

@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
@@ -23,31 +23,13 @@ from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuota
 from llm2llm.records import Usage
 from llm2llm.teacher.announced import Announcement, announcements, retry_after
 from llm2llm.teacher.dialect import Dialect
+from llm2llm.teacher.reply import CONTENT_FILTER, CONTEXT_LENGTH, Reply, read_reply, storable
 
 TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
 """May be set in spec.generate.env for a slow endpoint."""
 DEFAULT_TIMEOUT = 120.0
-CONTENT_FILTER = "content_filter"
-CONTEXT_LENGTH = "context_length"
-
 Message = Mapping[str, str]
-TEXT_LIMIT = 1_000_000
-"""Characters of an answer that are kept."""
 _MESSAGE_LIMIT = 300
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the teacher wrote.
-
-    `finish` is stop, length, content_filter, or context_length for a request that is too long (`text` is then the
-    endpoint's words); `usage` is None where the endpoint told none.
-    """
-
-    text: str
-    finish: str
-    usage: Usage | None
-    announced: Mapping[str, Announcement] = field(default_factory=dict)
 
 
 class RateLimited(Exception):
@@ -109,17 +91,16 @@ class TeacherClient:
                     messages=list(messages),  # type: ignore[arg-type]
                     **arguments,
                 )
-                completion = answer.parse()
             except openai.BadRequestError as error:
                 if error.code in ("content_filter", "content_policy_violation"):
                     return Reply("", CONTENT_FILTER, None)
                 if error.code == "context_length_exceeded" or "maximum context length" in _message(error):
-                    return Reply(_message(error), CONTEXT_LENGTH, Usage(teacher_requests=1))
+                    return Reply(storable(_message(error)), CONTEXT_LENGTH, Usage(teacher_requests=1))
                 self._adapt(error, arguments)
             except (openai.APIError, openai.OpenAIError) as error:
                 self._fail(error)
             else:
-                return replace(_reply(completion), announced=announcements(answer.headers, time.time()))
+                return read_reply(answer.content, announcements(answer.headers, time.time()))
 
     def _adapt(self, error: openai.BadRequestError, sent: Mapping[str, Any]) -> None:
         """Says it another way from here on; raises ConfigurationError where there is none."""
@@ -257,21 +238,6 @@ async def _probe(teacher: api_stages.Teacher, environ: Mapping[str, str], tell: 
         except (RateLimited, Unavailable) as error:
             raise Transient(f"{error}: tried again at the next attempt") from error
     return reply.usage or Usage(teacher_requests=1)
-
-
-def _reply(completion: Any) -> Reply:
-    choice = completion.choices[0] if getattr(completion, "choices", None) else None
-    usage = getattr(completion, "usage", None)
-    counted = usage and Usage(
-        teacher_requests=1,
-        teacher_input_tokens=usage.prompt_tokens or 0,
-        teacher_output_tokens=usage.completion_tokens or 0,
-    )
-    if choice is None or choice.message is None:
-        return Reply("", "empty", counted)
-    # JSON can escape half of a UTF-16 pair, which no file can hold.
-    text = (choice.message.content or "")[:TEXT_LIMIT].encode("utf-8", "replace").decode()
-    return Reply(text, choice.finish_reason or "stop", counted or None)
 
 
 def _worth_another_try(status: int) -> bool:

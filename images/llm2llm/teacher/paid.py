@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from llm2llm.errors import BudgetReached, StepError, Terminated, Transient
 from llm2llm.records import Usage
-from llm2llm.teacher.client import RateLimited, Reply, TeacherClient, Unavailable
+from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, usage_of
 from llm2llm.teacher.limits import Limiter, Stopping
 from llm2llm.teacher.pacing import Sent
 from llm2llm.teacher.purse import Purse
+from llm2llm.teacher.reply import Reply
 
 ATTEMPTS = 6
 """How often one request is sent, 429s not counted."""

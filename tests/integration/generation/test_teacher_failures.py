@@ -140,6 +140,27 @@ def test_fault_36_garbage_is_refused_row_by_row_and_asked_for_again(
     assert not held_out & {row["fields"]["prompt"] for row in rounds.rows(store, "synthetic.jsonl")}
 
 
+@pytest.mark.parametrize(
+    ("fault", "refused"),
+    [
+        pytest.param("half-body", 12, id="a body that breaks off is an answer with nothing in it"),
+        pytest.param("parts", 0, id="a content in parts is read"),
+        pytest.param("odd-usage", 0, id="half a token is no count"),
+    ],
+)
+def test_an_answer_in_a_form_of_its_own_is_on_record_and_not_paid_again(
+    tmp_path: Path, teacher: rounds.Teacher, fault: str, refused: int
+):
+    teacher.fault(kind=fault, count=12)
+    report = generated(tmp_path, teacher)
+    stats = teacher.stats()
+    assert (report.kept, report.generated) == (60, 60 + refused)
+    assert report.usage.teacher_requests == stats["answered"] == 60 + refused
+    assert stats["repeated"] == 0
+    # what tells no tokens that can be counted is charged by estimate
+    assert (report.usage.teacher_input_tokens > stats["inputTokens"]) == (fault != "parts")
+
+
 def test_a_teacher_that_writes_only_garbage_fails_the_step_with_samples(tmp_path: Path, teacher: rounds.Teacher):
     teacher.fault(kind="bad-json", count=-1)
     with pytest.raises(LowAcceptance, match=r"kept 0 of 60 rows.*no JSON object"):

@@ -1,0 +1,97 @@
+"""What the client makes of an endpoint's answers, whatever they are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from llm2llm.api_stages import Teacher
+from llm2llm.records import Usage
+from llm2llm.teacher.client import TeacherClient
+from llm2llm.teacher.reply import Reply
+
+COUNTED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+USAGE = Usage(teacher_requests=1, teacher_input_tokens=3, teacher_output_tokens=2)
+
+
+def complete(*responses: httpx.Response, parameters: dict[str, str] | None = None) -> tuple[Reply, list[Any]]:
+    """The reply where the endpoint answers with these, one after the other; and the bodies that it was sent."""
+    bodies: list[Any] = []
+    left = iter(responses)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return next(left)
+
+    async def ask() -> Reply:
+        connection = openai.AsyncOpenAI(
+            api_key="none",
+            base_url="http://teacher/v1",
+            max_retries=0,
+            http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)),
+        )
+        teacher = Teacher.model_validate({"model": "m", "baseUrl": "http://teacher/v1", "parameters": parameters or {}})
+        async with TeacherClient(teacher, connection) as client:
+            return await client.complete([{"role": "user", "content": "x"}], {"type": "object"})
+
+    return asyncio.run(ask()), bodies
+
+
+def body(content: Any = "hi", usage: Any = COUNTED, finish: Any = "stop") -> bytes:
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}
+    return json.dumps({"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+
+
+EMPTY = Reply("", "empty", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "reply"),
+    [
+        pytest.param(body(), Reply("hi", "stop", USAGE), id="an answer"),
+        pytest.param(body()[:40], EMPTY, id="a body that breaks off"),
+        pytest.param(b"<html>", EMPTY, id="a page"),
+        pytest.param(b"\xff\xfe\x00", EMPTY, id="bytes that are no text"),
+        pytest.param(b"[" * 200_000, EMPTY, id="a nesting without end"),
+        pytest.param(b"null", EMPTY, id="null"),
+        pytest.param(b"[1]", EMPTY, id="a list"),
+        pytest.param(b'{"choices": null}', EMPTY, id="no choices"),
+        pytest.param(b'{"choices": ["hi"]}', EMPTY, id="a choice that is a text"),
+        pytest.param(b'{"choices": {"0": {}}}', EMPTY, id="choices that are no list"),
+        pytest.param(b'{"choices": [{"message": null}]}', EMPTY, id="no message"),
+        pytest.param(b'{"error": {"message": "overloaded"}}', EMPTY, id="an error with status 200"),
+        pytest.param(
+            body([{"type": "text", "text": '{"a":'}, {"type": "image"}, "x", {"type": "text", "text": "1}"}]),
+            Reply('{"a":1}', "stop", USAGE),
+            id="of a list of parts the texts are joined",
+        ),
+        pytest.param(body([{"type": "text", "text": [1]}]), Reply("", "stop", USAGE), id="a part without a text"),
+        pytest.param(body(None), Reply("", "stop", USAGE), id="content null"),
+        pytest.param(body(7), Reply("", "stop", USAGE), id="a number as the content"),
+        pytest.param(body("\ud800"), Reply("?", "stop", USAGE), id="half of a UTF-16 pair"),
+        pytest.param(body(finish=3), Reply("hi", "stop", USAGE), id="an end that is a number"),
+        pytest.param(body(finish=None), Reply("hi", "stop", USAGE), id="an end that is not told"),
+        pytest.param(body(finish="length"), Reply("hi", "length", USAGE), id="an end at the limit"),
+        pytest.param(body(usage=None), Reply("hi", "stop", None), id="no usage"),
+        pytest.param(body(usage=[3, 2]), Reply("hi", "stop", None), id="usage as a list"),
+        pytest.param(body(usage={"total_tokens": 5}), Reply("hi", "stop", None), id="only a total"),
+        pytest.param(body(usage=COUNTED | {"prompt_tokens": 3.5}), Reply("hi", "stop", None), id="half a token"),
+        pytest.param(body(usage=COUNTED | {"prompt_tokens": 3.0}), Reply("hi", "stop", USAGE), id="a whole number"),
+        pytest.param(body(usage=COUNTED | {"prompt_tokens": -3}), Reply("hi", "stop", None), id="less than none"),
+        pytest.param(body(usage=COUNTED | {"prompt_tokens": "x"}), Reply("hi", "stop", None), id="words for a count"),
+        pytest.param(
+            body(usage=COUNTED | {"prompt_tokens": 10**30}), Reply("hi", "stop", None), id="beyond all bounds"
+        ),
+        pytest.param(
+            body(usage=COUNTED | {"prompt_tokens": float("nan")}), Reply("hi", "stop", None), id="not a number"
+        ),
+    ],
+)
+def test_an_answer_that_came_is_a_reply_whatever_it_holds(content: bytes, reply: Reply):
+    got, _ = complete(httpx.Response(200, content=content, headers={"content-type": "application/json"}))
+    assert got == reply
