@@ -113,6 +113,8 @@ class Round:
     items: list[Item]
     rejected: list[RejectedRow] = field(default_factory=list)
     judged: int = 0
+    finished: bool = False
+    """Another run finished this round: its answers are judged anew, and nothing more is asked for."""
 
     @property
     def choice(self) -> bool:
@@ -227,7 +229,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         generated=round_.judged,
         kept=len(round_.kept),
         usage=usage_of(segments),
-        message=f"kept {len(round_.kept)} of {round_.judged} rows ({round_.refusals()})",
+        message=f"kept {len(round_.kept)} of {round_.judged} rows ({round_.refusals()})"
+        + ("; another run finished this round, so its answers alone were judged" if round_.finished else ""),
     )
     report = commit(store, step, context, files, report)
     write_views(step, store, context)
@@ -241,7 +244,8 @@ async def _play(round_: Round, step: StepDocument, store: Store, context: StepCo
         ceilings.max_concurrent_requests, Pace(ceilings.requests_per_minute), Pace(ceilings.tokens_per_minute)
     )
     folder = ledger_folder(step_folder(Stage.GENERATE, step.iteration))
-    ledger = open_ledger(store, folder, context.pod_uid, lambda: limiter.in_flight, answers_of_others(step, context))
+    others = answers_of_others(step, context)
+    ledger = open_ledger(store, folder, context.pod_uid, lambda: limiter.in_flight, others.by_key)
 
     def tell(message: str) -> None:
         context.progress({"stage": step.stage.value, "iteration": step.iteration, "message": message})
@@ -255,7 +259,10 @@ async def _play(round_: Round, step: StepDocument, store: Store, context: StepCo
         async with connect(whom.teacher, whom.environ, tell, whom.identity) as client:
             teacher = PaidTeacher(client, limiter, ledger, _purse(round_, step, ledger))
             pending = round_.items
+            round_.finished = others.hold_round(teacher.key(round_.request(item, 0)) for item in pending)
             for wave in range(WAVES):
+                if round_.finished:
+                    pending = [item for item in pending if teacher.known(round_.request(item, wave))]
                 requests = [round_.request(item, wave) for item in pending]
                 if not all(map(teacher.known, requests)):
                     await asyncio.to_thread(whom.start)

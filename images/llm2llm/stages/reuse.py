@@ -6,7 +6,8 @@ the other run's expense: its report tells no usage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.layout import content_key, data_folder, ledger_folder, step_folder, trained_part
@@ -37,19 +38,40 @@ def copied(step: StepDocument, store: Store, context: StepContext) -> Report | N
     return None
 
 
-def answers_of_others(step: StepDocument, context: StepContext) -> dict[str, LedgerRecord]:
-    """Request key to the answer that another run in `spec.reuseFrom` paid for in this iteration."""
+@dataclass(frozen=True)
+class OthersAnswers:
+    """What the runs in `spec.reuseFrom` paid for in an iteration.
+
+    Attributes:
+        by_key: request key to an answer.
+        finished: for each of these runs that committed the round, the keys of its answers.
+    """
+
+    by_key: Mapping[str, LedgerRecord]
+    finished: Sequence[frozenset[str]]
+
+    def hold_round(self, first_wave: Iterable[str]) -> bool:
+        """Whether one of these runs finished the round that begins with these requests."""
+        keys = frozenset(first_wave)
+        return bool(keys) and any(keys <= finished for finished in self.finished)
+
+
+def answers_of_others(step: StepDocument, context: StepContext) -> OthersAnswers:
+    """The answers that other runs in `spec.reuseFrom` paid for in this iteration."""
     folder = step_folder(step.stage, step.iteration)
-    found: dict[str, LedgerRecord] = {}
+    by_key: dict[str, LedgerRecord] = {}
+    finished = []
     for other in _others(step, context):
         manifest = manifest_in(other, folder)
         records = list(read_segments(other, ledger_folder(folder)))
         if manifest is not None:
-            records += records_from_jsonl(read_object(other, manifest, "ledger.jsonl"))
+            committed = records_from_jsonl(read_object(other, manifest, "ledger.jsonl"))
+            finished.append(frozenset(record.key for record in committed if record.outcome == "answer"))
+            records += committed
         for record in records:
             if record.outcome == "answer":
-                found.setdefault(record.key, record)
-    return found
+                by_key.setdefault(record.key, record)
+    return OthersAnswers(by_key, finished)
 
 
 def _others(step: StepDocument, context: StepContext) -> Iterator[Store]:

@@ -47,7 +47,7 @@ class PaidTeacher:
             Terminated: `stopping` became true; what was in flight is recorded.
             StepError: the first that ended a request; likewise.
         """
-        results: list[LedgerRecord | None] = [self.ledger.answer(self._key(request)) for request in requests]
+        results: list[LedgerRecord | None] = [self.ledger.answer(self.key(request)) for request in requests]
         queue = iter([place for place, result in enumerate(results) if result is None])
         writer = asyncio.create_task(self.ledger.run())
         workers = {
@@ -62,9 +62,13 @@ class PaidTeacher:
             await asyncio.gather(*workers, writer, return_exceptions=True)
         return [record for record in results if record is not None]
 
+    def key(self, request: Request) -> str:
+        """What the answer to this request is known by."""
+        return request.key(self.client.identity, self.client.teacher.parameters)
+
     def known(self, request: Request) -> bool:
         """Whether the answer is there already, and nothing would be sent."""
-        return self.ledger.answer(self._key(request)) is not None
+        return self.ledger.answer(self.key(request)) is not None
 
     async def _watch(self, workers: set[asyncio.Task[None]], stopping: Callable[[], bool]) -> None:
         """Waits for the workers; on a stop or an error lets those in flight finish, then raises."""
@@ -160,9 +164,6 @@ class PaidTeacher:
         self.limiter.succeeded(sent, reply.announced)
         return reply
 
-    def _key(self, request: Request) -> str:
-        return request.key(self.client.identity, self.client.teacher.parameters)
-
     def _record(self, request: Request, reply: Reply, reserved: Usage) -> LedgerRecord:
         usage = reply.usage or reserved
         return self._blank(request).model_copy(
@@ -188,7 +189,7 @@ class PaidTeacher:
 
     def _blank(self, request: Request) -> LedgerRecord:
         return LedgerRecord(
-            key=self._key(request),
+            key=self.key(request),
             iteration=request.iteration,
             seed=request.seed,
             sample=request.sample,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.integration.generation import rounds
 
+from llm2llm.errors import LowAcceptance
 from llm2llm.records import Report, StepDocument
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
@@ -15,11 +17,11 @@ MISTAKES = 12
 
 
 def again(
-    folder: Path, first: LocalStore, teacher: rounds.Teacher, threshold: str
+    folder: Path, first: LocalStore, teacher: rounds.Teacher, threshold: str, floor: str = "0.2"
 ) -> tuple[Report, LocalStore, StepContext]:
     """The same round in a new folder, with this threshold of the de-duplication."""
     spec = rounds.spec_for(teacher)
-    spec["generate"]["filters"] = {"dedup": {"threshold": threshold}}
+    spec["generate"]["filters"] = {"dedup": {"threshold": threshold}, "minAcceptance": floor}
     spec["reuseFrom"] = [{"uri": first.uri}]
     store, step = rounds.prepared(folder, spec, MISTAKES)
     context = rounds.context_for("pod-b", folder)
@@ -55,6 +57,39 @@ def test_filtering_a_finished_round_anew_sends_nothing_for_it(tmp_path: Path):
         last, _, _ = again(tmp_path / "third", store, teacher, "0.98")
         assert teacher.stats()["requests"] == asked
         assert last.kept == report.kept
+
+
+def test_stricter_filters_keep_fewer_rows_of_a_finished_round_and_send_nothing_for_it(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        done, first, _ = first_round(tmp_path / "first", teacher)
+        asked = teacher.stats()["requests"]
+        report, store, _ = again(tmp_path / "second", first, teacher, "0.3")
+        assert teacher.stats()["requests"] == asked
+    refused = rounds.rows(store, "rejected.jsonl")
+    assert {row["reason"] for row in refused} == {"nearDuplicate"}
+    assert (report.generated, report.kept) == (done.generated, done.kept - len(refused))
+    assert report.usage.teacher_requests == 0
+    assert report.message.endswith("another run finished this round, so its answers alone were judged")
+
+
+def test_filters_that_keep_too_little_of_a_finished_round_say_so_and_send_nothing(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        _, first, _ = first_round(tmp_path / "first", teacher)
+        asked = teacher.stats()["requests"]
+        with pytest.raises(LowAcceptance, match=r"below spec.generate.filters.minAcceptance 0\.99"):
+            again(tmp_path / "second", first, teacher, "0.3", "0.99")
+        assert teacher.stats()["requests"] == asked
+
+
+def test_rows_beyond_those_of_a_finished_round_are_asked_for(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        _, first, _ = first_round(tmp_path / "first", teacher)
+        asked = teacher.stats()["requests"]
+        spec = rounds.spec_for(teacher, samples=4)
+        spec["reuseFrom"] = [{"uri": first.uri}]
+        store, step = rounds.prepared(tmp_path / "second", spec, MISTAKES)
+        assert run_step(step, store, rounds.context_for("pod-b", tmp_path)).kept == 4 * MISTAKES
+        assert teacher.stats()["requests"] > asked
 
 
 def test_answers_of_a_round_that_was_never_finished_are_replayed_too(tmp_path: Path):
