@@ -1,0 +1,106 @@
+"""What a round knows of the rounds before it: nothing of theirs is written again, and the teacher is shown it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.integration.generation import rounds
+
+from llm2llm.layout import INPUTS, step_folder
+from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
+from llm2llm.stages import generate
+from llm2llm.stages.commit import commit, manifest_in, read_object
+from llm2llm.storage import LocalStore
+
+WORDS = [f"word{number}" for number in range(10)]
+FIRST, OTHER = " ".join(WORDS), "something else for the other example to practise with"
+NEAR = " ".join([*WORDS[:-1], "changed"])
+
+
+@contextmanager
+def scripted(script: Mapping[str, list[str]], asked: dict[str, list[str]]) -> Iterator[rounds.Teacher]:
+    """A teacher that writes, for each seed id, these sentences one after the other; `asked` gets its prompts."""
+    texts = {seed.id: json.dumps(seed.fields) for seed in rounds.seed_rows() if seed.id in script}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            prompt = body["messages"][-1]["content"]
+            seed = next(name for name, text in texts.items() if f"got this one wrong:\n{text}" in prompt)
+            sentence = script[seed][len(asked.setdefault(seed, []))]
+            asked[seed].append(prompt)
+            message = {"role": "assistant", "content": json.dumps({"prompt": sentence})}
+            answer = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield rounds.Teacher(server.server_port)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def second(store: LocalStore, first: StepDocument, wrong: list[Example]) -> StepDocument:
+    """Commits an evaluation in which these are wrong again; the generation step that follows it."""
+    before = step_folder(Stage.GENERATE, 0)
+    manifest = manifest_in(store, before)
+    assert manifest
+    parents = {INPUTS: first.parents[INPUTS], before: manifest.digest}
+    evaluate = first.model_copy(update={"stage": Stage.EVALUATE, "iteration": 1, "parents": parents})
+    predictions = [Prediction(id=row.id, output="label19", correct=False, verdict="wrong") for row in wrong]
+    evaluated = commit(
+        store,
+        evaluate,
+        rounds.context_for("pod-a", Path()),
+        {"predictions.seed.jsonl": to_jsonl(predictions)},
+        Report(run_uid="uid", stage=Stage.EVALUATE, iteration=1),
+    )
+    parents[step_folder(Stage.EVALUATE, 1)] = evaluated.digest
+    return first.model_copy(update={"iteration": 1, "parents": parents})
+
+
+def test_what_a_round_before_kept_is_shown_for_its_seed_and_refused_for_any(tmp_path: Path):
+    seeds = rounds.seed_rows()
+    one, two = seeds[0], seeds[3]
+    asked: dict[str, list[str]] = {}
+    script = {
+        one.id: [FIRST, NEAR, "a new sentence at last"],
+        two.id: [OTHER, FIRST, "this one differs from them all"],
+    }
+    with scripted(script, asked) as teacher:
+        spec = rounds.spec_for(teacher, samples=1)
+        spec["generate"]["filters"] = {"dedup": {"threshold": "0.85"}}
+        store, first = rounds.prepared(tmp_path, spec, mistakes=2)
+        assert generate.run(first, store, rounds.context_for("pod-a", tmp_path)).kept == 2
+        report = generate.run(second(store, first, [one, two]), store, rounds.context_for("pod-b", tmp_path))
+
+    assert (report.kept, report.generated) == (2, 4)
+    manifest = manifest_in(store, step_folder(Stage.GENERATE, 1))
+    assert manifest
+    refused = [json.loads(line) for line in read_object(store, manifest, "rejected.jsonl").splitlines()]
+    written = f"s0-{one.id}-1"
+    assert [(row["id"], row["reason"], row["detail"]) for row in refused] == [
+        (f"s1-{one.id}-1", "nearDuplicate", f"ROUGE-L 0.900 to {written}"),
+        (f"s1-{two.id}-1", "copy", f"equals {written}"),
+    ]
+
+    title = "Written for it before, do not repeat these:\n"
+    for seed, own in ((one, FIRST), (two, OTHER)):
+        before, now = asked[seed.id][:2]
+        assert title not in before
+        assert f"{title}{json.dumps({'prompt': own})}\n\n" in now
