@@ -36,6 +36,7 @@ def refusal_of(profile: str, body: Body) -> Refusal | None:
         "no-credit": _no_credit,
         "short-context": _short_context,
         "vllm": _vllm,
+        "fastapi": _fastapi,
         "no-template": _no_template,
     }[profile](body)
 
@@ -122,6 +123,21 @@ def _vllm(body: Body) -> Refusal | None:
         return None
     error = {"message": "top_k must be 0 or -1, or at least 1", "type": "BadRequestError", "param": None, "code": 400}
     return 400, {"error": error}
+
+
+def _fastapi(body: Body) -> Refusal | None:
+    """As FastAPI answers where the model of a request forbids what it does not know: all of it, each with its place."""
+    unknown = sorted(set(body) - KNOWN | {"temperature"} & set(body))
+    detail = [
+        {
+            "type": "extra_forbidden",
+            "loc": ["body", name],
+            "msg": "Extra inputs are not permitted",
+            "input": body[name],
+        }
+        for name in unknown
+    ]
+    return (422, {"detail": detail}) if detail else None
 
 
 def _no_template(_: Body) -> Refusal | None:

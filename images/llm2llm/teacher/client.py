@@ -23,6 +23,7 @@ from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuota
 from llm2llm.records import Usage
 from llm2llm.teacher.announced import Announcement, announcements, retry_after
 from llm2llm.teacher.dialect import Dialect
+from llm2llm.teacher.refusal import Refusal, read_refusal
 from llm2llm.teacher.reply import CONTENT_FILTER, CONTEXT_LENGTH, Reply, read_reply, storable
 
 TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
@@ -91,27 +92,28 @@ class TeacherClient:
                     messages=list(messages),  # type: ignore[arg-type]
                     **arguments,
                 )
-            except openai.BadRequestError as error:
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                refusal = read_refusal(error.body, str(error))
                 if error.code in ("content_filter", "content_policy_violation"):
                     return Reply("", CONTENT_FILTER, None)
-                if error.code == "context_length_exceeded" or "maximum context length" in _message(error):
-                    return Reply(storable(_message(error)), CONTEXT_LENGTH, Usage(teacher_requests=1))
-                self._adapt(error, arguments)
+                if error.code == "context_length_exceeded" or "maximum context length" in refusal.words:
+                    return Reply(storable(refusal.words), CONTEXT_LENGTH, Usage(teacher_requests=1))
+                self._adapt(error, refusal, arguments)
             except (openai.APIError, openai.OpenAIError) as error:
                 self._fail(error)
             else:
                 return read_reply(answer.content, announcements(answer.headers, time.time()))
 
-    def _adapt(self, error: openai.BadRequestError, sent: Mapping[str, Any]) -> None:
+    def _adapt(self, error: openai.APIStatusError, refusal: Refusal, sent: Mapping[str, Any]) -> None:
         """Says it another way from here on; raises ConfigurationError where there is none."""
-        told = self.dialect.adapt(sent, str(error.param or ""), _message(error))
+        told = self.dialect.adapt(sent, refusal.named, refusal.words)
         if told is None:
             raise ConfigurationError(
-                f"the teacher {self.where} refused a request (400): {_brief(error)}: check "
-                "spec.generate.teacher.model and parameters"
+                f"the teacher {self.where} refused a request ({error.status_code}): "
+                f"{refusal.words[:_MESSAGE_LIMIT]}: check spec.generate.teacher.model and parameters"
             ) from error
         if told:
-            self.tell(f"the teacher {self.where} does not take a request as it was: {told} ({_message(error)[:200]})")
+            self.tell(f"the teacher {self.where} does not take a request as it was: {told} ({refusal.words[:200]})")
 
     def _fail(self, error: openai.OpenAIError) -> NoReturn:
         where = f"the teacher {self.where}"
@@ -249,13 +251,6 @@ def _without_credit(error: openai.APIStatusError) -> bool:
     return error.status_code == HTTPStatus.PAYMENT_REQUIRED or (
         error.status_code == HTTPStatus.TOO_MANY_REQUESTS and "insufficient_quota" in (error.code, error.type)
     )
-
-
-def _message(error: openai.APIStatusError) -> str:
-    """The endpoint's own words, without what the client puts around them."""
-    body = error.body
-    words = body.get("message") if isinstance(body, dict) else None
-    return str(words or error)
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:

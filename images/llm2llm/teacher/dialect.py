@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,12 +60,12 @@ class Dialect:
         known = {name: value for name, value in chosen.items() if name in _KNOWN}
         return known | ({"extra_body": extra} if extra else {})
 
-    def adapt(self, sent: Mapping[str, Any], parameter: str, message: str) -> str | None:
+    def adapt(self, sent: Mapping[str, Any], parameters: Sequence[str], message: str) -> str | None:
         """Learns from a refusal of what was `sent`.
 
         Args:
             sent: as `arguments` gave it.
-            parameter: what the refusal names, '' where it names nothing.
+            parameters: what the refusal names beside its words; a part of one counts as the whole.
             message: its words.
 
         Returns:
@@ -73,7 +73,7 @@ class Dialect:
             the refusal is about nothing that could be changed.
         """
         names = (set(sent) | set(sent.get("extra_body", ()))) - {"extra_body"}
-        refused = _named(names, parameter, message)
+        refused = _named(names, parameters, message)
         if not refused and "response_format" in names and "schema" in message:
             refused = ["response_format"]
         if not refused:
@@ -101,12 +101,11 @@ class Dialect:
         return f"{asked} is refused and left out"
 
 
-def _named(names: set[str], parameter: str, message: str) -> list[str]:
-    """Which of these a refusal is about: what it names as the parameter, else what its words mention."""
-    top = parameter.partition(".")[0]
-    if top in names:
-        return [top]
-    return [name for name in sorted(names) if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message)]
+def _named(names: set[str], parameters: Sequence[str], message: str) -> list[str]:
+    """Which of these a refusal is about: what it names as the parameters, else what its words mention."""
+    tops = dict.fromkeys(parameter.partition(".")[0] for parameter in parameters)
+    told = [top for top in tops if top in names]
+    return told or [name for name in sorted(names) if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message)]
 
 
 def _value(text: str) -> Any:

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from llm2llm.api_stages import Teacher
+from llm2llm.errors import ConfigurationError
 from llm2llm.records import Usage
 from llm2llm.teacher.client import TeacherClient
 from llm2llm.teacher.reply import Reply
@@ -95,3 +96,37 @@ EMPTY = Reply("", "empty", None)
 def test_an_answer_that_came_is_a_reply_whatever_it_holds(content: bytes, reply: Reply):
     got, _ = complete(httpx.Response(200, content=content, headers={"content-type": "application/json"}))
     assert got == reply
+
+
+TOP_K = {"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "Extra inputs are not permitted"}
+DEEP = {"type": "extra_forbidden", "loc": ["body", "response_format", "json_schema"], "msg": "not permitted"}
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "left_out"),
+    [
+        pytest.param(422, {"detail": [TOP_K]}, {"top_k"}, id="FastAPI's list of problems"),
+        pytest.param(422, {"detail": [TOP_K, TOP_K]}, {"top_k"}, id="the same problem twice"),
+        pytest.param(422, {"message": {"detail": [TOP_K]}, "param": None}, {"top_k"}, id="Mistral's, in the message"),
+        pytest.param(422, {"detail": "top_k is not known"}, {"top_k"}, id="words only"),
+        pytest.param(422, {"error": {"message": "no", "param": "top_k"}}, {"top_k"}, id="422 in OpenAI's form"),
+        pytest.param(400, {"detail": [TOP_K]}, {"top_k"}, id="400 in FastAPI's form"),
+        pytest.param(422, {"detail": [DEEP]}, {"json_schema"}, id="a place within a parameter"),
+    ],
+)
+def test_what_is_refused_is_left_out_of_the_next_request(status: int, document: dict[str, Any], left_out: set[str]):
+    refused, taken = httpx.Response(status, json=document), httpx.Response(200, content=body())
+    reply, (before, after) = complete(refused, taken, parameters={"top_k": "40", "temperature": "0.5"})
+    assert reply.text == "hi"
+    assert parts(before) - parts(after) == left_out
+
+
+def parts(sent: dict[str, Any]) -> set[str]:
+    """The parameters of a request, and those of its response_format."""
+    return set(sent) | set(sent["response_format"])
+
+
+def test_a_422_about_nothing_that_could_be_changed_is_told_with_its_words():
+    place = {"type": "missing", "loc": ["body", "project"], "msg": "Field required"}
+    with pytest.raises(ConfigurationError, match=r"refused a request \(422\).*project: Field required"):
+        complete(httpx.Response(422, json={"detail": [place]}))
