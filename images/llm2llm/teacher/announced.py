@@ -24,6 +24,8 @@ _EPOCH = 1e9
 _APART_SECONDS = 1.0
 _DRIFT = 0.2
 """A window's end moves less than this share of the time that passes."""
+LONGEST_SPREAD = 300.0
+"""Seconds: what is left of a window of a day is not spread out further, but used up sooner."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,11 @@ class Quota:
     _bucket: bool = False
     _turn: float = 0.0
 
+    @property
+    def newest(self) -> Announcement | None:
+        """What was told last."""
+        return self._told
+
     def told(self, announcement: Announcement, sent_at: float) -> None:
         """An answer to a request that was sent then; older ones than the newest are no news."""
         if self._told is not None and sent_at < self._told_at:
@@ -139,4 +146,4 @@ class Quota:
         left = self._told.remaining - sum(taken for _, taken in self._taken)
         until_reset = self._told_at + self._told.reset - now
         if left > 0 and until_reset > 0:
-            self._turn = max(self._turn, now) + amount * until_reset / (left + amount)
+            self._turn = max(self._turn, now) + min(LONGEST_SPREAD, amount * until_reset / (left + amount))

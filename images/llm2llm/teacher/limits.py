@@ -17,12 +17,18 @@ from llm2llm.teacher.pacing import AdaptivePace, Pace, Sent
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds before a failed request is sent again: doubled with each failure, up to this."""
+PATIENCE_SECONDS = 600.0
+"""The longest wait that an endpoint may ask for; then the attempt ends, and its pod is free."""
 TIMER_SECONDS = 0.001
 """An event loop is no more precise than that: a shorter wait is none."""
 
 
 class Stopping(Exception):
     """No request may begin any more."""
+
+
+class UsedUp(Exception):
+    """A limit that the endpoint announces leaves nothing for longer than anybody waits; the message is its words."""
 
 
 @dataclass
@@ -35,6 +41,8 @@ class Limiter:
     rng: random.Random = field(default_factory=random.Random)
     in_flight: int = 0
     """Requests that hold a turn: sent, or answered and not yet on record."""
+    waits_until: float = 0.0
+    """End of the longest wait that was begun, by the event loop's clock: until then silence is no hang."""
     pace: AdaptivePace = field(init=False)
     _quotas: dict[str, Quota] = field(default_factory=lambda: {kind: Quota() for kind in KINDS})
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -50,7 +58,7 @@ class Limiter:
 
     @asynccontextmanager
     async def turn(self, tokens: int) -> AsyncIterator[Sent]:
-        """Waits until a request with so many tokens may be sent, and holds its place. Raises Stopping."""
+        """Waits until a request with so many tokens may be sent, and holds its place. Raises Stopping, UsedUp."""
         async with self._line:
             sent = await self._wait(tokens)
         self.in_flight += 1
@@ -73,9 +81,10 @@ class Limiter:
             now = loop.time()
             pause = self.pace.wait(now) if self.in_flight < self.ceiling else None
             if pause is not None:
-                pause = max(pause, earliest - now, *(self._quotas[kind].wait(amounts[kind], now) for kind in KINDS))
+                pause = max(pause, earliest - now, *(self._announced(kind, amounts[kind], now) for kind in KINDS))
                 if pause < TIMER_SECONDS:
                     break
+                self.waits_until = max(self.waits_until, now + pause)
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), pause)
@@ -84,6 +93,14 @@ class Limiter:
         for kind in KINDS:
             self._quotas[kind].take(amounts[kind], now)
         return self.pace.send(now)
+
+    def _announced(self, kind: str, amount: float, now: float) -> float:
+        """Seconds until the endpoint lets in so much of it, as it announces."""
+        quota = self._quotas[kind]
+        pause = quota.wait(amount, now)
+        if pause > PATIENCE_SECONDS and (told := quota.newest):
+            raise UsedUp(f"{told.remaining:.0f} of {told.limit:.0f} {kind} left, the next in {pause:.0f} s")
+        return pause
 
     def succeeded(self, sent: Sent, told: Mapping[str, Announcement]) -> None:
         """An answer came, with what its headers say."""
@@ -109,6 +126,7 @@ class Limiter:
 
     async def sleep(self, seconds: float) -> None:
         """Sleeps, or raises Stopping as soon as that is asked for."""
+        self.waits_until = max(self.waits_until, asyncio.get_running_loop().time() + seconds)
         try:
             await asyncio.wait_for(self._stopped.wait(), seconds)
         except TimeoutError:

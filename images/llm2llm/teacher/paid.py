@@ -1,7 +1,8 @@
 """An answer to each request, paid for once: from the ledger where it is there, else from the teacher.
 
 Every way of failing has its own answer: a refused key, an empty account or a wrong setting ends the step; a 429 pauses
-everybody; 5xx, timeouts and cut connections are asked again, each request a bounded number of times.
+everybody; 5xx, timeouts and cut connections are asked again, each request a bounded number of times. However an
+endpoint asks to wait, beyond PATIENCE_SECONDS the attempt ends; a shorter wait is told as progress, for the watchdog.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from llm2llm.errors import BudgetReached, StepError, Terminated, Transient
 from llm2llm.records import Usage
 from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, usage_of
-from llm2llm.teacher.limits import Limiter, Stopping
+from llm2llm.teacher.limits import PATIENCE_SECONDS, Limiter, Stopping, UsedUp
 from llm2llm.teacher.pacing import Sent
 from llm2llm.teacher.purse import Purse
 from llm2llm.teacher.reply import Reply
 
 ATTEMPTS = 6
 """How often one request is sent, 429s not counted."""
-PATIENCE_SECONDS = 600.0
-"""How long 429s may go on without one answer between them."""
 DRAIN_SECONDS = 20.0
 """How long a stopping step waits for what is in flight; below a pod's usual grace of 30 s."""
 POLL_SECONDS = 0.1
+WAIT_TOLD_SECONDS = 5.0
+"""How often a wait is told; below the shortest progressDeadlineSeconds."""
 _CHARACTERS_PER_TOKEN = 4
 
 
@@ -39,6 +40,9 @@ class PaidTeacher:
     ledger: Ledger
     purse: Purse
     answered: Callable[[], None] = lambda: None
+    waits: Callable[[float], None] = lambda _: None
+    """Is told now and then that nothing can be sent for so many seconds at most, as the limits are."""
+    _moved: float = 0.0
 
     async def answers(self, requests: Sequence[Request], stopping: Callable[[], bool]) -> list[LedgerRecord]:
         """One record for each request, in their order; those in the ledger already are not sent.
@@ -49,6 +53,7 @@ class PaidTeacher:
         """
         results: list[LedgerRecord | None] = [self.ledger.answer(self.key(request)) for request in requests]
         queue = iter([place for place, result in enumerate(results) if result is None])
+        self._moved = asyncio.get_running_loop().time()
         writer = asyncio.create_task(self.ledger.run())
         workers = {
             asyncio.create_task(self._work(queue, requests, results))
@@ -77,6 +82,7 @@ class PaidTeacher:
         while pending and error is None:
             done, pending = await asyncio.wait(pending, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             error = next((task.exception() for task in done if task.exception()), None)
+            self._tell_wait()
             if error is None and stopping():
                 error = Terminated("stopped; what the teacher answered so far is in the ledger")
         if error is not None:
@@ -85,17 +91,24 @@ class PaidTeacher:
                 await asyncio.wait(pending, timeout=DRAIN_SECONDS)
             raise error
 
+    def _tell_wait(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self.limiter.waits_until and now - self._moved >= WAIT_TOLD_SECONDS:
+            self._moved = now
+            self.waits(self.limiter.waits_until - now)
+
     async def _work(
         self, queue: Iterator[int], requests: Sequence[Request], results: list[LedgerRecord | None]
     ) -> None:
         with suppress(Stopping):
             for place in queue:
                 results[place] = await self._pay(requests[place])
+                self._moved = asyncio.get_running_loop().time()
                 self.answered()
 
     async def _pay(self, request: Request) -> LedgerRecord:
         loop = asyncio.get_running_loop()
-        failures, limited_since = 0, None
+        failures, asked, limited_since = 0, 0.0, None
         while True:
             try:
                 record = await self._buy(request)
@@ -109,6 +122,9 @@ class PaidTeacher:
                     )
             except Unavailable as error:
                 failures += 1
+                asked += error.retry_after or 0.0
+                if asked > PATIENCE_SECONDS:
+                    raise Transient(f"{error}; asked to come back in {error.retry_after or 0.0:.0f} s") from error
                 if failures >= ATTEMPTS:
                     raise Transient(f"{error} ({failures} times)") from error
                 pause = error.retry_after if error.retry_after is not None else self.limiter.backoff(failures)
@@ -120,6 +136,7 @@ class PaidTeacher:
         Raises:
             BudgetReached: the budget does not allow it.
             Unavailable: after recording what may have been paid for.
+            Transient: the endpoint lets nothing in for too long.
         """
         reserved = await self._reserve(request)
         actual = Usage()
@@ -132,6 +149,9 @@ class PaidTeacher:
                 actual = usage_of([record])
                 await self.ledger.add(record)  # still holding its place
                 return record
+        except UsedUp as error:
+            self.limiter.stop()
+            raise Transient(f"the teacher {self.client.where} announces {error}: check the account's limits") from error
         except Unavailable as error:
             if error.maybe_paid:
                 actual = reserved

@@ -20,7 +20,7 @@ from llm2llm.errors import (
 )
 from llm2llm.records import Report
 from llm2llm.stages import generate
-from llm2llm.teacher import limits
+from llm2llm.teacher import limits, paid
 from llm2llm.teacher.client import probe
 
 
@@ -106,6 +106,19 @@ def test_a_pause_of_hours_ends_the_attempt_instead_of_holding_its_pod(tmp_path: 
     with pytest.raises(Transient, match="asked to come back in 7200 s"):
         generated(tmp_path, teacher)
     assert teacher.stats()["requests"] == 1
+
+
+def test_a_pause_is_told_as_progress_for_the_watchdog(
+    tmp_path: Path, teacher: rounds.Teacher, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(paid, "WAIT_TOLD_SECONDS", 0.05)
+    teacher.fault(kind="429", retryAfter=1, count=1)
+    store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher), 2)
+    context = rounds.context_for("pod-a", tmp_path)
+    told: list[str] = []
+    context.progress = lambda event: told.append(str(event.get("message", "")))
+    generate.run(step, store, context)
+    assert f"waits up to 1 s for the limits of the teacher {teacher.base_url}" in told
 
 
 def test_a_hanging_request_is_charged_by_estimate(tmp_path: Path, teacher: rounds.Teacher):

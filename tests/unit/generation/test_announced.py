@@ -105,3 +105,10 @@ def test_more_than_the_whole_limit_is_not_waited_for_for_ever():
     quota = Quota()
     quota.told(Announcement(100, 100, 60), 0.0)
     assert quota.wait(1000, 1.0) == 0.0
+
+
+def test_what_is_left_of_a_day_is_used_up_and_not_spread_over_it():
+    quota = Quota()
+    sent = asked(quota, lambda now, sent: Announcement(20, 20 - sent, 86_400 - now), 20 * 300)
+    assert sent == 20
+    assert quota.wait(1, 6000.0) == pytest.approx(86_400 - 6000.0)

@@ -1,0 +1,174 @@
+"""What asking a teacher costs, and how long it takes, whatever the endpoint does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from llm2llm.api_policy import Budget
+from llm2llm.budget import Spent
+from llm2llm.errors import StepError, Transient
+from llm2llm.records import Usage
+from llm2llm.storage import LocalStore
+from llm2llm.teacher import paid
+from llm2llm.teacher.announced import Announcement
+from llm2llm.teacher.client import TeacherClient, Unavailable
+from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments
+from llm2llm.teacher.limits import Limiter
+from llm2llm.teacher.purse import Purse
+from llm2llm.teacher.reply import Reply
+
+ANSWER = Reply("x", "stop", Usage(teacher_requests=1, teacher_input_tokens=1, teacher_output_tokens=1))
+LIMIT = 50
+"""Tokens that are reserved for an answer."""
+Answer = Callable[[str], Awaitable[Reply]]
+
+
+@dataclass
+class Endpoint:
+    """Stands for the client: `answer` gets the text of a request."""
+
+    answer: Answer
+    sent: list[str] = field(default_factory=list)
+    timeout: float = 60.0
+    where: str = "http://teacher/v1"
+    identity: str = "m"
+    teacher: Any = field(default_factory=lambda: SimpleNamespace(model="m", parameters={}))
+
+    async def complete(self, messages: Sequence[dict[str, str]], _: object) -> Reply:
+        self.sent.append(messages[0]["content"])
+        return await self.answer(self.sent[-1])
+
+
+@dataclass
+class Asked:
+    """What came of asking."""
+
+    endpoint: Endpoint
+    store: LocalStore
+    error: StepError | None = None
+    waits: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def records(self) -> list[LedgerRecord]:
+        return list(read_segments(self.store, "ledger"))
+
+
+def asked(
+    folder: Path,
+    answer: Answer,
+    number: int = 2,
+    stopping: Callable[[], bool] = lambda: False,
+    *,
+    timeout: float = 60.0,
+) -> Asked:
+    """Asks for so many answers, up to four at once."""
+    came = Asked(Endpoint(answer, timeout=timeout), LocalStore(folder))
+    requests = [
+        Request(f"s{n}", f"d{n}", 0, 1, 0, [{"role": "user", "content": f"question-{n}"}], {}) for n in range(number)
+    ]
+
+    async def play() -> None:
+        limiter = Limiter(4)
+        limiter.pace.slots = 4
+        ledger = open_ledger(came.store, "ledger", f"pod-{len(came.records)}", lambda: limiter.in_flight)
+        purse = Purse(Budget(), Spent(), LIMIT)
+        teacher = paid.PaidTeacher(cast("TeacherClient", came.endpoint), limiter, ledger, purse)
+        teacher.waits = came.waits.append
+        began = asyncio.get_running_loop().time()
+        try:
+            await teacher.answers(requests, stopping)
+        except StepError as error:
+            came.error = error
+        came.seconds = asyncio.get_running_loop().time() - began
+
+    asyncio.run(asyncio.wait_for(play(), 20))
+    return came
+
+
+def once(first: Exception | Reply) -> Answer:
+    """The first request ends like this, the others are answered."""
+    left = [first]
+
+    async def answer(_: str) -> Reply:
+        came = left.pop() if left else ANSWER
+        if isinstance(came, Exception):
+            raise came
+        return came
+
+    return answer
+
+
+def day(remaining: int = 0) -> Reply:
+    told = {"requests": Announcement(100, remaining, 86_400)}
+    return Reply(ANSWER.text, ANSWER.finish, ANSWER.usage, told)
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        pytest.param(
+            Unavailable("503 overloaded", 3600.0, maybe_paid=False),
+            "503 overloaded; asked to come back in 3600 s",
+            id="a 503 that asks for an hour",
+        ),
+        pytest.param(
+            day(),
+            "the teacher http://teacher/v1 announces 0 of 100 requests left, the next in 86400 s: "
+            "check the account's limits",
+            id="an announced limit that is used up for a day",
+        ),
+    ],
+)
+def test_a_wait_beyond_all_patience_ends_the_attempt_and_tells_what_was_asked(
+    tmp_path: Path, first: Exception | Reply, words: str
+):
+    came = asked(tmp_path, once(first), number=6)
+    assert isinstance(came.error, Transient)
+    assert came.error.message == words
+    assert came.seconds < 5
+
+
+def test_short_waits_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paid, "PATIENCE_SECONDS", 0.25)
+
+    async def answer(_: str) -> Reply:
+        raise Unavailable("503", 0.1, maybe_paid=False)
+
+    came = asked(tmp_path, answer, number=1)
+    assert isinstance(came.error, Transient)
+    assert len(came.endpoint.sent) == 3
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(Unavailable("503", 0.5, maybe_paid=False), id="a 503 that asks for a moment"),
+        pytest.param(Reply("x", "stop", ANSWER.usage, {"requests": Announcement(1, 0, 0.5)}), id="an announced limit"),
+    ],
+)
+def test_a_wait_that_was_asked_for_is_told_while_it_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Exception | Reply
+):
+    monkeypatch.setattr(paid, "WAIT_TOLD_SECONDS", 0.05)
+    came = asked(tmp_path, once(first), number=6)
+    assert came.error is None
+    assert len(came.waits) > 1
+    assert all(0 < left <= 0.5 for left in came.waits)
+
+
+def test_a_request_that_takes_long_is_no_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paid, "WAIT_TOLD_SECONDS", 0.05)
+
+    async def answer(_: str) -> Reply:
+        await asyncio.sleep(0.5)
+        return ANSWER
+
+    assert asked(tmp_path, answer, number=1).waits == []
