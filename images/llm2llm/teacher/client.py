@@ -71,6 +71,12 @@ class TeacherClient:
         """Its address, for messages."""
         return str(self.teacher.base_url)
 
+    @property
+    def timeout(self) -> float:
+        """Seconds without a sign of an answer after which a request is given up."""
+        told = self.connection.timeout
+        return told if isinstance(told, int | float) else DEFAULT_TIMEOUT
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -26,8 +26,8 @@ _READERS = 8
 class LedgerRecord(Record):
     """One request that was, or may have been, paid for.
 
-    `outcome` is answer, or lost for one that timed out after it was sent: its tokens are an estimate (`estimated`),
-    and it is no answer to anything.
+    `outcome` is answer, or lost for one that timed out, or was given up, after it was sent: its tokens are an estimate
+    (`estimated`), and it is no answer to anything.
     """
 
     version: int = 1
@@ -95,6 +95,7 @@ class Ledger:
     _waiting: list[tuple[LedgerRecord, asyncio.Future[None]]] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _sequence: Iterator[int] = field(default_factory=count)
+    _writing: asyncio.Future[None] | None = None
 
     def answer(self, key: str) -> LedgerRecord | None:
         """The answer to a request that nobody has to pay for any more."""
@@ -109,14 +110,29 @@ class Ledger:
         self._arrived.set()
         await durable
 
+    def leave(self, record: LedgerRecord) -> None:
+        """Has a record written by `close` at the latest; nobody waits for it, or hears that it could not be."""
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        durable.cancel()
+        self._waiting.append((record, durable))
+
+    async def close(self) -> None:
+        """Writes what is left once `run` was cancelled."""
+        if self._writing is not None:
+            await self._writing
+        group, self._waiting = self._waiting, []
+        if group:
+            await self._commit(group)
+
     async def run(self) -> None:
-        """Writes what arrives, in groups, until it is cancelled."""
+        """Writes what arrives, in groups, until it is cancelled; `close` has to follow."""
         while True:
             await self._arrived.wait()
             await self._gather_group()
             self._arrived.clear()
             group, self._waiting = self._waiting, []
-            await self._commit(group)
+            self._writing = asyncio.ensure_future(self._commit(group))
+            await asyncio.shield(self._writing)
 
     async def _gather_group(self) -> None:
         """Waits for company: until all that are in flight have arrived, or the group's time is over."""

@@ -24,7 +24,7 @@ from llm2llm.teacher.reply import Reply
 ATTEMPTS = 6
 """How often one request is sent, 429s not counted."""
 DRAIN_SECONDS = 20.0
-"""How long a stopping step waits for what is in flight; below a pod's usual grace of 30 s."""
+"""How long a step that is to stop waits for what is in flight; below a pod's usual grace of 30 s."""
 POLL_SECONDS = 0.1
 WAIT_TOLD_SECONDS = 5.0
 """How often a wait is told; below the shortest progressDeadlineSeconds."""
@@ -48,7 +48,7 @@ class PaidTeacher:
         """One record for each request, in their order; those in the ledger already are not sent.
 
         Raises:
-            Terminated: `stopping` became true; what was in flight is recorded.
+            Terminated: `stopping` became true; what was in flight is recorded, or charged where it took too long.
             StepError: the first that ended a request; likewise.
         """
         results: list[LedgerRecord | None] = [self.ledger.answer(self.key(request)) for request in requests]
@@ -62,9 +62,11 @@ class PaidTeacher:
         try:
             await self._watch(workers, stopping)
         finally:
-            for task in (*workers, writer):
-                task.cancel()
-            await asyncio.gather(*workers, writer, return_exceptions=True)
+            for tasks in (workers, {writer}):  # in this order: a worker leaves a record of what it has sent
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            await self.ledger.close()
         return [record for record in results if record is not None]
 
     def key(self, request: Request) -> str:
@@ -87,9 +89,17 @@ class PaidTeacher:
                 error = Terminated("stopped; what the teacher answered so far is in the ledger")
         if error is not None:
             self.limiter.stop()
-            if pending:
-                await asyncio.wait(pending, timeout=DRAIN_SECONDS)
+            await self._drain(pending, stopping, hurried=isinstance(error, Terminated))
             raise error
+
+    async def _drain(self, pending: set[asyncio.Task[None]], stopping: Callable[[], bool], *, hurried: bool) -> None:
+        """Waits for what is in flight: as long as a request may take, or `hurried`, as a pod's grace allows."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (DRAIN_SECONDS if hurried else self.client.timeout)
+        while pending and (left := end - loop.time()) > 0:
+            _, pending = await asyncio.wait(pending, timeout=min(left, POLL_SECONDS))
+            if not hurried and stopping():
+                hurried, end = True, min(end, loop.time() + DRAIN_SECONDS)
 
     def _tell_wait(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -142,7 +152,12 @@ class PaidTeacher:
         actual = Usage()
         try:
             async with self.limiter.turn(_tokens(reserved)) as sent:
-                reply = await self._ask(request, sent)
+                try:
+                    reply = await self._ask(request, sent)
+                except asyncio.CancelledError:
+                    actual = reserved
+                    self.ledger.leave(self._lost(request, reserved))
+                    raise
                 if reply is None:
                     return None
                 record = self._record(request, reply, reserved)

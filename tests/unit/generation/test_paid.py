@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,13 @@ import pytest
 
 from llm2llm.api_policy import Budget
 from llm2llm.budget import Spent
-from llm2llm.errors import StepError, Transient
+from llm2llm.errors import StepError, Terminated, Transient
 from llm2llm.records import Usage
 from llm2llm.storage import LocalStore
 from llm2llm.teacher import paid
 from llm2llm.teacher.announced import Announcement
 from llm2llm.teacher.client import TeacherClient, Unavailable
-from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments
+from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments, usage_of
 from llm2llm.teacher.limits import Limiter
 from llm2llm.teacher.purse import Purse
 from llm2llm.teacher.reply import Reply
@@ -68,9 +69,10 @@ def asked(
     stopping: Callable[[], bool] = lambda: False,
     *,
     timeout: float = 60.0,
+    store: LocalStore | None = None,
 ) -> Asked:
     """Asks for so many answers, up to four at once."""
-    came = Asked(Endpoint(answer, timeout=timeout), LocalStore(folder))
+    came = Asked(Endpoint(answer, timeout=timeout), store or LocalStore(folder))
     requests = [
         Request(f"s{n}", f"d{n}", 0, 1, 0, [{"role": "user", "content": f"question-{n}"}], {}) for n in range(number)
     ]
@@ -172,3 +174,99 @@ def test_a_request_that_takes_long_is_no_wait(tmp_path: Path, monkeypatch: pytes
         return ANSWER
 
     assert asked(tmp_path, answer, number=1).waits == []
+
+
+def held(*texts: str, seconds: float = 10.0) -> Answer:
+    """These questions take so long."""
+
+    async def answer(text: str) -> Reply:
+        await asyncio.sleep(seconds if text in texts else 0)
+        return ANSWER
+
+    return answer
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """True that long after it was asked first."""
+    asked_at: list[float] = []
+
+    def stopping() -> bool:
+        now = asyncio.get_running_loop().time()
+        asked_at.append(now)
+        return now - asked_at[0] >= seconds
+
+    return stopping
+
+
+def test_what_was_sent_and_is_given_up_at_a_stop_is_charged_and_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.2)
+    came = asked(tmp_path, held("question-1", "question-2"), 3, after(0.7))
+    assert isinstance(came.error, Terminated)
+    assert came.seconds < 5
+    assert sorted(record.outcome for record in came.records) == ["answer", "lost", "lost"]
+    lost = [record for record in came.records if record.outcome == "lost"]
+    assert {record.seed for record in lost} == {"s1", "s2"}
+    assert all((record.output_tokens, record.estimated) == (LIMIT, True) for record in lost)
+
+    resumed = asked(tmp_path, held(), 3)
+    assert resumed.endpoint.sent == ["question-1", "question-2"]
+    assert usage_of(resumed.records).teacher_requests == 5
+
+
+def test_what_was_not_sent_at_a_stop_is_not_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.2)
+    came = asked(tmp_path, held(*(f"question-{n}" for n in range(8))), 8, after(0.7))
+    assert isinstance(came.error, Terminated)
+    assert len(came.records) == len(came.endpoint.sent) <= 4
+
+
+def test_an_answer_on_its_way_to_the_store_at_a_stop_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Slow(LocalStore):
+        def write(self, key: str, data: bytes) -> None:
+            time.sleep(1.0)
+            super().write(key, data)
+
+    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.1)
+    came = asked(tmp_path, held(), 3, after(0.3), store=Slow(tmp_path))
+    assert isinstance(came.error, Terminated)
+    assert [record.outcome for record in came.records] == ["answer"] * len(came.endpoint.sent)
+
+
+def failing_first(others: Answer) -> Answer:
+    """The first question ends the attempt a little later than the others are sent."""
+
+    async def answer(text: str) -> Reply:
+        if text != "question-0":
+            return await others(text)
+        await asyncio.sleep(0.5)
+        raise Unavailable("503", 3600.0, maybe_paid=False)
+
+    return answer
+
+
+def test_after_an_error_what_is_in_flight_has_the_time_that_a_request_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.1)
+    came = asked(tmp_path, failing_first(held("question-1", seconds=1.5)))
+    assert isinstance(came.error, Transient)
+    assert [(record.seed, record.outcome) for record in came.records] == [("s1", "answer")]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "stop"),
+    [
+        pytest.param(60.0, 1.0, id="a SIGTERM presses"),
+        pytest.param(0.3, 99.0, id="the time of a request is over"),
+    ],
+)
+def test_after_an_error_nothing_is_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: float, stop: float
+):
+    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.1)
+    came = asked(tmp_path, failing_first(held("question-1")), 2, after(stop), timeout=timeout)
+    assert isinstance(came.error, Transient)
+    assert came.seconds < 5
+    assert [(record.seed, record.outcome) for record in came.records] == [("s1", "lost")]
