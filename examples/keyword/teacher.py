@@ -10,7 +10,7 @@ same request gets the same answer, always.
     GET  /stats                 requests, answers, distinct and repeated bodies, statuses, tokens
     POST /faults                {"kind": "429", "retryAfter": 1, "count": 3}: the next `count` requests fail like that
 
-Kinds of faults: 401, 403, 429, quota, 500, hang, cut, bad-json, prose, empty, duplicates, wrong-label, leak (an
+Kinds of faults: 401, 403, 429, quota, 500, 504, hang, cut, bad-json, prose, empty, duplicates, wrong-label, leak (an
 evaluation row), content-filter, unsupported-parameter (with `parameter`), half-body (a 200 that breaks off), parts
 (the content as a list of parts), odd-usage (a fraction of a token). `count` -1 lasts until
 {"kind": "none"}. {"kind": "set-key", "key": K} and {"kind": "revoke-key"} change the key that it accepts;
@@ -229,6 +229,7 @@ def _refusal(kind: str, fault: dict[str, Any], body: dict[str, Any]) -> web.Resp
         ),
         "quota": lambda: _error(429, "You exceeded your current quota", "insufficient_quota"),
         "500": lambda: _error(500, "The server had an error", "server_error"),
+        "504": lambda: _error(504, "The upstream server did not answer in time", "gateway_timeout"),
         "unsupported-parameter": lambda: (
             _error(400, f"Unsupported parameter: '{parameter}'", "unsupported_parameter", parameter=parameter)
             if parameter in body

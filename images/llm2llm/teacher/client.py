@@ -31,6 +31,8 @@ TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT = 120.0
 Message = Mapping[str, str]
 _MESSAGE_LIMIT = 300
+_GATEWAY_TIMEOUTS = (HTTPStatus.GATEWAY_TIMEOUT, 524)
+"""The endpoint behind a gateway (524: Cloudflare's) may go on with the request, and charge for it."""
 
 
 class RateLimited(Exception):
@@ -142,7 +144,8 @@ class TeacherClient:
                 ) from error
             case openai.APIStatusError() if _worth_another_try(error.status_code):
                 message = f"{where}: {error.status_code} {_brief(error)}"
-                raise Unavailable(message, _retry_after(error), maybe_paid=False) from error
+                worked_on = error.status_code in _GATEWAY_TIMEOUTS
+                raise Unavailable(message, _retry_after(error), maybe_paid=worked_on) from error
             case openai.APIStatusError():
                 raise ConfigurationError(f"{where}: {error.status_code} {_brief(error)}") from error
             case openai.APITimeoutError():

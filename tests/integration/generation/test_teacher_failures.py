@@ -121,8 +121,11 @@ def test_a_pause_is_told_as_progress_for_the_watchdog(
     assert f"waits up to 1 s for the limits of the teacher {teacher.base_url}" in told
 
 
-def test_a_hanging_request_is_charged_by_estimate(tmp_path: Path, teacher: rounds.Teacher):
-    teacher.fault(kind="hang", count=1)
+@pytest.mark.parametrize("fault", ["hang", "504"])
+def test_a_request_without_an_answer_in_time_is_charged_by_estimate(
+    tmp_path: Path, teacher: rounds.Teacher, fault: str
+):
+    teacher.fault(kind=fault, count=1)
     report = generated(tmp_path, teacher)
     assert report.usage.teacher_requests == 61
     assert report.usage.teacher_input_tokens > teacher.stats()["inputTokens"]

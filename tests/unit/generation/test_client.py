@@ -13,7 +13,7 @@ import pytest
 from llm2llm.api_stages import Teacher
 from llm2llm.errors import ConfigurationError
 from llm2llm.records import Usage
-from llm2llm.teacher.client import TeacherClient
+from llm2llm.teacher.client import TeacherClient, Unavailable
 from llm2llm.teacher.reply import Reply
 
 COUNTED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
@@ -130,3 +130,18 @@ def test_a_422_about_nothing_that_could_be_changed_is_told_with_its_words():
     place = {"type": "missing", "loc": ["body", "project"], "msg": "Field required"}
     with pytest.raises(ConfigurationError, match=r"refused a request \(422\).*project: Field required"):
         complete(httpx.Response(422, json={"detail": [place]}))
+
+
+@pytest.mark.parametrize(
+    ("status", "maybe_paid"),
+    [
+        pytest.param(500, False, id="an error of the server"),
+        pytest.param(503, False, id="a server that takes nothing"),
+        pytest.param(504, True, id="a gateway's timeout"),
+        pytest.param(524, True, id="Cloudflare's timeout"),
+    ],
+)
+def test_a_request_that_a_gateway_gave_up_may_have_been_paid(status: int, maybe_paid: bool):
+    with pytest.raises(Unavailable) as caught:
+        complete(httpx.Response(status, content=b"<html>", headers={"retry-after": "3"}))
+    assert (caught.value.maybe_paid, caught.value.retry_after) == (maybe_paid, 3.0)
