@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -23,11 +23,15 @@ class Engine(Protocol):
 
     def generate(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
-    ) -> list[list[int]]:
-        """The most likely continuation of each prompt, or one drawn by its seed, in the order of the prompts.
+    ) -> Iterator[Mapping[int, list[int]]]:
+        """The most likely continuation of each prompt, or one drawn by its seed, told as they come.
 
         An answer ends with EOS, which is part of it, or is cut after `max_new_tokens`. Equal seeds give equal answers,
         whatever else is answered with them, on the same engine, version and kind of device.
+
+        Yields:
+            The next answers, each by the index of its prompt; none where there is none yet, so that whoever waits gets
+            to look up. Closing the iterator ends the work.
         """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -39,20 +39,15 @@ class TransformersEngine:
 
     def generate(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
-    ) -> list[list[int]]:
+    ) -> Iterator[Mapping[int, list[int]]]:
         """See Engine. Prompts of like length share a batch; padding is on the left and masked."""
-        answers: list[list[int]] = [[] for _ in prompts]
-        with torch.inference_mode():
-            for batch in _batches([len(prompt) for prompt in prompts], max_new_tokens):
-                of_batch = Draws(draws.temperature, [draws.seeds[index] for index in batch]) if draws else None
-                continued = self._continue([prompts[index] for index in batch], max_new_tokens, of_batch)
-                for index, answer in zip(batch, continued, strict=True):
-                    answers[index] = answer
-        return answers
+        for batch in _batches([len(prompt) for prompt in prompts], max_new_tokens):
+            of_batch = Draws(draws.temperature, [draws.seeds[index] for index in batch]) if draws else None
+            answers = self._continue([prompts[index] for index in batch], max_new_tokens, of_batch)
+            yield dict(zip(batch, answers, strict=True))
 
-    def _continue(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None
-    ) -> Iterator[list[int]]:
+    @torch.inference_mode()
+    def _continue(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None) -> list[list[int]]:
         width = max(len(prompt) for prompt in prompts)
         ids = torch.tensor([[self._pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -62,8 +57,8 @@ class TransformersEngine:
             generation_config=_greedy(self._eos, self._pad, max_new_tokens=max_new_tokens),
             logits_processor=[SeededDraws(draws.seeds, draws.temperature, width, max_new_tokens)] if draws else [],
         )
-        for row in output[:, width:].tolist():
-            yield row[: row.index(self._eos) + 1] if self._eos in row else row
+        rows = output[:, width:].tolist()
+        return [row[: row.index(self._eos) + 1] if self._eos in row else row for row in rows]
 
 
 def _greedy(eos: int, pad: int, **more: int) -> Any:

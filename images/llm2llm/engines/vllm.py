@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,9 @@ from llm2llm.errors import ConfigurationError
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM has kernels for; an adapter of another rank runs under the next larger one."""
+
+_LOOK = 32
+"""Forward passes between two looks up: some seconds at most on a GPU, and not a line of progress for every token."""
 
 _NF4: dict[str, Any] = {"quantization": "bitsandbytes"}
 """Of a base that is not quantized in its files it makes nf4 with double quantisation (its BitsAndBytesModelLoader)."""
@@ -63,8 +66,8 @@ class VllmEngine:
 
     def generate(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
-    ) -> list[list[int]]:
-        """See Engine."""
+    ) -> Iterator[Mapping[int, list[int]]]:
+        """See Engine. All prompts are queued at once, so that the batch stays full until the last of them."""
         sampling = [
             SamplingParams(
                 temperature=draws.temperature if draws else 0.0,
@@ -77,13 +80,28 @@ class VllmEngine:
             )
             for row in range(len(prompts))
         ]
-        outputs = self._llm.generate(
+        queued = self._llm.enqueue(
             [{"prompt_token_ids": list(prompt)} for prompt in prompts],
             sampling,
             lora_request=self._adapter,
             use_tqdm=False,
         )
-        return [list(output.outputs[0].token_ids) for output in outputs]
+        # The engine adds "-" and a random part to the number of a request, and tells its output by the number alone.
+        rows = {request.partition("-")[0]: row for row, request in enumerate(queued)}
+        try:
+            while rows:
+                yield self._finished(rows)
+        finally:
+            self._llm.llm_engine.abort_request([queued[row] for row in rows.values()], internal=True)
+
+    def _finished(self, rows: dict[str, int]) -> dict[int, list[int]]:
+        """What ends within the next forward passes, taken out of `rows` (request to row)."""
+        found: dict[int, list[int]] = {}
+        for _ in range(_LOOK):
+            for output in self._llm.llm_engine.step() if rows else ():
+                if output.finished:
+                    found[rows.pop(output.request_id)] = list(output.outputs[0].token_ids)
+        return found
 
 
 def _adapter_settings(adapter: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from llm2llm.api import AugmentationRunSpec
@@ -23,8 +24,8 @@ from llm2llm.tasks.tokens import Tokens, load_tokenizer
 from llm2llm.training.data import Row
 
 _LEAST_TOKENS = 4
-PART = 2048
-"""Prompts of a part: between two of them SIGTERM is heard, progress told, and what is answered made durable."""
+_KEEP_SECONDS = 60.0
+"""What is answered becomes durable so often: an evaluation that takes less writes nothing on the way."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,11 @@ def answers(
         ]
         engine = load(student, precision=spec.evaluate.precision, gpus=spec.evaluate.tensor_parallel_size)
 
-    def ask(part: Sequence[_Question]) -> dict[Place, Prediction]:
-        ids = engine.generate(
-            [question.prompt for question in part], limit, _draws([question.example for question in part], spec)
-        )
-        return {
-            question.place: predict(question.example, answer, task, tokens)
-            for question, answer in zip(part, ids, strict=True)
-        }
+    def ask(left: Sequence[_Question]) -> Generator[dict[Place, Prediction]]:
+        draws = _draws([question.example for question in left], spec)
+        for batch in engine.generate([question.prompt for question in left], limit, draws):
+            asked = ((left[index], ids) for index, ids in batch.items())
+            yield {question.place: predict(question.example, ids, task, tokens) for question, ids in asked}
 
     with context.timed("compute"):
         told = _in_parts(questions, ask, step, store, context)
@@ -102,28 +100,38 @@ def answers(
 
 def _in_parts(
     questions: Sequence[_Question],
-    ask: Callable[[Sequence[_Question]], dict[Place, Prediction]],
+    ask: Callable[[Sequence[_Question]], Generator[dict[Place, Prediction]]],
     step: StepDocument,
     store: Store,
     context: StepContext,
 ) -> dict[Place, Prediction]:
-    """All answers, those of earlier attempts among them; what is new is durable part by part, the last one apart."""
+    """All answers, those of earlier attempts among them.
+
+    What is new is durable within a minute, and before SIGTERM ends the step; the last of it is committed with the step.
+    """
     of_step = {"stage": step.stage.value, "iteration": step.iteration}
     parts = Parts(store, step, context.pod_uid)
     told = parts.read()
     left = [question for question in questions if question.place not in told]
     if told:
         context.progress({**of_step, "answeredBefore": len(questions) - len(left)})
-    # Longest first, so that memory runs out at once or never, and those of a part are of like length.
+    # Longest first, so that memory runs out at once or never, and those of a batch are of like length.
     left.sort(key=lambda question: (-len(question.prompt), question.place))
-    for start in range(0, len(left), PART):
-        if context.stopping.is_set():
-            raise Terminated("stopped by SIGTERM; what is answered by now is in the store")
-        answered = ask(left[start : start + PART])
-        told |= answered
-        if start + PART < len(left):
-            parts.keep(answered)
-        context.progress({**of_step, "step": len(told), "steps": len(questions)})
+    done = len(questions) - len(left)
+    unkept: dict[Place, Prediction] = {}
+    since = context.clock()
+    with closing(ask(left)) as batches:
+        while done < len(questions):
+            if unkept and (context.stopping.is_set() or context.clock() - since >= _KEEP_SECONDS):
+                parts.keep(unkept)
+                unkept, since = {}, context.clock()
+            if context.stopping.is_set():
+                raise Terminated("stopped by SIGTERM; what is answered by now is in the store")
+            answered = next(batches)
+            unkept |= answered
+            told |= answered
+            done += len(answered)
+            context.progress({**of_step, "step": done, "steps": len(questions)})
     return told
 
 

@@ -136,26 +136,44 @@ def test_an_adapter_that_was_damaged_is_named(bench: Bench) -> None:
         run_step(run.step(Stage.EVALUATE), store, bench.context())
 
 
-class Attempts:
-    """Attempts of one evaluation in parts of ten rows, each by a pod of its own."""
+class Watched(LocalStore):
+    """A store that notes how many answers each part had that was written to it."""
 
-    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("llm2llm.stages.answers.PART", 10)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.kept: list[int] = []
+
+    def write(self, key: str, data: bytes) -> None:
+        super().write(key, data)
+        if "/parts/" in key:
+            self.kept.append(data.count(b"\n"))
+
+
+class Attempts:
+    """Attempts of one evaluation of 1,340 rows, each by a pod of its own; a batch of them takes some seconds."""
+
+    def __init__(self, bench: Bench) -> None:
+        (bench.folder / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(65, 9)))
         self.bench = bench
-        self.run, self.store = learnt(bench)
+        self.run, _ = learnt(bench)
+        self.store = Watched(bench.folder / "run")
         self.undisturbed = LocalStore(bench.folder / "undisturbed")
         shutil.copytree(bench.folder / "run", bench.folder / "undisturbed")
 
-    def attempt(self, pod_uid: str, *, stop_after: int = 100) -> list[dict[str, object]]:
-        """What it told of its progress; SIGTERM comes after so many answers of its own."""
+    def attempt(self, pod_uid: str, *, stop_after: int = 100, seconds: float = 1) -> list[dict[str, object]]:
+        """What it told of its progress; a batch takes so many seconds, and SIGTERM comes after so many batches."""
         context, told = self.bench.context(pod_uid), list[dict[str, object]]()
+
+        def batches() -> int:
+            return sum("step" in event for event in told)
 
         def heard(event: Mapping[str, object]) -> None:
             told.append(dict(event))
-            if "step" in event and sum("step" in event for event in told) * 10 >= stop_after:
+            if batches() >= stop_after:
                 context.stopping.set()
 
         context.progress = heard
+        context.clock = lambda: batches() * seconds
         run_step(self.run.step(Stage.EVALUATE), self.store, context)
         return told
 
@@ -163,29 +181,44 @@ class Attempts:
         return list(self.store.list("iterations/000/evaluate/parts/"))
 
     def check(self) -> None:
-        """The predictions are those of an evaluation in one go, and nothing else is left."""
-        run_step(self.run.step(Stage.EVALUATE), self.undisturbed, self.bench.context("alone"))
+        """The output is that of an evaluation in one go, and nothing else is left."""
+        alone = run_step(self.run.step(Stage.EVALUATE), self.undisturbed, self.bench.context("alone"))
+        assert run_step(self.run.step(Stage.EVALUATE), self.store, self.bench.context()).digest == alone.digest
         for name in ("seed", "evaluation"):
             assert predictions(self.store, self.run, name) == predictions(self.undisturbed, self.run, name)
         assert self.parts() == []
 
 
 @pytest.fixture
-def attempts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Attempts:
-    return Attempts(bench, monkeypatch)
+def attempts(bench: Bench) -> Attempts:
+    return Attempts(bench)
 
 
 def test_fault_46_an_evaluation_that_was_stopped_goes_on_with_what_is_left(attempts: Attempts) -> None:
     with pytest.raises(Terminated, match="is in the store"):
-        attempts.attempt("pod-1", stop_after=20)
-    assert len(attempts.parts()) == 2
+        attempts.attempt("pod-1", stop_after=1)
+    assert len(attempts.parts()) == 1
     with pytest.raises(Terminated):
-        attempts.attempt("pod-2", stop_after=10)
+        attempts.attempt("pod-2", stop_after=1)
     told = attempts.attempt("pod-3")
 
-    assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [30]
-    assert [(event["step"], event["steps"]) for event in told if "step" in event] == [(40, 60), (50, 60), (60, 60)]
+    assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [1024]
+    assert [(event["step"], event["steps"]) for event in told if "step" in event] == [(1340, 1340)]
     attempts.check()
+
+
+def test_what_is_answered_is_kept_every_minute_and_told_batch_by_batch(attempts: Attempts) -> None:
+    told = attempts.attempt("pod-1", seconds=60)
+
+    assert [event["step"] for event in told if "step" in event] == [512, 1024, 1340]
+    assert attempts.store.kept == [512, 512]
+    attempts.check()
+
+
+def test_an_evaluation_of_less_than_a_minute_writes_nothing_on_the_way(attempts: Attempts) -> None:
+    attempts.attempt("pod-1", seconds=29)
+
+    assert attempts.store.kept == []
 
 
 def test_a_part_gives_back_whatever_a_student_says(bench: Bench, tmp_path: Path) -> None:
@@ -209,14 +242,13 @@ def test_a_part_gives_back_whatever_a_student_says(bench: Bench, tmp_path: Path)
 
 def test_a_part_that_is_damaged_or_of_another_experiment_is_asked_again(attempts: Attempts) -> None:
     with pytest.raises(Terminated):
-        attempts.attempt("pod-1", stop_after=30)
-    first, second, _ = attempts.parts()
+        attempts.attempt("pod-1", stop_after=2, seconds=60)
+    first, second = attempts.parts()
     attempts.store.write(first, attempts.store.read(first)[:-20])
     attempts.store.write(f"iterations/000/evaluate/parts/{32 * '0'}/x.jsonl", attempts.store.read(second))
-    attempts.store.delete(second)
     told = attempts.attempt("pod-2")
 
-    assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [10]
+    assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [512]
     attempts.store.delete(f"iterations/000/evaluate/parts/{32 * '0'}/x.jsonl")
     attempts.check()
 
@@ -251,14 +283,16 @@ def test_prepare_counts_tokens_as_training_does(student: Path) -> None:
 
 
 @pytest.mark.vllm
-def test_vllm_draws_each_row_by_its_own_seed_too(bench: Bench) -> None:
+def test_vllm_draws_each_row_by_its_own_seed_too_and_may_be_stopped_at_any_look(bench: Bench) -> None:
     learnt(bench)
     adapter = next((bench.folder / "run" / "iterations/000/train/data").glob("*/adapter"))
     done = in_a_process_with_vllm(_DRAW, str(bench.student), str(adapter))
-    drawn, reversed_, greedy = json.loads(done.splitlines()[-1])
+    drawn, reversed_, greedy, first, again = json.loads(done.splitlines()[-1])
 
     assert reversed_ == drawn
     assert greedy != drawn
+    assert 0 < first < 6000
+    assert again == greedy
 
 
 _DRAW = """
@@ -268,7 +302,14 @@ from llm2llm.engines import Draws, Student, engine_named
 student = Student(Path(sys.argv[1]), Path(sys.argv[2]), "none", eos=1, pad=0)
 engine = engine_named("vLLM")(student, precision="fp32", gpus=1)
 prompts = [[3 + n, 50 + n, 100 + n, 2] for n in range(20)]
-drawn = engine.generate(prompts, 4, Draws(1.0, range(20)))
-back = engine.generate(prompts[::-1], 4, Draws(1.0, range(20)[::-1]))[::-1]
-print(json.dumps([drawn, back, engine.generate(prompts, 4)]))
+def answers(prompts, draws=None):
+    told = {row: ids for batch in engine.generate(prompts, 4, draws) for row, ids in batch.items()}
+    return [told[row] for row in range(len(prompts))]
+drawn = answers(prompts, Draws(1.0, range(20)))
+back = answers(prompts[::-1], Draws(1.0, range(20)[::-1]))[::-1]
+greedy = answers(prompts)
+begun = engine.generate(prompts * 300, 4)
+first = next(begun)
+begun.close()
+print(json.dumps([drawn, back, greedy, len(first), answers(prompts)]))
 """
