@@ -24,9 +24,10 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
-    "generation_config.json",
 )
 """Copied from the base byte for byte, so that the result describes itself and is the same on every machine."""
+
+_MARKS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 Precision = Literal["fp32", "bf16"]
 
@@ -92,6 +93,7 @@ def save_adapter(model: Any, base: Path, target: Path, *, model_uri: str, revisi
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(canonical_json(config) + "\n")
     _copy_tokenizer(base, target)
+    _write_greedy(base, target)
 
 
 def save_model(
@@ -108,12 +110,12 @@ def save_model(
     else:
         cast = {name: weight.to(dtype) for name, weight in weights.items()}
         model.save_pretrained(str(target), safe_serialization=True, state_dict=cast)
-    (target / "generation_config.json").unlink(missing_ok=True)
     config = json.loads((base / "config.json").read_text())
     config.pop("torch_dtype", None)  # the name of it before transformers 5
     config["dtype"] = str(dtype).removeprefix("torch.")
     (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     _copy_tokenizer(base, target)
+    _write_greedy(base, target)
 
 
 def _dtype(precision: Precision) -> torch.dtype:
@@ -124,3 +126,15 @@ def _copy_tokenizer(base: Path, target: Path) -> None:
     for name in TOKENIZER_FILES:
         if (base / name).exists():
             shutil.copyfile(base / name, target / name)
+
+
+def _write_greedy(base: Path, target: Path) -> None:
+    """A generation config as the student is scored: the base's tokens for begin, end and padding, and nothing drawn.
+
+    The base's own may hold a temperature or a penalty, which whoever serves these files would apply.
+    """
+    sources = [base / name for name in ("config.json", "generation_config.json")]
+    found: dict[str, Any] = {}
+    for config in [json.loads(path.read_text()) for path in sources if path.exists()]:
+        found |= {name: config[name] for name in _MARKS if config.get(name) is not None}
+    (target / "generation_config.json").write_text(json.dumps(found | {"do_sample": False}, indent=2) + "\n")

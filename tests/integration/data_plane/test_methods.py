@@ -89,6 +89,46 @@ def test_full_training_leaves_a_model_that_needs_its_base_no_more(bench: Bench) 
     assert (best["modelUri"], best["digest"]) == (trained.model_uri, trained.digest)
 
 
+SAMPLING = {
+    "do_sample": True,
+    "temperature": 1.7,
+    "top_p": 0.9,
+    "repetition_penalty": 3.0,
+    "no_repeat_ngram_size": 1,
+    "eos_token_id": [1],
+    "pad_token_id": 0,
+}
+
+
+@pytest.mark.parametrize("method", ["Full", "LoRA"])
+def test_what_is_served_without_any_setting_answers_as_it_was_scored_whatever_the_base_draws_by(
+    bench: Bench, method: str
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    (bench.student / "generation_config.json").write_text(json.dumps(SAMPLING))
+    run, store = bench.run("run", train=training(method))
+    trained = run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
+    run.add(run_step(run.step(Stage.EVALUATE), store, bench.context()))
+    folder = bench.folder / "run" / trained.model_uri.removeprefix(store.uri).lstrip("/")
+    model: Any = AutoModelForCausalLM.from_pretrained(str(folder if method == "Full" else bench.student))
+    if method == "LoRA":
+        model.generation_config = GenerationConfig.from_pretrained(str(folder))
+        model = PeftModel.from_pretrained(model, str(folder))
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+
+    assert json.loads((folder / "generation_config.json").read_text()) == {
+        "do_sample": False,
+        "eos_token_id": [1],
+        "pad_token_id": 0,
+    }
+    for row, prediction in zip(keyword.rows(2, 1), predictions(store, run), strict=True):
+        ids = tokenizer(f"{row['text']} <sep>", return_tensors="pt").input_ids
+        answer = model.generate(ids, max_new_tokens=4)[0, ids.shape[1] :]
+        assert tokenizer.decode(answer, skip_special_tokens=True) == prediction.output
+
+
 def test_full_training_may_start_from_the_model_of_the_iteration_before(bench: Bench) -> None:
     digests = []
     for start in ("BaseModel", "PreviousIteration"):
