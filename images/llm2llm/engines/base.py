@@ -22,12 +22,13 @@ class Engine(Protocol):
     """A student that is loaded and ready."""
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
+        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: Draws | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
         """The most likely continuation of each prompt, or one drawn by its seed, told as they come.
 
-        An answer ends with EOS, which is part of it, or is cut after `max_new_tokens`. Equal seeds give equal answers,
-        whatever else is answered with them, on the same engine, version and kind of device.
+        An answer ends with EOS, which is part of it, or is cut at the prompt's own limit, with which it must not leave
+        the model's context. Equal seeds give equal answers, whatever else is answered with them, on the same engine,
+        version and kind of device.
 
         Yields:
             The next answers, each by the index of its prompt; none where there is none yet, so that whoever waits gets

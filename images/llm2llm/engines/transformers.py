@@ -38,12 +38,12 @@ class TransformersEngine:
         self._pad = student.pad
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
+        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: Draws | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
         """See Engine. Prompts of like length share a batch; padding is on the left and masked."""
-        for batch in _batches([len(prompt) for prompt in prompts], max_new_tokens):
+        for batch in _batches([len(prompt) for prompt in prompts], limits):
             of_batch = Draws(draws.temperature, [draws.seeds[index] for index in batch]) if draws else None
-            answers = self._continue([prompts[index] for index in batch], max_new_tokens, of_batch)
+            answers = self._continue([prompts[index] for index in batch], limits[batch[0]], of_batch)
             yield dict(zip(batch, answers, strict=True))
 
     @torch.inference_mode()
@@ -66,15 +66,19 @@ def _greedy(eos: int, pad: int, **more: int) -> Any:
     return config(do_sample=False, num_beams=1, repetition_penalty=1.0, eos_token_id=eos, pad_token_id=pad, **more)
 
 
-def _batches(lengths: Sequence[int], max_new_tokens: int) -> Iterator[list[int]]:
-    """Indices of prompts in batches of like length, the longest first, so that memory runs out at once or never."""
+def _batches(lengths: Sequence[int], limits: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of prompts in batches of like length, the longest first, so that memory runs out at once or never.
+
+    The answers of a batch are of one limit: those that the context cuts short would leave it with a longer one.
+    """
     batch: list[int] = []
     width = 0
     for index in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        width = max(width, lengths[index] + max_new_tokens)
-        if batch and (len(batch) == _BATCH_ROWS or width * (len(batch) + 1) > _BATCH_TOKENS):
+        width = max(width, lengths[index] + limits[index])
+        full = len(batch) == _BATCH_ROWS or width * (len(batch) + 1) > _BATCH_TOKENS
+        if batch and (full or limits[index] != limits[batch[0]]):
             yield batch
-            batch, width = [], lengths[index] + max_new_tokens
+            batch, width = [], lengths[index] + limits[index]
         batch.append(index)
     if batch:
         yield batch

@@ -65,15 +65,25 @@ class VllmEngine:
         self._eos = student.eos
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None = None
+        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: Draws | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
-        """See Engine. All prompts are queued at once, so that the batch stays full until the last of them."""
+        """See Engine. All prompts are queued at once, so that the batch stays full until the last of them.
+
+        Raises:
+            ConfigurationError: vLLM takes the model's context for shorter than its config says.
+        """
+        context, longest = self._llm.model_config.max_model_len, max(map(len, prompts), default=0)
+        if longest >= context:
+            raise ConfigurationError(
+                f"a prompt of {longest} tokens leaves no room for an answer in the {context} tokens that vLLM gives "
+                "this model: shorten the rows, or set evaluate.engine: Transformers"
+            )
         sampling = [
             SamplingParams(
                 temperature=draws.temperature if draws else 0.0,
                 seed=draws.seeds[row] if draws else None,
                 repetition_penalty=1.0,
-                max_tokens=max_new_tokens,
+                max_tokens=limits[row],
                 stop_token_ids=[self._eos],
                 ignore_eos=False,
                 detokenize=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from llm2llm.stages.tokenised import Tokeniser
 from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model
 from llm2llm.tasks import Task, grading, task_of
-from llm2llm.tasks.tokens import Tokens, load_tokenizer
+from llm2llm.tasks.tokens import Tokens, load_tokenizer, model_shape
 from llm2llm.training.data import Row
 
 _LEAST_TOKENS = 4
@@ -44,11 +45,12 @@ class Answered:
 
 @dataclass(frozen=True)
 class _Question:
-    """A row that is asked: its place among the sets, and its prompt as token ids."""
+    """A row that is asked: its place among the sets, its prompt as token ids, and how many its answer may have."""
 
     place: Place
     example: Example
     prompt: Sequence[int]
+    limit: int
 
 
 def answers(
@@ -69,22 +71,25 @@ def answers(
     with context.timed("load"):
         inputs = parent_manifest(store, step, INPUTS)
         student, tokens = _student(step, store, context, spec, inputs)
+        room = model_shape(student.model, trusted=student.trusted).context or sys.maxsize
         task = task_of(spec.task)
         tokeniser = Tokeniser.of(spec, resolved(inputs).model_revision, tokens, task)
         asked = [(dataset, example) for dataset, examples in sets.items() for example in examples]
         seeds = frozen(store, inputs, SEED)
         rows = tokeniser.rows([*(example for _, example in asked), *seeds], store, context)
         limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(rows[len(asked) :])
+        longest = min(spec.train.hyperparameters.max_length, room)
         questions = [
-            _Question((dataset, example.id), example, row.ids[: row.prompt])
+            _Question((dataset, example.id), example, row.ids[: row.prompt], min(limit, room - row.prompt))
             for (dataset, example), row in zip(asked, rows, strict=False)
-            if dataset != WRITTEN or len(row.ids) <= spec.train.hyperparameters.max_length
+            if dataset != WRITTEN or len(row.ids) <= longest
         ]
         engine = load(student, precision=spec.evaluate.precision, gpus=spec.evaluate.tensor_parallel_size)
 
     def ask(left: Sequence[_Question]) -> Generator[dict[Place, Prediction]]:
         draws = _draws([question.example for question in left], spec)
-        for batch in engine.generate([question.prompt for question in left], limit, draws):
+        limits = [question.limit for question in left]
+        for batch in engine.generate([question.prompt for question in left], limits, draws):
             asked = ((left[index], ids) for index, ids in batch.items())
             yield {question.place: predict(question.example, ids, task, tokens) for question, ids in asked}
 

@@ -216,6 +216,8 @@ def _pass_through_task(rows: Rows, task: Task) -> None:
 def _check_lengths(rows: Rows, task: Task, model: _Model, spec: AugmentationRunSpec) -> dict[str, int]:
     """A row longer than maxLength would be cut silently, in its prompt or, worse, in its answer.
 
+    One longer than the model's context could be neither learnt nor answered.
+
     Returns:
         Row id to tokens, prompt and completion together.
     """
@@ -223,15 +225,24 @@ def _check_lengths(rows: Rows, task: Task, model: _Model, spec: AugmentationRunS
     completions = model.tokens.completions([row.example.completion for row in rows.rows])
     counts = [(len(prompt), len(completion)) for prompt, completion in zip(prompts, completions, strict=True)]
     limit = spec.train.hyperparameters.max_length
-    limit = min(limit, model.context) if model.context else limit
     lengths = {row.example.id: sum(count) for row, count in zip(rows.rows, counts, strict=True)}
-    rows.refuse(lines_where(rows.rows, [_length_problem(*count, limit) for count in counts]))
+    rows.refuse(lines_where(rows.rows, [_length_problem(*count, limit, model.context) for count in counts]))
     return lengths
 
 
-def _length_problem(prompt: int, completion: int, limit: int) -> str | None:
+def _length_problem(prompt: int, completion: int, limit: int, context: int) -> str | None:
     if prompt == 0:
         return "the prompt has no tokens"
+    if context and prompt >= context:
+        return (
+            f"{prompt} tokens of prompt leave no room for an answer in the model's context of {context}: shorten the "
+            "row, or choose another model"
+        )
+    if context and prompt + completion > context:
+        return (
+            f"{prompt} tokens of prompt and {completion} of completion exceed the model's context of {context}: "
+            "shorten the row, or choose another model"
+        )
     if prompt + completion > limit:
         return f"{prompt} tokens of prompt and {completion} of completion exceed maxLength {limit}"
     return None

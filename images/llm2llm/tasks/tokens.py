@@ -15,6 +15,13 @@ from typing import Any
 from llm2llm.errors import ConfigurationError
 
 _CHUNK = 1000
+_CONTEXT = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_sequence_length",
+    "max_seq_length", "seq_len",
+)  # fmt: skip
+"""What architectures call their context; those that vLLM looks for, too (its ModelArchConfigConvertorBase)."""
+_UNLIMITED = 10**9
+"""Tokenizers say 10^30 where they know no limit."""
 _TOKENIZER = "spec.student.model: the tokenizer"
 
 
@@ -149,7 +156,7 @@ class Shape:
     """Of a model, by its config; 0 where that says nothing.
 
     Attributes:
-        context: tokens that it can look at, prompt and answer together.
+        context: tokens that it can look at, prompt and answer together; no more than its tokenizer says.
         heads: attention heads of a layer.
     """
 
@@ -172,8 +179,12 @@ def model_shape(folder: Path, *, trusted: bool = False) -> Shape:
             f"spec.student.model: transformers does not know its model_type {config.get('model_type')!r}"
             + (": it brings code of its own, which spec.student.trustRemoteCode runs" if "auto_map" in config else "")
         )
-    context, heads = (config.get(name) for name in ("max_position_embeddings", "num_attention_heads"))
-    return Shape(*(number if isinstance(number, int) else 0 for number in (context, heads)))
+    tokenizer = folder / "tokenizer_config.json"
+    told = [config.get(name) for name in _CONTEXT]
+    told += [_json(tokenizer).get("model_max_length")] if tokenizer.exists() else []
+    context = min((number for number in told if isinstance(number, int) and number > 0), default=0)
+    heads = config.get("num_attention_heads", config.get("n_head"))
+    return Shape(context if context < _UNLIMITED else 0, heads if isinstance(heads, int) else 0)
 
 
 def _json(path: Path) -> dict[str, Any]:

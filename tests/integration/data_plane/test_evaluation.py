@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
-from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm
+from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm, run_step_with_vllm
 
 from llm2llm.api_data import Task
 from llm2llm.errors import IncompatibleArtifacts, Terminated
@@ -253,6 +253,55 @@ def test_a_part_that_is_damaged_or_of_another_experiment_is_asked_again(attempts
     attempts.check()
 
 
+def short_of_context(bench: Bench) -> tuple[keyword.Run, LocalStore]:
+    """A trained GPT-2 of 16 positions, which is asked prompts of 3 to 9 tokens for up to 16 more."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(keyword.WORDS), n_positions=16, n_embd=64, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=1
+    )
+    bench.student = bench.folder / "gpt2"
+    keyword.write_tokenizer(bench.student)
+    model = GPT2LMHeadModel(config)
+    model.transformer.wte.weight.data[:2] = 0  # it never pads nor ends
+    model.save_pretrained(str(bench.student))
+    rows = keyword.rows(1, 5)
+    cut = [row | {"text": " ".join(row["text"].split()[: 2 + number % 7])} for number, row in enumerate(rows)]
+    (bench.folder / "evaluation.jsonl").write_bytes(keyword.jsonl(cut))
+    train = {
+        "method": "Full",
+        "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 1, "maxLength": 16, "learningRate": "1e-5"},
+    }
+    evaluate = {"engine": "Transformers", "precision": "fp32", "sampling": {"maxTokens": 16}}
+    run, store = bench.run("run", train=train, evaluate=evaluate)
+    run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
+    return run, store
+
+
+def test_an_answer_ends_where_the_models_context_does(bench: Bench) -> None:
+    run, store = short_of_context(bench)
+    run_step(run.step(Stage.EVALUATE), store, bench.context())
+    answered = predictions(store, run, "evaluation")
+
+    assert [len(told.output.split()) for told in answered] == [min(16, 16 - (3 + number % 7)) for number in range(20)]
+    assert {told.verdict for told in answered} == {"truncated"}
+
+
+@pytest.mark.vllm
+def test_vllm_ends_an_answer_at_the_same_place(bench: Bench) -> None:
+    run, store = short_of_context(bench)
+    shutil.copytree(bench.folder / "run", bench.folder / "vllm")
+    run_step(run.step(Stage.EVALUATE), store, bench.context())
+    expected = [predictions(store, run, name) for name in ("seed", "evaluation")]
+    run.document["evaluate"]["engine"] = "vLLM"
+    run_step_with_vllm(run.step(Stage.EVALUATE), bench.folder / "vllm", bench.folder / "scratch-of-vllm")
+    other = LocalStore(bench.folder / "vllm")
+
+    assert [predictions(other, run, name) for name in ("seed", "evaluation")] == expected
+
+
 @pytest.mark.parametrize(
     ("words", "verdict"),
     [
@@ -303,12 +352,12 @@ student = Student(Path(sys.argv[1]), Path(sys.argv[2]), "none", eos=1, pad=0)
 engine = engine_named("vLLM")(student, precision="fp32", gpus=1)
 prompts = [[3 + n, 50 + n, 100 + n, 2] for n in range(20)]
 def answers(prompts, draws=None):
-    told = {row: ids for batch in engine.generate(prompts, 4, draws) for row, ids in batch.items()}
+    told = {row: ids for batch in engine.generate(prompts, [4] * len(prompts), draws) for row, ids in batch.items()}
     return [told[row] for row in range(len(prompts))]
 drawn = answers(prompts, Draws(1.0, range(20)))
 back = answers(prompts[::-1], Draws(1.0, range(20)[::-1]))[::-1]
 greedy = answers(prompts)
-begun = engine.generate(prompts * 300, 4)
+begun = engine.generate(prompts * 300, [4] * 6000)
 first = next(begun)
 begun.close()
 print(json.dumps([drawn, back, greedy, len(first), answers(prompts)]))

@@ -137,6 +137,32 @@ def test_what_cannot_work_is_told_before_a_gpu_is_asked_for(
         prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), **changes), store, context)
 
 
+@pytest.mark.parametrize(
+    ("context_of", "words"),
+    [
+        pytest.param(
+            {"n_positions": 9}, "line 1: 9 tokens of prompt leave no room for an answer in the model's context of 9",
+            id="the prompt fills the context",
+        ),
+        pytest.param(
+            {"seq_length": 10}, "line 1: 9 tokens of prompt and 2 of completion exceed the model's context of 10: shorten",
+            id="the answer leaves the context",
+        ),
+        pytest.param({"model_max_length": 9}, "the model's context of 9", id="its tokenizer says so"),
+    ],
+)  # fmt: skip
+def test_a_row_has_to_fit_into_the_models_context_whatever_its_config_calls_it(
+    context_of: dict[str, int], words: str, tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    file = model / ("tokenizer_config.json" if "model_max_length" in context_of else "config.json")
+    config = json.loads(file.read_text())
+    config.pop("max_position_embeddings", None)
+    file.write_text(json.dumps(config | context_of))
+
+    with pytest.raises(DataError, match=words):
+        prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
+
+
 def test_a_teacher_of_our_own_is_resolved_and_asked_nothing(
     tmp_path: Path, model: Path, store: LocalStore, context: StepContext
 ) -> None:
