@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from transformers import GenerationConfig
 
 from llm2llm.engines.base import Draws, Student, computes_in_bf16
 from llm2llm.engines.sampling import SeededDraws
+from llm2llm.errors import GpuOutOfMemory
 from llm2llm.weights import load_weights
 
 _BATCH_TOKENS = 16384
@@ -18,7 +20,11 @@ _BATCH_ROWS = 512
 
 
 class TransformersEngine:
-    """A student on the GPU, or on the CPU where there is none; an adapter stays apart from its base."""
+    """A student on the GPU, or on the CPU where there is none; an adapter stays apart from its base.
+
+    Raises:
+        GpuOutOfMemory: the GPU's memory does not hold its weights.
+    """
 
     def __init__(
         self,
@@ -28,23 +34,42 @@ class TransformersEngine:
         gpus: int,  # noqa: ARG002 - one holds the model
     ) -> None:
         dtype = torch.bfloat16 if computes_in_bf16(precision) else torch.float32
-        model = load_weights(student.model, dtype, student.quantization, trusted=student.trusted)
-        # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
-        model.generation_config = _greedy(student.eos, student.pad)
-        if student.adapter:
-            model = PeftModel.from_pretrained(model, str(student.adapter))
-        self._model: Any = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        try:
+            self._model = _loaded(student, dtype)
+        except torch.cuda.OutOfMemoryError as error:
+            raise _out_of_memory("the student's weights", "", error) from error
         self._eos = student.eos
         self._pad = student.pad
+        self._batch_tokens = _BATCH_TOKENS
 
     def generate(
         self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: Draws | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
-        """See Engine. Prompts of like length share a batch; padding is on the left and masked."""
-        for batch in _batches([len(prompt) for prompt in prompts], limits):
-            of_batch = Draws(draws.temperature, [draws.seeds[index] for index in batch]) if draws else None
-            answers = self._continue([prompts[index] for index in batch], limits[batch[0]], of_batch)
-            yield dict(zip(batch, answers, strict=True))
+        """See Engine. Prompts of like length share a batch; padding is on the left and masked.
+
+        A batch that the GPU's memory does not hold is halved, and so are those that follow.
+
+        Raises:
+            GpuOutOfMemory: it does not hold one row.
+        """
+        # The longest first, so that memory runs out at once or never.
+        left = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
+        while left:
+            batch = _batch([(row, len(prompts[row]), limits[row]) for row in left], self._batch_tokens)
+            of_batch = Draws(draws.temperature, [draws.seeds[row] for row in batch]) if draws else None
+            try:
+                answers = self._continue([prompts[row] for row in batch], limits[batch[0]], of_batch)
+            except torch.cuda.OutOfMemoryError as error:
+                longest, limit = len(prompts[batch[0]]), limits[batch[0]]
+                if len(batch) == 1:
+                    what = f"one prompt of {longest} tokens with an answer of {limit}"
+                    raise _out_of_memory(what, ", or set a smaller sampling.maxTokens", error) from error
+                self._batch_tokens = len(batch) * (longest + limit) // 2
+            else:
+                left = left[len(batch) :]
+                yield dict(zip(batch, answers, strict=True))
+                continue
+            torch.cuda.empty_cache()  # not in the handler, whose traceback holds what is to be freed
 
     @torch.inference_mode()
     def _continue(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None) -> list[list[int]]:
@@ -66,19 +91,27 @@ def _greedy(eos: int, pad: int, **more: int) -> Any:
     return config(do_sample=False, num_beams=1, repetition_penalty=1.0, eos_token_id=eos, pad_token_id=pad, **more)
 
 
-def _batches(lengths: Sequence[int], limits: Sequence[int]) -> Iterator[list[int]]:
-    """Indices of prompts in batches of like length, the longest first, so that memory runs out at once or never.
+def _batch(left: Sequence[tuple[int, int, int]], tokens: int) -> list[int]:
+    """The rows of the next batch, of (row, tokens of its prompt, limit of its answer), the longest prompt first.
 
     The answers of a batch are of one limit: those that the context cuts short would leave it with a longer one.
     """
-    batch: list[int] = []
-    width = 0
-    for index in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        width = max(width, lengths[index] + limits[index])
-        full = len(batch) == _BATCH_ROWS or width * (len(batch) + 1) > _BATCH_TOKENS
-        if batch and (full or limits[index] != limits[batch[0]]):
-            yield batch
-            batch, width = [], lengths[index] + limits[index]
-        batch.append(index)
-    if batch:
-        yield batch
+    _, longest, limit = left[0]
+    most = max(1, min(_BATCH_ROWS, tokens // (longest + limit)))
+    return [row for row, _, of_row in itertools.takewhile(lambda row: row[2] == limit, left[:most])]
+
+
+def _loaded(student: Student, dtype: torch.dtype) -> Any:
+    model = load_weights(student.model, dtype, student.quantization, trusted=student.trusted)
+    # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
+    model.generation_config = _greedy(student.eos, student.pad)
+    if student.adapter:
+        model = PeftModel.from_pretrained(model, str(student.adapter))
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _out_of_memory(what: str, otherwise: str, error: Exception) -> GpuOutOfMemory:
+    return GpuOutOfMemory(
+        f"the GPU's memory does not hold {what} ({error}): ask for a larger GPU in spec.evaluate{otherwise}",
+        micro_batch=1,  # nothing smaller is left to be tried
+    )

@@ -21,6 +21,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     Raises:
         Terminated: SIGTERM came; a new attempt asks what is left.
         ConfigurationError: the engine is not there.
+        GpuOutOfMemory: the GPU does not hold the student with one row.
         MetricInvalid: the score is not a number.
     """
     rows = frozen(store, parent_manifest(store, step, INPUTS), TEST)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.data_plane import keyword
@@ -11,7 +12,7 @@ from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm, run_step_with_vllm
 
 from llm2llm.api_data import Task
-from llm2llm.errors import IncompatibleArtifacts, Terminated
+from llm2llm.errors import GpuOutOfMemory, IncompatibleArtifacts, Terminated
 from llm2llm.records import Example, Prediction, Report, Stage, predictions_from_jsonl
 from llm2llm.stages.answers import predict
 from llm2llm.stages.commit import committed, read_object
@@ -125,6 +126,47 @@ def test_a_temperature_draws_each_row_by_its_own_seed(bench: Bench, monkeypatch:
     assert answered("other", 1, 512) != drawn
     assert answered("greedy", 0, 512, "0") != drawn
     assert sum(map(str.__eq__, answered("cold", 0, 512, "0.0001"), answered("greedy-again", 0, 512, "0"))) >= 38
+
+
+def gpu_that_holds(rows: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Has batches of more rows run out of memory; the rows of each batch that was tried."""
+    import torch
+    from transformers import GenerationMixin
+
+    tried: list[int] = []
+    generate = GenerationMixin.generate
+
+    def limited(self: Any, input_ids: Any, **more: Any) -> Any:
+        tried.append(len(input_ids))
+        if len(input_ids) > rows:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return generate(self, input_ids, **more)
+
+    monkeypatch.setattr(GenerationMixin, "generate", limited)
+    return tried
+
+
+def test_a_batch_that_the_gpu_does_not_hold_is_halved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, store = learnt(bench)
+    undisturbed = LocalStore(shutil.copytree(bench.folder / "run", bench.folder / "undisturbed"))
+    expected = run_step(run.step(Stage.EVALUATE), undisturbed, bench.context("alone"))
+    tried = gpu_that_holds(8, monkeypatch)
+
+    assert run_step(run.step(Stage.EVALUATE), store, bench.context()).digest == expected.digest
+    assert tried == [60, 30, 15, 7, 7, 7, 7, 7, 7, 7, 7, 4]
+
+
+def test_an_evaluation_whose_longest_row_the_gpu_does_not_hold_is_out_of_memory(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, store = learnt(bench)
+    gpu_that_holds(0, monkeypatch)
+
+    with pytest.raises(
+        GpuOutOfMemory, match=r"not hold one prompt of 9 tokens with an answer of 4 .* larger GPU"
+    ) as told:
+        run_step(run.step(Stage.EVALUATE), store, bench.context())
+    assert (told.value.exit_code, told.value.micro_batch) == (69, 1)
 
 
 def test_an_adapter_that_was_damaged_is_named(bench: Bench) -> None:
