@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
-import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_stages import TeacherSource
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, Transient
 from llm2llm.records import digest_of
+from llm2llm.storage import modelcache
 from llm2llm.storage.sources import local_path
 
 MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
@@ -92,10 +92,14 @@ def fetch_model(
     if not cache or not spec.student.model.uri.startswith(("hf://", "s3://")):
         return _fetch(spec, _student(spec), revision, environ, scratch, weights=weights)
     kept = Path(cache) / digest_of([spec.student.model.uri, revision]).removeprefix("sha256:")[:24]
-    if kept.is_dir():
-        return kept
+    if kept.exists():
+        problem = modelcache.problem_with(kept)
+        if not problem:
+            return kept
+        uri = spec.student.model.uri
+        print(f"spec.student.cache: {kept} is damaged ({problem}): {uri} is fetched anew", file=sys.stderr)
     folder = _fetch(spec, _student(spec), revision, environ, scratch, weights=weights)
-    return _keep(folder, kept) if weights else folder
+    return modelcache.keep(folder, kept) if weights else folder
 
 
 def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
@@ -132,17 +136,6 @@ def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
         except EntryNotFoundError:
             raise DataError(f"{uri} does not exist: check its path in the data set") from None
     return Path(str(found)).read_bytes()
-
-
-def _keep(folder: Path, kept: Path) -> Path:
-    """Copies a whole model into the cache: it is there at once or not at all, whoever else does the same."""
-    part = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}.part")
-    try:
-        shutil.copytree(folder, part)
-        part.rename(kept)
-    except OSError:  # another pod was first, or the cache is full or read-only: what was fetched serves as well
-        shutil.rmtree(part, ignore_errors=True)
-    return kept if kept.is_dir() else folder
 
 
 def _student(spec: AugmentationRunSpec) -> ModelAt:

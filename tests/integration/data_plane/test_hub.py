@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -194,6 +196,73 @@ def test_another_revision_is_another_model_in_the_cache(hub: Hub, environ: dict[
     with pytest.raises((Transient, ConfigurationError)):
         fetch_model(STUDENT, "c" * 40, cached, tmp_path)
     assert [path.name for path in (tmp_path / "models").iterdir()] == [first.name]
+
+
+def emptied(folder: Path) -> None:
+    """As a pod leaves it that dies in the middle of a copy, or somebody who fills the cache by hand."""
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "config.json").write_text('{"model_ty')
+
+
+def grown(folder: Path) -> None:
+    (folder / "model-00002-of-00002.safetensors").write_bytes(b"more")
+
+
+def cut(folder: Path) -> None:
+    os.truncate(folder / "model.safetensors", 100)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        pytest.param(emptied, "its list llm2llm-files.json cannot be read", id="a broken config and nothing else"),
+        pytest.param(cut, "model.safetensors has 100 bytes", id="a file that was cut"),
+        pytest.param(
+            lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing", id="a file less"
+        ),
+        pytest.param(grown, "model-00002-of-00002.safetensors is not in its list", id="a file more"),
+    ],
+)
+def test_a_damaged_model_in_the_cache_is_fetched_anew_and_told(
+    damage: Callable[[Path], None],
+    told: str,
+    hub: Hub,
+    environ: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cached = environ | {"LLM2LLM_MODEL_CACHE": str(tmp_path / "models")}
+    kept = fetch_model(STUDENT, COMMIT, cached, tmp_path)
+    assert "damaged" not in capsys.readouterr().err
+    damage(kept)
+
+    assert fetch_model(STUDENT, COMMIT, cached, tmp_path) == kept
+    assert f"{kept} is damaged ({told}" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in kept.iterdir() if path.name in hub.files} == hub.files
+    listed = json.loads((kept / "llm2llm-files.json").read_bytes())
+    assert listed == {
+        name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in hub.files.items()
+    }
+    assert {path.name for path in kept.iterdir()} == {*hub.files, "llm2llm-files.json"}
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [kept.name]
+
+
+def test_a_damaged_model_in_a_cache_that_cannot_be_mended_is_not_used(
+    hub: Hub, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = environ | {"LLM2LLM_MODEL_CACHE": str(tmp_path / "models")}
+    kept = fetch_model(STUDENT, COMMIT, cached, tmp_path)
+    cut(kept)
+
+    def full(_: Path, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    folder = fetch_model(STUDENT, COMMIT, cached, tmp_path)
+    assert folder != kept
+    assert {name: (folder / name).read_bytes() for name in hub.files} == hub.files
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(hub: Hub, environ: dict[str, str], tmp_path: Path) -> None:
