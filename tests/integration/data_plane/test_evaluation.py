@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,11 @@ from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm, run_step_with_vllm
 
 from llm2llm.api_data import Task
-from llm2llm.errors import GpuOutOfMemory, IncompatibleArtifacts, Terminated
-from llm2llm.records import Example, Prediction, Report, Stage, predictions_from_jsonl
+from llm2llm.errors import GpuOutOfMemory, IncompatibleArtifacts
+from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl
 from llm2llm.stages.answers import predict
 from llm2llm.stages.commit import committed, read_object
 from llm2llm.stages.entry import run_step
-from llm2llm.stages.parts import Parts
 from llm2llm.storage import LocalStore
 from llm2llm.tasks import task_of
 from llm2llm.tasks.tokens import load_quickly, load_tokenizer
@@ -176,123 +174,6 @@ def test_an_adapter_that_was_damaged_is_named(bench: Bench) -> None:
 
     with pytest.raises(IncompatibleArtifacts, match=f"{key} is damaged"):
         run_step(run.step(Stage.EVALUATE), store, bench.context())
-
-
-class Watched(LocalStore):
-    """A store that notes how many answers each part had that was written to it."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.kept: list[int] = []
-
-    def write(self, key: str, data: bytes) -> None:
-        super().write(key, data)
-        if "/parts/" in key:
-            self.kept.append(data.count(b"\n"))
-
-
-class Attempts:
-    """Attempts of one evaluation of 1,340 rows, each by a pod of its own; a batch of them takes some seconds."""
-
-    def __init__(self, bench: Bench) -> None:
-        (bench.folder / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(65, 9)))
-        self.bench = bench
-        self.run, _ = learnt(bench)
-        self.store = Watched(bench.folder / "run")
-        self.undisturbed = LocalStore(bench.folder / "undisturbed")
-        shutil.copytree(bench.folder / "run", bench.folder / "undisturbed")
-
-    def attempt(self, pod_uid: str, *, stop_after: int = 100, seconds: float = 1) -> list[dict[str, object]]:
-        """What it told of its progress; a batch takes so many seconds, and SIGTERM comes after so many batches."""
-        context, told = self.bench.context(pod_uid), list[dict[str, object]]()
-
-        def batches() -> int:
-            return sum("step" in event for event in told)
-
-        def heard(event: Mapping[str, object]) -> None:
-            told.append(dict(event))
-            if batches() >= stop_after:
-                context.stopping.set()
-
-        context.progress = heard
-        context.clock = lambda: batches() * seconds
-        run_step(self.run.step(Stage.EVALUATE), self.store, context)
-        return told
-
-    def parts(self) -> list[str]:
-        return list(self.store.list("iterations/000/evaluate/parts/"))
-
-    def check(self) -> None:
-        """The output is that of an evaluation in one go, and nothing else is left."""
-        alone = run_step(self.run.step(Stage.EVALUATE), self.undisturbed, self.bench.context("alone"))
-        assert run_step(self.run.step(Stage.EVALUATE), self.store, self.bench.context()).digest == alone.digest
-        for name in ("seed", "evaluation"):
-            assert predictions(self.store, self.run, name) == predictions(self.undisturbed, self.run, name)
-        assert self.parts() == []
-
-
-@pytest.fixture
-def attempts(bench: Bench) -> Attempts:
-    return Attempts(bench)
-
-
-def test_fault_46_an_evaluation_that_was_stopped_goes_on_with_what_is_left(attempts: Attempts) -> None:
-    with pytest.raises(Terminated, match="is in the store"):
-        attempts.attempt("pod-1", stop_after=1)
-    assert len(attempts.parts()) == 1
-    with pytest.raises(Terminated):
-        attempts.attempt("pod-2", stop_after=1)
-    told = attempts.attempt("pod-3")
-
-    assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [1024]
-    assert [(event["step"], event["steps"]) for event in told if "step" in event] == [(1340, 1340)]
-    attempts.check()
-
-
-def test_what_is_answered_is_kept_every_minute_and_told_batch_by_batch(attempts: Attempts) -> None:
-    told = attempts.attempt("pod-1", seconds=60)
-
-    assert [event["step"] for event in told if "step" in event] == [512, 1024, 1340]
-    assert attempts.store.kept == [512, 512]
-    attempts.check()
-
-
-def test_an_evaluation_of_less_than_a_minute_writes_nothing_on_the_way(attempts: Attempts) -> None:
-    attempts.attempt("pod-1", seconds=29)
-
-    assert attempts.store.kept == []
-
-
-def test_a_part_gives_back_whatever_a_student_says(bench: Bench, tmp_path: Path) -> None:
-    run, _ = bench.run("run")
-    run.add(Report(run_uid=run.uid, stage=Stage.TRAIN))
-    step, store = run.step(Stage.EVALUATE), LocalStore(tmp_path / "parts")
-    texts = ["", "a\nb", "a\r\nb", "a\u2028b\u2029", "\x85\x0b\x0c\x1c", '"quoted" \\', "\ufffd \U0001f600", "[1, 2]"]
-    told = {
-        ("seed", str(number)): Prediction(
-            id=str(number), output=text, answer=text or None, correct=False, verdict="wrong"
-        )
-        for number, text in enumerate(texts)
-    }
-    Parts(store, step, "pod-1").keep(told)
-    folder = next(iter(store.list(""))).rpartition("/")[0]
-    for number, junk in enumerate((b"5\n", b"[1]\n", b'{"a": 1, "b": 2}\n', b"\xff\n", b'["seed", null]\n')):
-        store.write(f"{folder}/junk-{number}.jsonl", junk)
-
-    assert Parts(store, step, "pod-2").read() == told
-
-
-def test_a_part_that_is_damaged_or_of_another_experiment_is_asked_again(attempts: Attempts) -> None:
-    with pytest.raises(Terminated):
-        attempts.attempt("pod-1", stop_after=2, seconds=60)
-    first, second = attempts.parts()
-    attempts.store.write(first, attempts.store.read(first)[:-20])
-    attempts.store.write(f"iterations/000/evaluate/parts/{32 * '0'}/x.jsonl", attempts.store.read(second))
-    told = attempts.attempt("pod-2")
-
-    assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [512]
-    attempts.store.delete(f"iterations/000/evaluate/parts/{32 * '0'}/x.jsonl")
-    attempts.check()
 
 
 def short_of_context(bench: Bench) -> tuple[keyword.Run, LocalStore]:
