@@ -15,7 +15,7 @@ from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
 STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 2,
-    Stage.TRAIN: 2,
+    Stage.TRAIN: 3,
     Stage.EVALUATE: 3,
     Stage.GENERATE: 3,
     Stage.TEST: 3,
