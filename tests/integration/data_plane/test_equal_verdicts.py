@@ -70,7 +70,7 @@ def answers(run: keyword.Run, folder: Path, engine: dict[str, Any]) -> list[Pred
     ("method", "precision", "least"),
     [
         pytest.param("LoRA", "fp32", 1.0, id="all of them in fp32"),
-        pytest.param("QLoRA", "bf16", 0.99, id="99 % in bf16, which is all that vLLM has for QLoRA"),
+        pytest.param("QLoRA", "bf16", 0.97, id="97 % in bf16, which is all that vLLM has for QLoRA"),
     ],
 )
 def test_both_engines_give_the_same_answers(
