@@ -12,6 +12,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -105,7 +106,7 @@ def main_step(environ: Mapping[str, str]) -> int:
 
 def _give_up(still: float, log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
     """Ends this process from the watchdog's thread: exit 75, with where every thread was."""
-    faulthandler.dump_traceback(sys.__stderr__ or 2)
+    print(_threads(), file=sys.stderr)
     words = f"nothing moved for {still:.0f} s, more than progressDeadlineSeconds: the step gives up to be tried again"
     report = _report_of(step, ExitCode.TRANSIENT, "NoProgress", words)
     _tell(report.model_copy(update={"usage": context.usage}), context.environ)
@@ -113,6 +114,15 @@ def _give_up(still: float, log: Log, step: StepDocument, spec: AugmentationRunSp
     leaving.start()
     leaving.join(_LOG_SECONDS)  # the store may be what hangs
     os._exit(ExitCode.TRANSIENT)
+
+
+def _threads() -> str:
+    """Where every thread is: by way of a file, since only Python's own stderr goes into the log that is kept."""
+    with suppress(OSError), tempfile.TemporaryFile("w+") as file:  # the disk may be what is full
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        return file.read()
+    return ""
 
 
 def _tell(report: Report, environ: Mapping[str, str]) -> None:

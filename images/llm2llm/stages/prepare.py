@@ -41,6 +41,7 @@ from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_d
 from llm2llm.tasks import Task, task_of
 from llm2llm.tasks.tokens import Tokens, load_quickly, model_shape
 
+_LINES_TOLD = 10
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
 HELD_OUT = {"evaluation": ("seed",), "test": ("seed", "evaluation")}
 """Held-out set to the sets that it may share no row with."""
@@ -305,15 +306,19 @@ def _drop_known_rows(name: str, sets: Mapping[str, Rows], task: Task) -> str:
         DataError: nothing is left.
     """
     rows = sets[name]
-    before = len(rows.rows)
+    before = rows.rows
     known = HELD_OUT[name]
     for other in known:
         prompts = {folded(task.render(row.example.fields)) for row in sets[other].rows} if other in sets else set()
         rows.rows = [row for row in rows.rows if folded(task.render(row.example.fields)) not in prompts]
     if not rows.rows:
         raise DataError(f"data.{name} {rows.uri}: every row is also a row of data.{' or data.'.join(known)}")
-    dropped = before - len(rows.rows)
-    return f"{dropped} {name} rows are also {' or '.join(known)} rows and were dropped" if dropped else ""
+    kept = {row.line for row in rows.rows}
+    dropped = [row.line for row in before if row.line not in kept]
+    if not dropped:
+        return ""
+    lines = ", ".join(map(str, dropped[:_LINES_TOLD])) + (" ..." if len(dropped) > _LINES_TOLD else "")
+    return f"{len(dropped)} {name} rows are also {' or '.join(known)} rows and were dropped (lines {lines})"
 
 
 def _commit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from llm2llm.storage import Store
 from llm2llm.storage.hub import fetch_model
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import spelt_out
-from llm2llm.tasks.tokens import load_tokenizer
+from llm2llm.tasks.tokens import load_tokenizer, model_shape
 
 if TYPE_CHECKING:
     from llm2llm.training.data import Row
@@ -48,7 +49,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         trusted = spec.student.trust_remote_code
         tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
         tokeniser = Tokeniser.of(spec, revision, tokens, task_of(spec.task))
-        rows = _fitting(tokeniser.rows(examples, store, context), spec, context)
+        context_tokens = model_shape(base, trusted=trusted).context
+        rows = _fitting(tokeniser.rows(examples, store, context), spec, context_tokens, context)
         start = _start(step, store, spec, context)
     of_step = {"stage": "Train", "iteration": step.iteration}
     checkpoints = Checkpoints(
@@ -144,12 +146,12 @@ def _start(step: StepDocument, store: Store, spec: AugmentationRunSpec, context:
     return download_folder(store, parent_manifest(store, step, before), f"{trained_part(spec)}/", target)
 
 
-def _fitting(rows: list[Row], spec: AugmentationRunSpec, context: StepContext) -> list[Row]:
-    """Rows of at most `maxLength` tokens. Prepare refuses longer seed rows, so only synthetic ones are left out."""
-    limit = spec.train.hyperparameters.max_length
+def _fitting(rows: list[Row], spec: AugmentationRunSpec, context_tokens: int, context: StepContext) -> list[Row]:
+    """Rows within `maxLength` and the model's context. Prepare refuses longer seed rows: only synthetic ones go."""
+    limit = min(spec.train.hyperparameters.max_length, context_tokens or sys.maxsize)
     fitting = [row for row in rows if len(row.ids) <= limit]
     if not fitting:
-        raise DataError(f"no row fits into train.hyperparameters.maxLength ({limit} tokens)")
+        raise DataError(f"no row fits into train.hyperparameters.maxLength and the model's context ({limit} tokens)")
     if len(fitting) < len(rows):
         context.progress({"stage": "Train", "rowsLongerThanMaxLength": len(rows) - len(fitting)})
     return fitting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from llm2llm.records import digest_of
 from llm2llm.storage import modelcache
 from llm2llm.storage.sources import local_path
 
+_FILES_AT_ONCE = 8
 MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
 """Folder of `spec.student.cache`, as the operator mounts it."""
 _SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
@@ -173,11 +175,16 @@ def _download(
 
     store = S3Store(model.uri, spec.artifacts, environ)
     target = scratch / "models" / revision.removeprefix("sha256:")[:16]
-    for name in store.list(""):
-        if (weights or Path(name).suffix != ".safetensors") and not (target / name).exists():
-            part = target / f"{name}.part"
-            store.download(name, part)
-            part.replace(target / name)
+
+    def fetch(name: str) -> None:
+        part = target / f"{name}.part"
+        store.download(name, part)
+        part.replace(target / name)
+
+    wanted = [name for name in store.list("") if weights or Path(name).suffix != ".safetensors"]
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
+        for _ in threads.map(fetch, [name for name in wanted if not (target / name).exists()]):
+            pass  # raises what a download raised
     return target
 
 

@@ -19,9 +19,9 @@ from llm2llm.training.separation import separates
 from llm2llm.training.session import Job, Trained
 
 
-def trained(work: Job) -> tuple[Trained, Mapping[str, object]]:
+def trained(work: Job) -> tuple[Trained, Mapping[str, Any]]:
     """What came of it, and what was told at its start."""
-    told: list[Mapping[str, object]] = []
+    told: list[Mapping[str, Any]] = []
     hooks = Hooks(lambda *_: None, threading.Event(), told.append, time.monotonic, 300)
     return session.train(work, session.load(work), hooks, Ranks()), told[0]
 
@@ -40,18 +40,23 @@ def test_padded_micro_batches_and_none_padded_have_the_losses_of_rows_one_by_one
     monkeypatch.setattr(session, "pays", lambda _: True)
     packed, packed_told = trained(work("packed", 8))
     monkeypatch.undo()
+    monkeypatch.setattr(session, "PADDING_WASTE", 1.0)
+    whole, whole_told = trained(work("whole", 8))
+    monkeypatch.undo()
     alone, alone_told = trained(work("alone", 1))
     grouped, grouped_told = trained(work("grouped", 4))
 
     assert (packed_told["paddingFree"], packed_told["accumulation"]) == (True, 1)
     assert (alone_told["paddingFree"], alone_told["accumulation"]) == (False, 8)
     assert (grouped_told["paddingFree"], grouped_told["microBatch"]) == (False, 2)
-    assert alone_told["paddingWaste"] == 0
+    assert (whole_told["paddingFree"], whole_told["accumulation"]) == (False, 1)
+    assert alone_told["paddingWaste"] == 0 < grouped_told["paddingWaste"] < 0.2 < whole_told["paddingWaste"]
     assert len(alone.outcome.losses) == 6
+    assert whole.outcome.losses == pytest.approx(alone.outcome.losses, abs=1e-4)
     assert grouped.outcome.losses == pytest.approx(alone.outcome.losses, abs=1e-4)
     assert packed.outcome.losses == pytest.approx(alone.outcome.losses, abs=1e-4)
     expected = weights(work("alone", 1))
-    for name in ("packed", "grouped"):
+    for name in ("packed", "whole", "grouped"):
         found = weights(work(name, 1))
         assert all(torch.allclose(found[key], expected[key], atol=1e-4) for key in expected)
 

@@ -13,6 +13,7 @@ from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm, run
 from llm2llm.api_data import Task
 from llm2llm.errors import GpuOutOfMemory, IncompatibleArtifacts
 from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl
+from llm2llm.stages import answers
 from llm2llm.stages.answers import predict
 from llm2llm.stages.commit import committed, read_object
 from llm2llm.stages.entry import run_step
@@ -53,6 +54,24 @@ def test_every_row_is_answered_and_the_report_counts_what_the_predictions_say(be
     ]  # fmt: skip
     assert report.metrics[0].value == (40 - report.mistakes) / 40
     assert all(metric.low <= metric.value <= metric.high for metric in report.metrics)
+
+
+def test_both_sets_are_answered_by_one_load(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, store = learnt(bench)
+    loads: list[str] = []
+    named = answers.engine_named
+
+    def counted(name: Any) -> Any:
+        def load(*arguments: Any, **more: Any) -> Any:
+            loads.append(name)
+            return named(name)(*arguments, **more)
+
+        return load
+
+    monkeypatch.setattr(answers, "engine_named", counted)
+    report = run_step(run.step(Stage.EVALUATE), store, bench.context())
+    assert loads == ["Transformers"]
+    assert {metric.dataset for metric in report.metrics} == {"seed", "evaluation"}
 
 
 def test_each_class_is_told_for_itself_and_sums_up_to_the_set(bench: Bench) -> None:

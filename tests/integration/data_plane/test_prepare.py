@@ -192,7 +192,7 @@ def test_evaluation_rows_that_are_seeds_are_dropped_and_told(
 
     assert report.resolved is not None
     assert report.resolved.evaluation_count == len(others)
-    assert report.message.startswith("3 evaluation rows are also seed rows and were dropped; ")
+    assert report.message.startswith("3 evaluation rows are also seed rows and were dropped (lines 1, 2, 3); ")
 
 
 def test_an_evaluation_set_of_seeds_alone_is_refused(

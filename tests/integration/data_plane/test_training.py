@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.data_plane import keyword
@@ -51,6 +52,24 @@ def test_the_same_seed_gives_the_same_adapter_byte_for_byte(bench: Bench) -> Non
         adapters.append((report.digest, keyword.adapter_bytes(store)))
 
     assert adapters[0] == adapters[1]
+
+
+def test_progress_is_told_by_step_loss_rate_and_time_left(bench: Bench) -> None:
+    run, store = bench.run("told")
+    context = bench.context()
+    told: list[dict[str, Any]] = []
+    context.progress = lambda event: told.append(dict(event))
+    seconds = iter(range(0, 100_000, 3))  # one is told every five seconds
+    context.clock = lambda: float(next(seconds))
+    report = run_step(run.step(Stage.TRAIN), store, context)
+
+    steps = [event for event in told if "loss" in event]
+    assert report.optimizer_steps == 5
+    assert [(event["step"], event["steps"]) for event in steps] == [(2, 5), (4, 5), (5, 5)]  # and the last, always
+    assert all(0 < event["loss"] < 10 for event in steps)
+    assert [event["etaSeconds"] for event in steps] == [9, 3, 0]
+    assert {event["rowsPerSecond"] for event in steps} == {round(16 / 3, 1)}
+    assert json.loads(json.dumps(steps)) == steps
 
 
 def test_another_seed_gives_another_adapter(bench: Bench) -> None:

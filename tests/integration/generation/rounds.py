@@ -20,7 +20,7 @@ from llm2llm.layout import INPUTS, step_folder
 from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
 from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
-from llm2llm.storage import LocalStore
+from llm2llm.storage import LocalStore, Store
 
 ROOT = Path(__file__).resolve().parents[3]
 KEYWORD = ROOT / "examples" / "keyword"
@@ -99,10 +99,10 @@ def evaluation_rows() -> list[Example]:
 
 
 def prepared(
-    folder: Path, spec: Mapping[str, Any], mistakes: int = 20, frozen: Mapping[str, bytes] | None = None
-) -> tuple[LocalStore, StepDocument]:
+    folder: Path | Store, spec: Mapping[str, Any], mistakes: int = 20, frozen: Mapping[str, bytes] | None = None
+) -> tuple[Store, StepDocument]:
     """A store in which the first `mistakes` of every third seed row were answered wrongly, and the step to run."""
-    store = LocalStore(folder)
+    store = LocalStore(folder) if isinstance(folder, Path) else folder
     seeds = seed_rows()
     wrong = {seed.id for seed in seeds[::3][:mistakes]}
     predictions = [
@@ -134,7 +134,7 @@ def _step(spec: Mapping[str, Any], stage: Stage, parents: Mapping[str, str]) -> 
     )
 
 
-def _commit(store: LocalStore, step: StepDocument, files: Mapping[str, bytes]) -> str:
+def _commit(store: Store, step: StepDocument, files: Mapping[str, bytes]) -> str:
     context = StepContext(pod_uid="pod-0", scratch=Path())
     return commit(store, step, context, files, Report(run_uid="uid", stage=step.stage)).digest
 
@@ -148,23 +148,24 @@ def context_for(pod: str, folder: Path, environ: Mapping[str, str] | None = None
     )
 
 
-def rows(store: LocalStore, name: str) -> list[dict[str, Any]]:
+def rows(store: Store, name: str) -> list[dict[str, Any]]:
     """Rows of an output of the committed generation step."""
     manifest = json.loads(store.read("iterations/000/generate/manifest.json"))
     key = next(entry["key"] for entry in manifest["objects"] if entry["name"] == name)
     return [json.loads(line) for line in store.read(key).splitlines()]
 
 
-def output(store: LocalStore, name: str) -> bytes:
+def output(store: Store, name: str) -> bytes:
     manifest = json.loads(store.read("iterations/000/generate/manifest.json"))
     key = next(entry["key"] for entry in manifest["objects"] if entry["name"] == name)
     return store.read(key)
 
 
-def worker(folder: Path, step: StepDocument, pod: str, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def worker(folder: Path | Store, step: StepDocument, pod: str, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """The stage as a process of its own, which a test can kill."""
+    uri = folder.as_uri() if isinstance(folder, Path) else folder.uri
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.generation.worker", str(folder), pod],
+        [sys.executable, "-m", "tests.integration.generation.worker", uri, pod],
         cwd=ROOT,
         env={
             **environ,

@@ -1,7 +1,7 @@
 """The teacher is paid once, whatever happens to the process that asks.
 
-By default a round of 120 requests is killed 4 times, for two random seeds; `LLM2LLM_SWEEP=full` kills one of 500
-requests 20 times, and with `-s` prints what each kill cost.
+By default a round of 120 requests is killed 4 times, once in a folder and once on S3; `LLM2LLM_SWEEP=full` kills one of
+500 requests 20 times, and with `-s` prints what each kill cost.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.s3 import S3Server
 from tests.integration.generation import rounds
 
+from llm2llm.api_data import Artifacts
 from llm2llm.records import StepDocument
 from llm2llm.stages import generate
-from llm2llm.storage import LocalStore
+from llm2llm.storage import LocalStore, Store, open_store
 from llm2llm.teacher.ledger import read_segments
 
 FULL = os.environ.get("LLM2LLM_SWEEP") == "full"
 KILLS = 20 if FULL else 4
 ROWS = 500 if FULL else 120
-SEEDS = 1 if FULL else 2
 LEDGER = "iterations/000/generate/ledger"
 CONCURRENCY = 8 if FULL else 4
 MISTAKES = 40
@@ -34,7 +36,7 @@ LONGEST_LIFE = 1.2 * ROWS / KILLS
 """Answers from an attempt's first request to its kill, at most: the round is not over before the last kill."""
 
 
-def round_of(folder: Path, teacher: rounds.Teacher) -> tuple[LocalStore, StepDocument]:
+def round_of(folder: Path | Store, teacher: rounds.Teacher) -> tuple[Store, StepDocument]:
     spec: dict[str, Any] = rounds.spec_for(teacher, concurrency=CONCURRENCY)
     spec["generate"]["rowsPerRound"] = ROWS
     return rounds.prepared(folder, spec, MISTAKES)
@@ -50,15 +52,29 @@ def unkilled(folder: Path) -> bytes:
     return rounds.output(store, "synthetic.jsonl")
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_was_in_flight(tmp_path: Path, seed: int):
-    rng = random.Random(seed)
+@pytest.fixture(params=["folder", "S3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, dict[str, str]]]:
+    """Where the ledger lies, and the environment of a process that writes it."""
+    if request.param == "folder":
+        yield LocalStore(tmp_path / "killed"), {}
+        return
+    with S3Server() as s3:
+        s3.create_bucket("bucket")
+        environ = {**s3.environment, "AWS_ENDPOINT_URL": s3.endpoint}
+        yield open_store("s3://bucket/killed", Artifacts(uri="s3://bucket/runs"), environ), environ
+
+
+def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_was_in_flight(
+    tmp_path: Path, place: tuple[Store, dict[str, str]]
+):
+    killed, environ = place
+    rng = random.Random(len(environ))
     with rounds.teacher_server("--latency", str(LATENCY)) as teacher:
-        store, step = round_of(tmp_path / "killed", teacher)
+        store, step = round_of(killed, teacher)
         lost = [0]
         for attempt in range(KILLS):
             before = teacher.stats()
-            process = rounds.worker(tmp_path / "killed", step, f"pod-{attempt}", os.environ)
+            process = rounds.worker(killed, step, f"pod-{attempt}", {**os.environ, **environ})
             # The process takes a moment to start: its life is counted from its first request.
             while process.poll() is None and teacher.stats()["requests"] == before["requests"]:
                 time.sleep(0.005)
@@ -73,7 +89,7 @@ def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_wa
             lost.append(answered - len(list(read_segments(store, LEDGER))))
             print(f"kill {attempt + 1}: {answered} answers paid for, {lost[-1] - lost[-2]} of them lost by it")
             assert 0 <= lost[-1] - lost[-2] <= CONCURRENCY
-        assert rounds.worker(tmp_path / "killed", step, "pod-last", os.environ).wait(120) == 0
+        assert rounds.worker(killed, step, "pod-last", {**os.environ, **environ}).wait(120) == 0
         stats = teacher.stats()
         print(f"{stats['answered']} answers to {stats['answeredDistinct']} requests, {stats['repeated']} repeated")
         assert stats["repeated"] == lost[-1]

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
+from llm2llm.api_data import Artifacts
 from llm2llm.errors import StepError
 from llm2llm.records import StepDocument
 from llm2llm.stages import generate
 from llm2llm.stages.context import StepContext
-from llm2llm.storage import LocalStore
+from llm2llm.storage import open_store
 
 
 def main() -> int:
     step = StepDocument.model_validate_json(os.environ["LLM2LLM_STEP"])
-    context = StepContext(pod_uid=sys.argv[2], scratch=Path(sys.argv[1]), environ=os.environ)
+    store = open_store(sys.argv[1], Artifacts(uri="s3://bucket/runs"), os.environ)
+    context = StepContext(pod_uid=sys.argv[2], scratch=Path(tempfile.mkdtemp()), environ=os.environ)
     signal.signal(signal.SIGTERM, lambda *_: context.stopping.set())
     try:
-        generate.run(step, LocalStore(Path(sys.argv[1])), context)
+        generate.run(step, store, context)
     except StepError as error:
         return int(error.exit_code)
     return 0

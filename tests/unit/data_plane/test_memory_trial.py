@@ -83,6 +83,14 @@ def test_the_trial_holds_what_the_optimizer_will(monkeypatch: pytest.MonkeyPatch
     assert device.trained == 2 * 7 * 7
 
 
+def test_a_model_that_no_library_divided_is_not_trained() -> None:
+    """On CPUs accelerate makes DistributedDataParallel of FSDP without a word."""
+    plain = SimpleNamespace(model_wrapped=torch.nn.Linear(1, 1))
+    check = trainer._Wrapped(cast("Any", plain), trainer.FSDPModule)
+    with pytest.raises(AssertionError, match="the model is Linear, not FSDPModule"):
+        check.on_train_begin(None, None, None)
+
+
 def test_fault_21_not_even_one_row_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GpuOutOfMemory, match="a micro-batch of 1: ask for a larger GPU"):
         fitting(monkeypatch, Device(3), checkpointing=False)
