@@ -17,7 +17,6 @@ from llm2llm.records import Report, Stage, examples_from_jsonl
 from llm2llm.stages.commit import committed, read_object
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
-from llm2llm.stages.prepare import prove_create
 from llm2llm.storage import LocalStore, open_store
 
 
@@ -221,16 +220,6 @@ def test_another_experiment_under_the_same_path_is_named(
 
     with pytest.raises(IncompatibleArtifacts, match="randomSeed: 7 here, 0 there"):
         prepare(document(tmp_path, model, seeds, randomSeed=7), store, context)
-
-
-def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
-    class Careless(LocalStore):
-        def create(self, key: str, data: bytes) -> bool:
-            self.write(key, data)
-            return True
-
-    with pytest.raises(ConfigurationError, match="If-None-Match"):
-        prove_create(Careless(tmp_path))
 
 
 class _Refusing(BaseHTTPRequestHandler):

@@ -17,7 +17,8 @@ from tests.cluster.s3 import S3Server
 
 from llm2llm.api_data import Artifacts
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, Transient
-from llm2llm.storage import ObjectMissing, Store, open_store, read_source
+from llm2llm.stages.prepare import prove_create
+from llm2llm.storage import LocalStore, ObjectMissing, Store, open_store, read_source
 from llm2llm.storage.s3 import PART, S3Store
 
 ARTIFACTS = Artifacts(uri="s3://bucket/runs")
@@ -177,3 +178,13 @@ def test_a_source_that_is_not_there_is_a_mistake_in_the_data(tmp_path: Path) -> 
 def test_other_places_are_refused(uri: str) -> None:
     with pytest.raises(ConfigurationError, match=uri.replace(".", r"\.")):
         open_store(uri, ARTIFACTS, {})
+
+
+def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
+    class Careless(LocalStore):
+        def create(self, key: str, data: bytes) -> bool:
+            self.write(key, data)
+            return True
+
+    with pytest.raises(ConfigurationError, match="If-None-Match"):
+        prove_create(Careless(tmp_path))
