@@ -161,13 +161,14 @@ def test_fault_46_the_child_of_a_killed_step_ends_too(tmp_path: Path):
     assert not servers(tmp_path)
     _, step, context = stubbed(tmp_path, "never-ready")
     environ = {**context.environ, "PYTHONPATH": f"{context.environ['PYTHONPATH']}:{rounds.ROOT}"}
+    store = tmp_path / "store"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.generation.worker", str(tmp_path / "store"), "pod-z"],
+        [sys.executable, "-m", "tests.integration.generation.worker", store.as_uri(), "pod-z", str(store)],
         cwd=rounds.ROOT,
         env={**environ, "LLM2LLM_STEP": step.to_environment()},
         stdout=subprocess.DEVNULL,
     )
-    log = tmp_path / "store" / "teacher" / "vllm.log"
+    log = store / "teacher" / "vllm.log"
     while process.poll() is None and not (log.exists() and b"loading" in log.read_bytes()):
         time.sleep(0.05)
     assert servers(tmp_path)

@@ -1,4 +1,4 @@
-"""Runs one generation step in a process of its own: `python -m tests.integration.generation.worker STORE POD`."""
+"""Runs one generation step in a process of its own: `python -m tests.integration.generation.worker STORE POD [SCRATCH]`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from llm2llm.storage import open_store
 def main() -> int:
     step = StepDocument.model_validate_json(os.environ["LLM2LLM_STEP"])
     store = open_store(sys.argv[1], Artifacts(uri="s3://bucket/runs"), os.environ)
-    context = StepContext(pod_uid=sys.argv[2], scratch=Path(tempfile.mkdtemp()), environ=os.environ)
+    scratch = sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp()
+    context = StepContext(pod_uid=sys.argv[2], scratch=Path(scratch), environ=os.environ)
     signal.signal(signal.SIGTERM, lambda *_: context.stopping.set())
     try:
         generate.run(step, store, context)
