@@ -75,4 +75,4 @@ def test_a_limit_that_is_told_is_used_and_kept(endpoint: type[Endpoint], monkeyp
         if used >= 0.8 and refused <= 0.02:
             return
     assert used >= 0.6  # alone it is 0.99 and more
-    assert refused <= 0.05
+    assert refused <= 0.1  # beside two busy loops as much as that, on the code of before as well
