@@ -57,7 +57,7 @@ class LocalStore:
     def upload(self, key: str, path: Path) -> None:
         with self._failures(key), self._part(key) as part:
             shutil.copyfile(path, part)
-            _flush(part)
+            flush(part)
             part.replace(self._folder / key)
 
     def download(self, key: str, path: Path) -> None:
@@ -88,7 +88,7 @@ class LocalStore:
         part = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             yield part
-            _flush(folder)
+            flush(folder)
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -121,7 +121,8 @@ def _write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Returns once a file's content, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 from llm2llm.records import canonical_json
+from llm2llm.storage.local import flush
 
 LIST = "llm2llm-files.json"
 """Name of a model's list in its folder: each file's size in bytes and sha256."""
@@ -69,7 +70,7 @@ def _fill(folder: Path, part: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     for directory in [part, *(path for path in part.rglob("*") if path.is_dir())]:
-        _flush(directory)
+        flush(directory)
 
 
 def _copy(source: Path, target: Path) -> dict[str, int | str]:
@@ -89,7 +90,7 @@ def _replace(part: Path, kept: Path) -> None:
     if kept.exists():
         kept.rename(old)
     part.rename(kept)
-    _flush(kept.parent)
+    flush(kept.parent)
     if old.is_dir():
         shutil.rmtree(old, ignore_errors=True)
     else:
@@ -102,11 +103,3 @@ def _files(folder: Path) -> list[Path]:
 
 def _beside(kept: Path, purpose: str) -> Path:
     return kept.with_name(f"{kept.name}.{secrets.token_hex(4)}.{purpose}")
-
-
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
