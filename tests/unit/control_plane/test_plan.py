@@ -159,13 +159,19 @@ def test_raising_retry_goes_on_at_the_failed_step_and_keeps_what_is_recorded():
     assert [step["stage"] for step in world.status["steps"]] == ["Prepare"]
 
 
-def test_fault_21_gpu_out_of_memory_goes_on_with_half_the_micro_batch():
+def out_of_memory() -> World:
+    """The first training had no memory for a micro-batch of 8; its second attempt runs."""
     world = World()
     world.settle()
     world.succeed()
     world.settle()
     world.end(69, builders.report(Stage.TRAIN, exit_code=69, micro_batch=8, digest="").to_termination_message())
     world.settle()
+    return world
+
+
+def test_fault_21_gpu_out_of_memory_goes_on_with_half_the_micro_batch():
+    world = out_of_memory()
     assert world.status["currentStep"]["microBatch"] == 4
     assert document(world).micro_batch == 4
     world.end(69, builders.report(Stage.TRAIN, exit_code=69, micro_batch=1, digest="").to_termination_message())
@@ -174,12 +180,7 @@ def test_fault_21_gpu_out_of_memory_goes_on_with_half_the_micro_batch():
 
 
 def test_fault_21_later_trainings_keep_the_micro_batch_that_fitted():
-    world = World()
-    world.settle()
-    world.succeed()
-    world.settle()
-    world.end(69, builders.report(Stage.TRAIN, exit_code=69, micro_batch=8, digest="").to_termination_message())
-    world.settle()
+    world = out_of_memory()
     for stage in (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE):
         assert document(world).stage is stage
         assert document(world).micro_batch == (4 if stage is Stage.TRAIN else 0)
