@@ -120,8 +120,6 @@ def _in_parts(
     left = [question for question in questions if question.place not in told]
     if told:
         context.progress({**of_step, "answeredBefore": len(questions) - len(left)})
-    # Longest first, so that memory runs out at once or never, and those of a batch are of like length.
-    left.sort(key=lambda question: (-len(question.prompt), question.place))
     done = len(questions) - len(left)
     unkept: dict[Place, Prediction] = {}
     since = context.clock()
