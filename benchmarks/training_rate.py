@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def _ours(base: Path, rows: list[Row], folder: Path) -> Way:
     from llm2llm.training.ranks import Ranks
 
     told: list[Any] = []
-    hooks = Hooks(lambda *_: None, threading.Event(), told.append, time.monotonic, 1e9)
+    hooks = Hooks(lambda *_: Future(), threading.Event(), told.append, time.monotonic, 1e9)
     job = session.Job(
         base, None, rows, 0, _train(), 0, BATCH, None, folder / "scratch", folder / "student", "", "", trusted=False
     )

@@ -71,7 +71,12 @@ class Hyperparameters(Model):
 
 
 class Checkpoint(Model):
-    interval_seconds: int = Field(300, ge=1, le=86400, description="Seconds between checkpoints in the store.")
+    interval_seconds: int = Field(
+        300,
+        ge=1,
+        le=86400,
+        description="Seconds of training that a kill may cost: checkpoints are as frequent as that takes.",
+    )
     keep: int = Field(2, ge=1, le=10, description="Newest checkpoints that are kept while a step runs.")
 
 

@@ -163,14 +163,18 @@ class Uploads:
     ) -> None:
         self._thread.shutdown()
 
-    def save(self, files: Path, step: int, micro_batch: int) -> None:
+    def save(self, files: Path, step: int, micro_batch: int) -> Future[None]:
         """Takes a folder over, as soon as the one before is in the store; it is removed once it is there, too.
+
+        Returns:
+            Done when it is there.
 
         Raises:
             StepError: what befell the one before.
         """
         self.settle()
         self._under_way = self._thread.submit(self._save, files, step, micro_batch)
+        return self._under_way
 
     def settle(self) -> None:
         """Waits until what was taken over is in the store. Raises as `save`."""

@@ -16,6 +16,7 @@ from llm2llm.errors import MetricInvalid
 from llm2llm.training.data import IGNORED
 from llm2llm.training.plan import Plan
 from llm2llm.training.ranks import Ranks
+from llm2llm.training.spacing import Spacing, Upload
 
 _PROGRESS_SECONDS = 5.0
 
@@ -32,14 +33,14 @@ class Hooks:
 
     Attributes:
         save: takes a checkpoint over, to make it durable: its folder on this machine, optimizer steps so far, the
-            micro-batch. It may return before that is done.
+            micro-batch. What it returns tells when that is done.
         stopping: set by SIGTERM.
         progress: takes an event now and then.
         clock: seconds, monotonic.
-        interval: seconds between checkpoints.
+        interval: seconds of training that a kill may cost.
     """
 
-    save: Callable[[Path, int, int], None]
+    save: Callable[[Path, int, int], Upload]
     stopping: Flag
     progress: Callable[[Mapping[str, object]], None]
     clock: Callable[[], float]
@@ -98,11 +99,13 @@ class Durable(TrainerCallback):
         self._plan = plan
         self._hooks = hooks
         self._ranks = ranks
-        self._saved = self._told = self._begin = hooks.clock()
+        self._told = self._begin = hooks.clock()
+        self._spacing = Spacing(hooks.interval, hooks.clock, self._begin)
         self._first = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        self._saved = self._told = self._begin = self._hooks.clock()
+        self._told = self._begin = self._hooks.clock()
+        self._spacing = Spacing(self._hooks.interval, self._hooks.clock, self._begin)
         self._first = state.global_step
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
@@ -111,10 +114,10 @@ class Durable(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         now = self._hooks.clock()
         last = state.global_step == self._plan.steps
+        due = self._ranks.rank == 0 and not last and self._spacing.due(now)
         stopping = not last and self._hooks.stopping.is_set()
-        due = not last and (stopping or now - self._saved >= self._hooks.interval)
         tell = last or now - self._told >= _PROGRESS_SECONDS
-        self.stopped, save, tell = self._ranks.agree(stopping, due, tell)
+        self.stopped, save, tell = self._ranks.agree(stopping, stopping or due, tell)
         control.should_training_stop |= self.stopped
         control.should_save |= save
         if tell or save:
@@ -129,12 +132,12 @@ class Durable(TrainerCallback):
         self._ranks.meet()  # each rank has written its state of the random numbers
         if self._ranks.rank == 0:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            self._hooks.save(folder, state.global_step, self._plan.micro_batch)
-        self._saved = self._hooks.clock()
+            self._spacing.took(self._hooks.save(folder, state.global_step, self._plan.micro_batch))
 
     def _tell(self, step: int, now: float, loss: float) -> None:
         seconds = max(now - self._begin, 1e-9)
         done = step - self._first
+        waited = round(self._spacing.waited, 1)
         self._hooks.progress(
             {
                 "step": step,
@@ -143,4 +146,5 @@ class Durable(TrainerCallback):
                 "rowsPerSecond": round(done * self._plan.batch / seconds, 1),
                 "etaSeconds": round((self._plan.steps - step) * seconds / max(done, 1), 1),
             }
+            | ({"waitedForCheckpoints": waited} if waited else {})
         )

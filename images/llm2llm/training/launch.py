@@ -1,7 +1,7 @@
 """One training in several processes on this machine, one for each GPU; the only module that starts them.
 
 torchrun's agent (`torch.distributed.launcher`) starts and watches the ranks, and ends all when one fails. The parent
-knows the store, the ranks do not: rank 0 tells of a checkpoint over a pipe and goes on when it is taken over. A SIGTERM
+knows the store, the ranks do not: rank 0 tells of a checkpoint over a pipe and hears when it is in the store. A SIGTERM
 is the parent's affair (a kubelet sends it to a container's first process), which tells the ranks by a flag.
 """
 
@@ -32,6 +32,7 @@ from llm2llm.training import session
 from llm2llm.training.durable import Hooks
 from llm2llm.training.ranks import Ranks
 from llm2llm.training.session import Job, Trained
+from llm2llm.training.spacing import Upload
 
 _LOOK_SECONDS = 0.3
 _TOLD_SECONDS = 1.0
@@ -96,6 +97,25 @@ def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
     return trained
 
 
+class _Awaited:
+    """A checkpoint that the parent uploads; it says so once it is in the store, or ends this process."""
+
+    def __init__(self, parent: Connection) -> None:
+        self._parent = parent
+        self._stored = False
+
+    def done(self) -> bool:
+        return self._stored or (self._parent.poll() and self._hear())
+
+    def result(self) -> bool:
+        return self._stored or self._hear()
+
+    def _hear(self) -> bool:
+        self._parent.recv()
+        self._stored = True
+        return True
+
+
 class _Desk:
     """Serves the ranks in a thread of its own, since torchrun's agent has the main one."""
 
@@ -106,6 +126,7 @@ class _Desk:
         self._stopping = stopping
         self._own: Exception | None = None
         self._told: dict[int, StepError] = {}
+        self._uploads: list[tuple[Upload, Connection]] = []
         self._closed = threading.Event()
         self._threads = [threading.Thread(target=work, name="ranks") for work in (self._serve, self._pass_on)]
 
@@ -148,14 +169,17 @@ class _Desk:
                 self._stopping.set()
 
     def _hear(self, seconds: float) -> bool:
+        if self._uploads and self._uploads[0][0].done():
+            upload, asked = self._uploads.pop(0)
+            upload.result()
+            asked.send("stored")
         ready = cast("list[Connection]", wait(self._pipes, timeout=seconds))
         for pipe in ready:
             match pipe.recv():
                 case ("progress", event):
                     self._hooks.progress(event)
                 case ("save", *what):
-                    self._hooks.save(*what)
-                    pipe.send("saved")
+                    self._uploads.append((self._hooks.save(*what), pipe))
                 case ("failed", error):
                     self._told[self._pipes.index(pipe)] = error
         return bool(ready)
@@ -186,9 +210,9 @@ def _work(
 def _trained(
     rank: int, count: int, rendezvous: Path, parent: Connection, job: Job, interval: float, stopping: _Shared
 ) -> Trained:
-    def save(folder: Path, step: int, micro_batch: int) -> None:
+    def save(folder: Path, step: int, micro_batch: int) -> Upload:
         parent.send(("save", folder, step, micro_batch))
-        parent.recv()
+        return _Awaited(parent)
 
     def progress(event: Mapping[str, object]) -> None:
         if rank == 0:

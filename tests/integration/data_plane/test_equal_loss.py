@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from llm2llm.training.session import Job, Trained
 def trained(work: Job) -> tuple[Trained, Mapping[str, Any]]:
     """What came of it, and what was told at its start."""
     told: list[Mapping[str, Any]] = []
-    hooks = Hooks(lambda *_: None, threading.Event(), told.append, time.monotonic, 300)
+    hooks = Hooks(lambda *_: Future(), threading.Event(), told.append, time.monotonic, 300)
     return session.train(work, session.load(work), hooks, Ranks()), told[0]
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from llm2llm.training.session import Job, load, train
 
 
 def hooks() -> Hooks:
-    return Hooks(lambda *_: None, threading.Event(), lambda _: None, time.monotonic, 300)
+    return Hooks(lambda *_: Future(), threading.Event(), lambda _: None, time.monotonic, 300)
 
 
 def rows_of_many_lengths(count: int) -> list[Row]:
@@ -148,11 +149,32 @@ def test_fault_21_one_rank_without_memory_ends_all_and_tells_the_micro_batch(tmp
 
 
 def test_a_checkpoint_that_the_store_refuses_ends_all(tmp_path: Path, student: Path) -> None:
-    def refused(*_: object) -> None:
-        raise AuthenticationError("the bucket refused the credentials")
+    def refused(*_: object) -> Future[None]:
+        upload: Future[None] = Future()
+        upload.set_exception(AuthenticationError("the bucket refused the credentials"))
+        return upload
 
     with pytest.raises(AuthenticationError, match="refused the credentials"):
         train_in_processes(job(tmp_path, student, "LoRA", 2, 8), replace(hooks(), save=refused, interval=0), 2)
+
+
+def test_both_processes_wait_for_a_checkpoint_that_would_come_too_late(tmp_path: Path, student: Path) -> None:
+    """With an interval that every step exceeds: the next one begins once the checkpoint is there."""
+    upload: Future[None] = Future()
+    upload.set_result(None)
+    under_way, steps = [], []
+
+    def save(_: Path, step: int, __: int) -> Future[None]:
+        nonlocal upload
+        under_way.append(not upload.done())
+        steps.append(step)
+        upload = Future()
+        threading.Timer(0.5, upload.set_result, [None]).start()
+        return upload
+
+    trained = train_in_processes(job(tmp_path, student, "LoRA", 2, 8), replace(hooks(), save=save, interval=0), 2)
+    assert steps == list(range(1, trained.planned_steps))
+    assert not any(under_way)
 
 
 class TwoProcesses(Pods):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
 from llm2llm.storage import LocalStore
+from llm2llm.training.durable import Durable
 
 
 @pytest.fixture
@@ -210,13 +212,13 @@ def test_training_goes_on_while_a_checkpoint_is_on_its_way(bench: Bench) -> None
     """The files of the first one come into the store only once two more steps are done."""
     run, store = bench.run("plain")
     plain = run_step(run.step(Stage.TRAIN), store, bench.context())
-    run, _ = bench.run("slow", train={**keyword.TRAIN, **STEPS, "checkpoint": {"intervalSeconds": 3, "keep": 2}})
+    run, _ = bench.run("slow", train={**keyword.TRAIN, **STEPS, "checkpoint": {"intervalSeconds": 8, "keep": 2}})
     slow = SlowStore(bench.folder / "slow")
     context = bench.context()
     ends = 0
 
     def clock() -> float:
-        """A step is a second long, and one is made every three of them."""
+        """A step is a second long, and the first one is made at the fourth."""
         nonlocal ends
         ends += context.seconds.get("load") is not None
         if slow.held.wait(10 if ends == 5 else 0) and ends >= 6:
@@ -226,6 +228,32 @@ def test_training_goes_on_while_a_checkpoint_is_on_its_way(bench: Bench) -> None
     context.clock = clock
     assert run_step(run.step(Stage.TRAIN), slow, context).digest == plain.digest
     assert slow.held.is_set()
+
+
+def test_training_waits_for_a_checkpoint_that_would_come_too_late(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that takes as long as dozens of steps: what a kill would cost at the end of each stays the interval."""
+
+    class FarStore(LocalStore):
+        def upload(self, key: str, path: Path) -> None:
+            time.sleep(0.5 if path.name == "optimizer.pt" else 0)
+            super().upload(key, path)
+
+    run, _ = bench.run("far", train={**keyword.TRAIN, **STEPS, "checkpoint": {"intervalSeconds": 2, "keep": 1}})
+    far = FarStore(bench.folder / "far")
+    context = bench.context()
+    lost: list[int] = []
+    ended = Durable.on_step_end
+
+    def step_ends(self: Durable, args: Any, state: Any, control: Any, **more: Any) -> None:
+        lost.append(state.global_step - max((int(key.split("/")[4].split("-")[0]) for key in markers(far)), default=0))
+        ended(self, args, state, control, **more)
+
+    monkeypatch.setattr(Durable, "on_step_end", step_ends)
+    context.clock = lambda: float(len(lost))  # a step is a second long
+    run_step(run.step(Stage.TRAIN), far, context)
+    assert lost == [1, 2, 2, 2, 2]
 
 
 def test_sigterm_waits_until_the_checkpoint_is_in_the_store(bench: Bench) -> None:
