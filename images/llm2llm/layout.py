@@ -61,6 +61,11 @@ def token_folder(identity: str) -> str:
     return f"cache/tokens/{identity.removeprefix('sha256:')[:32]}"
 
 
+def model_files_key(identity: str) -> str:
+    """Key of what is known of the files of one model on a volume; may be removed, then they are read again."""
+    return f"cache/models/{identity.removeprefix('sha256:')[:32]}.json"
+
+
 def part_folder(folder: str, key: str) -> str:
     """Where an evaluation keeps what it has so far, by the content key of its step."""
     return f"{folder}/parts/{key.removeprefix('sha256:')[:32]}"

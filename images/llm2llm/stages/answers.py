@@ -149,7 +149,7 @@ def _student(
     if part == "model":
         model, adapter = folder, None
     else:
-        model = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch)
+        model = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch, store=store)
         adapter = folder
     trusted = spec.student.trust_remote_code
     tokens = load_tokenizer(model, chat=spec.task.chat_template == "Auto", trusted=trusted)

@@ -87,7 +87,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         _split_off(sets, spec)
         _check_folds(sets, spec)
     with _noted(problems):
-        model = _inspect_model(spec, context)
+        model = _inspect_model(spec, store, context)
     with _noted(problems), context.timed("compute"):
         for name, rows in sets.items():
             if task is not None:
@@ -102,7 +102,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         if ours is None:
             context.usage = _probe_teacher(spec, store, context, found.append)
         else:
-            teacher = resolved_teacher(spec, ours, context)
+            teacher = resolved_teacher(spec, ours, store, context)
     if problems or task is None or model is None:
         raise _together(problems)
     told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))] + found
@@ -195,11 +195,11 @@ def _content(
     )
 
 
-def _inspect_model(spec: AugmentationRunSpec, context: StepContext) -> _Model:
+def _inspect_model(spec: AugmentationRunSpec, store: Store, context: StepContext) -> _Model:
     with context.timed("load"):
-        revision = model_revision(spec, context.environ)
+        revision = model_revision(spec, context.environ, store=store)
         folder: Path = fetch_model(
-            spec, revision, context.environ, context.scratch, weights=MODEL_CACHE in context.environ
+            spec, revision, context.environ, context.scratch, weights=MODEL_CACHE in context.environ, store=store
         )
         trusted = spec.student.trust_remote_code
         tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)

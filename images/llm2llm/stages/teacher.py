@@ -59,7 +59,7 @@ def asked(
 
     def model() -> Path:
         tell("the teacher's weights are being fetched")
-        return fetch_model(spec, revision, context.environ, context.scratch, model=teacher_source(source))
+        return fetch_model(spec, revision, context.environ, context.scratch, model=teacher_source(source), store=store)
 
     with LocalTeacher(
         spec.generate, model, context.scratch / "teacher", context.environ, tell, context.stopping
@@ -68,15 +68,15 @@ def asked(
         yield Asked(local.address, local.client_environ, identity, local.start, local.check)
 
 
-def resolved_teacher(spec: AugmentationRunSpec, source: TeacherSource, context: StepContext) -> bytes:
+def resolved_teacher(spec: AugmentationRunSpec, source: TeacherSource, store: Store, context: StepContext) -> bytes:
     """`teacher.json`, after a look at the teacher's config, tokenizer and chat template; no weights are fetched.
 
     Raises:
         ConfigurationError: vLLM could not serve it to a chat client.
     """
     model = teacher_source(source)
-    revision = model_revision(spec, context.environ, model)
-    folder = fetch_model(spec, revision, context.environ, context.scratch, weights=False, model=model)
+    revision = model_revision(spec, context.environ, model, store=store)
+    folder = fetch_model(spec, revision, context.environ, context.scratch, weights=False, model=model, store=store)
     config = _json(folder / "config.json")
     architectures = config.get("architectures")
     if not architectures:

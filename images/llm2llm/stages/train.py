@@ -45,7 +45,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     with context.timed("imports"):
         from llm2llm.training.session import Job
     with context.timed("load"):
-        base = fetch_model(spec, revision, context.environ, context.scratch)
+        base = fetch_model(spec, revision, context.environ, context.scratch, store=store)
         trusted = spec.student.trust_remote_code
         tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
         tokeniser = Tokeniser.of(spec, revision, tokens, task_of(spec.task))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,9 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_stages import TeacherSource
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, Transient
 from llm2llm.records import digest_of
-from llm2llm.storage import modelcache
+from llm2llm.storage import Store, modelcache
 from llm2llm.storage.sources import local_path
+from llm2llm.storage.volume import content_digest
 
 _FILES_AT_ONCE = 8
 MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
@@ -48,10 +48,17 @@ def teacher_source(source: TeacherSource) -> ModelAt:
     return ModelAt(source.uri, source.revision, field, f"{field}.tokenSecretRef", TEACHER_HUB_TOKEN)
 
 
-def model_revision(spec: AugmentationRunSpec, environ: Mapping[str, str], model: ModelAt | None = None) -> str:
+def model_revision(
+    spec: AugmentationRunSpec,
+    environ: Mapping[str, str],
+    model: ModelAt | None = None,
+    *,
+    store: Store | None = None,
+) -> str:
     """What identifies the content of a model (unset: the base model): a commit for hf://, else a digest over its files.
 
-    For s3:// the digest is over names, sizes and entity tags, so that nothing is downloaded for it.
+    For s3:// the digest is over names, sizes and entity tags, so that nothing is downloaded for it; the files of a
+    volume are read once in a run, whose artifacts are `store`.
 
     Raises:
         ConfigurationError: there is no such model or revision.
@@ -67,9 +74,8 @@ def model_revision(spec: AugmentationRunSpec, environ: Mapping[str, str], model:
         _check_names(model, [name for name, _, _ in entries])
         return digest_of(sorted(entries))
     folder = local_path(model.uri)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    _check_names(model, [path.relative_to(folder).as_posix() for path in files])
-    return digest_of({path.relative_to(folder).as_posix(): _sha256(path) for path in files})
+    _check_names(model, [path.name for path in folder.glob("config.json")])
+    return content_digest(folder, store)
 
 
 def fetch_model(
@@ -80,19 +86,20 @@ def fetch_model(
     *,
     weights: bool = True,
     model: ModelAt | None = None,
+    store: Store | None = None,
 ) -> Path:
     """A model, by default the base model, as a folder on this machine; without its weights where none are needed.
 
-    Only the base model is kept in `spec.student.cache`.
+    Only the base model is kept in `spec.student.cache`. `store`: see model_revision.
 
     Raises:
         IncompatibleArtifacts: the model has changed since Prepare resolved it.
     """
     if model is not None:
-        return _fetch(spec, model, revision, environ, scratch, weights=weights)
+        return _fetch(spec, model, revision, environ, scratch, weights=weights, store=store)
     cache = environ.get(MODEL_CACHE)
     if not cache or not spec.student.model.uri.startswith(("hf://", "s3://")):
-        return _fetch(spec, _student(spec), revision, environ, scratch, weights=weights)
+        return _fetch(spec, _student(spec), revision, environ, scratch, weights=weights, store=store)
     kept = Path(cache) / digest_of([spec.student.model.uri, revision]).removeprefix("sha256:")[:24]
     if kept.exists():
         problem = modelcache.problem_with(kept)
@@ -152,10 +159,11 @@ def _fetch(
     scratch: Path,
     *,
     weights: bool,
+    store: Store | None = None,
 ) -> Path:
     if model.uri.startswith("hf://"):
         return _snapshot(model, revision, environ, weights=weights)
-    if model_revision(spec, environ, model) != revision:
+    if model_revision(spec, environ, model, store=store) != revision:
         raise IncompatibleArtifacts(f"{model.uri} has changed since the run began: restore it, or start another run")
     if not model.uri.startswith("s3://"):
         return local_path(model.uri)
@@ -247,8 +255,3 @@ def _hub_failures(at: ModelAt, revision: str) -> Iterator[None]:
 def _check_names(model: ModelAt, names: list[str]) -> None:
     if "config.json" not in names:
         raise ConfigurationError(f"{model.uri} holds no config.json: check {model.field}.uri")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Base models from the hub's API (a small server that speaks it) and from a folder."""
+"""Base models from the hub's API: a small server that speaks it."""
 
 from __future__ import annotations
 
@@ -161,18 +161,6 @@ def test_a_hub_that_fails_or_is_away_is_transient(hub: Hub, environ: dict[str, s
         model_revision(STUDENT, away)
     with pytest.raises(Transient):
         fetch_model(STUDENT, COMMIT, away, tmp_path)
-
-
-def test_the_revision_of_a_folder_is_that_of_its_content(student: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in student.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
-    first = model_revision(spec(student.as_uri()), {})
-
-    assert model_revision(spec(copy.as_uri()), {}) == first
-    (copy / "config.json").write_bytes(b"{}")
-    assert model_revision(spec(copy.as_uri()), {}) != first
 
 
 def test_a_model_in_the_cache_is_fetched_once_and_serves_when_the_hub_is_away(

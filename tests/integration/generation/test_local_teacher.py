@@ -48,7 +48,7 @@ def bare_model(folder: Path) -> Path:
 def resolved(spec: dict[str, Any], context: StepContext) -> bytes:
     parsed = AugmentationRunSpec.model_validate(spec)
     assert parsed.generate.teacher.source
-    return resolved_teacher(parsed, parsed.generate.teacher.source, context)
+    return resolved_teacher(parsed, parsed.generate.teacher.source, LocalStore(context.scratch / "artifacts"), context)
 
 
 def prepared(
