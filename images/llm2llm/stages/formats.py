@@ -23,6 +23,7 @@ Found = tuple[int, Mapping[str, object] | str]
 """Line (of text) or row (of Parquet), both from 1, with the record or what is wrong with it."""
 LONGEST_CELL = 16 * 1024 * 1024
 """Characters of a cell of CSV; the default of 131,072 is shorter than some contexts."""
+_NAMED_LINES = 10
 
 _COMPRESSED = {
     b"\x1f\x8b\x08": "gzip",
@@ -94,27 +95,42 @@ def _json(line: bytes) -> Mapping[str, object] | str:
 
 
 def _separated(uri: str, data: bytes, separator: str) -> Iterator[Found]:
-    """RFC 4180 with a header; a quoted cell may span lines, and the number is that of a record's last line."""
+    """RFC 4180 with a header; a quoted cell may span lines, and the number is that of a record's first line."""
     try:
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{uri}: no UTF-8 in line {line}: write the file as UTF-8") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{uri}: no UTF-8 in {_lines_of_other_encodings(data)}: write the file as UTF-8") from None
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    first = 1
     try:
         header = next(reader, [])
         if len(set(header)) < len(header):
             raise DataError(f"{uri}: two columns have one name: {', '.join(map(repr, header))[:200]}")
+        first = reader.line_num + 1
         for cells in reader:
-            if not cells:
-                continue
-            if len(cells) == len(header):
-                yield reader.line_num, dict(zip(header, cells, strict=True))
-            else:
-                yield reader.line_num, f"{len(cells)} cells, and the header has {len(header)}"
+            if cells and len(cells) == len(header):
+                yield first, dict(zip(header, cells, strict=True))
+            elif cells:
+                yield first, f"{len(cells)} cells, and the header has {len(header)}"
+            first = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{uri}: no CSV from line {reader.line_num} on: {error}") from None
+        raise DataError(f"{uri}: no CSV in the record that begins in line {first}: {error}") from None
+
+
+def _lines_of_other_encodings(data: bytes) -> str:
+    bad = [number for number, line in enumerate(data.split(b"\n"), start=1) if not _is_utf8(line)]
+    named = ", ".join(map(str, bad[:_NAMED_LINES]))
+    more = f" and {len(bad) - _NAMED_LINES} more" if len(bad) > _NAMED_LINES else ""
+    return f"line{'s' if len(bad) > 1 else ''} {named}{more}"
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _parquet(uri: str, data: bytes) -> Iterator[Found]:

@@ -48,7 +48,7 @@ def test_the_end_of_the_name_tells_the_format(name: str, data: bytes):
 
 def test_a_quoted_cell_may_hold_separators_quotes_and_lines():
     found = rows_of("x.csv", b'question,answer\n"a, ""b""\nc",d\n\ne,f\n')
-    assert texts(found) == [(3, 'a, "b"\nc', "d"), (5, "e", "f")]
+    assert texts(found) == [(2, 'a, "b"\nc', "d"), (5, "e", "f")]
 
 
 def test_fault_33_a_row_of_csv_with_another_number_of_cells_is_refused_with_its_line():
@@ -99,6 +99,12 @@ def test_fault_33_what_is_no_number_in_parquet_is_refused_with_its_row(kind: pa.
             "x.parquet", as_parquet({"question": ["q"] * 9, "answer": ["a"] * 9})[:-20], "no Parquet", id="cut"
         ),
         pytest.param("x.csv", b"question,answer\nq,a\nq,\xff\n", "no UTF-8 in line 3", id="Latin-1"),
+        pytest.param(
+            "x.csv",
+            b"question,answer\n" + b"q,a\nq,\xff\n" * 12,
+            "no UTF-8 in lines 3, 5, .*, 21 and 2 more",
+            id="12 lines",
+        ),
         pytest.param("x.csv", b"answer,answer\nq,a\n", "two columns have one name", id="a column twice"),
         pytest.param(
             "x.json", b'[{"question": "q", "answer": "a"}]\n', "is one JSON document, and JSON lines are", id="an array"
@@ -108,7 +114,12 @@ def test_fault_33_what_is_no_number_in_parquet_is_refused_with_its_row(kind: pa.
         pytest.param("x.jsonl.gz", gzip.compress(b"{}"), "is compressed by gzip: unpack it", id="gzip"),
         pytest.param("x.csv", gzip.compress(b"question,answer"), "is compressed by gzip", id="gzip by another name"),
         pytest.param("x.zst", b"\x28\xb5\x2f\xfd\x04", "is compressed by zstd", id="zstd"),
-        pytest.param("x.csv", b'question,answer\nq,"a\n', "no CSV from line", id="a quote that is not closed"),
+        pytest.param(
+            "x.csv",
+            b'question,answer\nq,a\nq,"a\nq,a\n',
+            "no CSV in the record .* line 3",
+            id="a quote that is not closed",
+        ),
     ],
 )
 def test_fault_48_a_file_that_cannot_be_read_is_named(name: str, data: bytes, words: str):
