@@ -10,9 +10,9 @@ same request gets the same answer, always.
     GET  /stats                 requests, answers, distinct and repeated bodies, statuses, tokens
     POST /faults                {"kind": "429", "retryAfter": 1, "count": 3}: the next `count` requests fail like that
 
-Kinds of faults: 401, 403, 429, quota, 500, 504, hang, cut, bad-json, prose, empty, duplicates, wrong-label, leak (an
-evaluation row), content-filter, unsupported-parameter (with `parameter`), half-body (a 200 that breaks off), parts
-(the content as a list of parts), odd-usage (a fraction of a token). `count` -1 lasts until
+Kinds of faults: 401, 403, 429, quota, 500, 504, hang, cut, bad-json, off-schema, prose, empty, duplicates, wrong-label,
+leak (an evaluation row), content-filter, unsupported-parameter (with `parameter`), half-body (a 200 that breaks off),
+parts (the content as a list of parts), odd-usage (a fraction of a token). `count` -1 lasts until
 {"kind": "none"}. {"kind": "set-key", "key": K} and {"kind": "revoke-key"} change the key that it accepts;
 {"kind": "profile", "profile": P} makes it refuse what the endpoint P of profiles.py refuses, beside any fault.
 """
@@ -147,7 +147,7 @@ def write_answer(question: Question, rng: random.Random, fault: str) -> str:
         if "completion" in question.keys or fault == "wrong-label":
             shift = 1 if fault == "wrong-label" else 0
             row["completion"] = LABELS[(question.label + shift) % len(LABELS)]
-    text = json.dumps(row)
+    text = json.dumps({"sentence": [*row.values()]} if fault == "off-schema" else row)
     if fault == "bad-json":
         return text[: len(text) // 2]
     if fault == "empty":

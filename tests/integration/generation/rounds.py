@@ -161,7 +161,9 @@ def output(store: Store, name: str) -> bytes:
     return store.read(key)
 
 
-def worker(folder: Path | Store, step: StepDocument, pod: str, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def worker(
+    folder: Path | Store, step: StepDocument, pod: str, environ: Mapping[str, str], stdout: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """The stage as a process of its own, which a test can kill."""
     uri = folder.as_uri() if isinstance(folder, Path) else folder.uri
     return subprocess.Popen(
@@ -173,5 +175,5 @@ def worker(folder: Path | Store, step: StepDocument, pod: str, environ: Mapping[
             "LLM2LLM_STEP": step.to_environment(),
             "LLM2LLM_TEACHER_API_KEY": KEY,
         },
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
     )

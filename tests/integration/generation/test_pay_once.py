@@ -11,7 +11,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.generation import rounds
 
-from llm2llm.api_data import Artifacts
-from llm2llm.records import StepDocument
+from llm2llm.records import Report, StepDocument
 from llm2llm.stages import generate
-from llm2llm.storage import LocalStore, Store, open_store
+from llm2llm.stages.commit import committed, read_object
+from llm2llm.storage import LocalStore, Store
 from llm2llm.teacher.ledger import read_segments
 
 FULL = os.environ.get("LLM2LLM_SWEEP") == "full"
@@ -53,15 +52,9 @@ def unkilled(folder: Path) -> bytes:
 
 
 @pytest.fixture(params=["folder", "S3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, dict[str, str]]]:
-    """Where the ledger lies, and the environment of a process that writes it."""
-    if request.param == "folder":
-        yield LocalStore(tmp_path / "killed"), {}
-        return
-    with S3Server() as s3:
-        s3.create_bucket("bucket")
-        environ = {**s3.environment, "AWS_ENDPOINT_URL": s3.endpoint}
-        yield open_store("s3://bucket/killed", Artifacts(uri="s3://bucket/runs"), environ), environ
+def place(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server, bucket: Store) -> tuple[Store, dict[str, str]]:
+    """Where a round lies, and the environment of a process that writes it."""
+    return (bucket, s3.environment) if request.param == "S3" else (LocalStore(tmp_path / "round"), {})
 
 
 def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_was_in_flight(
@@ -121,11 +114,19 @@ def test_sigterm_lets_what_is_in_flight_finish_and_records_it(tmp_path: Path):
     assert len(rounds.rows(store, "synthetic.jsonl")) == ROWS
 
 
-def test_of_two_pods_at_once_one_wins_and_both_report_it(tmp_path: Path):
+def test_fault_50_of_two_pods_at_once_one_wins_and_both_report_it(place: tuple[Store, dict[str, str]]):
+    where, environ = place
     with rounds.teacher_server("--latency", "0.02") as teacher:
-        store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher, concurrency=CONCURRENCY))
-        pods: list[subprocess.Popen[bytes]] = [
-            rounds.worker(tmp_path, step, f"pod-{name}", os.environ) for name in ("a", "b")
+        store, step = rounds.prepared(where, rounds.spec_for(teacher, concurrency=CONCURRENCY))
+        pods = [
+            rounds.worker(where, step, f"pod-{name}", {**os.environ, **environ}, stdout=subprocess.PIPE)
+            for name in ("a", "b")
         ]
-        assert [pod.wait(60) for pod in pods] == [0, 0]
+        told = [pod.communicate(timeout=60)[0].splitlines()[-1] for pod in pods]
+    assert [pod.returncode for pod in pods] == [0, 0]
+    manifest = committed(store, step)
+    assert manifest is not None
+    assert [Report.model_validate_json(line) for line in told] == [manifest.report] * 2
+    assert len({entry.key.split("/")[4] for entry in manifest.objects}) == 1  # all of one pod
+    assert all(read_object(store, manifest, entry.name) is not None for entry in manifest.objects)  # and undamaged
     assert len(rounds.rows(store, "synthetic.jsonl")) == 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from llm2llm.errors import (
 )
 from llm2llm.records import Report
 from llm2llm.stages import generate
+from llm2llm.storage import Store
 from llm2llm.teacher import limits, paid
 from llm2llm.teacher.client import probe
 
@@ -35,12 +36,12 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "FIRST_PAUSE", 0.02)
 
 
-def generated(folder: Path, teacher: rounds.Teacher, **options: object) -> Report:
+def generated(place: Path | Store, teacher: rounds.Teacher, **options: object) -> Report:
     environ = {"TEACHER_TIMEOUT_SECONDS": "0.5"}
     parameters = options.pop("parameters", None)
     spec = rounds.spec_for(teacher, parameters=parameters)  # type: ignore[arg-type]
-    store, step = rounds.prepared(folder, spec)
-    return generate.run(step, store, rounds.context_for("pod-a", folder, environ))
+    store, step = rounds.prepared(place, spec)
+    return generate.run(step, store, rounds.context_for("pod-a", Path("nothing is written here"), environ))
 
 
 @pytest.mark.parametrize(
@@ -60,15 +61,23 @@ def generated(folder: Path, teacher: rounds.Teacher, **options: object) -> Repor
         ),
     ],
 )
-def test_what_no_retry_can_mend_costs_one_request(
-    tmp_path: Path, teacher: rounds.Teacher, fault: dict[str, object], error: type[StepError], told: str
+def test_fault_34_what_no_retry_can_mend_costs_one_request(
+    bucket: Store, teacher: rounds.Teacher, fault: dict[str, object], error: type[StepError], told: str
 ):
     teacher.fault(**fault)
     with pytest.raises(error) as caught:
-        generated(tmp_path, teacher)
+        generated(bucket, teacher)
+    assert caught.value.exit_code == (67 if error is TeacherQuotaExhausted else 66)
     assert told in caught.value.message
     assert teacher.stats()["requests"] == 1
     assert rounds.KEY not in caught.value.message
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Of a round in a folder, with a teacher that never fails."""
+    with rounds.teacher_server() as server:
+        return generated(tmp_path_factory.mktemp("calm"), server)
 
 
 @pytest.mark.parametrize(
@@ -81,11 +90,10 @@ def test_what_no_retry_can_mend_costs_one_request(
     ],
 )
 def test_fault_35_passing_trouble_changes_nothing_in_the_result(
-    tmp_path: Path, teacher: rounds.Teacher, fault: dict[str, object]
+    calm: Report, bucket: Store, teacher: rounds.Teacher, fault: dict[str, object]
 ):
-    calm = generated(tmp_path / "calm", teacher)
     teacher.fault(**fault)
-    rough = generated(tmp_path / "rough", teacher)
+    rough = generated(bucket, teacher)
     assert (rough.kept, rough.generated, rough.digest) == (calm.kept, calm.generated, calm.digest)
 
 
@@ -95,10 +103,26 @@ def test_a_storm_of_429_is_paced_and_not_hammered(tmp_path: Path, teacher: round
     assert teacher.stats()["statuses"]["429"] == 5  # the canary's, one by one
 
 
-def test_a_teacher_that_stays_broken_is_given_up_and_named(tmp_path: Path, teacher: rounds.Teacher):
-    teacher.fault(kind="500", count=-1)
-    with pytest.raises(Transient, match=teacher.base_url):
-        generated(tmp_path, teacher)
+@pytest.mark.parametrize("fault", ["429", "500", "cut"])
+def test_fault_35_a_teacher_that_breaks_down_is_given_up_with_75_and_nothing_is_paid_twice(
+    bucket: Store, teacher: rounds.Teacher, fault: str
+):
+    store, step = rounds.prepared(bucket, rounds.spec_for(teacher))
+    context = rounds.context_for("pod-a", Path())
+
+    def break_down(event: Mapping[str, object]) -> None:
+        if "step" in event:
+            teacher.fault(kind=fault, retryAfter=7200, count=-1)
+
+    context.progress = break_down
+    with pytest.raises(Transient, match=teacher.base_url) as caught:
+        generate.run(step, store, context)
+    assert caught.value.exit_code == 75
+    assert 0 < teacher.stats()["answered"] < 60
+    teacher.fault(kind="none")
+    report = generate.run(step, store, rounds.context_for("pod-b", Path()))
+    stats = teacher.stats()
+    assert (report.kept, stats["answered"], stats["repeated"]) == (60, 60, 0)
 
 
 def test_a_pause_of_hours_ends_the_attempt_instead_of_holding_its_pod(tmp_path: Path, teacher: rounds.Teacher):
@@ -136,6 +160,7 @@ def test_a_request_without_an_answer_in_time_is_charged_by_estimate(
     [
         ("bad-json", "schema"),
         ("empty", "schema"),
+        ("off-schema", "schema"),
         ("wrong-label", "label"),
         ("duplicates", "copy"),
         ("leak", "contaminated"),
@@ -143,17 +168,16 @@ def test_a_request_without_an_answer_in_time_is_charged_by_estimate(
     ],
 )
 def test_fault_36_garbage_is_refused_row_by_row_and_asked_for_again(
-    tmp_path: Path, teacher: rounds.Teacher, fault: str, reason: str
+    bucket: Store, teacher: rounds.Teacher, fault: str, reason: str
 ):
     teacher.fault(kind=fault, count=12)
-    report = generated(tmp_path, teacher)
+    report = generated(bucket, teacher)
     assert report.kept == 60
-    store = rounds.LocalStore(tmp_path)
-    refused = Counter(row["reason"] for row in rounds.rows(store, "rejected.jsonl"))
+    refused = Counter(row["reason"] for row in rounds.rows(bucket, "rejected.jsonl"))
     assert set(refused) == {reason}
     assert report.generated == 60 + refused[reason]
     held_out = {row.fields["prompt"] for row in rounds.evaluation_rows()}
-    assert not held_out & {row["fields"]["prompt"] for row in rounds.rows(store, "synthetic.jsonl")}
+    assert not held_out & {row["fields"]["prompt"] for row in rounds.rows(bucket, "synthetic.jsonl")}
 
 
 @pytest.mark.parametrize(
@@ -177,11 +201,14 @@ def test_an_answer_in_a_form_of_its_own_is_on_record_and_not_paid_again(
     assert (report.usage.teacher_input_tokens > stats["inputTokens"]) == (fault != "parts")
 
 
-def test_a_teacher_that_writes_only_garbage_fails_the_step_with_samples(tmp_path: Path, teacher: rounds.Teacher):
+def test_fault_36_a_teacher_that_writes_only_garbage_fails_the_step_with_samples(
+    bucket: Store, teacher: rounds.Teacher
+):
     teacher.fault(kind="bad-json", count=-1)
     with pytest.raises(LowAcceptance, match=r"kept 0 of 60 rows.*no JSON object"):
-        generated(tmp_path, teacher)
+        generated(bucket, teacher)
     assert teacher.stats()["answered"] == 60  # and no second wave of it
+    assert all("/ledger/" in key for key in bucket.list("iterations/000/generate/"))  # nothing to train on
 
 
 def test_prose_around_the_object_is_read(tmp_path: Path, teacher: rounds.Teacher):

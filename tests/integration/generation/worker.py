@@ -1,4 +1,7 @@
-"""Runs one generation step in a process of its own: `python -m tests.integration.generation.worker STORE POD [SCRATCH]`."""
+"""Runs one generation step in a process of its own: `python -m tests.integration.generation.worker STORE POD [SCRATCH]`.
+
+The last line that it prints is its report.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def main() -> int:
     context = StepContext(pod_uid=sys.argv[2], scratch=Path(scratch), environ=os.environ)
     signal.signal(signal.SIGTERM, lambda *_: context.stopping.set())
     try:
-        generate.run(step, store, context)
+        print(generate.run(step, store, context).to_json())
     except StepError as error:
         return int(error.exit_code)
     return 0
