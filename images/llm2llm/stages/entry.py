@@ -18,7 +18,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llm2llm.api import AugmentationRunSpec, step_block
-from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError
+from llm2llm.disk import ADVICE, is_of_the_disk
+from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError, Transient
 from llm2llm.layout import log_key, run_root
 from llm2llm.records import Kind, Report, Stage, StepDocument
 from llm2llm.stages.commit import committed
@@ -152,6 +153,8 @@ def _attempt(step: StepDocument, spec: AugmentationRunSpec, context: StepContext
         traceback.print_exc()
         last = traceback.format_exception_only(error)[-1].strip()
         report = _report_of(step, ExitCode.TRANSIENT, "UnexpectedError", last)
+        if is_of_the_disk(error):
+            report = failed_report(step, Transient(f"{last}: {ADVICE} ({context.scratch})"))
     message = report.message
     for value in secret_values(context.environ):
         message = message.replace(value, "***")

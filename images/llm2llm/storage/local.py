@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from llm2llm.disk import ADVICE
 from llm2llm.errors import Transient
 from llm2llm.storage.base import ObjectMissing
 
@@ -104,7 +105,7 @@ class LocalStore:
         except OSError as error:
             raise Transient(
                 f"{self.uri}/{key}: {error.strerror or error} ({errno.errorcode.get(error.errno or 0, 'OSError')}): "
-                "check the disk's space and rights"
+                f"{ADVICE}"
             ) from error
 
 

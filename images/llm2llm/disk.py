@@ -1,0 +1,22 @@
+"""PURE: which errors are this machine's disk, whoever tells them (FAULTS 47)."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+ADVICE = "check the disk's space and rights"
+_NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
+_NUMBER_IN_WORDS = re.compile(r"\(os error (\d+)\)")
+"""How safetensors and tokenizers tell the system's number."""
+_CUT_SHORT = "unexpected pos"
+"""All that torch.save says of a file that it could not write to its end."""
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    """Whether a disk is full, or may not be written."""
+    words = str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if told := _NUMBER_IN_WORDS.search(words):
+        number = int(told[1])
+    return number in _NUMBERS or (isinstance(error, RuntimeError) and _CUT_SHORT in words)
