@@ -74,6 +74,11 @@ class S3Server:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """Of these, what a Secret holds."""
+        return {name: value for name, value in self.environment.items() if "KEY" in name}
+
     def start(self) -> None:
         """Starts the server unless it runs, and waits until it is healthy (about 0.1 s)."""
         objects, users = self.folder / "objects", self.folder / "iam"

@@ -10,7 +10,7 @@ from tests.integration.data_plane import keyword
 from llm2llm.records import Stage
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
-from llm2llm.storage import LocalStore
+from llm2llm.storage import LocalStore, Store
 
 STEPS = {"hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 2}, "minSteps": 1}
 """40 rows in batches of 16, twice: five optimizer steps."""
@@ -34,6 +34,18 @@ class Bench:
             artifacts_uri=artifacts_uri,
             **({"train": {**keyword.TRAIN, **STEPS}} | changes),
         )
+
+    def uploaded(self, bucket: Store, endpoint: str) -> dict[str, Any]:
+        """Puts student and rows into a bucket; the fields of a spec that has those and its artifacts there."""
+        for folder, paths in (("student", self.student.iterdir()), ("rows", self.folder.glob("*.jsonl"))):
+            for path in paths:
+                bucket.upload(f"{folder}/{path.name}", path)
+        return {
+            "artifacts": {"uri": f"{bucket.uri}/runs", "key": "run", "endpoint": endpoint, "pathStyle": True},
+            "student__model__uri": f"{bucket.uri}/student",
+            "data__seed__uri": f"{bucket.uri}/rows/seed.jsonl",
+            "data__evaluation__uri": f"{bucket.uri}/rows/evaluation.jsonl",
+        }
 
     def run(self, name: str, **changes: Any) -> tuple[keyword.Run, LocalStore]:
         """A run that is prepared."""

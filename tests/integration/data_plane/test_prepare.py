@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +68,7 @@ def test_the_inputs_are_frozen_and_told(tmp_path: Path, model: Path, store: Loca
     ]
 
 
-def test_fault_32_sources_that_change_later_have_no_effect(
-    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
-) -> None:
-    spec = document(tmp_path, model, keyword.jsonl(keyword.rows(3, 1)))
-    first = prepare(spec, store, context)
-    document(tmp_path, model, b"nonsense\n")
-
-    assert prepare(spec, store, context).digest == first.digest
-
-
-def test_fault_33_all_problems_are_told_at_once(
-    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
-) -> None:
+def test_all_problems_are_told_at_once(tmp_path: Path, model: Path, store: LocalStore, context: StepContext) -> None:
     seeds = keyword.jsonl(keyword.rows(1, 1)) + b'{"text": "cut\n' + keyword.jsonl([{"text": "x", "label": "nolabel"}])
     held_out = b'{"text": "only"}\n'
     spec = document(tmp_path, model, seeds, held_out, student__model={"uri": (tmp_path / "none").as_uri()})
@@ -220,46 +205,6 @@ def test_another_experiment_under_the_same_path_is_named(
 
     with pytest.raises(IncompatibleArtifacts, match="randomSeed: 7 here, 0 there"):
         prepare(document(tmp_path, model, seeds, randomSeed=7), store, context)
-
-
-class _Refusing(BaseHTTPRequestHandler):
-    """A teacher that refuses every key."""
-
-    requests: int = 0
-
-    def do_POST(self) -> None:
-        type(self).requests += 1
-        self.rfile.read(int(self.headers["Content-Length"]))
-        answer = b'{"error": {"message": "Incorrect API key", "code": "invalid_api_key"}}'
-        self.send_response(401)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Quiet."""
-
-
-@pytest.fixture
-def refusing_teacher() -> Iterator[str]:
-    _Refusing.requests = 0
-    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
-
-
-def test_fault_34_a_refused_teacher_key_is_told_after_one_request(
-    tmp_path: Path, model: Path, store: LocalStore, context: StepContext, refusing_teacher: str
-) -> None:
-    teacher = {"model": "m", "baseUrl": refusing_teacher, "apiKeySecretRef": {"name": "teacher", "key": "api-key"}}
-    spec = document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), generate__teacher=teacher, maxIterations=2)
-    context.environ = {"LLM2LLM_TEACHER_API_KEY": "wrong-key"}
-
-    with pytest.raises(AuthenticationError, match=r"teacher.*api-key"):
-        prepare(spec, store, context)
-    assert _Refusing.requests == 1
 
 
 def sets_of(spec: dict[str, Any], store: LocalStore, context: StepContext) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from tests.integration.data_plane.bench import Bench
 from llm2llm.api_data import Artifacts
 from llm2llm.errors import ExitCode
 from llm2llm.records import REPORT_LIMIT, Kind, Report, Stage, StepDocument
-from llm2llm.stages.commit import commit, committed, read_object
+from llm2llm.stages.commit import committed
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import main_step, run_step
 from llm2llm.storage import LocalStore, Store, open_store
@@ -127,20 +127,14 @@ class Pods:
 
 
 @pytest.fixture(params=["local", "s3"])
-def pods(request: pytest.FixtureRequest, bench: Bench, s3: S3Server, prefix: str) -> Pods:
+def pods(request: pytest.FixtureRequest, bench: Bench, s3: S3Server, bucket: Store) -> Pods:
     """A prepared run with long training: on a local folder, or with everything on a real S3 server."""
     if request.param == "local":
         document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri(), train=LONG)
         pods = Pods(bench.folder, document, {})
     else:
-        artifacts = {"uri": f"s3://bucket/{prefix}/runs", "key": "run", "endpoint": s3.endpoint, "pathStyle": True}
-        inputs = open_store(f"s3://bucket/{prefix}", Artifacts.model_validate(artifacts), s3.environment)
-        for path in [*bench.student.iterdir(), *bench.folder.glob("*.jsonl")]:
-            inputs.upload(f"in/{path.name}", path)
-        document = bench.document(train=LONG, artifacts=artifacts, student={"model": {"uri": f"{inputs.uri}/in"}})
-        document["data"]["seed"]["uri"] = f"{inputs.uri}/in/seed.jsonl"
-        document["data"]["evaluation"]["uri"] = f"{inputs.uri}/in/evaluation.jsonl"
-        pods = Pods(bench.folder, document, {name: s3.environment[name] for name in s3.environment if "KEY" in name})
+        document = bench.document(train=LONG, **bench.uploaded(bucket, s3.endpoint))
+        pods = Pods(bench.folder, document, s3.keys)
     pods.run.add(run_step(pods.run.step(Stage.PREPARE), pods.store, pods.context("prepare")))
     return pods
 
@@ -200,26 +194,6 @@ def test_fault_49_a_committed_step_costs_nothing_the_second_time(bench: Bench) -
     assert (again.run_uid, again.attempt, again.seconds) == (later.uid, 3, {})
     assert context.seconds == {}
     assert not [key for key in store.list("") if "pod-2" in key]
-
-
-def test_fault_50_of_two_pods_the_first_commit_stands_and_the_other_tells_its_report(bench: Bench) -> None:
-    run, store = bench.run("run")
-    step = run.step(Stage.TRAIN)
-    told = Report(run_uid=run.uid, stage=Stage.TRAIN, model_uri="x/pod-a/adapter")
-    winner = commit(store, step, bench.context("pod-a"), {"rows.json": b"a"}, told)
-    loser = commit(
-        store,
-        step,
-        bench.context("pod-b"),
-        {"rows.json": b"b"},
-        told.model_copy(update={"model_uri": "x/pod-b/adapter"}),
-    )
-    manifest = committed(store, step)
-
-    assert manifest is not None
-    assert loser.digest == winner.digest
-    assert loser.model_uri == "x/pod-a/adapter"
-    assert read_object(store, manifest, "rows.json") == b"a"
 
 
 def test_fault_31_an_upload_without_its_manifest_counts_for_nothing(bench: Bench) -> None:
@@ -312,19 +286,6 @@ def test_fault_21_running_out_of_gpu_memory_tells_the_micro_batch(
 
     assert (code, report.reason, report.micro_batch) == (69, "OutOfMemory", 8)
     assert "gradientCheckpointing" in report.message
-
-
-def test_fault_47_scratch_that_cannot_be_written_is_transient_and_leaves_nothing(bench: Bench) -> None:
-    document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri())
-    run, main = keyword.Run(document), Main(bench.folder)
-    run.add(main(run.step(Stage.PREPARE))[1])
-    run.add(main(run.step(Stage.TRAIN))[1])
-    (bench.folder / "no-folder").write_bytes(b"")
-    code, report = main(run.step(Stage.EVALUATE), LLM2LLM_SCRATCH=str(bench.folder / "no-folder"))
-
-    assert code == 75
-    assert "no-folder" in report.message
-    assert not list((bench.folder / "runs").rglob("evaluate/manifest.json"))
 
 
 def test_a_document_that_is_none_is_bad_configuration(capsys: pytest.CaptureFixture[str]) -> None:
