@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_evaluation import learnt, predictions
 
+from llm2llm.api_data import Artifacts
 from llm2llm.errors import Terminated
-from llm2llm.records import Prediction, Report, Stage
+from llm2llm.records import Prediction, Report, Stage, StepDocument
+from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
 from llm2llm.stages.parts import Parts
-from llm2llm.storage import LocalStore
+from llm2llm.storage import LocalStore, Store, open_store
 
 
 @pytest.fixture
@@ -43,7 +49,8 @@ class Attempts:
         (bench.folder / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(65, 9)))
         self.bench = bench
         self.run, _ = learnt(bench)
-        self.store = Watched(bench.folder / "run")
+        self.watched = Watched(bench.folder / "run")
+        self.store: Store = self.watched
         self.undisturbed = LocalStore(bench.folder / "undisturbed")
         shutil.copytree(bench.folder / "run", bench.folder / "undisturbed")
 
@@ -76,6 +83,22 @@ class Attempts:
         assert self.parts() == []
 
 
+def evaluate_until_killed(step: str, uri: str, environ: dict[str, str], scratch: Path) -> None:
+    """An attempt in a process of its own, which is killed after two batches of a minute each."""
+    context, batches = StepContext(pod_uid="pod-1", scratch=scratch, environ=environ), list[object]()
+
+    def heard(event: Mapping[str, object]) -> None:
+        if "step" in event:
+            batches.append(event)
+        if len(batches) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    context.progress = heard
+    context.clock = lambda: len(batches) * 60
+    store = open_store(uri, Artifacts(uri="s3://bucket"), environ)
+    run_step(StepDocument.model_validate_json(step), store, context)
+
+
 @pytest.fixture
 def attempts(bench: Bench) -> Attempts:
     return Attempts(bench)
@@ -94,18 +117,38 @@ def test_fault_46_an_evaluation_that_was_stopped_goes_on_with_what_is_left(attem
     attempts.check()
 
 
+def test_fault_46_an_evaluation_that_is_killed_goes_on_from_its_last_part(
+    attempts: Attempts, bucket: Store, s3: S3Server, tmp_path: Path
+) -> None:
+    for key in attempts.store.list(""):
+        bucket.write(key, attempts.store.read(key))
+    attempts.store = bucket
+    step = attempts.run.step(Stage.EVALUATE).to_json()
+    process = multiprocessing.get_context("spawn").Process(
+        target=evaluate_until_killed, args=(step, bucket.uri, s3.environment, tmp_path / "killed")
+    )
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    assert len(attempts.parts()) == 1
+    told = attempts.attempt("pod-2")
+
+    assert [event["answeredBefore"] for event in told if "answeredBefore" in event] == [512]
+    attempts.check()
+
+
 def test_what_is_answered_is_kept_every_minute_and_told_batch_by_batch(attempts: Attempts) -> None:
     told = attempts.attempt("pod-1", seconds=60)
 
     assert [event["step"] for event in told if "step" in event] == [512, 1024, 1340]
-    assert attempts.store.kept == [512, 512]
+    assert attempts.watched.kept == [512, 512]
     attempts.check()
 
 
 def test_an_evaluation_of_less_than_a_minute_writes_nothing_on_the_way(attempts: Attempts) -> None:
     attempts.attempt("pod-1", seconds=29)
 
-    assert attempts.store.kept == []
+    assert attempts.watched.kept == []
 
 
 def test_a_part_gives_back_whatever_a_student_says(bench: Bench, tmp_path: Path) -> None:

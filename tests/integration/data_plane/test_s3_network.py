@@ -7,7 +7,7 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,13 +16,16 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
+from tests.integration.generation import rounds
 from tests.support.tcpproxy import TcpProxy
 
 from llm2llm.api_data import Artifacts
 from llm2llm.errors import IncompatibleArtifacts, Transient
 from llm2llm.records import Stage
+from llm2llm.stages import generate
 from llm2llm.stages.entry import run_step
 from llm2llm.storage.s3 import ATTEMPTS, S3Store
+from llm2llm.teacher.ledger import read_segments
 
 MEGABYTE = 1024 * 1024
 LARGE = 40 * MEGABYTE
@@ -70,6 +73,53 @@ def test_fault_30_a_run_over_a_slow_network_that_cuts_connections_ends_as_one_on
 
     assert network.cuts > 8
     assert [report.digest for report in shaken.reports] == [report.digest for report in run.reports]
+
+
+def test_fault_30_a_round_over_a_network_that_cuts_connections_pays_for_nothing_twice(
+    network: TcpProxy, store: S3Store, tmp_path: Path
+) -> None:
+    rng = random.Random(1)
+    with rounds.teacher_server() as teacher:
+        calm, step = rounds.prepared(tmp_path, rounds.spec_for(teacher))
+        whole = generate.run(step, calm, rounds.context_for("pod-1", tmp_path))
+        _, step = rounds.prepared(store, rounds.spec_for(teacher))
+        context = rounds.context_for("pod-2", tmp_path)
+
+        def shake(_: Mapping[str, object]) -> None:
+            for direction in ("up", "down"):
+                network.cut(direction, [rng.randrange(2_000) for _ in range(4)])
+
+        context.progress = shake
+        report = generate.run(step, store, context)
+        answered = teacher.stats()["answered"]
+
+    assert network.cuts > 4
+    assert report.digest == whole.digest
+    assert answered == 2 * whole.usage.teacher_requests
+
+
+def test_fault_30_a_round_whose_store_goes_away_ends_with_75_and_repeats_no_more_than_was_in_flight(
+    network: TcpProxy, connect: Callable[[int], S3Store], tmp_path: Path
+) -> None:
+    with rounds.teacher_server("--latency", "0.02") as teacher:
+        store, step = rounds.prepared(connect(2), rounds.spec_for(teacher, concurrency=4))
+        context = rounds.context_for("pod-1", tmp_path)
+
+        def goes_away(event: Mapping[str, object]) -> None:
+            if "step" in event:
+                network.die("up", after=0)
+
+        context.progress = goes_away
+        with pytest.raises(Transient, match="ledger") as caught:
+            generate.run(step, store, context)
+        assert caught.value.exit_code == 75
+        network.heal()
+        paid = teacher.stats()["answered"]
+        lost = paid - len(list(read_segments(store, "iterations/000/generate/ledger")))
+        assert 0 < lost < paid
+        assert lost <= 4
+        assert generate.run(step, store, rounds.context_for("pod-2", tmp_path)).kept == 60
+        assert teacher.stats()["repeated"] == lost
 
 
 def test_fault_31_an_upload_that_breaks_off_leaves_no_object_and_is_done_anew(

@@ -196,13 +196,14 @@ def test_fault_49_a_committed_step_costs_nothing_the_second_time(bench: Bench) -
     assert not [key for key in store.list("") if "pod-2" in key]
 
 
-def test_fault_31_an_upload_without_its_manifest_counts_for_nothing(bench: Bench) -> None:
-    run, store = bench.run("run")
-    store.write("iterations/000/train/data/pod-0/adapter/adapter_model.safetensors", b"half")
-    report = run_step(run.step(Stage.TRAIN), store, bench.context())
+def test_fault_31_an_upload_without_its_manifest_counts_for_nothing(bench: Bench, bucket: Store) -> None:
+    run = keyword.Run(bench.document())
+    run.add(run_step(run.step(Stage.PREPARE), bucket, bench.context()))
+    bucket.write("iterations/000/train/data/pod-0/adapter/adapter_model.safetensors", b"half")
+    report = run_step(run.step(Stage.TRAIN), bucket, bench.context())
 
     assert "/pod-1/" in report.model_uri
-    assert all(content != b"half" for content in keyword.adapter_bytes(store).values())
+    assert all(content != b"half" for content in keyword.adapter_bytes(bucket).values())
 
 
 def test_collect_tells_what_is_committed_and_never_does_the_work(bench: Bench) -> None:

@@ -8,12 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 
 from llm2llm.records import Report, Stage
+from llm2llm.storage import Store
 
 
-def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(tmp_path: Path) -> None:
+def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(
+    tmp_path: Path, s3: S3Server, bucket: Store
+) -> None:
     (tmp_path / "seed.jsonl").write_bytes(keyword.jsonl(keyword.rows(1, 1)))
     (tmp_path / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(1, 5)))
     model = tmp_path / "model"
@@ -24,7 +28,8 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(tm
             seed_uri=(tmp_path / "seed.jsonl").as_uri(),
             evaluation_uri=(tmp_path / "evaluation.jsonl").as_uri(),
             model_uri=model.as_uri(),
-            artifacts_uri=(tmp_path / "runs").as_uri(),
+            artifacts_uri=f"{bucket.uri}/runs",
+            artifacts__endpoint=s3.endpoint,
             maxIterations=2,
             prepare={"progressDeadlineSeconds": 10},
             generate__teacher__baseUrl=f"http://127.0.0.1:{silent.getsockname()[1]}/v1",
@@ -38,7 +43,7 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(tm
         command = [sys.executable, "-m", "llm2llm.cli", "step"]
         began = time.monotonic()
         done = subprocess.run(
-            command, env=os.environ | environment, capture_output=True, text=True, timeout=90, check=False
+            command, env=os.environ | environment | s3.keys, capture_output=True, text=True, timeout=90, check=False
         )
 
     report = Report.model_validate(json.loads((tmp_path / "report.json").read_text()))
@@ -47,6 +52,6 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(tm
     assert "progressDeadlineSeconds" in report.message
     assert 10 < time.monotonic() - began < 60
     assert "_probe_teacher" in done.stderr
-    (log,) = (path.read_text() for path in (tmp_path / "runs").rglob("*.log"))
+    (log,) = (bucket.read(key).decode() for key in bucket.list("runs/") if key.endswith(".log"))
     assert "nothing moved" in log
     assert "_probe_teacher" in log

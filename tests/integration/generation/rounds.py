@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import yaml
+from tests.cluster.podspec import expand
 
 from llm2llm.layout import INPUTS, step_folder
 from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
@@ -164,7 +165,7 @@ def output(store: Store, name: str) -> bytes:
 def worker(
     folder: Path | Store, step: StepDocument, pod: str, environ: Mapping[str, str], stdout: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """The stage as a process of its own, which a test can kill."""
+    """The stage as a process of its own, which a test can kill; a kubelet has expanded its environment."""
     uri = folder.as_uri() if isinstance(folder, Path) else folder.uri
     return subprocess.Popen(
         [sys.executable, "-m", "tests.integration.generation.worker", uri, pod],
@@ -172,7 +173,7 @@ def worker(
         env={
             **environ,
             "PYTHONPATH": f"{ROOT / 'images'}:{ROOT}",
-            "LLM2LLM_STEP": step.to_environment(),
+            "LLM2LLM_STEP": expand(step.to_environment(), environ),
             "LLM2LLM_TEACHER_API_KEY": KEY,
         },
         stdout=stdout,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import socket
 import threading
 import urllib.request
@@ -11,10 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.cluster.s3 import S3Server
 from tests.integration.generation import rounds
 from tests.support.tls import TlsFront, copy
 
 from llm2llm.api_stages import Generate
+from llm2llm.records import to_jsonl
+from llm2llm.stages import generate
+from llm2llm.storage import Store
 from llm2llm.teacher.client import probe
 
 HOST = "teacher.internal"
@@ -29,6 +35,7 @@ class ForwardProxy(ThreadingHTTPServer):
         self.behind = behind
         self.seen: list[tuple[str, str, str]] = []
         """Method, target and the header x-team of each request."""
+        self.bodies: list[bytes] = []
 
     @property
     def address(self) -> str:
@@ -42,6 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         self._note()
         target = self.path.replace(f"http://{HOST}", f"http://127.0.0.1:{self.server.behind}")
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(body)
         headers = {name: self.headers[name] for name in ("Authorization", "Content-Type")}
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(urllib.request.Request(target, body, headers), timeout=10) as answer:
@@ -119,3 +127,32 @@ def test_a_teacher_on_this_machine_is_asked_past_the_proxy(
         url = f"https://127.0.0.1:{front.port}/v1" if trusting else teacher.base_url
         environ |= {"LLM2LLM_TEACHER_CA_BUNDLE": str(front.authority)} if trusting else {}
         assert probe(generate_at(url), environ).teacher_requests == 1
+
+
+IN_A_SPEC = "$(HOME) $$(HOME) $$ ${HOME} {{ prompt }} {% raw %} {% 'once' \"twice\" \\"
+IN_A_ROW = f"{IN_A_SPEC} \x1b[2J a\r\nb\u2028c {'x' * 100_000}"
+
+
+def test_faults_48_and_52_what_a_spec_and_a_row_say_reaches_the_teacher_byte_for_byte_as_in_the_local_runner(
+    teacher: rounds.Teacher, tmp_path: Path, bucket: Store, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = rounds.seed_rows()
+    first = first.model_copy(update={"fields": {"prompt": f"{first.fields['prompt']} {IN_A_ROW}"}})
+    frozen = {"seed.jsonl": to_jsonl([first, *others])}
+    spec = rounds.spec_for(rounds.Teacher(0), samples=1)
+    spec["generate"]["teacher"]["baseUrl"] = f"http://{HOST}/v1"
+    spec["generate"]["instructions"] = IN_A_SPEC
+    with proxy_to(teacher.port) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.address)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # there lies the bucket
+        _, step = rounds.prepared(bucket, spec, 1, frozen)
+        assert rounds.worker(bucket, step, "pod-a", {**os.environ, **s3.environment}).wait(60) == 0
+        local, step = rounds.prepared(tmp_path, spec, 1, frozen)
+        generate.run(step, local, rounds.context_for("pod-b", tmp_path))
+    stats = teacher.stats()
+    asked = json.loads(proxy.bodies[0])["messages"][-1]["content"]
+
+    assert (stats["answered"], stats["distinct"]) == (2, 1)  # one and the same request, twice
+    assert f"The task: {IN_A_SPEC}\n" in asked
+    assert json.loads(asked.partition("got this one wrong:\n")[2].split("\n")[0]) == first.fields
+    assert rounds.output(bucket, "synthetic.jsonl") == rounds.output(local, "synthetic.jsonl")
