@@ -103,10 +103,8 @@ class LocalStore:
                 raise
             raise ObjectMissing(key) from None
         except OSError as error:
-            raise Transient(
-                f"{self.uri}/{key}: {error.strerror or error} ({errno.errorcode.get(error.errno or 0, 'OSError')}): "
-                f"{ADVICE}"
-            ) from error
+            name = errno.errorcode.get(error.errno or 0, "OSError")
+            raise Transient(f"{self.uri}/{key}: {error.strerror or error} ({name}): {ADVICE}") from error
 
 
 def _unless_gone(error: OSError) -> None:
