@@ -36,6 +36,7 @@ from llm2llm.training.session import Job, Trained
 from llm2llm.training.spacing import Upload
 
 _LOOK_SECONDS = 0.3
+_UPLOAD_LOOK_SECONDS = 0.02
 _TOLD_SECONDS = 1.0
 """Within so long after a SIGTERM to all processes alike the parent has set the flag."""
 
@@ -174,6 +175,8 @@ class _Desk:
             upload, asked = self._uploads.pop(0)
             upload.result()
             asked.send("stored")
+        if self._uploads:
+            seconds = min(seconds, _UPLOAD_LOOK_SECONDS)  # rank 0 may wait for it
         ready = cast("list[Connection]", wait(self._pipes, timeout=seconds))
         for pipe in ready:
             match pipe.recv():

@@ -26,7 +26,7 @@ from tests.cluster.nodeprocess import NodeProcess
 from tests.cluster.s3 import S3Server
 with Cluster() as cluster, NodeProcess(cluster) as node, S3Server() as s3:
     print(json.dumps({"folder": str(cluster.folder), "s3": str(s3.folder)}), flush=True)
-    time.sleep(60)
+    time.sleep(500)
 """
 
 
@@ -74,7 +74,7 @@ def test_a_cluster_in_a_with_block_leaves_no_process_however_it_ends() -> None:
             below = descendants(holder.pid)
             assert len(below) >= 6, "etcd, apiserver, controller manager, scheduler, S3, agent and its zygote"
             holder.send_signal(number)
-            holder.wait(30)
+            holder.wait(100)
             wait_for(f"end of all processes after {number.name}", partial(lambda pids: not alive(pids), below))
         left = [folder for folder in told.values() if Path(folder).exists()]
         if number is signal.SIGKILL:

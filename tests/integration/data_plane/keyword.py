@@ -119,7 +119,7 @@ def spec(*, seed_uri: str, evaluation_uri: str, model_uri: str, artifacts_uri: s
         place = document
         for folder in folders:
             place = place.setdefault(folder, {})
-        place[name] = value
+        place[name] = copy.deepcopy(value)
     return document
 
 
