@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from llm2llm.device import has_bf16
 from llm2llm.errors import ConfigurationError
 
 
@@ -59,15 +60,18 @@ class Student:
 
 def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:
     """Whether an engine computes in bf16: Auto does where the device has it."""
-    import torch
-
-    return precision == "bf16" or (precision == "Auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+    return precision == "bf16" or (precision == "Auto" and has_bf16())
 
 
 class LoadEngine(Protocol):
-    """Loads a student; what an engine does not need it takes and leaves."""
+    """Loads a student; what an engine does not need it takes and leaves.
 
-    def __call__(self, student: Student, *, precision: Literal["Auto", "fp32", "bf16"], gpus: int) -> Engine: ...
+    `context` is what the longest prompt takes with its answer, in tokens.
+    """
+
+    def __call__(
+        self, student: Student, *, precision: Literal["Auto", "fp32", "bf16"], gpus: int, context: int
+    ) -> Engine: ...
 
 
 def engine_named(name: Literal["vLLM", "Transformers"]) -> LoadEngine:

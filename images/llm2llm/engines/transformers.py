@@ -32,6 +32,7 @@ class TransformersEngine:
         *,
         precision: Literal["Auto", "fp32", "bf16"],
         gpus: int,  # noqa: ARG002 - one holds the model
+        context: int,  # noqa: ARG002 - its cache grows with what is asked
     ) -> None:
         dtype = torch.bfloat16 if computes_in_bf16(precision) else torch.float32
         try:

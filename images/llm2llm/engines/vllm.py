@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +16,7 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
 from llm2llm.engines.base import Draws, Student, computes_in_bf16
-from llm2llm.errors import ConfigurationError
+from llm2llm.errors import ConfigurationError, GpuOutOfMemory
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM has kernels for; an adapter of another rank runs under the next larger one."""
@@ -30,7 +32,9 @@ class VllmEngine:
     """vLLM in this process; on a CPU without graph capture, whose warm-up costs more than it gives there.
 
     Raises:
-        ConfigurationError: there is no device that this build of vLLM runs on, or it cannot quantize as asked.
+        ConfigurationError: there is no device that this build of vLLM runs on, it cannot quantize as asked, or it does
+            not serve such a model, adapter or context.
+        GpuOutOfMemory: weights and cache do not fit.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class VllmEngine:
         *,
         precision: Literal["Auto", "fp32", "bf16"],
         gpus: int,
+        context: int,
     ) -> None:
         if current_platform.is_unspecified():
             raise ConfigurationError(
@@ -48,36 +53,32 @@ class VllmEngine:
         bf16 = computes_in_bf16(precision)
         if student.quantization == "nf4":
             _check_quantization(bf16)
-        self._llm: Any = LLM(
-            model=str(student.model),
-            dtype="bfloat16" if bf16 else "float32",
-            **(_NF4 if student.quantization == "nf4" else {}),
-            **(_adapter_settings(student.adapter) if student.adapter else {}),
-            tensor_parallel_size=gpus,
-            trust_remote_code=student.trusted,
-            enforce_eager=not torch.cuda.is_available(),
-            # The base's own generation config may hold sampling settings and penalties; ours is the only one.
-            generation_config="vllm",
-            disable_log_stats=True,
-            seed=0,
-        )
+        if gpus == 1:
+            # A process of its own for the one GPU would tell of each failure in one and the same words.
+            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        with _failures_told():
+            self._llm: Any = LLM(
+                model=str(student.model),
+                dtype="bfloat16" if bf16 else "float32",
+                # Not the model's whole context, for which vLLM would demand cache: 16 GiB of it for 131,072 tokens.
+                max_model_len=context,
+                **(_NF4 if student.quantization == "nf4" else {}),
+                **(_adapter_settings(student.adapter) if student.adapter else {}),
+                tensor_parallel_size=gpus,
+                trust_remote_code=student.trusted,
+                enforce_eager=not torch.cuda.is_available(),
+                # The base's own generation config may hold sampling settings and penalties; ours is the only one.
+                generation_config="vllm",
+                disable_log_stats=True,
+                seed=0,
+            )
         self._adapter = LoRARequest("student", 1, str(student.adapter)) if student.adapter else None
         self._eos = student.eos
 
     def generate(
         self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: Draws | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
-        """See Engine. All prompts are queued at once, so that the batch stays full until the last of them.
-
-        Raises:
-            ConfigurationError: vLLM takes the model's context for shorter than its config says.
-        """
-        context, longest = self._llm.model_config.max_model_len, max(map(len, prompts), default=0)
-        if longest >= context:
-            raise ConfigurationError(
-                f"a prompt of {longest} tokens leaves no room for an answer in the {context} tokens that vLLM gives "
-                "this model: shorten the rows, or set evaluate.engine: Transformers"
-            )
+        """See Engine. All prompts are queued at once, so that the batch stays full until the last of them."""
         sampling = [
             SamplingParams(
                 temperature=draws.temperature if draws else 0.0,
@@ -112,6 +113,31 @@ class VllmEngine:
                 if output.finished:
                     found[rows.pop(output.request_id)] = list(output.outputs[0].token_ids)
         return found
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """What vLLM refuses to load it would refuse again, but for memory that another process holds now."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise _out_of_memory(error) from error
+    except ValueError as error:  # its checks of settings, pydantic's among them
+        if "cache" in str(error) and "memory" in str(error):
+            raise _out_of_memory(error) from error
+        if "Free memory on device" in str(error):
+            raise
+        raise ConfigurationError(
+            f"vLLM does not serve this student: {error}: set spec.evaluate.engine: Transformers"
+        ) from error
+
+
+def _out_of_memory(error: Exception) -> GpuOutOfMemory:
+    return GpuOutOfMemory(
+        f"the GPU's memory does not hold the student and its cache in vLLM ({error}): ask for a larger GPU in "
+        "spec.evaluate, or for more of them with tensorParallelSize",
+        micro_batch=1,  # nothing smaller is left to be tried
+    )
 
 
 def _adapter_settings(adapter: Path) -> dict[str, Any]:

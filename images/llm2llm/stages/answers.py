@@ -84,7 +84,12 @@ def answers(
             for (dataset, example), row in zip(asked, rows, strict=False)
             if dataset != WRITTEN or len(row.ids) <= longest
         ]
-        engine = load(student, precision=spec.evaluate.precision, gpus=spec.evaluate.tensor_parallel_size)
+        engine = load(
+            student,
+            precision=spec.evaluate.precision,
+            gpus=spec.evaluate.tensor_parallel_size,
+            context=max((len(question.prompt) + question.limit for question in questions), default=1),
+        )
 
     def ask(left: Sequence[_Question]) -> Generator[dict[Place, Prediction]]:
         draws = _draws([question.example for question in left], spec)

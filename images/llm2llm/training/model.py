@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import set_seed
 
 from llm2llm import api_stages
+from llm2llm.device import has_bf16
 from llm2llm.records import canonical_json
 from llm2llm.weights import load_weights
 
@@ -36,7 +37,7 @@ def resolve_precision(asked: Literal["Auto", "fp32", "bf16"]) -> Precision:
     """Auto is bf16 where the device computes in it, else fp32."""
     if asked != "Auto":
         return asked
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if has_bf16() else "fp32"
 
 
 def load_student(

@@ -286,12 +286,51 @@ def test_vllm_draws_each_row_by_its_own_seed_too_and_may_be_stopped_at_any_look(
     assert again == greedy
 
 
+@pytest.mark.vllm
+def test_vllm_takes_no_more_context_than_is_asked_and_says_what_it_cannot_serve(tmp_path: Path) -> None:
+    """Four million positions, whose whole cache no machine holds; and an adapter of an architecture that takes none."""
+    told = in_a_process_with_vllm(_LOAD, str(tmp_path)).splitlines()
+    answered, refused = (line.removeprefix("told: ") for line in told if line.startswith("told: "))
+    assert answered == "[4, 4]"
+    assert refused.startswith(
+        "ConfigurationError vLLM does not serve this student: GPT2LMHeadModel does not support LoRA"
+    )
+    assert refused.endswith("set spec.evaluate.engine: Transformers")
+
+
+_LOAD = """
+import sys
+from pathlib import Path
+from peft import LoraConfig, get_peft_model
+from tests.integration.data_plane import keyword
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from llm2llm.engines import Student, engine_named
+
+folder, words = Path(sys.argv[1]), len(keyword.WORDS)
+small = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+long = LlamaConfig(vocab_size=words, max_position_embeddings=4_000_000, **small)
+narrow = GPT2Config(vocab_size=words, n_positions=64, n_embd=64, n_layer=1, n_head=2)
+for name, model in ("long", LlamaForCausalLM(long)), ("narrow", GPT2LMHeadModel(narrow)):
+    model.save_pretrained(folder / name)
+    keyword.write_tokenizer(folder / name)
+get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")).save_pretrained(folder / "adapter")
+engine = engine_named("vLLM")(Student(folder / "long", None, "none", eos=1, pad=0), precision="fp32", gpus=1, context=8)
+counts = [len(ids) for batch in engine.generate([[3, 4], [5] * 4], [4, 4]) for ids in batch.values()]
+print("told:", counts, flush=True)
+try:
+    student = Student(folder / "narrow", folder / "adapter", "none", eos=1, pad=0)
+    engine_named("vLLM")(student, precision="fp32", gpus=1, context=8)
+except Exception as error:
+    print("told:", type(error).__name__, str(error).replace("\\n", " "), flush=True)
+"""
+
+
 _DRAW = """
 import json, sys
 from pathlib import Path
 from llm2llm.engines import Draws, Student, engine_named
 student = Student(Path(sys.argv[1]), Path(sys.argv[2]), "none", eos=1, pad=0)
-engine = engine_named("vLLM")(student, precision="fp32", gpus=1)
+engine = engine_named("vLLM")(student, precision="fp32", gpus=1, context=8)
 prompts = [[3 + n, 50 + n, 100 + n, 2] for n in range(20)]
 def answers(prompts, draws=None):
     told = {row: ids for batch in engine.generate(prompts, [4] * len(prompts), draws) for row, ids in batch.items()}
