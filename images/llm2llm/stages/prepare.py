@@ -33,7 +33,7 @@ from llm2llm.stages.context import StepContext
 from llm2llm.stages.estimate import estimate, in_words
 from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
-from llm2llm.stages.serving import check_engine, check_heads
+from llm2llm.stages.serving import check_adapter, check_engine, check_heads
 from llm2llm.stages.split import chosen, size_of
 from llm2llm.stages.teacher import TEACHER, resolved_teacher
 from llm2llm.storage import Store, read_source
@@ -205,6 +205,7 @@ def _inspect_model(spec: AugmentationRunSpec, store: Store, context: StepContext
         tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
         shape = model_shape(folder, trusted=trusted)
         check_heads("spec.evaluate", shape.heads, spec.evaluate.tensor_parallel_size)
+        check_adapter(spec, shape.architectures)
         return _Model(revision, tokens, shape.context)
 
 

@@ -2,8 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import ConfigurationError
+
+WITHOUT_ADAPTERS = frozenset(
+    {
+        "BailingMoeV2_5ForCausalLM",
+        "BailingMoeV3ForCausalLM",
+        "BloomForCausalLM",
+        "Cohere2MoeForCausalLM",
+        "DbrxForCausalLM",
+        "FalconForCausalLM",
+        "FalconMambaForCausalLM",
+        "GPT2LMHeadModel",
+        "GPTJForCausalLM",
+        "Gemma3nForCausalLM",
+        "HrmTextForCausalLM",
+        "IQuestLoopCoderForCausalLM",
+        "Mamba2ForCausalLM",
+        "MambaForCausalLM",
+        "MiMoV2FlashForCausalLM",
+        "MiMoV2ForCausalLM",
+        "OrionForCausalLM",
+        "StableLmForCausalLM",
+        "Step1ForCausalLM",
+        "Step3TextForCausalLM",
+        "Step3p5ForCausalLM",
+        "Zamba2ForCausalLM",
+    }
+)
+"""Architectures that the evaluator image's vLLM serves, but not under an adapter; a test compares them with it."""
 
 
 def check_engine(spec: AugmentationRunSpec) -> None:
@@ -25,6 +55,24 @@ def check_engine(spec: AugmentationRunSpec) -> None:
             f"spec.evaluate.tensorParallelSize is {evaluate.tensor_parallel_size}, and the engine is Transformers, "
             "which takes one GPU: leave it out, or ask for GPUs in spec.evaluate.resources and for engine: vLLM"
         )
+
+
+def check_adapter(spec: AugmentationRunSpec, architectures: Sequence[str]) -> None:
+    """What the base model's config tells of the student's engine.
+
+    Raises:
+        ConfigurationError: vLLM would not serve the adapter that is to be trained.
+    """
+    for architecture in architectures:
+        if (
+            architecture in WITHOUT_ADAPTERS
+            and spec.train.method != "Full"
+            and spec.evaluate.resolved_engine() == "vLLM"
+        ):
+            raise ConfigurationError(
+                f"spec.evaluate.engine: vLLM serves no adapter of a {architecture}: set engine: Transformers, or "
+                "train.method: Full"
+            )
 
 
 def check_teacher(spec: AugmentationRunSpec) -> None:

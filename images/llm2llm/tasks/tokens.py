@@ -158,10 +158,12 @@ class Shape:
     Attributes:
         context: tokens that it can look at, prompt and answer together; no more than its tokenizer says.
         heads: attention heads of a layer.
+        architectures: names of the classes that load it.
     """
 
     context: int
     heads: int
+    architectures: tuple[str, ...]
 
 
 def model_shape(folder: Path, *, trusted: bool = False) -> Shape:
@@ -184,7 +186,9 @@ def model_shape(folder: Path, *, trusted: bool = False) -> Shape:
     told += [_json(tokenizer).get("model_max_length")] if tokenizer.exists() else []
     context = min((number for number in told if isinstance(number, int) and number > 0), default=0)
     heads = config.get("num_attention_heads", config.get("n_head"))
-    return Shape(context if context < _UNLIMITED else 0, heads if isinstance(heads, int) else 0)
+    named = config.get("architectures")
+    architectures = tuple(map(str, named)) if isinstance(named, list) else ()
+    return Shape(context if context < _UNLIMITED else 0, heads if isinstance(heads, int) else 0, architectures)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from llm2llm.stages import answers
 from llm2llm.stages.answers import predict
 from llm2llm.stages.commit import committed, read_object
 from llm2llm.stages.entry import run_step
+from llm2llm.stages.serving import WITHOUT_ADAPTERS
 from llm2llm.storage import LocalStore
 from llm2llm.tasks import task_of
 from llm2llm.tasks.tokens import load_quickly, load_tokenizer
@@ -290,16 +291,17 @@ def test_vllm_draws_each_row_by_its_own_seed_too_and_may_be_stopped_at_any_look(
 def test_vllm_takes_no_more_context_than_is_asked_and_says_what_it_cannot_serve(tmp_path: Path) -> None:
     """Four million positions, whose whole cache no machine holds; and an adapter of an architecture that takes none."""
     told = in_a_process_with_vllm(_LOAD, str(tmp_path)).splitlines()
-    answered, refused = (line.removeprefix("told: ") for line in told if line.startswith("told: "))
+    answered, refused, others = (line.removeprefix("told: ") for line in told if line.startswith("told: "))
     assert answered == "[4, 4]"
     assert refused.startswith(
         "ConfigurationError vLLM does not serve this student: GPT2LMHeadModel does not support LoRA"
     )
     assert refused.endswith("set spec.evaluate.engine: Transformers")
+    assert set(json.loads(others)) == WITHOUT_ADAPTERS
 
 
 _LOAD = """
-import sys
+import json, sys
 from pathlib import Path
 from peft import LoraConfig, get_peft_model
 from tests.integration.data_plane import keyword
@@ -322,6 +324,18 @@ try:
     engine_named("vLLM")(student, precision="fp32", gpus=1, context=8)
 except Exception as error:
     print("told:", type(error).__name__, str(error).replace("\\n", " "), flush=True)
+
+from importlib import import_module
+from vllm.model_executor.models.interfaces import supports_lora
+from vllm.model_executor.models.registry import _TEXT_GENERATION_MODELS as served
+
+def takes_adapters(module, name):
+    try:
+        return supports_lora(getattr(import_module(f"vllm.model_executor.models.{module}"), name))
+    except ImportError:  # not for CPUs
+        return True
+
+print("told:", json.dumps([name for name, where in served.items() if not takes_adapters(*where)]), flush=True)
 """
 
 

@@ -7,7 +7,7 @@ from tests.support import builders
 
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import ConfigurationError
-from llm2llm.stages.serving import check_engine, check_heads, check_teacher
+from llm2llm.stages.serving import check_adapter, check_engine, check_heads, check_teacher
 
 
 def gpus(count: int) -> dict[str, Any]:
@@ -77,3 +77,17 @@ def test_heads_are_shared_out_evenly():
     check_heads("spec.evaluate", None, 4)
     with pytest.raises(ConfigurationError, match=r"spec\.evaluate\.tensorParallelSize is 3, and the model's 32"):
         check_heads("spec.evaluate", 32, 3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"evaluate": {"engine": "Transformers"}}, id="by Transformers"),
+        pytest.param({"train": {"method": "Full"}, "evaluate": {"engine": "vLLM"}}, id="a whole student"),
+    ],
+)
+def test_an_adapter_that_vllm_does_not_serve_is_refused_where_vllm_would_have_to(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="vLLM serves no adapter of a GPT2LMHeadModel: set engine: Transfor"):
+        check_adapter(spec(evaluate={"engine": "vLLM"}), ["GPT2LMHeadModel"])
+    check_adapter(spec(evaluate={"engine": "vLLM"}), ["LlamaForCausalLM"])
+    check_adapter(spec(**changes), ["GPT2LMHeadModel"])
