@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import ssl
 
 ADVICE = "check the disk's space and rights"
 _NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
@@ -16,7 +17,7 @@ _CUT_SHORT = "unexpected pos"
 def is_of_the_disk(error: BaseException) -> bool:
     """Whether a disk is full, or may not be written."""
     words = str(error)
-    number = error.errno if isinstance(error, OSError) else None
+    number = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
     if told := _NUMBER_IN_WORDS.search(words):
         number = int(told[1])
     return number in _NUMBERS or (isinstance(error, RuntimeError) and _CUT_SHORT in words)

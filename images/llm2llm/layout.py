@@ -14,7 +14,7 @@ from llm2llm.outcomes import FOLDS, StepId
 from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
 STAGE_SCHEMAS: dict[Stage, int] = {
-    Stage.PREPARE: 2,
+    Stage.PREPARE: 3,
     Stage.TRAIN: 3,
     Stage.EVALUATE: 3,
     Stage.GENERATE: 3,

@@ -107,9 +107,10 @@ class Checkpoints:
             self._store.delete(key)
 
     def _markers(self) -> list[str]:
-        """Keys of the markers, newest first: the step comes first in a folder's name, with leading zeros."""
-        found = self._store.list(f"{self._folder}/checkpoints/")
-        return sorted((key for key in found if key.endswith(f"/{_MARKER}")), reverse=True)
+        """Keys of the markers, newest first."""
+        folder = f"{self._folder}/checkpoints/"
+        found = [key for key in self._store.list(folder) if key.endswith(f"/{_MARKER}")]
+        return sorted(found, key=lambda key: (int(key.removeprefix(folder).partition("-")[0]), key), reverse=True)
 
     def _read(self, key: str) -> Marker | None:
         try:

@@ -48,6 +48,10 @@ def run_step(step: StepDocument, store: Store, context: StepContext) -> Report:
     """
     report = _done_before(step, store, context)
     if report is not None:
+        if step.stage is Stage.TRAIN:  # a pod that was killed between its commit and its end has left them
+            from llm2llm.stages.checkpoints import Checkpoints
+
+            Checkpoints(store, step, pod_uid=context.pod_uid, keep=1).clear()
         if step.stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST):
             from llm2llm.stages.retention import drop_weights
             from llm2llm.stages.views import write_views

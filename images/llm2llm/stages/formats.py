@@ -109,7 +109,9 @@ def _separated(uri: str, data: bytes, separator: str) -> Iterator[Found]:
             raise DataError(f"{uri}: two columns have one name: {', '.join(map(repr, header))[:200]}")
         first = reader.line_num + 1
         for cells in reader:
-            if cells and len(cells) == len(header):
+            if separator == "\t" and reader.line_num > first:
+                yield first, f"a quote in it is closed only in line {reader.line_num}: write a quote in a cell as two"
+            elif cells and len(cells) == len(header):
                 yield first, dict(zip(header, cells, strict=True))
             elif cells:
                 yield first, f"{len(cells)} cells, and the header has {len(header)}"

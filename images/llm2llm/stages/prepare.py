@@ -140,7 +140,9 @@ def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
                 f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
             )
         stratify = source.from_seed.stratify and spec.task.labelled
-        taken = chosen(_labels(seeds), count, seed=spec.random_seed, purpose=f"data.{name}", stratify=stratify)
+        taken = chosen(
+            _labels(seeds), count, seed=spec.random_seed, purpose=f"data.{name}", stratify=stratify, leave_each=True
+        )
         sets[name] = Rows(seeds.uri, [row for index, row in enumerate(seeds.rows) if index in taken])
         seeds.rows = [row for index, row in enumerate(seeds.rows) if index not in taken]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from llm2llm.api_data import Share
@@ -37,7 +37,9 @@ def folds(labels: Sequence[str], count: int, *, seed: int) -> list[int]:
     return found
 
 
-def chosen(labels: Sequence[str], count: int, *, seed: int, purpose: str, stratify: bool) -> set[int]:
+def chosen(
+    labels: Sequence[str], count: int, *, seed: int, purpose: str, stratify: bool, leave_each: bool = False
+) -> set[int]:
     """Indices of `count` rows, drawn without replacement.
 
     Args:
@@ -46,6 +48,7 @@ def chosen(labels: Sequence[str], count: int, *, seed: int, purpose: str, strati
         seed: `spec.randomSeed`.
         purpose: what they are for, so that two draws of one seed are independent.
         stratify: every label gets its share, by largest remainders (Hamilton's method of apportionment).
+        leave_each: of every label a row is left, as long as others have more of them.
     """
     rng = random.Random(digest_of([seed, purpose, len(labels)]))  # noqa: S311
     order = list(range(len(labels)))
@@ -60,4 +63,15 @@ def chosen(labels: Sequence[str], count: int, *, seed: int, purpose: str, strati
     by_remainder = sorted(exact, key=lambda label: (sizes[label] - exact[label], label))
     for label in by_remainder[: count - sum(sizes.values())]:
         sizes[label] += 1
+    if leave_each:
+        _leave_each(sizes, {label: len(members) for label, members in groups.items()})
     return {index for label, members in groups.items() for index in members[: sizes[label]]}
+
+
+def _leave_each(sizes: dict[str, int], there: Mapping[str, int]) -> None:
+    """Takes the last row of a label back, and one of the label that has most left in its place."""
+    for label in sorted(sizes):
+        most = max(sizes, key=lambda other: (there[other] - sizes[other], other))
+        if sizes[label] == there[label] and there[most] - sizes[most] > 1:
+            sizes[label] -= 1
+            sizes[most] += 1

@@ -108,8 +108,9 @@ def plan(
 ) -> Plan:
     """The plan of a training run over rows of these lengths.
 
-    A batch is never larger than the rows there are, so a step never holds one row twice; `min_steps` is reached by
-    more epochs (74 examples at batch 128 are one step an epoch: fixed epochs alone would confound data with steps).
+    A batch is never larger than the rows there are; a step in which one epoch ends and the next begins may hold a row
+    of both. `min_steps` is reached by more epochs (74 examples at batch 128 are one step an epoch: fixed epochs alone
+    would confound data with steps).
     """
     batch = min(batch, len(lengths))
     steps = max(math.ceil(epochs * len(lengths) / batch), min_steps)

@@ -185,7 +185,11 @@ def test_fault_49_a_committed_step_costs_nothing_the_second_time(bench: Bench) -
     later = keyword.Run(run.document, uid="fedcba9876543210")
     later.reports = run.reports
     context = bench.context("pod-2")
+    store.write(
+        "iterations/000/train/checkpoints/000003-pod-1/marker.json", b"left by a pod that was killed at its end"
+    )
     again = run_step(later.step(Stage.TRAIN, attempt=3), store, context)
+    assert list(store.list("iterations/000/train/checkpoints/")) == []
 
     assert again.digest == first.digest
     assert (again.run_uid, again.attempt, again.seconds) == (later.uid, 3, {})

@@ -16,6 +16,7 @@ from tests.integration.data_plane.bench import STEPS, Bench
 from llm2llm.errors import IncompatibleArtifacts, MetricInvalid, Terminated, Transient
 from llm2llm.layout import content_key, step_folder
 from llm2llm.records import Example, Report, Stage, to_jsonl
+from llm2llm.stages.checkpoints import Checkpoints
 from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
@@ -191,6 +192,20 @@ def test_periodic_checkpoints_change_nothing_and_only_the_newest_are_kept(bench:
 
     assert often.digest == plain.digest
     assert seen == [1, 2, 3, 3]  # the new one is there before the oldest goes
+
+
+def test_the_newest_checkpoint_is_the_one_of_most_steps(bench: Bench, tmp_path: Path) -> None:
+    run, store = bench.run("many")
+    checkpoints = Checkpoints(store, run.step(Stage.TRAIN), pod_uid="pod", keep=2)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/weights").write_bytes(b"w")
+    for step in (999_950, 1_000_000, 1_000_050):
+        checkpoints.save(tmp_path / "files", step=step, micro_batch=1)
+
+    restored = checkpoints.restore(tmp_path / "restored")
+    assert restored
+    assert restored.step == 1_000_050
+    assert len(markers(store)) == 2
 
 
 class SlowStore(LocalStore):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
 
 import pytest
 
@@ -19,6 +20,7 @@ from llm2llm.disk import is_of_the_disk
         pytest.param(ValueError("I/O error: Connection refused (os error 111)"), False, id="another number in words"),
         pytest.param(ConnectionResetError(errno.ECONNRESET, "reset"), False, id="the network"),
         pytest.param(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), False, id="a missing file"),
+        pytest.param(ssl.SSLError(1, "CERTIFICATE_VERIFY_FAILED"), False, id="a certificate, numbered as EPERM is"),
         pytest.param(RuntimeError("CUDA error"), False, id="something else"),
     ],
 )

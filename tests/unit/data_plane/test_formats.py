@@ -59,6 +59,12 @@ def test_fault_33_a_row_of_csv_with_another_number_of_cells_is_refused_with_its_
     assert "line 4: 3 cells" in problem
 
 
+def test_fault_33_a_stray_quote_in_a_tsv_takes_no_other_row_along():
+    found = rows_of("x.tsv", b'question\tanswer\n"a fine film\tgood\na dull one "\tbad\n"a ""quote"""\tgood\n')
+    assert texts(found) == [(4, 'a "quote"', "good")]
+    assert "line 2: a quote in it is closed only in line 3" in found.problem("data.seed")
+
+
 def test_fault_33_a_row_of_parquet_without_text_is_refused_with_its_number():
     found = rows_of("x.parquet", as_parquet({"question": ["q", None, "q"], "answer": [["x"], ["y"], ["z"]]}))
     assert not found.rows

@@ -40,6 +40,19 @@ def test_stratified_every_label_gets_its_share_to_within_one_row(count: int):
         assert abs(by_label[label] - members * count / len(LABELS)) < 1
 
 
+def test_what_is_held_out_leaves_a_row_of_each_label_as_long_as_others_have_more():
+    labels = ["a"] * 10 + list("bcdef")
+    without = [chosen(labels, 3, seed=seed, purpose="p", stratify=True) for seed in range(20)]
+    drawn = [chosen(labels, 3, seed=seed, purpose="p", stratify=True, leave_each=True) for seed in range(20)]
+
+    assert any(labels[index] != "a" for taken in without for index in taken)
+    assert all(labels[index] == "a" and len(taken) == 3 for taken in drawn for index in taken)
+    assert len(chosen(labels, 12, seed=0, purpose="p", stratify=True, leave_each=True)) == 12
+    assert chosen(LABELS, 20, seed=3, purpose="p", stratify=True, leave_each=True) == chosen(
+        LABELS, 20, seed=3, purpose="p", stratify=True
+    )
+
+
 def test_folds_are_of_one_size_and_share_every_label():
     found = folds(LABELS, 4, seed=3)
     of_fold = [Counter(label for label, fold in zip(LABELS, found, strict=True) if fold == n) for n in range(4)]
