@@ -130,17 +130,24 @@ def test_what_is_served_without_any_setting_answers_as_it_was_scored_whatever_th
 
 
 def test_full_training_may_start_from_the_model_of_the_iteration_before(bench: Bench) -> None:
-    digests = []
-    for start in ("BaseModel", "PreviousIteration"):
-        run, store = bench.run(start, train=training("Full", 2), startFrom=start)
+    """Three times: as is, from the iteration before, and from there at a learning rate of 0, which leaves it as it was."""
+    digests, weights = [], []
+    for name, start, rate in (("a", "BaseModel", ""), ("b", "PreviousIteration", ""), ("c", "PreviousIteration", "0")):
+        run, store = bench.run(name, train=training("Full", 2), startFrom=start)
         for stage in (Stage.TRAIN, Stage.EVALUATE):
             run.add(run_step(run.step(stage), store, bench.context()))
         row = Example(id="s0", fields={"text": keyword.rows(1, 3)[0]["text"]}, completion=keyword.LABELS[0])
         told = Report(run_uid=run.uid, stage=Stage.GENERATE)
         run.add(commit(store, run.step(Stage.GENERATE), bench.context(), {"synthetic.jsonl": to_jsonl([row])}, told))
+        if rate:
+            run.document["train"]["hyperparameters"]["learningRate"] = rate
         digests.append(run_step(run.step(Stage.TRAIN, 1), store, bench.context()).digest)
+        keys = [key for key in store.list("iterations/") if key.endswith("/model.safetensors")]
+        weights.append([store.read(key) for key in sorted(keys)])
 
     assert digests[0] != digests[1]
+    assert weights[1][0] != weights[1][1]
+    assert weights[2][0] == weights[2][1]
 
 
 def test_qlora_trains_an_adapter_on_the_4_bit_base_that_it_is_scored_on(bench: Bench) -> None:

@@ -124,7 +124,7 @@ def test_synthetic_rows_of_earlier_iterations_are_trained_on(bench: Bench) -> No
 
 
 def test_training_may_start_from_the_adapter_of_the_iteration_before(bench: Bench) -> None:
-    def second(name: str, **changes: str) -> tuple[Report, dict[str, bytes]]:
+    def second(name: str, rate: str = "", **changes: str) -> tuple[Report, list[dict[str, bytes]]]:
         run, store = bench.run(name, **changes)
         for stage in (Stage.TRAIN, Stage.EVALUATE):
             run.add(run_step(run.step(stage), store, bench.context()))
@@ -133,16 +133,20 @@ def test_training_may_start_from_the_adapter_of_the_iteration_before(bench: Benc
         run.add(
             commit(store, run.step(Stage.GENERATE), bench.context(), {"synthetic.jsonl": to_jsonl([row])}, generated)
         )
+        if rate:
+            run.document["train"]["hyperparameters"]["learningRate"] = rate
         step = run.step(Stage.TRAIN, 1)
         assert (step_folder(Stage.TRAIN, 0) in step.parents) == (name != "base")
         report = run_step(step, store, bench.context())
-        return report, keyword.adapter_bytes(store, 1)
+        return report, [keyword.adapter_bytes(store, iteration) for iteration in (0, 1)]
 
     on_base, _ = second("base")
     continued, weights = second("continued", startFrom="PreviousIteration")
     again, same = second("again", startFrom="PreviousIteration")
     assert continued.digest != on_base.digest
     assert (again.digest, same) == (continued.digest, weights)
+    _, (before, after) = second("resting", rate="0", startFrom="PreviousIteration")
+    assert after["adapter/adapter_model.safetensors"] == before["adapter/adapter_model.safetensors"]
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "with gradient checkpointing"])
