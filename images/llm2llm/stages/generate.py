@@ -112,7 +112,7 @@ class Round:
     filters: Filters
     items: list[Item]
     rejected: list[RejectedRow] = field(default_factory=list)
-    judged: int = 0
+    answers: list[LedgerRecord] = field(default_factory=list)
     finished: bool = False
     """Another run finished this round: its answers are judged anew, and nothing more is asked for."""
 
@@ -120,6 +120,11 @@ class Round:
     def choice(self) -> bool:
         """The label is given to the teacher, who writes only the input."""
         return task_of(self.spec.task).choice
+
+    @property
+    def judged(self) -> int:
+        """How many answers."""
+        return len(self.answers)
 
     @property
     def kept(self) -> list[Example]:
@@ -152,7 +157,7 @@ class Round:
     def judge(self, item: Item, record: LedgerRecord) -> None:
         """Keeps the answer as a row, or notes why not; has to be called in (seed, sample) order."""
         verdict = self.filters.judge(record.text, record.finish, item.mistake.example)
-        self.judged += 1
+        self.answers.append(record)
         name = f"s{self.iteration}-{item.mistake.example.id}-{item.sample}"
         lineage = _lineage(item.mistake.example, record, verdict)
         if verdict.kept and verdict.fields is not None:
@@ -219,7 +224,8 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     files = {
         "synthetic.jsonl": to_jsonl(round_.kept),
         "rejected.jsonl": to_jsonl(round_.rejected),
-        "ledger.jsonl": merged([*segments, *replayed]),
+        # First what was judged: a pod beside this one may have other answers to the same requests.
+        "ledger.jsonl": merged([*round_.answers, *segments, *replayed]),
     }
     report = Report(
         run_uid=step.run_uid,

@@ -16,6 +16,7 @@ from llm2llm.storage.base import ObjectMissing
 
 _TEMPORARY = ".part-"
 """Prefix of a file that is being written: never listed, so that nobody takes it for an object."""
+_CLAIM, _CONTENT = f"{_TEMPORARY}claim", f"{_TEMPORARY}content"
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
 
@@ -52,7 +53,7 @@ class LocalStore:
             except OSError as error:
                 if error.errno not in _NO_HARD_LINKS:
                     raise
-                return _create_exclusively(target, data)
+                return _claimed(part, target)
         return True
 
     def upload(self, key: str, path: Path) -> None:
@@ -80,6 +81,7 @@ class LocalStore:
     def delete(self, key: str) -> None:
         with self._failures(key):
             (self._folder / key).unlink(missing_ok=True)
+            shutil.rmtree(_claim_of(self._folder / key), ignore_errors=True)
 
     @contextmanager
     def _part(self, key: str) -> Iterator[Path]:
@@ -129,14 +131,31 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _create_exclusively(path: Path, data: bytes) -> bool:
-    """For file systems without hard links: one winner too, but a crash in the middle leaves a part of the object."""
+def _claimed(part: Path, target: Path) -> bool:
+    """For file systems without hard links, where a folder cannot be renamed to one that is not empty either.
+
+    The whole content is in the folder that wins, so whoever finds it there can finish what a killed winner began; and
+    something stays in it, so that nobody wins again.
+    """
+    folder = part.with_name(f"{part.name}.d")
+    folder.mkdir()
+    (folder / _CLAIM).write_bytes(b"")
+    part.rename(folder / _CONTENT)
+    flush(folder)
+    claim = _claim_of(target)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return False
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return True
+        folder.rename(claim)
+        won = True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        won = False
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(FileNotFoundError):  # it is in its place
+        (claim / _CONTENT).rename(target)
+    return won
+
+
+def _claim_of(target: Path) -> Path:
+    return target.with_name(f"{_TEMPORARY}{target.name}.claim")

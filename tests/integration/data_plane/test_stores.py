@@ -90,6 +90,45 @@ def test_create_has_one_winner_and_never_replaces(store: Store) -> None:
     assert store.create("inputs/manifest.json", b"late") is False
 
 
+@pytest.fixture
+def unlinked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A folder of a file system without hard links, as a share of Azure Files."""
+
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    return open_store((tmp_path / "share").as_uri(), ARTIFACTS, {})
+
+
+def test_without_hard_links_create_has_one_winner_too(unlinked: Store) -> None:
+    for _ in range(20):
+        test_create_has_one_winner_and_never_replaces(unlinked)
+        assert list(unlinked.list("")) == ["inputs/manifest.json"]
+        unlinked.delete("inputs/manifest.json")
+
+
+def test_fault_46_a_create_that_is_killed_without_hard_links_is_finished_by_the_next(
+    unlinked: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if Path(target).name == "manifest.json":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        unlinked.create("inputs/manifest.json", b"first")
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(ObjectMissing):
+        unlinked.read("inputs/manifest.json")
+    assert unlinked.create("inputs/manifest.json", b"second") is False
+    assert unlinked.read("inputs/manifest.json") == b"first"
+    assert list(unlinked.list("")) == ["inputs/manifest.json"]
+
+
 @pytest.mark.parametrize("size", [0, 1, PART - 1, PART, PART + 1, 40 * 1024 * 1024])
 def test_files_of_any_number_of_parts_come_and_go_whole(store: Store, tmp_path: Path, size: int) -> None:
     source, target = tmp_path / "source", tmp_path / "deep" / "target"

@@ -6,6 +6,7 @@ By default a round of 120 requests is killed 4 times, once in a folder and once 
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.generation import rounds
 
-from llm2llm.records import Report, StepDocument
+from llm2llm.records import Report, StepDocument, to_jsonl
 from llm2llm.stages import generate
 from llm2llm.stages.commit import committed, read_object
 from llm2llm.storage import LocalStore, Store
@@ -130,3 +131,26 @@ def test_fault_50_of_two_pods_at_once_one_wins_and_both_report_it(place: tuple[S
     assert len({entry.key.split("/")[4] for entry in manifest.objects}) == 1  # all of one pod
     assert all(read_object(store, manifest, entry.name) is not None for entry in manifest.objects)  # and undamaged
     assert len(rounds.rows(store, "synthetic.jsonl")) == 60
+
+
+def test_the_committed_ledger_holds_what_was_judged_whatever_another_pod_was_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another pod of the step asks the same and is answered otherwise, as by a teacher that samples."""
+    with rounds.teacher_server() as teacher:
+        store, step = rounds.prepared(tmp_path / "store", rounds.spec_for(teacher, samples=1), 12)
+        play = generate._play
+
+        async def beside(*given: Any) -> Any:
+            played = await play(*given)
+            ours = read_segments(store, LEDGER)
+            theirs = [record.model_copy(update={"text": '{"prompt": "another"}'}) for record in ours]
+            store.write(f"{LEDGER}/pod-0/000000.jsonl", to_jsonl(theirs))
+            return played
+
+        monkeypatch.setattr(generate, "_play", beside)
+        generate.run(step, store, rounds.context_for("pod-1", tmp_path))
+    told = {record["key"]: json.loads(record["text"])["prompt"] for record in rounds.rows(store, "ledger.jsonl")}
+    kept = rounds.rows(store, "synthetic.jsonl")
+    assert len(kept) == 12
+    assert all(told[row["lineage"]["requestKey"]] == row["fields"]["prompt"] for row in kept)
