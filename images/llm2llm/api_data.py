@@ -138,7 +138,9 @@ class S3Access(Model):
         "", description="URL of the S3 endpoint; empty: AWS_ENDPOINT_URL of the environment, else AWS's own."
     )
     region: ShortText = Field("", description="S3 region; empty: the environment's.")
-    path_style: bool = Field(False, description="Address buckets by path instead of by host name.")
+    path_style: bool | None = Field(
+        None, description="True addresses buckets by path, false by host name; unset: by path where an endpoint is set."
+    )
     ca_bundle_ref: CaBundleReference | None = Field(
         None, description="Authorities of the endpoint's certificate, in place of the usual ones."
     )

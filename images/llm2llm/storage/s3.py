@@ -277,7 +277,7 @@ def _write(file: int, data: bytes, place: int) -> int:
 def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempts: int) -> Any:
     config = Config(
         retries={"mode": "standard", "total_max_attempts": attempts},
-        s3={"addressing_style": "path" if access.path_style or endpoint else "auto"},
+        s3={"addressing_style": _addressing(endpoint, access.path_style)},
         # A manifest holds the sha256 of every object; checksum trailers are what other servers stumble over.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -294,6 +294,13 @@ def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempt
     return session.client(
         "s3", endpoint_url=endpoint or None, config=config, verify=environ.get("AWS_CA_BUNDLE") or None
     )
+
+
+def _addressing(endpoint: str, by_path: bool | None) -> str:
+    """Most servers of one's own know no host names of buckets, and some stores know nothing else."""
+    if by_path is None:
+        return "path" if endpoint else "auto"
+    return "path" if by_path else "virtual"
 
 
 def _code(error: ClientError) -> str:

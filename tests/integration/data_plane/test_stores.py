@@ -219,6 +219,23 @@ def test_other_places_are_refused(uri: str) -> None:
         open_store(uri, ARTIFACTS, {})
 
 
+@pytest.mark.parametrize(
+    ("access", "address"),
+    [
+        ({}, "https://bucket.s3.amazonaws.com/runs/x"),
+        ({"pathStyle": True}, "https://s3.amazonaws.com/bucket/runs/x"),
+        ({"endpoint": "https://minio.corp"}, "https://minio.corp/bucket/runs/x"),
+        ({"endpoint": "https://oss-cn-hangzhou.aliyuncs.com", "pathStyle": False}, "https://bucket.oss-cn-hangzhou."),
+    ],
+    ids=["AWS", "AWS by path", "an endpoint", "an endpoint by host name"],
+)
+def test_a_bucket_is_addressed_as_its_store_wants_it(access: dict[str, Any], address: str) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
+    store = S3Store("s3://bucket/runs", Artifacts.model_validate({"uri": "s3://bucket/runs", **access}), keys)
+    named = {"Bucket": "bucket", "Key": "runs/x"}
+    assert store._client.generate_presigned_url("get_object", Params=named).startswith(address)
+
+
 def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
     class Careless(LocalStore):
         def create(self, key: str, data: bytes) -> bool:
