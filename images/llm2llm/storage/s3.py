@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -296,7 +296,7 @@ def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempt
     )
 
 
-def _addressing(endpoint: str, by_path: bool | None) -> str:
+def _addressing(endpoint: str, by_path: bool | None) -> Literal["auto", "path", "virtual"]:
     """Most servers of one's own know no host names of buckets, and some stores know nothing else."""
     if by_path is None:
         return "path" if endpoint else "auto"
