@@ -94,7 +94,8 @@ class Train(StepBlock):
     )
     hyperparameters: Hyperparameters = Field(
         default_factory=Hyperparameters,
-        description="Optimizer and schedule. The micro-batch is found out: it has no field, and changes no result.",
+        description="Optimizer and schedule. The micro-batch is found out: it has no field, and changes nothing but "
+        "draws of dropout.",
         json_schema_extra=IDENTITY,
     )
     min_steps: int = Field(

@@ -176,6 +176,21 @@ def test_fault_19_a_run_that_goes_on_after_sigterm_ends_with_the_weights_of_an_u
     assert markers(store) == []
 
 
+def test_a_run_that_goes_on_keeps_the_micro_batch_of_its_checkpoint(bench: Bench) -> None:
+    """The cut of a step decides which draws of dropout its rows get."""
+    run, store = bench.run("large")
+    large = run_step(run.step(Stage.TRAIN), store, bench.context())
+    run, store = bench.run("small")
+    small = run_step(run.step(Stage.TRAIN, micro_batch=3), store, bench.context())
+    assert small.digest != large.digest
+    run, store = bench.run("stopped")
+    first = bench.context("pod-1")
+    first.clock = stop_after(first, 5)
+    with pytest.raises(Terminated):
+        run_step(run.step(Stage.TRAIN, micro_batch=3), store, first)
+    assert run_step(run.step(Stage.TRAIN), store, bench.context("pod-2")).digest == small.digest
+
+
 def test_periodic_checkpoints_change_nothing_and_only_the_newest_are_kept(bench: Bench) -> None:
     run, store = bench.run("plain")
     plain = run_step(run.step(Stage.TRAIN), store, bench.context())
