@@ -54,18 +54,21 @@ def announcements(headers: Mapping[str, str], wall: float) -> dict[str, Announce
 
 
 def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
-    """Seconds that a refusal asks to wait: `retry-after-ms`, else `Retry-After` as seconds or as a date (RFC 9110)."""
+    """Seconds that a refusal asks to wait: `retry-after-ms`, else `Retry-After` as seconds or as a date (RFC 9110).
+
+    A date is by the endpoint's clock, so it is measured from the `Date` of the answer where there is one.
+    """
     precise = _number(headers.get("retry-after-ms", ""))
     if precise is not None:
         return precise / 1000
     text = headers.get("retry-after", "")
-    seconds = seconds_until(text, wall)
-    if seconds is not None or not text:
+    told_at = _date(headers.get("date", ""))
+    now = wall if told_at is None else told_at
+    seconds = seconds_until(text, now)
+    if seconds is not None:
         return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - wall)
-    except ValueError:
-        return None
+    until = _date(text)
+    return None if until is None else max(0.0, until - now)
 
 
 def seconds_until(text: str, wall: float) -> float | None:
@@ -84,6 +87,15 @@ def seconds_until(text: str, wall: float) -> float | None:
     except ValueError:
         return None
     return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - wall)
+
+
+def _date(text: str) -> float | None:
+    """Seconds since 1970 of an HTTP date, which is always in UTC."""
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _number(text: str) -> float | None:

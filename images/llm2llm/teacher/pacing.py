@@ -190,8 +190,10 @@ class AdaptivePace:
                 self.rate = min(self.rate, BELOW * self._judged)
             self._refused_at = now
             self._begin_step(now)
-        if news or retry_after is not None:
-            self._pause = self._pause_after(now) if retry_after is None else retry_after
+        told = retry_after or 0.0
+        if news or told:
+            # Never less than the own pause: a Retry-After of 0, or one that is over each time, would end all back-off.
+            self._pause = max(told, self._pause_after(now) if news else 0.0)
             self._closed_until = max(self._closed_until, now + self._pause)
             self._turn = min(self._turn, self._closed_until)
 

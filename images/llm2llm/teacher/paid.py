@@ -137,8 +137,7 @@ class PaidTeacher:
                     raise Transient(f"{error}; asked to come back in {error.retry_after or 0.0:.0f} s") from error
                 if failures >= ATTEMPTS:
                     raise Transient(f"{error} ({failures} times)") from error
-                pause = error.retry_after if error.retry_after is not None else self.limiter.backoff(failures)
-                await self.limiter.sleep(pause)
+                await self.limiter.sleep(max(error.retry_after or 0.0, self.limiter.backoff(failures)))
 
     async def _buy(self, request: Request) -> LedgerRecord | None:
         """A durable answer, or None after a 429; what it cost is settled in any case.

@@ -21,7 +21,7 @@ from llm2llm.errors import (
 from llm2llm.records import Report
 from llm2llm.stages import generate
 from llm2llm.storage import Store
-from llm2llm.teacher import limits, paid
+from llm2llm.teacher import limits, pacing, paid
 from llm2llm.teacher.client import probe
 
 
@@ -34,6 +34,8 @@ def teacher() -> Iterator[rounds.Teacher]:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(pacing, "UNKNOWN_PAUSE", 0.02)
+    monkeypatch.setattr(pacing, "LONGEST_LOOK", 0.1)
 
 
 def generated(place: Path | Store, teacher: rounds.Teacher, **options: object) -> Report:

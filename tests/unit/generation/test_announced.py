@@ -41,6 +41,22 @@ def test_a_duration_or_a_time_is_read(text: str, seconds: float | None):
         ({"retry-after": "20"}, 20.0),
         ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
         ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 30.0),
+        pytest.param({"retry-after": "Tue, 14 Nov 2023 22:13:10 GMT"}, 0.0, id="a date that is over"),
+        pytest.param(
+            {"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT", "date": "Tue, 14 Nov 2023 22:13:40 GMT"},
+            10.0,
+            id="a date by a clock that is ahead of this one",
+        ),
+        pytest.param(
+            {"retry-after": "Tue, 14 Nov 2023 22:12:50 GMT", "date": "Tue, 14 Nov 2023 22:12:20 GMT"},
+            30.0,
+            id="a date by a clock that is behind this one",
+        ),
+        pytest.param(
+            {"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT", "date": "now"}, 30.0, id="an answer without a date"
+        ),
+        pytest.param({"retry-after": "20", "date": "Tue, 14 Nov 2023 22:12:20 GMT"}, 20.0, id="seconds need no clock"),
+        pytest.param({"retry-after": f"Tue, 14 Nov {10**20} 22:13:50 GMT"}, None, id="no date that there can be"),
         ({"retry-after": "never"}, None),
         ({}, None),
     ],

@@ -110,11 +110,19 @@ def test_many_429_at_once_are_one_signal():
     assert pace.wait(0.1) == pytest.approx(1.0)  # one pause, not eight
 
 
-def test_an_endpoint_that_refuses_everything_is_asked_ever_more_rarely():
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(None, id="and does not say until when"),
+        pytest.param(0.0, id="and says: come back at once"),
+        pytest.param(0.05, id="and says: come back in a moment"),
+    ],
+)
+def test_an_endpoint_that_refuses_everything_is_asked_ever_more_rarely(told: float | None):
     pace, now, asked = AdaptivePace(8), 0.0, 0
     while now < 300:
         sent = pace.send(now)
-        pace.refused(sent, now + 0.05)
+        pace.refused(sent, now + 0.05, told)
         asked += 1
         now += 0.05 + (pace.wait(now + 0.05) or 0.0)
     assert 30 <= asked <= 40

@@ -17,7 +17,7 @@ from llm2llm.budget import Spent
 from llm2llm.errors import StepError, Terminated, Transient
 from llm2llm.records import Usage
 from llm2llm.storage import LocalStore
-from llm2llm.teacher import paid
+from llm2llm.teacher import limits, paid
 from llm2llm.teacher.announced import Announcement
 from llm2llm.teacher.client import TeacherClient, Unavailable
 from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments, usage_of
@@ -139,6 +139,7 @@ def test_a_wait_beyond_all_patience_ends_the_attempt_and_tells_what_was_asked(
 
 
 def test_short_waits_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(paid, "PATIENCE_SECONDS", 0.25)
 
     async def answer(_: str) -> Reply:
@@ -147,6 +148,18 @@ def test_short_waits_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     came = asked(tmp_path, answer, number=1)
     assert isinstance(came.error, Transient)
     assert len(came.endpoint.sent) == 3
+
+
+def test_a_503_that_says_come_back_at_once_is_not_hammered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.02)
+
+    async def answer(_: str) -> Reply:
+        raise Unavailable("503", 0.0, maybe_paid=False)
+
+    came = asked(tmp_path, answer, number=1)
+    assert isinstance(came.error, Transient)
+    assert came.error.message == f"503 ({paid.ATTEMPTS} times)"
+    assert came.seconds >= 0.02 / 2 * sum(2**failures for failures in range(paid.ATTEMPTS - 1))
 
 
 @pytest.mark.parametrize(
@@ -159,6 +172,7 @@ def test_short_waits_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_wait_that_was_asked_for_is_told_while_it_lasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Exception | Reply
 ):
+    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.1)
     monkeypatch.setattr(paid, "WAIT_TOLD_SECONDS", 0.05)
     came = asked(tmp_path, once(first), number=6)
     assert came.error is None
