@@ -43,6 +43,8 @@ class PaidTeacher:
     waits: Callable[[float], None] = lambda _: None
     """Is told now and then that nothing can be sent for so many seconds at most, as the limits are."""
     _moved: float = 0.0
+    _refused_since: float | None = None
+    """The first 429 after the last answer to anybody."""
 
     async def answers(self, requests: Sequence[Request], stopping: Callable[[], bool]) -> list[LedgerRecord]:
         """One record for each request, in their order; those in the ledger already are not sent.
@@ -117,19 +119,12 @@ class PaidTeacher:
                 self.answered()
 
     async def _pay(self, request: Request) -> LedgerRecord:
-        loop = asyncio.get_running_loop()
-        failures, asked, limited_since = 0, 0.0, None
+        failures, asked = 0, 0.0
         while True:
             try:
                 record = await self._buy(request)
                 if record is not None:
                     return record
-                limited_since = limited_since or loop.time()
-                if loop.time() - limited_since > PATIENCE_SECONDS:
-                    raise Transient(
-                        f"the teacher {self.client.where} answered only 429 to a request for "
-                        f"{PATIENCE_SECONDS:.0f} s: check the account's rate limit"
-                    )
             except Unavailable as error:
                 failures += 1
                 asked += error.retry_after or 0.0
@@ -191,12 +186,26 @@ class PaidTeacher:
                 self.limiter.stop()
                 raise Transient(f"{error}; asked to come back in {error.retry_after:.0f} s") from error
             self.limiter.limited(sent, error.announced, error.retry_after)
+            self._refused()
             return None
         except StepError:
             self.limiter.stop()  # before this place is free: nobody else shall ask in vain
             raise
+        self._refused_since = None
         self.limiter.succeeded(sent, reply.announced)
         return reply
+
+    def _refused(self) -> None:
+        """A 429 came. Raises Transient where nobody was answered anything else for too long."""
+        # Not the time of one request: with a low ceiling that is mostly spent in our own line.
+        now = asyncio.get_running_loop().time()
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        if now - self._refused_since > PATIENCE_SECONDS:
+            self.limiter.stop()
+            raise Transient(
+                f"the teacher {self.client.where} answered only 429 for {PATIENCE_SECONDS:.0f} s: "
+                "check the account's rate limit"
+            )
 
     def _record(self, request: Request, reply: Reply, reserved: Usage) -> LedgerRecord:
         usage = reply.usage or reserved

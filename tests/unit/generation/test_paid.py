@@ -17,9 +17,9 @@ from llm2llm.budget import Spent
 from llm2llm.errors import StepError, Terminated, Transient
 from llm2llm.records import Usage
 from llm2llm.storage import LocalStore
-from llm2llm.teacher import limits, paid
+from llm2llm.teacher import limits, pacing, paid
 from llm2llm.teacher.announced import Announcement
-from llm2llm.teacher.client import TeacherClient, Unavailable
+from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable
 from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments, usage_of
 from llm2llm.teacher.limits import Limiter
 from llm2llm.teacher.purse import Purse
@@ -160,6 +160,37 @@ def test_a_503_that_says_come_back_at_once_is_not_hammered(tmp_path: Path, monke
     assert isinstance(came.error, Transient)
     assert came.error.message == f"503 ({paid.ATTEMPTS} times)"
     assert came.seconds >= 0.02 / 2 * sum(2**failures for failures in range(paid.ATTEMPTS - 1))
+
+
+def refusing(text: str, times: int, seconds: float) -> Answer:
+    """This question is refused so often, with so many seconds to wait; the others are answered."""
+    left = [RateLimited("429", seconds, {})] * times
+
+    async def answer(asked_for: str) -> Reply:
+        await asyncio.sleep(0.01)
+        if asked_for == text and left:
+            raise left.pop()
+        return ANSWER
+
+    return answer
+
+
+def test_429_to_everybody_ends_the_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paid, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(pacing, "LONGEST_LOOK", 0.1)
+    came = asked(tmp_path, refusing("question-0", 1000, 0.0), number=1)
+    assert isinstance(came.error, Transient)
+    assert "answered only 429" in came.error.message
+    assert "check the account's rate limit" in came.error.message
+    assert 0.5 < came.seconds < 5
+
+
+def test_a_request_may_be_refused_for_long_while_others_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(paid, "PATIENCE_SECONDS", 0.7)
+    came = asked(tmp_path, refusing("question-5", 3, 0.4), number=40)
+    assert came.error is None
+    assert came.endpoint.sent.count("question-5") == 4
+    assert came.seconds > 2 * 0.4
 
 
 @pytest.mark.parametrize(
