@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
+from tests.unit.generation.test_client import complete
 
 from llm2llm.teacher.announced import Announcement, Quota, announcements, retry_after, seconds_until
+from llm2llm.teacher.client import RateLimited
 
 NOW = 1_700_000_000.0
 """2023-11-14T22:13:20Z."""
@@ -73,6 +76,14 @@ def test_a_limit_told_in_part_is_left_out():
         "x-ratelimit-limit-tokens": "30000",
     }
     assert announcements(headers, NOW) == {"requests": Announcement(500, 499, 0.12)}
+
+
+def test_a_429_tells_its_limits_as_an_answer_does():
+    told = {"limit": "30000", "remaining": "0", "reset": "2s"}
+    headers = {f"x-ratelimit-{part}-tokens": value for part, value in told.items()}
+    with pytest.raises(RateLimited) as caught:
+        complete(httpx.Response(429, json={"error": {"message": "slow down"}}, headers=headers))
+    assert caught.value.announced == {"tokens": Announcement(30_000, 0, 2)}
 
 
 def asked(quota: Quota, announce, seconds: float, step: float = 0.05) -> int:  # noqa: ANN001

@@ -54,12 +54,37 @@ def test_a_place_that_becomes_free_goes_to_who_waits():
     run(scenario)
 
 
-def test_a_limit_that_an_answer_announces_is_waited_for():
+@pytest.mark.parametrize("kind", ["requests", "tokens"])
+def test_a_limit_that_an_answer_announces_is_waited_for(kind: str):
     async def scenario(limiter: Limiter) -> None:
         began = asyncio.get_running_loop().time()
         async with limiter.turn(0) as sent:
-            limiter.succeeded(sent, {"requests": Announcement(10, 0, 0.2)})
-        await enters(limiter)
+            limiter.succeeded(sent, {kind: Announcement(10, 0, 0.2)})
+        await enters(limiter, tokens=5)
+        assert asyncio.get_running_loop().time() - began >= 0.2
+
+    run(scenario)
+
+
+def test_a_limit_that_a_refusal_announces_is_waited_for():
+    async def scenario(limiter: Limiter) -> None:
+        limiter.pace.rate = 1000.0  # so that the pause of its own is short
+        began = asyncio.get_running_loop().time()
+        async with limiter.turn(0) as sent:
+            limiter.limited(sent, {"tokens": Announcement(10, 0, 0.2)}, None)
+        await enters(limiter, tokens=5)
+        assert asyncio.get_running_loop().time() - began >= 0.2
+
+    run(scenario)
+
+
+def test_a_ceiling_of_tokens_a_minute_is_waited_for():
+    async def scenario(limiter: Limiter) -> None:
+        limiter.tokens = Pace(6000)  # 300 at once, 100 a second
+        began = asyncio.get_running_loop().time()
+        await enters(limiter, tokens=300)
+        assert asyncio.get_running_loop().time() - began < 0.2
+        await enters(limiter, tokens=20)
         assert asyncio.get_running_loop().time() - began >= 0.2
 
     run(scenario)

@@ -22,6 +22,7 @@ from llm2llm.teacher.announced import Announcement
 from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable
 from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments, usage_of
 from llm2llm.teacher.limits import Limiter
+from llm2llm.teacher.pacing import Pace
 from llm2llm.teacher.purse import Purse
 from llm2llm.teacher.reply import Reply
 
@@ -70,6 +71,7 @@ def asked(
     *,
     timeout: float = 60.0,
     store: LocalStore | None = None,
+    tokens: Pace | None = None,
 ) -> Asked:
     """Asks for so many answers, up to four at once."""
     came = Asked(Endpoint(answer, timeout=timeout), store or LocalStore(folder))
@@ -78,7 +80,7 @@ def asked(
     ]
 
     async def play() -> None:
-        limiter = Limiter(4)
+        limiter = Limiter(4, tokens=tokens or Pace(None))
         limiter.pace.slots = 4
         ledger = open_ledger(came.store, "ledger", f"pod-{len(came.records)}", lambda: limiter.in_flight)
         purse = Purse(Budget(), Spent(), LIMIT)
@@ -160,6 +162,13 @@ def test_a_503_that_says_come_back_at_once_is_not_hammered(tmp_path: Path, monke
     assert isinstance(came.error, Transient)
     assert came.error.message == f"503 ({paid.ATTEMPTS} times)"
     assert came.seconds >= 0.02 / 2 * sum(2**failures for failures in range(paid.ATTEMPTS - 1))
+
+
+def test_tokens_that_were_reserved_and_not_used_are_there_for_the_next_request(tmp_path: Path):
+    # 24 answers reserve 1248 tokens and use 48, where there are 300 at once and 100 a second
+    came = asked(tmp_path, held(), 24, tokens=Pace(6000))
+    assert came.error is None
+    assert came.seconds < 5
 
 
 def refusing(text: str, times: int, seconds: float) -> Answer:
