@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.generation import rounds
+from tests.integration.generation.test_second_round import second
 
 from llm2llm.errors import BudgetReached
 from llm2llm.stages import generate
@@ -46,6 +47,30 @@ def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twi
     assert rounds.rows(store, "synthetic.jsonl") == rounds.rows(
         rounds.LocalStore(tmp_path / "whole"), "synthetic.jsonl"
     )
+
+
+def test_a_later_round_has_what_the_rounds_before_left_of_the_budget(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
+        store, first = rounds.prepared(tmp_path, spec, MISTAKES)
+        used = generate.run(first, store, rounds.context_for("pod-a", tmp_path)).usage
+        needed = used.teacher_input_tokens + used.teacher_output_tokens
+        step = second(store, first, rounds.seed_rows()[: 3 * MISTAKES : 3])
+        step = step.model_copy(update={"spec": {**step.spec, "budget": {"maxTeacherTokens": needed + 1}}})
+        with pytest.raises(BudgetReached, match=f"spec.budget.maxTeacherTokens is {needed + 1}"):
+            generate.run(step, store, rounds.context_for("pod-b", tmp_path))
+        assert teacher.stats()["requests"] == ROWS
+
+
+def test_the_gpu_time_of_the_run_leaves_the_teacher_less_of_the_money(tmp_path: Path):
+    with rounds.teacher_server() as teacher:
+        prices = {"inputPerMillion": "1", "outputPerMillion": "1", "gpuHour": "2"}
+        spec = rounds.spec_for(teacher) | {"budget": {"maxCost": "2", "prices": prices}}
+        store, step = rounds.prepared(tmp_path, spec, MISTAKES)
+        trained = step.model_copy(update={"gpu_seconds": 3600})
+        with pytest.raises(BudgetReached, match=r"2\.0000 is spent, spec\.budget\.maxCost is 2"):
+            generate.run(trained, store, rounds.context_for("pod-a", tmp_path))
+        assert teacher.stats()["requests"] == 0
 
 
 def test_a_ceiling_of_requests_a_minute_is_kept(tmp_path: Path):
