@@ -18,7 +18,7 @@ from llm2llm.errors import (
     TeacherQuotaExhausted,
     Transient,
 )
-from llm2llm.records import Report
+from llm2llm.records import Report, to_jsonl
 from llm2llm.stages import generate
 from llm2llm.storage import Store
 from llm2llm.teacher import limits, pacing, paid
@@ -180,6 +180,18 @@ def test_fault_36_garbage_is_refused_row_by_row_and_asked_for_again(
     assert report.generated == 60 + refused[reason]
     held_out = {row.fields["prompt"] for row in rounds.evaluation_rows()}
     assert not held_out & {row["fields"]["prompt"] for row in rounds.rows(bucket, "synthetic.jsonl")}
+
+
+def test_a_row_of_the_test_set_is_refused_like_one_of_the_evaluation_set(tmp_path: Path, teacher: rounds.Teacher):
+    first, *others = rounds.evaluation_rows()
+    frozen = {"evaluation.jsonl": to_jsonl([first]), "test.jsonl": to_jsonl(others)}
+    store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher), frozen=frozen)
+    teacher.fault(kind="leak", count=12)
+    report = generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+    assert (report.kept, report.generated) == (60, 72)
+    assert {row["reason"] for row in rounds.rows(store, "rejected.jsonl")} == {"contaminated"}
+    leaked = {row.fields["prompt"] for row in others}
+    assert not leaked & {row["fields"]["prompt"] for row in rounds.rows(store, "synthetic.jsonl")}
 
 
 @pytest.mark.parametrize(
