@@ -25,10 +25,11 @@ SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request ra
 
 @dataclass
 class Proxy:
-    """Hands requests on; `refuse` of them are answered 503 first, and the answers of `swallow` are lost."""
+    """Hands requests on; `refuse` of them are answered with `refusal` first, and the answers of `swallow` are lost."""
 
     server: S3Server
     refuse: int = 0
+    refusal: tuple[int, bytes] = (503, SLOW_DOWN)
     swallow: int = 0
     requests: list[str] = field(default_factory=list)
 
@@ -51,7 +52,8 @@ def handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             proxy.requests.append(self.command)
             if proxy.refuse:
                 proxy.refuse -= 1
-                return self.reply(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
+                status, content = proxy.refusal
+                return self.reply(status, {"Content-Type": "application/xml"}, content)
             answer = proxy.pass_on(self.command, self.path, dict(self.headers.items()), body)
             content = answer.read()
             if proxy.swallow:
@@ -118,6 +120,25 @@ def test_fault_30_throttling_that_does_not_end_is_transient(proxy: Proxy, connec
     with pytest.raises(Transient, match="SlowDown"):
         store.read("key")
     assert len(proxy.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"<Error><Code>ConditionalRequestConflict</Code></Error>", id="a conditional put beside another"),
+        pytest.param(b"<Error><Code>OperationAborted</Code></Error>", id="an operation that is not over"),
+        pytest.param(b"", id="without a word"),
+    ],
+)
+def test_a_conflict_with_another_write_of_the_same_key_is_tried_again(
+    proxy: Proxy, connect: Callable[[int], S3Store], content: bytes
+) -> None:
+    store = connect(5)
+    proxy.refuse, proxy.refusal = 2, (409, content)
+
+    assert store.create("key", b"data")
+    assert proxy.requests == ["PUT"] * 3
+    assert store.read("key") == b"data"
 
 
 def test_fault_07_a_commit_whose_answer_is_lost_is_this_writers_own(
