@@ -119,6 +119,8 @@ class AdaptivePace:
     _proven: float = 0.0
     """A rate that was kept for a whole step without a refusal, since the last event."""
     _streak: int = 0
+    _misled: bool = False
+    """The endpoint refused again after a pause that it told: from then on its word only makes pauses longer."""
     _refusal_seconds: float = 0.05
     """How soon a 429 comes back: what is silent for longer was let through."""
     _latency: float = 0.0
@@ -192,8 +194,10 @@ class AdaptivePace:
             self._begin_step(now)
         told = retry_after or 0.0
         if news or told:
-            # Never less than the own pause: a Retry-After of 0, or one that is over each time, would end all back-off.
-            self._pause = max(told, self._pause_after(now) if news else 0.0)
+            # A told pause is kept to as it is while it proves right: a limit without a burst is used far better so.
+            self._misled |= news and told > 0 and self._streak > 1
+            believed = told > 0 and self._streak == 1 and not self._misled
+            self._pause = told if believed or not news else max(told, self._pause_after(now))
             self._closed_until = max(self._closed_until, now + self._pause)
             self._turn = min(self._turn, self._closed_until)
 

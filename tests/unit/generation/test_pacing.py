@@ -102,6 +102,22 @@ def test_nobody_asks_before_retry_after_is_over():
     assert pace.wait(20.1) == 0.0
 
 
+def test_a_told_pause_is_believed_until_it_turns_out_too_short():
+    pace = AdaptivePace(8)
+    pace.refused(pace.send(0.0), 0.1, 0.3)
+    assert pace.wait(0.1) == pytest.approx(0.3)
+    pace.refused(pace.send(0.4), 0.5, 0.3)
+    assert pace.wait(0.5) == pytest.approx(2.0)  # the second of its own, doubled
+
+
+@pytest.mark.parametrize("told", [lambda pause: pause, whole_seconds], ids=["exactly", "in whole seconds"])
+def test_with_the_pauses_that_it_tells_a_limit_without_a_burst_is_used_well(told: Callable[[float], float]):
+    played = play(AdaptivePace(CEILING), TokenBucket(1, 1), seconds=330, halved_at=330, latency=quick, retry_after=told)
+    accepted, refused = played.between(WARM_UP, 330)
+    assert accepted >= 0.75 * (330 - WARM_UP)
+    assert refused <= 0.05 * (accepted + refused)
+
+
 def test_many_429_at_once_are_one_signal():
     pace = AdaptivePace(8, slots=8)
     sent = [pace.send(0.0) for _ in range(8)]
