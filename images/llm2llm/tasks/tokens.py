@@ -76,7 +76,7 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trusted)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {error}") from error
     if tokenizer.eos_token_id is None:
         raise ConfigurationError(f"{_TOKENIZER} has no EOS token, so no answer would end")
@@ -123,16 +123,19 @@ def load_quickly(folder: Path, *, chat: bool = True, trusted: bool = False) -> T
     """
     if not (folder / "tokenizer.json").exists() or (chat and has_chat_template(folder)):
         return load_tokenizer(folder, chat=chat, trusted=trusted)
+    config = folder / "tokenizer_config.json"
+    named = _json(config).get("eos_token") if config.exists() else None
+    if named is None:  # it may be in another file, or what the class of the tokenizer brings, as GPT-2's does
+        return load_tokenizer(folder, chat=chat, trusted=trusted)
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises nothing more specific
         raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {error}") from error
-    named = _json(folder / "tokenizer_config.json").get("eos_token")
-    eos = tokenizer.token_to_id(named["content"] if isinstance(named, dict) else named) if named else None
+    eos = tokenizer.token_to_id(named["content"] if isinstance(named, dict) else named)
     if eos is None:
-        raise ConfigurationError(f"{_TOKENIZER} has no EOS token, so no answer would end")
+        return load_tokenizer(folder, chat=chat, trusted=trusted)
     return Tokens(
         encode=lambda texts, special: [
             encoded.ids for encoded in tokenizer.encode_batch(texts, add_special_tokens=special)
