@@ -15,7 +15,7 @@ from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
 STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 3,
-    Stage.TRAIN: 3,
+    Stage.TRAIN: 4,
     Stage.EVALUATE: 3,
     Stage.GENERATE: 3,
     Stage.TEST: 3,

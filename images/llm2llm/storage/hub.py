@@ -14,16 +14,13 @@ from llm2llm.api import AugmentationRunSpec
 from llm2llm.api_stages import TeacherSource
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, Transient
 from llm2llm.records import digest_of
-from llm2llm.storage import Store, modelcache
+from llm2llm.storage import Store, modelcache, modelfiles
 from llm2llm.storage.sources import local_path
 from llm2llm.storage.volume import content_digest
 
 _FILES_AT_ONCE = 8
 MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
 """Folder of `spec.student.cache`, as the operator mounts it."""
-_SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
-"""Files of a model repository that hold its tokenizer and config, and code that runs where the user trusts it."""
-_ALL = (*_SMALL, "*.safetensors")
 _FORBIDDEN = (401, 403)
 _NOT_FOUND = 404
 
@@ -214,7 +211,7 @@ def _commit(model: ModelAt, environ: Mapping[str, str]) -> str:
 def _snapshot(model: ModelAt, revision: str, environ: Mapping[str, str], *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = list(_ALL if weights else _SMALL)
+    patterns = list(modelfiles.ALL if weights else modelfiles.SMALL)
     with _hub_failures(model, revision):
         folder = snapshot_download(
             model.uri.removeprefix("hf://"),

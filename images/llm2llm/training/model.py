@@ -14,19 +14,8 @@ from transformers import set_seed
 from llm2llm import api_stages
 from llm2llm.device import has_bf16
 from llm2llm.records import canonical_json
+from llm2llm.storage.modelfiles import tokenizer_files
 from llm2llm.weights import load_weights
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
-"""Copied from the base byte for byte, so that the result describes itself and is the same on every machine."""
 
 _MARKS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -124,9 +113,9 @@ def _dtype(precision: Precision) -> torch.dtype:
 
 
 def _copy_tokenizer(base: Path, target: Path) -> None:
-    for name in TOKENIZER_FILES:
-        if (base / name).exists():
-            shutil.copyfile(base / name, target / name)
+    """Byte for byte, so that the result describes itself and is the same on every machine."""
+    for name in tokenizer_files(path.name for path in base.iterdir() if path.is_file()):
+        shutil.copyfile(base / name, target / name)
 
 
 def _write_greedy(base: Path, target: Path) -> None:
