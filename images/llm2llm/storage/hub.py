@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def model_revision(
     volume are read once in a run, whose artifacts are `store`.
 
     Raises:
-        ConfigurationError: there is no such model or revision.
+        ConfigurationError: there is no such model or revision, or it has no weights that can be loaded.
         AuthenticationError: it is gated, and the token does not open it.
     """
     model = model or _student(spec)
@@ -68,10 +68,10 @@ def model_revision(
         from llm2llm.storage.s3 import S3Store
 
         entries = list(S3Store(model.uri, spec.artifacts, environ).entries(""))
-        _check_names(model, [name for name, _, _ in entries])
+        _check_names(model, (name for name, _, _ in entries))
         return digest_of(sorted(entries))
     folder = local_path(model.uri)
-    _check_names(model, [path.name for path in folder.glob("config.json")])
+    _check_names(model, (path.name for path in folder.glob("*")))
     return content_digest(folder, store)
 
 
@@ -186,7 +186,7 @@ def _download(
         store.download(name, part)
         part.replace(target / name)
 
-    wanted = [name for name in store.list("") if weights or Path(name).suffix != ".safetensors"]
+    wanted = [name for name in store.list("") if weights or not modelfiles.has_weights([name])]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
         for _ in threads.map(fetch, [name for name in wanted if not (target / name).exists()]):
             pass  # raises what a download raised
@@ -198,14 +198,14 @@ def _commit(model: ModelAt, environ: Mapping[str, str]) -> str:
 
     repository = model.uri.removeprefix("hf://")
     with _hub_failures(model, model.revision):
-        sha = (
-            HfApi(endpoint=environ.get("HF_ENDPOINT"), token=environ.get(model.token))
-            .model_info(repository, revision=model.revision)
-            .sha
+        found = HfApi(endpoint=environ.get("HF_ENDPOINT"), token=environ.get(model.token)).model_info(
+            repository, revision=model.revision
         )
-    if not sha:
+    if not found.sha:
         raise ConfigurationError(f"{model.uri} tells no commit for revision {model.revision}")
-    return sha
+    if found.siblings is not None:
+        _check_names(model, (sibling.rfilename for sibling in found.siblings))
+    return found.sha
 
 
 def _snapshot(model: ModelAt, revision: str, environ: Mapping[str, str], *, weights: bool) -> Path:
@@ -249,6 +249,14 @@ def _hub_failures(at: ModelAt, revision: str) -> Iterator[None]:
         raise Transient(f"{model}: {error}") from error
 
 
-def _check_names(model: ModelAt, names: list[str]) -> None:
-    if "config.json" not in names:
+def _check_names(model: ModelAt, names: Iterable[str]) -> None:
+    """By names alone, before anything is fetched; what lies in folders of the model's own is no part of it."""
+    top = [name for name in names if "/" not in name]
+    if "config.json" not in top:
         raise ConfigurationError(f"{model.uri} holds no config.json: check {model.field}.uri")
+    if not modelfiles.has_weights(top):
+        other = f", or set {model.field}.revision to one that holds them" if model.uri.startswith("hf://") else ""
+        raise ConfigurationError(
+            f"{model.uri} holds no weights as *.safetensors, and no others are loaded: check {model.field}.uri, "
+            f"convert them with transformers' save_pretrained(..., safe_serialization=True){other}"
+        )

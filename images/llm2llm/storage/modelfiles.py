@@ -9,12 +9,18 @@ from llm2llm.storage.modelcache import LIST
 
 SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
 """Tokenizer and config, and code that runs where the user trusts it."""
-ALL = (*SMALL, "*.safetensors")
+_WEIGHTS = ("*.safetensors",)
+ALL = (*SMALL, *_WEIGHTS)
 _OF_THE_BASE = (
     "config.json", "generation_config.json", "adapter_config.json", "*.index.json", LIST, "trainer_state.json",
     "readme*", "license*", "notice*", "use_policy*", "requirements*",
 )  # fmt: skip
 """Small files that say something about the base model alone; a student has its own, or none."""
+
+
+def has_weights(names: Iterable[str]) -> bool:
+    """Whether weights that are loaded are among some files; those in pickles could run code, and are not."""
+    return any(_any(name, _WEIGHTS) for name in names)
 
 
 def tokenizer_files(names: Iterable[str]) -> list[str]:

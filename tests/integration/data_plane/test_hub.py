@@ -132,6 +132,17 @@ def test_without_weights_only_tokenizer_and_config_are_fetched(
     assert "model.safetensors" not in hub.served
 
 
+def test_a_model_with_other_weights_alone_is_refused_before_anything_is_fetched(
+    hub: Hub, environ: dict[str, str]
+) -> None:
+    hub.files["pytorch_model.bin"] = hub.files["onnx/model.safetensors"] = hub.files.pop("model.safetensors")
+
+    with pytest.raises(ConfigurationError, match=r"hf://team/student holds no weights as \*\.safetensors") as caught:
+        model_revision(STUDENT, environ)
+    assert "safe_serialization=True" in caught.value.message
+    assert "spec.student.model.revision" in caught.value.message
+
+
 def test_a_gated_model_is_told_with_the_field_of_its_token(hub: Hub, environ: dict[str, str]) -> None:
     hub.token = "hf_secret"
 

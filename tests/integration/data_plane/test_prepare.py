@@ -19,10 +19,11 @@ from llm2llm.storage import LocalStore, open_store
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A student without weights: Prepare asks for none."""
+    """A student whose weights are none: Prepare does not look into them."""
     folder = tmp_path / "model"
     keyword.write_tokenizer(folder)
     keyword.config().save_pretrained(str(folder))
+    (folder / "model.safetensors").write_bytes(b"none")
     return folder
 
 
@@ -144,6 +145,13 @@ def test_a_row_has_to_fit_into_the_models_context_whatever_its_config_calls_it(
     file.write_text(json.dumps(config | context_of))
 
     with pytest.raises(DataError, match=words):
+        prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
+
+
+def test_a_model_without_weights_is_told(tmp_path: Path, model: Path, store: LocalStore, context: StepContext) -> None:
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+
+    with pytest.raises(ConfigurationError, match=r"/model holds no weights as \*\.safetensors"):
         prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
 
 

@@ -23,6 +23,7 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(
     model = tmp_path / "model"
     keyword.write_tokenizer(model)
     keyword.config().save_pretrained(str(model))
+    (model / "model.safetensors").write_bytes(b"none")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
         document = keyword.spec(
             seed_uri=(tmp_path / "seed.jsonl").as_uri(),

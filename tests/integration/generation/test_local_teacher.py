@@ -37,11 +37,12 @@ def local_spec(model: Path, **options: Any) -> dict[str, Any]:
 
 
 def bare_model(folder: Path) -> Path:
-    """A teacher without weights."""
+    """A teacher whose weights are none."""
     folder.mkdir()
     (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
     (folder / "tokenizer.json").write_text("{}")
     (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    (folder / "weights.safetensors").write_bytes(b"none")
     return folder
 
 
@@ -196,6 +197,9 @@ def test_prepare_resolves_the_source_and_sends_nothing(tmp_path: Path):
         pytest.param("tokenizer_config.json", "{}", "has no chat template", id="no chat template"),
         pytest.param("tokenizer.json", None, "holds no tokenizer", id="no tokenizer"),
         pytest.param("config.json", None, "holds no config.json: check spec.generate.teacher.source", id="no config"),
+        pytest.param(
+            "weights.safetensors", None, "holds no weights .* check spec.generate.teacher.source", id="no weights"
+        ),
         pytest.param("config.json", "{}", "names no architecture", id="a config of nothing"),
     ],
 )
