@@ -24,7 +24,8 @@ from llm2llm.tasks import Task
 from llm2llm.tasks.tokens import Tokens
 from llm2llm.training.data import Row
 
-_FORMAT = 1
+_FORMAT = 2
+"""Raised when the same row becomes other ids, or is kept in another way."""
 _KEY_BYTES = 16
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ _CONTEXT = (
 """What architectures call their context; those that vLLM looks for, too (its ModelArchConfigConvertorBase)."""
 _UNLIMITED = 10**9
 """Tokenizers say 10^30 where they know no limit."""
+_TODAY = datetime(2024, 7, 26, tzinfo=UTC)
+"""What chat templates are told that ask for the date: one that they, too, fall back to where nobody tells them."""
 _TOKENIZER = "spec.student.model: the tokenizer"
 
 
@@ -63,6 +66,9 @@ class Tokens:
 def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) -> Tokens:
     """The tokenizer of a model's folder, as transformers loads it.
 
+    Chat templates that ask for today's date (Llama 3.2, Granite) are told one and the same, or a prompt had other ids
+    on another day.
+
     Args:
         folder: of the base model.
         chat: whether prompts go through its chat template, where it has one (`spec.task.chatTemplate`).
@@ -85,7 +91,12 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
 
     def as_turn(text: str) -> str:
         turns = [{"role": "user", "content": text}]
-        return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+        # A variable of this name stands before the function of transformers, which reads the clock.
+        return str(
+            tokenizer.apply_chat_template(
+                turns, add_generation_prompt=True, tokenize=False, strftime_now=_TODAY.strftime
+            )
+        )
 
     has_template = chat and tokenizer.chat_template is not None
     if has_template:

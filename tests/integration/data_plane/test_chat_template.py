@@ -56,6 +56,18 @@ def test_a_template_in_the_tokenizers_config_counts_as_well(student: Path, tmp_p
     assert load_quickly(folder).prompts(["f1"]) == load_tokenizer(student).prompts(["f1 <sep>"])
 
 
+DATED = (
+    "{%- macro today() %}{{ strftime_now('f%d f%y') }}{% endmacro %}"
+    "{%- if strftime_now is defined %}{{ strftime_now('f%m') }} {% endif %}{{ today() }} {{ messages[0].content }}"
+)
+
+
+def test_a_template_that_asks_for_the_date_gives_the_same_prompt_on_every_day(student: Path, tmp_path: Path) -> None:
+    folder = with_template(student, tmp_path / "dated", DATED)
+
+    assert load_quickly(folder).prompts(["f1"]) == load_tokenizer(student).prompts(["f07 f26 f24 f1"])
+
+
 @pytest.mark.parametrize(
     ("template", "words"),
     [
