@@ -16,9 +16,9 @@ from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 3,
     Stage.TRAIN: 4,
-    Stage.EVALUATE: 3,
-    Stage.GENERATE: 3,
-    Stage.TEST: 3,
+    Stage.EVALUATE: 4,
+    Stage.GENERATE: 4,
+    Stage.TEST: 4,
 }
 """Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
 

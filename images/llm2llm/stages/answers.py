@@ -178,7 +178,7 @@ def _draws(examples: Sequence[Example], spec: AugmentationRunSpec) -> Draws | No
 def predict(example: Example, answer_ids: Sequence[int], task: Task, tokens: Tokens) -> Prediction:
     """What an answer's token ids mean: an answer without EOS was cut off, and is wrong."""
     ended = tokens.eos in answer_ids
-    output = tokens.text(answer_ids[: list(answer_ids).index(tokens.eos)] if ended else answer_ids)
+    output = tokens.text(answer_ids)
     answer = task.extract(output)
     verdict = task.judge(answer, example.completion) if ended else grading.TRUNCATED
     return Prediction(id=example.id, output=output, answer=answer, correct=verdict == grading.CORRECT, verdict=verdict)

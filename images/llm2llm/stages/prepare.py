@@ -32,6 +32,7 @@ from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.estimate import estimate, in_words
 from llm2llm.stages.intake import Rows, lines_where, read_rows
+from llm2llm.stages.roundtrip import answer_problem
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
 from llm2llm.stages.serving import check_adapter, check_engine, check_heads
 from llm2llm.stages.split import chosen, size_of
@@ -93,7 +94,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
             if task is not None:
                 _pass_through_task(rows, task)
             if task is not None and model is not None:
-                lengths[name] = _check_lengths(rows, task, model, spec)
+                lengths[name] = _pass_through_tokenizer(rows, task, model, spec)
     problems += [DataError(problem) for name, rows in sets.items() if (problem := rows.problem(f"data.{name}"))]
     with _noted(problems):
         prove_create(store)
@@ -217,10 +218,11 @@ def _pass_through_task(rows: Rows, task: Task) -> None:
     )
 
 
-def _check_lengths(rows: Rows, task: Task, model: _Model, spec: AugmentationRunSpec) -> dict[str, int]:
+def _pass_through_tokenizer(rows: Rows, task: Task, model: _Model, spec: AugmentationRunSpec) -> dict[str, int]:
     """A row longer than maxLength would be cut silently, in its prompt or, worse, in its answer.
 
-    One longer than the model's context could be neither learnt nor answered.
+    One longer than the model's context could be neither learnt nor answered; and one whose completion does not come
+    back from its tokens would be a mistake in every iteration, paid for each time.
 
     Returns:
         Row id to tokens, prompt and completion together.
@@ -230,7 +232,12 @@ def _check_lengths(rows: Rows, task: Task, model: _Model, spec: AugmentationRunS
     counts = [(len(prompt), len(completion)) for prompt, completion in zip(prompts, completions, strict=True)]
     limit = spec.train.hyperparameters.max_length
     lengths = {row.example.id: sum(count) for row, count in zip(rows.rows, counts, strict=True)}
-    rows.refuse(lines_where(rows.rows, [_length_problem(*count, limit, model.context) for count in counts]))
+    problems = [
+        _length_problem(*count, limit, model.context)
+        or answer_problem(row.example.completion, model.tokens.text(completion), task)
+        for row, count, completion in zip(rows.rows, counts, completions, strict=True)
+    ]
+    rows.refuse(lines_where(rows.rows, problems))
     return lengths
 
 

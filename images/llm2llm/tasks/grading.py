@@ -1,12 +1,14 @@
 """Pure: what counts as an answer, and as a right one.
 
 A grader finds the answer in a text, in a form in which equal answers are equal strings. An output and the row's own
-completion go through the same one.
+completion go through the same one. Letters with accents are one however they are encoded (Unicode's NFC): many
+tokenizers write what they read in NFC, so that a student could answer in no other way.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,7 +44,7 @@ class Exact:
     lacks: str = "is empty"
 
     def answer(self, text: str) -> str | None:
-        return text.strip() or None
+        return _composed(text.strip()) or None
 
     def normal(self, completion: str) -> str:
         return completion
@@ -58,8 +60,8 @@ class Choice:
     lacks: str = "is none of spec.task.labels"
 
     def answer(self, text: str) -> str | None:
-        wanted = folded(text)
-        return next((label for label in self.labels if folded(label) == wanted), None)
+        wanted = _composed(folded(text))
+        return next((label for label in self.labels if _composed(folded(label)) == wanted), None)
 
     def normal(self, completion: str) -> str:
         return self.aliases.get(completion.strip(), self.answer(completion) or completion)
@@ -95,7 +97,11 @@ class Regex:
         for last in self.pattern.finditer(text):  # noqa: B007 - the last one is asked for
             pass
         found = last and (last[1] if self.pattern.groups else last[0])
-        return folded(found) or None if found else None
+        return _composed(folded(found)) or None if found else None
 
     def normal(self, completion: str) -> str:
         return completion
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)

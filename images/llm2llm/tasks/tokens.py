@@ -55,8 +55,9 @@ class Tokens:
         return [[*ids, self.eos] for ids in self._ids([text.strip() for text in texts], special=False)]
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of generated ids."""
-        return self.decode(list(ids))
+        """The text of an answer's ids: up to its EOS, where it has one."""
+        ids = list(ids)
+        return self.decode(ids[: ids.index(self.eos)] if self.eos in ids else ids)
 
     def _ids(self, texts: Sequence[str], *, special: bool) -> Iterator[list[int]]:
         for start in range(0, len(texts), _CHUNK):
@@ -103,7 +104,7 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
         _try_template(as_turn)
     return Tokens(
         encode=lambda texts, special: tokenizer(texts, add_special_tokens=special)["input_ids"],
-        decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
+        decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)),
         eos=eos,
         pad=eos if pad is None else int(pad),
         chat=as_turn if has_template else None,

@@ -292,6 +292,7 @@ def test_a_share_that_cannot_be_taken_is_told(
 def test_a_known_task_freezes_classes_by_their_names_and_refuses_what_is_none(
     tmp_path: Path, model: Path, store: LocalStore, context: StepContext
 ) -> None:
+    keyword.write_tokenizer(model, [*keyword.WORDS, "ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"])
     rows: list[dict[str, Any]] = [
         {"text": " ".join(keyword.FILLERS[n : n + 5]), "coarse_label": n % 6} for n in range(12)
     ]

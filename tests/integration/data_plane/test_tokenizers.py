@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.data_plane import keyword
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
+from tokenizers.normalizers import NFC, NFKC
 from tokenizers.pre_tokenizers import ByteLevel
 
-from llm2llm.errors import ConfigurationError
+from llm2llm.errors import ConfigurationError, DataError
+from llm2llm.records import Report, Stage
+from llm2llm.stages.context import StepContext
+from llm2llm.stages.entry import run_step
+from llm2llm.storage import LocalStore
 from llm2llm.tasks.tokens import load_quickly, load_tokenizer
 
 END = "<|endoftext|>"
 
 
-def byte_level() -> Tokenizer:
+def byte_level(normalizer: Any = None) -> Tokenizer:
     """A tokenizer of the kind that GPT-2, Llama and Qwen have: one token a byte, and one for the end."""
     alphabet = sorted(ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE({letter: number for number, letter in enumerate([*alphabet, END])}, []))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.decoder = ByteLevelDecoder()
+    if normalizer:
+        tokenizer.normalizer = normalizer
     tokenizer.add_special_tokens([END])
     return tokenizer
 
@@ -63,3 +72,54 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="the tokenizer has no EOS token"):
         load_quickly(folder)
+
+
+def prepared(folder: Path, tokenizer: Tokenizer, seeds: list[str], held_out: list[str]) -> Report:
+    """A run over rows with these completions."""
+    model = with_files(folder / "model", tokenizer, {"tokenizer_config.json": GENERIC | {"eos_token": END}})
+    keyword.config().save_pretrained(str(model))
+    (model / "model.safetensors").write_bytes(b"none")
+    for name, completions in (("seed", seeds), ("evaluation", held_out)):
+        rows = [{"text": f"{name} {number}", "label": text} for number, text in enumerate(completions)]
+        (folder / f"{name}.jsonl").write_bytes(keyword.jsonl(rows))
+    spec = keyword.spec(
+        seed_uri=(folder / "seed.jsonl").as_uri(),
+        evaluation_uri=(folder / "evaluation.jsonl").as_uri(),
+        model_uri=model.as_uri(),
+        artifacts_uri=(folder / "runs").as_uri(),
+        task={"promptTemplate": "{{ text }}", "grader": {"type": "ExactMatch"}},
+    )
+    context = StepContext(pod_uid="pod-1", scratch=folder / "scratch")
+    return run_step(keyword.Run(spec).step(Stage.PREPARE), LocalStore(folder / "runs"), context)
+
+
+def test_rows_that_no_student_could_ever_get_right_are_told_with_their_lines(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        prepared(tmp_path, byte_level(NFKC()), ["old", f"an old {END} new", "\uff21B"], ["new", f"{END}"])
+
+    what = "write it so, or without what is lost"
+    for words in (
+        "seed.jsonl has 2 broken rows: ",
+        f"line 2: the tokenizer makes 'an old ' of {f'an old {END}'!r}: {what}; ",
+        f"line 3: the tokenizer makes 'AB' of '\uff21B': {what}",
+        f"evaluation.jsonl has 1 broken rows: line 2: the tokenizer makes '' of '{END}': {what}",
+    ):
+        assert words in caught.value.message
+
+
+def test_rows_in_another_encoding_than_the_tokenizers_are_taken(tmp_path: Path) -> None:
+    seeds = [unicodedata.normalize(form, "Th\u00e0nh ph\u1ed1") for form in ("NFC", "NFD")]
+
+    assert prepared(tmp_path, byte_level(NFC()), [*seeds, "5 \u212b"], seeds).exit_code == 0
+
+
+@pytest.mark.parametrize("clean_up", [False, True])
+def test_spaces_before_a_full_stop_come_back_in_prepare_and_in_evaluation(tmp_path: Path, *, clean_up: bool) -> None:
+    folder = tmp_path / "model"
+    keyword.write_tokenizer(folder, [*keyword.WORDS, "."])
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"clean_up_tokenization_spaces": clean_up}))
+
+    for load in (load_quickly, load_tokenizer):
+        tokens = load(folder)
+        assert tokens.text(tokens.completions(["f1 ."])[0]) == "f1 ."

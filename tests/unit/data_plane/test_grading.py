@@ -10,6 +10,10 @@ from llm2llm.tasks.grading import CORRECT, NO_ANSWER, WRONG
 CHOICE = api.Task.model_validate(
     {"promptTemplate": "{{ text }}", "grader": {"type": "Choice"}, "labels": ["Yes", "no", "New York"]}
 )
+ACCENTS = api.Task.model_validate(
+    {"promptTemplate": "{{ text }}", "grader": {"type": "Choice"}, "labels": ["ne\u0301gatif", "positif"]}
+)
+PATTERN = api.Task.model_validate({"promptTemplate": "{{ text }}", "grader": {"type": "Regex", "pattern": "#(.+)"}})
 EXACT = api.Task.model_validate({"promptTemplate": "{{ text }}"})
 
 
@@ -27,6 +31,10 @@ EXACT = api.Task.model_validate({"promptTemplate": "{{ text }}"})
         pytest.param(EXACT, "42", " 42\n", CORRECT, id="exact match trims the completion"),
         pytest.param(EXACT, "Forty", "forty", WRONG, id="exact match respects case"),
         pytest.param(EXACT, "a  b", "a b", WRONG, id="exact match respects space within"),
+        pytest.param(EXACT, "caf\u00e9", "cafe\u0301", CORRECT, id="exact match takes an accent in any encoding"),
+        pytest.param(EXACT, "cafe", "caf\u00e9", WRONG, id="exact match respects accents"),
+        pytest.param(ACCENTS, "n\u00e9gatif", "ne\u0301gatif", CORRECT, id="a label counts in any encoding"),
+        pytest.param(PATTERN, "#Cafe\u0301", "#caf\u00e9", CORRECT, id="what a pattern finds counts in any encoding"),
         pytest.param(EXACT, " \n", "42", NO_ANSWER, id="blank output is no answer"),
     ],
 )
