@@ -38,6 +38,7 @@ def refusal_of(profile: str, body: Body) -> Refusal | None:
         "vllm": _vllm,
         "fastapi": _fastapi,
         "no-template": _no_template,
+        "moderated": _moderated,
     }[profile](body)
 
 
@@ -144,3 +145,11 @@ def _no_template(_: Body) -> Refusal | None:
     """As vLLM answers where the model has no chat template."""
     words = "you must provide a chat template if the tokenizer does not define one."
     return 400, {"error": {"message": words, "type": "BadRequestError", "param": None, "code": 400}}
+
+
+def _moderated(body: Body) -> Refusal | None:
+    """As OpenRouter: another service looks at each prompt first, and takes offence at some."""
+    if "This is number 2 of" not in str(body["messages"][-1].get("content")):
+        return None
+    words = "Your chosen model requires moderation and your input was flagged for violence"
+    return 403, {"error": {"message": words, "code": 403, "metadata": {"reasons": ["violence"]}}}

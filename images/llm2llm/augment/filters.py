@@ -56,9 +56,12 @@ class Filters:
     def judge(self, text: str, finish: str, seed: Example) -> Verdict:
         """The verdict on one answer that was asked for because of `seed`. Does not remember it: see `know`."""
         if finish == "content_filter":
-            return Verdict(None, "", "contentFilter", "the endpoint's content filter refused it")
+            said = f": {text[:200]}" if text else ""
+            return Verdict(None, "", "contentFilter", f"the endpoint's content filter refused it{said}")
         if finish == "context_length":
             return Verdict(None, "", "contextLength", f"the request is too long for the teacher: {text[:200]}")
+        if finish == "refused":
+            return Verdict(None, "", "refused", f"the endpoint refused the request: {text[:200]}")
         try:
             draft = parse(text, sorted(seed.fields), choice=self.choice)
         except Unparsable as error:

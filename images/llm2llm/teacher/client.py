@@ -1,7 +1,8 @@
 """One request to an OpenAI-compatible endpoint, and what each way of failing means.
 
 The client's own retries are off: a retry is a paid request, so `paid.py` decides on it and the ledger knows of it.
-Unset parameters are not sent; what the endpoint refuses is said another way from then on, and told (`dialect`).
+Unset parameters are not sent; what the endpoint refuses is said another way from then on, and told (`dialect`). What it
+refuses of one row, once it has answered another, costs that row and not the step (`refusal`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuota
 from llm2llm.records import Usage
 from llm2llm.teacher.announced import Announcement, announcements, retry_after
 from llm2llm.teacher.dialect import Dialect
-from llm2llm.teacher.refusal import Refusal, read_refusal
-from llm2llm.teacher.reply import CONTENT_FILTER, CONTEXT_LENGTH, Reply, read_reply, storable
+from llm2llm.teacher.refusal import OF_A_REQUEST, read_refusal
+from llm2llm.teacher.reply import Reply, read_reply, storable
 
 TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
 """May be set in spec.generate.env for a slow endpoint."""
@@ -63,6 +64,8 @@ class TeacherClient:
     identity: str = ""
     """What an answer belongs to, in the keys of requests; empty: the model's name."""
     dialect: Dialect = field(init=False)
+    _works: bool = False
+    """It has answered: address, key, model and parameters are right."""
 
     def __post_init__(self) -> None:
         self.dialect = Dialect(self.teacher.parameters)
@@ -100,28 +103,33 @@ class TeacherClient:
                     messages=list(messages),  # type: ignore[arg-type]
                     **arguments,
                 )
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                refusal = read_refusal(error.body, str(error))
-                if error.code in ("content_filter", "content_policy_violation"):
-                    return Reply("", CONTENT_FILTER, None)
-                if error.code == "context_length_exceeded" or "maximum context length" in refusal.words:
-                    return Reply(storable(refusal.words), CONTEXT_LENGTH, Usage(teacher_requests=1))
-                self._adapt(error, refusal, arguments)
-            except (openai.APIError, openai.OpenAIError) as error:
+            except openai.APIStatusError as error:
+                if reply := self._refused(error, arguments):
+                    return reply
+            except openai.OpenAIError as error:
                 self._fail(error)
             else:
+                self._works = True
                 return read_reply(answer.content, announcements(answer.headers, time.time()))
 
-    def _adapt(self, error: openai.APIStatusError, refusal: Refusal, sent: Mapping[str, Any]) -> None:
-        """Says it another way from here on; raises ConfigurationError where there is none."""
-        told = self.dialect.adapt(sent, refusal.named, refusal.words)
-        if told is None:
-            raise ConfigurationError(
-                f"the teacher {self.where} refused a request ({error.status_code}): "
-                f"{refusal.words[:_MESSAGE_LIMIT]}: check spec.generate.teacher.model and parameters"
-            ) from error
-        if told:
-            self.tell(f"the teacher {self.where} does not take a request as it was: {told} ({refusal.words[:200]})")
+    def _refused(self, error: openai.APIStatusError, sent: Mapping[str, Any]) -> Reply | None:
+        """A reply that rejects the row, or None where it is to be said another way; raises where neither helps."""
+        refusal = read_refusal(error.body, str(error))
+        finish = refusal.finish if error.status_code in OF_A_REQUEST else ""
+        if not finish and isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
+            told = self.dialect.adapt(sent, refusal.named, refusal.words)
+            if told is not None:
+                if told:
+                    self.tell(
+                        f"the teacher {self.where} does not take a request as it was: {told} ({refusal.words[:200]})"
+                    )
+                return None
+        if not finish and self._works:
+            finish = refusal.finish_where_others_pass(error.status_code)
+        if not finish:
+            self._fail(error)
+        usage = None if refusal.maybe_paid else Usage(teacher_requests=1)
+        return Reply(storable(refusal.words), finish, usage)
 
     def _fail(self, error: openai.OpenAIError) -> NoReturn:
         where = f"the teacher {self.where}"
@@ -146,6 +154,12 @@ class TeacherClient:
                 message = f"{where}: {error.status_code} {_brief(error)}"
                 worked_on = error.status_code in _GATEWAY_TIMEOUTS
                 raise Unavailable(message, _retry_after(error), maybe_paid=worked_on) from error
+            case openai.BadRequestError() | openai.UnprocessableEntityError():
+                words = read_refusal(error.body, str(error)).words[:_MESSAGE_LIMIT]
+                raise ConfigurationError(
+                    f"{where} refused a request ({error.status_code}): {words}: "
+                    "check spec.generate.teacher.model and parameters"
+                ) from error
             case openai.APIStatusError():
                 raise ConfigurationError(f"{where}: {error.status_code} {_brief(error)}") from error
             case openai.APITimeoutError():

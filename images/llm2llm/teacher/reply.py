@@ -17,6 +17,7 @@ from llm2llm.teacher.announced import Announcement
 
 CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"
+REFUSED = "refused"
 EMPTY = "empty"
 TEXT_LIMIT = 1_000_000
 """Characters of an answer that are kept."""
@@ -27,8 +28,9 @@ _FINISH_LIMIT = 100
 class Reply:
     """What the teacher wrote.
 
-    `finish` is stop, length, content_filter, empty for a body without a message, or context_length for a request that
-    is too long (`text` is then the endpoint's words); `usage` is None where the endpoint told none.
+    `finish` is stop, length, content_filter, empty for a body without a message, context_length for a request that is
+    too long, or refused for one that the endpoint does not take for a reason of its own. `text` of a request that was
+    refused is the endpoint's words. `usage` is None where the endpoint told none.
     """
 
     text: str

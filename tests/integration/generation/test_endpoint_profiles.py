@@ -129,6 +129,23 @@ def test_a_request_longer_than_the_context_costs_its_row_only(tmp_path: Path, te
     assert report.usage.teacher_input_tokens == teacher.stats()["inputTokens"]  # nothing is charged for it
 
 
+def test_moderation_of_some_prompts_costs_their_rows_and_is_not_asked_for_again(
+    tmp_path: Path, teacher: rounds.Teacher
+):
+    teacher.fault(kind="profile", profile="moderated")
+    report = generated(tmp_path, teacher)
+    store = rounds.LocalStore(tmp_path)
+    assert report.kept == ROWS - MISTAKES
+    assert {row["reason"] for row in rounds.rows(store, "rejected.jsonl")} == {"contentFilter"}
+    assert "flagged for violence" in rounds.rows(store, "rejected.jsonl")[0]["detail"]
+    requests = teacher.stats()["requests"]
+    assert report.usage.teacher_requests == requests
+
+    store.delete("iterations/000/generate/manifest.json")
+    assert generated(tmp_path, teacher).kept == ROWS - MISTAKES
+    assert teacher.stats()["requests"] == requests
+
+
 def test_a_keyless_endpoint_needs_no_secret(tmp_path: Path):
     with rounds.teacher_server("--api-key", "") as teacher:
         spec = rounds.spec_for(teacher)

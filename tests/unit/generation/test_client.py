@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from llm2llm.api_stages import Teacher
-from llm2llm.errors import ConfigurationError
+from llm2llm.errors import AuthenticationError, ConfigurationError, StepError
 from llm2llm.records import Usage
 from llm2llm.teacher.client import TeacherClient, Unavailable
 from llm2llm.teacher.reply import Reply
@@ -20,8 +20,10 @@ COUNTED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 USAGE = Usage(teacher_requests=1, teacher_input_tokens=3, teacher_output_tokens=2)
 
 
-def complete(*responses: httpx.Response, parameters: dict[str, str] | None = None) -> tuple[Reply, list[Any]]:
-    """The reply where the endpoint answers with these, one after the other; and the bodies that it was sent."""
+def complete(
+    *responses: httpx.Response, parameters: dict[str, str] | None = None, times: int = 1
+) -> tuple[Reply, list[Any]]:
+    """The last of so many replies where the endpoint answers with these, in turn; and the bodies that it was sent."""
     bodies: list[Any] = []
     left = iter(responses)
 
@@ -38,7 +40,9 @@ def complete(*responses: httpx.Response, parameters: dict[str, str] | None = Non
         )
         teacher = Teacher.model_validate({"model": "m", "baseUrl": "http://teacher/v1", "parameters": parameters or {}})
         async with TeacherClient(teacher, connection) as client:
-            return await client.complete([{"role": "user", "content": "x"}], {"type": "object"})
+            for _ in range(times):
+                reply = await client.complete([{"role": "user", "content": "x"}], {"type": "object"})
+        return reply
 
     return asyncio.run(ask()), bodies
 
@@ -130,6 +134,86 @@ def test_a_422_about_nothing_that_could_be_changed_is_told_with_its_words():
     place = {"type": "missing", "loc": ["body", "project"], "msg": "Field required"}
     with pytest.raises(ConfigurationError, match=r"refused a request \(422\).*project: Field required"):
         complete(httpx.Response(422, json={"detail": [place]}))
+
+
+def refusal(status: int, message: str, code: Any = None, **more: Any) -> httpx.Response:
+    return httpx.Response(status, json={"error": {"message": message, "param": None, "code": code, **more}})
+
+
+NOT_VALID = "Generated JSON does not match the expected schema. Please adjust your prompt."
+TOO_LONG = "the request exceeds the available context size, try increasing it"
+
+
+@pytest.mark.parametrize(
+    ("refused", "finish", "free"),
+    [
+        pytest.param(refusal(400, "Your prompt was flagged.", "invalid_prompt"), "content_filter", False, id="OpenAI"),
+        pytest.param(refusal(400, NOT_VALID, "json_validate_failed"), "refused", False, id="Groq, of what was written"),
+        pytest.param(
+            refusal(400, "prompt is too long: 210000 tokens > 200000 maximum"), "context_length", True, id="Anthropic"
+        ),
+        pytest.param(
+            refusal(400, "The input token count (12) exceeds the maximum number of tokens allowed (10).", 400),
+            "context_length",
+            True,
+            id="Gemini",
+        ),
+        pytest.param(
+            refusal(400, TOO_LONG, 400, type="exceed_context_size_error"), "context_length", True, id="llama.cpp"
+        ),
+    ],
+)
+def test_a_refusal_that_is_about_one_row_rejects_it_with_the_endpoints_words(
+    refused: httpx.Response, finish: str, free: bool
+):
+    reply, (body_sent,) = complete(refused)
+    assert (reply.finish, reply.text) == (finish, refused.json()["error"]["message"])
+    assert (reply.usage == Usage(teacher_requests=1)) == free  # else charged by estimate
+    reply, bodies = complete(refused, httpx.Response(200, content=body()), times=2)
+    assert bodies == [body_sent, body_sent]  # and nothing is left out from then on
+
+
+FLAGGED = "Your chosen model requires moderation and your input was flagged for violence"
+PER_MINUTE = "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 6500: see /billing"
+
+
+@pytest.mark.parametrize(
+    ("refused", "error", "finish"),
+    [
+        pytest.param(refusal(403, FLAGGED, 403), AuthenticationError, "content_filter", id="OpenRouter's moderation"),
+        pytest.param(refusal(413, PER_MINUTE, "rate_limit_exceeded"), ConfigurationError, "refused", id="Groq's 413"),
+        pytest.param(refusal(400, "that is odd"), ConfigurationError, "refused", id="400 that names nothing"),
+        pytest.param(
+            httpx.Response(422, json={"detail": [{"loc": ["body", "messages", 1], "msg": "no"}]}),
+            ConfigurationError,
+            "refused",
+            id="422 about the messages",
+        ),
+    ],
+)
+def test_what_is_refused_once_another_row_was_answered_costs_its_row(
+    refused: httpx.Response, error: type[StepError], finish: str
+):
+    with pytest.raises(error):
+        complete(refused)
+    reply, _ = complete(httpx.Response(200, content=body()), refused, times=2)
+    assert (reply.finish, reply.usage is None) == (finish, False)
+    assert reply.text
+
+
+@pytest.mark.parametrize(
+    ("refused", "error"),
+    [
+        pytest.param(refusal(403, "You are not allowed to use this model"), AuthenticationError, id="a forbidden key"),
+        pytest.param(refusal(400, "API key not valid. Please pass one."), ConfigurationError, id="Gemini, of the key"),
+        pytest.param(refusal(400, "Your credit balance is too low"), ConfigurationError, id="Anthropic, of money"),
+        pytest.param(refusal(400, "It is gone", "model_decommissioned"), ConfigurationError, id="Groq, of the model"),
+        pytest.param(refusal(400, "no such", param="model"), ConfigurationError, id="the model as the parameter"),
+    ],
+)
+def test_what_is_refused_of_every_row_ends_the_step_also_after_answers(refused: httpx.Response, error: type[StepError]):
+    with pytest.raises(error):
+        complete(httpx.Response(200, content=body()), refused, times=2)
 
 
 @pytest.mark.parametrize(

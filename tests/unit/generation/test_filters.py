@@ -72,6 +72,7 @@ def test_another_label_than_the_one_given_is_refused(filters: Filters) -> None:
         ("I cannot help with that.", "stop", "schema"),
         ("", "content_filter", "contentFilter"),
         ("8192 tokens at most", "context_length", "contextLength"),
+        ("not that one", "refused", "refused"),
     ],
 )
 def test_what_is_no_row_at_all(filters: Filters, text: str, finish: str, reason: str) -> None:
