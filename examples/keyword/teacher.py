@@ -12,8 +12,8 @@ same request gets the same answer, always.
 
 Kinds of faults: 401, 403, 429, quota, 500, 504, hang, cut, bad-json, off-schema, prose, empty, duplicates, wrong-label,
 leak (an evaluation row), content-filter, unsupported-parameter (with `parameter`), half-body (a 200 that breaks off),
-parts (the content as a list of parts), odd-usage (a fraction of a token). `count` -1 lasts until
-{"kind": "none"}. {"kind": "set-key", "key": K} and {"kind": "revoke-key"} change the key that it accepts;
+page (a 200 with HTML), parts (the content as a list of parts), odd-usage (a fraction of a token). `count` -1 lasts
+until {"kind": "none"}. {"kind": "set-key", "key": K} and {"kind": "revoke-key"} change the key that it accepts;
 {"kind": "profile", "profile": P} makes it refuse what the endpoint P of profiles.py refuses, beside any fault.
 """
 
@@ -181,6 +181,8 @@ async def _answer(state: State, request: web.Request, raw: bytes, digest: str) -
         return _error(400, f"not JSON: {error}", "invalid_json")
     fault = state.next_fault()
     kind = str(fault.get("kind", ""))
+    if kind == "page":
+        return web.Response(text="<html>Please log in</html>", content_type="text/html")
     if kind in ("hang", "cut"):
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.Event().wait(), float(fault.get("seconds", 3600 if kind == "hang" else 0)))

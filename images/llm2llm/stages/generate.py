@@ -187,8 +187,9 @@ class Round:
             )
             raise LowAcceptance(
                 f"the filters kept {kept} of {self.judged} rows ({self.refusals()}), below "
-                f"spec.generate.filters.minAcceptance {floor}. For example: {samples}. Check the instructions and the "
-                "teacher, then raise spec.retry; answers that are paid for are judged again, not bought again"
+                f"spec.generate.filters.minAcceptance {floor}. For example: {samples}. Answers on record get the same "
+                "verdict again, so spec.retry alone cannot help: change the instructions, the teacher's model or "
+                "parameters, or the filters in a new run (with reuseFrom, other filters judge the same answers)"
             )
 
     def refusals(self) -> str:

@@ -109,8 +109,20 @@ class TeacherClient:
             except openai.OpenAIError as error:
                 self._fail(error)
             else:
-                self._works = True
-                return read_reply(answer.content, announcements(answer.headers, time.time()))
+                return self._read(answer.content, answer.headers)
+
+    def _read(self, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """The reply in an answer with status 200; raises RateLimited, Unavailable where it is no completion."""
+        announced = announcements(headers, time.time())
+        reply = read_reply(body, announced)
+        if isinstance(reply, Reply):
+            self._works = True
+            return reply
+        told, pause = f"the teacher {self.where}: 200 {reply.words}", retry_after(headers, time.time())
+        if reply.code == str(HTTPStatus.TOO_MANY_REQUESTS.value):
+            raise RateLimited(told, pause, announced)
+        advice = "" if reply.code else ", which is no chat completion: check spec.generate.teacher.baseUrl"
+        raise Unavailable(f"{told}{advice}", pause, maybe_paid=True)
 
     def _refused(self, error: openai.APIStatusError, sent: Mapping[str, Any]) -> Reply | None:
         """A reply that rejects the row, or None where it is to be said another way; raises where neither helps."""

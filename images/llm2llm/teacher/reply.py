@@ -1,6 +1,7 @@
-"""PURE: what the teacher wrote, read from the body of a completion, whatever that body is.
+"""PURE: what the teacher wrote, read from the body of a completion, whatever is in it.
 
-An answer that came is paid for. So nothing here raises: what cannot be read is an empty reply, refused row by row.
+A completion that came is paid for. So what cannot be read in one is an empty reply, refused row by row. A body that is
+no completion at all is no answer: a page, an error, or one that broke off, which may have been paid.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ EMPTY = "empty"
 TEXT_LIMIT = 1_000_000
 """Characters of an answer that are kept."""
 _FINISH_LIMIT = 100
+_WORDS_LIMIT = 200
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,28 @@ class Reply:
     announced: Mapping[str, Announcement] = field(default_factory=dict)
 
 
-def read_reply(body: bytes, announced: Mapping[str, Announcement]) -> Reply:
+@dataclass(frozen=True)
+class NoCompletion:
+    """What came instead, in words; `code` is the endpoint's own of an error that it tells with status 200."""
+
+    words: str
+    code: str = ""
+
+
+def read_reply(body: bytes, announced: Mapping[str, Announcement]) -> Reply | NoCompletion:
     """The reply in the body of an answer with status 200."""
     try:
         completion = json.loads(body)
     except (ValueError, RecursionError):
         completion = None
-    usage = _usage(_member(completion, "usage"))
     choices = _member(completion, "choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
+    if error := _member(completion, "error"):
+        told = storable(str(_member(error, "message") or error), _WORDS_LIMIT)
+        return NoCompletion(told, str(_member(error, "code") or ""))
+    if not isinstance(choices, list):
+        return NoCompletion(repr(body[:_WORDS_LIMIT].decode("utf-8", "replace")))
+    usage = _usage(_member(completion, "usage"))
+    choice = choices[0] if choices else None
     message = _member(choice, "message")
     if not isinstance(message, dict):
         return Reply("", EMPTY, usage, announced)

@@ -195,31 +195,55 @@ def test_a_row_of_the_test_set_is_refused_like_one_of_the_evaluation_set(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("fault", "refused"),
+    "fault",
     [
-        pytest.param("half-body", 12, id="a body that breaks off is an answer with nothing in it"),
-        pytest.param("parts", 0, id="a content in parts is read"),
-        pytest.param("odd-usage", 0, id="half a token is no count"),
+        pytest.param("parts", id="a content in parts is read"),
+        pytest.param("odd-usage", id="half a token is no count"),
     ],
 )
 def test_an_answer_in_a_form_of_its_own_is_on_record_and_not_paid_again(
-    tmp_path: Path, teacher: rounds.Teacher, fault: str, refused: int
+    tmp_path: Path, teacher: rounds.Teacher, fault: str
 ):
     teacher.fault(kind=fault, count=12)
     report = generated(tmp_path, teacher)
     stats = teacher.stats()
-    assert (report.kept, report.generated) == (60, 60 + refused)
-    assert report.usage.teacher_requests == stats["answered"] == 60 + refused
+    assert (report.kept, report.generated) == (60, 60)
+    assert report.usage.teacher_requests == stats["answered"] == 60
     assert stats["repeated"] == 0
     # what tells no tokens that can be counted is charged by estimate
     assert (report.usage.teacher_input_tokens > stats["inputTokens"]) == (fault != "parts")
+
+
+def test_a_body_that_breaks_off_is_charged_and_asked_for_again(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="half-body", count=4)
+    report = generated(tmp_path, teacher)
+    stats = teacher.stats()
+    assert (report.kept, report.generated) == (60, 60)
+    assert report.usage.teacher_requests == stats["answered"] == 64
+    assert report.usage.teacher_input_tokens > stats["inputTokens"]
+
+
+def test_a_page_at_a_wrong_address_ends_the_attempt_and_the_right_address_is_asked_for_all(
+    tmp_path: Path, teacher: rounds.Teacher
+):
+    store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher))
+    teacher.fault(kind="page", count=-1)
+    with pytest.raises(Transient, match=r"Please log in.*check spec.generate.teacher.baseUrl") as caught:
+        generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+    assert caught.value.exit_code == 75
+    pages = teacher.stats()["requests"]
+    assert pages <= paid.ATTEMPTS * 8  # of each place in flight
+    teacher.fault(kind="none")
+    report = generate.run(step, store, rounds.context_for("pod-b", tmp_path))
+    assert (report.kept, report.generated) == (60, 60)
+    assert report.usage.teacher_requests == 60 + pages  # each of them may have been paid
 
 
 def test_fault_36_a_teacher_that_writes_only_garbage_fails_the_step_with_samples(
     bucket: Store, teacher: rounds.Teacher
 ):
     teacher.fault(kind="bad-json", count=-1)
-    with pytest.raises(LowAcceptance, match=r"kept 0 of 60 rows.*no JSON object"):
+    with pytest.raises(LowAcceptance, match=r"kept 0 of 60 rows.*no JSON object.*in a new run"):
         generated(bucket, teacher)
     assert teacher.stats()["answered"] == 60  # and no second wave of it
     assert all("/ledger/" in key for key in bucket.list("iterations/000/generate/"))  # nothing to train on

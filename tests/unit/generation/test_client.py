@@ -13,7 +13,7 @@ import pytest
 from llm2llm.api_stages import Teacher
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError
 from llm2llm.records import Usage
-from llm2llm.teacher.client import TeacherClient, Unavailable
+from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable
 from llm2llm.teacher.reply import Reply
 
 COUNTED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
@@ -59,17 +59,9 @@ EMPTY = Reply("", "empty", None)
     ("content", "reply"),
     [
         pytest.param(body(), Reply("hi", "stop", USAGE), id="an answer"),
-        pytest.param(body()[:40], EMPTY, id="a body that breaks off"),
-        pytest.param(b"<html>", EMPTY, id="a page"),
-        pytest.param(b"\xff\xfe\x00", EMPTY, id="bytes that are no text"),
-        pytest.param(b"[" * 200_000, EMPTY, id="a nesting without end"),
-        pytest.param(b"null", EMPTY, id="null"),
-        pytest.param(b"[1]", EMPTY, id="a list"),
-        pytest.param(b'{"choices": null}', EMPTY, id="no choices"),
         pytest.param(b'{"choices": ["hi"]}', EMPTY, id="a choice that is a text"),
-        pytest.param(b'{"choices": {"0": {}}}', EMPTY, id="choices that are no list"),
-        pytest.param(b'{"choices": [{"message": null}]}', EMPTY, id="no message"),
-        pytest.param(b'{"error": {"message": "overloaded"}}', EMPTY, id="an error with status 200"),
+        pytest.param(b'{"choices": []}', EMPTY, id="an empty list of choices"),
+        pytest.param(b'{"choices": [{"message": null}], "error": null}', EMPTY, id="no message"),
         pytest.param(
             body([{"type": "text", "text": '{"a":'}, {"type": "image"}, "x", {"type": "text", "text": "1}"}]),
             Reply('{"a":1}', "stop", USAGE),
@@ -97,9 +89,56 @@ EMPTY = Reply("", "empty", None)
         ),
     ],
 )
-def test_an_answer_that_came_is_a_reply_whatever_it_holds(content: bytes, reply: Reply):
+def test_a_completion_that_came_is_a_reply_whatever_it_holds(content: bytes, reply: Reply):
     got, _ = complete(httpx.Response(200, content=content, headers={"content-type": "application/json"}))
     assert got == reply
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(body()[:40], "no chat completion: check spec.generate.teacher.baseUrl", id="one that breaks off"),
+        pytest.param(b"<html>Please log in", "200 '<html>Please log in', which is no chat completion", id="a page"),
+        pytest.param(b"\xff\xfe\x00", "no chat completion", id="bytes that are no text"),
+        pytest.param(b"[" * 200_000, "no chat completion", id="a nesting without end"),
+        pytest.param(b"", "200 '', which is no", id="nothing"),
+        pytest.param(b"null", "no chat completion", id="null"),
+        pytest.param(b"[1]", "no chat completion", id="a list"),
+        pytest.param(b'{"choices": null}', "no chat completion", id="no choices"),
+        pytest.param(b'{"choices": {"0": {}}}', "no chat completion", id="choices that are no list"),
+        pytest.param(b'{"error": {"message": "overloaded", "code": 502}}', "200 overloaded$", id="an error"),
+        pytest.param(b'{"choices": [], "error": "overloaded"}', "200 overloaded", id="an error beside choices"),
+    ],
+)
+def test_a_200_that_is_no_completion_is_no_answer_and_may_have_been_paid(content: bytes, words: str):
+    with pytest.raises(Unavailable, match=words) as caught:
+        complete(httpx.Response(200, content=content, headers={"retry-after": "3"}))
+    assert (caught.value.maybe_paid, caught.value.retry_after) == (True, 3.0)
+
+
+def test_a_429_within_a_200_is_a_429():
+    told = {"error": {"code": 429, "message": "Rate limited upstream"}}
+    with pytest.raises(RateLimited, match="Rate limited upstream") as caught:
+        complete(httpx.Response(200, json=told, headers={"retry-after": "3"}))
+    assert caught.value.retry_after == 3.0
+
+
+def test_a_200_that_is_no_completion_does_not_show_that_the_endpoint_works():
+    async def ask() -> None:
+        left = iter([httpx.Response(200, content=b"<html>"), refusal(400, "that is odd")])
+        connection = openai.AsyncOpenAI(
+            api_key="none",
+            base_url="http://teacher/v1",
+            max_retries=0,
+            http_client=httpx.AsyncClient(transport=httpx.MockTransport(lambda _: next(left))),
+        )
+        teacher = Teacher.model_validate({"model": "m", "baseUrl": "http://teacher/v1"})
+        async with TeacherClient(teacher, connection) as client:
+            for error in (Unavailable, ConfigurationError):
+                with pytest.raises(error):
+                    await client.complete([{"role": "user", "content": "x"}], {"type": "object"})
+
+    asyncio.run(ask())
 
 
 TOP_K = {"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "Extra inputs are not permitted"}
