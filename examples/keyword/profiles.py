@@ -39,6 +39,7 @@ def refusal_of(profile: str, body: Body) -> Refusal | None:
         "fastapi": _fastapi,
         "no-template": _no_template,
         "moderated": _moderated,
+        "no-system": _no_system,
     }[profile](body)
 
 
@@ -153,3 +154,12 @@ def _moderated(body: Body) -> Refusal | None:
         return None
     words = "Your chosen model requires moderation and your input was flagged for violence"
     return 403, {"error": {"message": words, "code": 403, "metadata": {"reasons": ["violence"]}}}
+
+
+def _no_system(body: Body) -> Refusal | None:
+    """As vLLM answers where the chat template is Gemma's."""
+    if all(said.get("role") != "system" for said in body["messages"]):
+        return None
+    return 400, {
+        "error": {"message": "System role not supported", "type": "BadRequestError", "param": None, "code": 400}
+    }

@@ -23,6 +23,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers["Authorization"] != "Bearer " + os.environ["VLLM_API_KEY"]:
             return self.reply(401, {"error": {"message": "no"}})
+        if mode == "no-system" and json.loads(asked)["messages"][0]["role"] == "system":
+            return self.reply(400, {"error": {"message": "System role not supported", "code": 400}})
         number = next(answered)
         if mode == "dies" and number > 5:
             print("CUDA error: an illegal memory access was encountered", flush=True)

@@ -25,7 +25,7 @@ from llm2llm.records import Usage
 from llm2llm.teacher.announced import Announcement, announcements, retry_after
 from llm2llm.teacher.dialect import Dialect
 from llm2llm.teacher.refusal import OF_A_REQUEST, read_refusal
-from llm2llm.teacher.reply import Reply, read_reply, storable
+from llm2llm.teacher.reply import CONTEXT_LENGTH, EMPTY, Reply, read_reply, storable
 
 TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
 """May be set in spec.generate.env for a slow endpoint."""
@@ -34,6 +34,11 @@ Message = Mapping[str, str]
 _MESSAGE_LIMIT = 300
 _GATEWAY_TIMEOUTS = (HTTPStatus.GATEWAY_TIMEOUT, 524)
 """The endpoint behind a gateway (524: Cloudflare's) may go on with the request, and charge for it."""
+_ABOUT_ITS_FORM = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.INTERNAL_SERVER_ERROR,  # llama.cpp's, of roles that the chat template does not know
+)
 
 
 class RateLimited(Exception):
@@ -96,15 +101,15 @@ class TeacherClient:
             AuthenticationError, TeacherQuotaExhausted, ConfigurationError: it cannot.
         """
         while True:
-            arguments = self.dialect.arguments(schema)
+            chat, arguments = self.dialect.messages(messages), self.dialect.arguments(schema)
             try:
                 answer = await self.connection.chat.completions.with_raw_response.create(
                     model=self.teacher.model,
-                    messages=list(messages),  # type: ignore[arg-type]
+                    messages=chat,  # type: ignore[arg-type]
                     **arguments,
                 )
             except openai.APIStatusError as error:
-                if reply := self._refused(error, arguments):
+                if reply := self._refused(error, chat, arguments):
                     return reply
             except openai.OpenAIError as error:
                 self._fail(error)
@@ -124,17 +129,17 @@ class TeacherClient:
         advice = "" if reply.code else ", which is no chat completion: check spec.generate.teacher.baseUrl"
         raise Unavailable(f"{told}{advice}", pause, maybe_paid=True)
 
-    def _refused(self, error: openai.APIStatusError, sent: Mapping[str, Any]) -> Reply | None:
+    def _refused(self, error: openai.APIStatusError, chat: Sequence[Message], sent: Mapping[str, Any]) -> Reply | None:
         """A reply that rejects the row, or None where it is to be said another way; raises where neither helps."""
         refusal = read_refusal(error.body, str(error))
         finish = refusal.finish if error.status_code in OF_A_REQUEST else ""
-        if not finish and isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
-            told = self.dialect.adapt(sent, refusal.named, refusal.words)
+        if not finish and error.status_code in _ABOUT_ITS_FORM:
+            told = self.dialect.adapt_roles(chat, refusal.words)
+            if told is None and error.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
+                told = self.dialect.adapt(sent, refusal.named, refusal.words)
+            if told:
+                self.tell(f"the teacher {self.where} does not take a request as it was: {told} ({refusal.words[:200]})")
             if told is not None:
-                if told:
-                    self.tell(
-                        f"the teacher {self.where} does not take a request as it was: {told} ({refusal.words[:200]})"
-                    )
                 return None
         if not finish and self._works:
             finish = refusal.finish_where_others_pass(error.status_code)
@@ -251,13 +256,20 @@ def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsy
 def probe(
     generate: api_stages.Generate, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
 ) -> Usage:
-    """One small request, which shows that address, key, model and parameters work (stage Prepare).
+    """One small request, which shows that address, key, model, roles and parameters work (stage Prepare).
 
     Raises:
-        Transient: the endpoint cannot be reached, or asks for a pause.
+        Transient: the endpoint cannot be reached, asks for a pause, or answers with something that is no completion.
         AuthenticationError, TeacherQuotaExhausted, ConfigurationError: it refuses.
     """
     return asyncio.run(_probe(generate.teacher, environ, tell))
+
+
+_PROBE = (
+    {"role": "system", "content": "You check a connection. Answer with one JSON object and nothing else."},
+    {"role": "user", "content": 'Answer with the JSON object {"ready": "yes"}.'},
+)
+"""Of the roles that generation uses."""
 
 
 async def _probe(teacher: api_stages.Teacher, environ: Mapping[str, str], tell: Callable[[str], None]) -> Usage:
@@ -269,11 +281,16 @@ async def _probe(teacher: api_stages.Teacher, environ: Mapping[str, str], tell: 
     }
     async with connect(teacher, environ, tell) as client:
         try:
-            reply = await client.complete(
-                [{"role": "user", "content": 'Answer with the JSON object {"ready": "yes"}.'}], schema
-            )
+            reply = await client.complete(_PROBE, schema)
         except (RateLimited, Unavailable) as error:
             raise Transient(f"{error}: tried again at the next attempt") from error
+        if reply.finish == EMPTY:
+            raise Transient(f"the teacher {client.where} answered a completion without a message: tried again")
+        if reply.finish == CONTEXT_LENGTH:
+            raise ConfigurationError(
+                f"the teacher {client.where} has no room for even a small request: {reply.text[:_MESSAGE_LIMIT]}: "
+                "check spec.generate.teacher.parameters"
+            )
     return reply.usage or Usage(teacher_requests=1)
 
 

@@ -31,6 +31,10 @@ _KNOWN = {
     "service_tier",
 }
 """What the client takes by name; the rest travels in `extra_body`."""
+_NO_SYSTEM = re.compile(
+    r"(system|developer) (role|message|prompt|instruction)|\brole\b.*\bsystem\b|roles must alternate", re.IGNORECASE
+)
+"""Chat templates of Gemma ("System role not supported") and of Mistral, OpenAI's o1-mini, Google's API."""
 
 
 @dataclass
@@ -42,6 +46,24 @@ class Dialect:
     """How the shape of an answer is asked for; the prompt asks for it in words in any case."""
     dropped: set[str] = field(default_factory=set)
     renamed: dict[str, str] = field(default_factory=dict)
+    merged: bool = False
+    """The system's text stands at the beginning of the user's."""
+
+    def messages(self, messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+        """The chat as this endpoint takes it."""
+        first, *others = messages
+        if not self.merged or first["role"] != "system" or not others:
+            return list(messages)
+        return [{**others[0], "content": f"{first['content']}\n\n{others[0]['content']}"}, *others[1:]]
+
+    def adapt_roles(self, sent: Sequence[Mapping[str, str]], message: str) -> str | None:
+        """Learns from a refusal of a chat that was `sent`; returns what `adapt` does."""
+        if sent[0]["role"] != "system" or not _NO_SYSTEM.search(message):
+            return None
+        if self.merged:
+            return ""
+        self.merged = True
+        return "the role system is refused: its text begins the user's message"
 
     def arguments(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Everything of a request beside model and messages."""

@@ -11,7 +11,14 @@ import pytest
 from tests.integration.generation import rounds
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.errors import AuthenticationError, ConfigurationError, LowAcceptance, StepError, TeacherQuotaExhausted
+from llm2llm.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    LowAcceptance,
+    StepError,
+    TeacherQuotaExhausted,
+    Transient,
+)
 from llm2llm.records import Report
 from llm2llm.stages import generate
 from llm2llm.teacher.client import probe
@@ -49,6 +56,7 @@ def generated(folder: Path, teacher: rounds.Teacher, told: list[str] | None = No
         pytest.param(
             "plain", 2, ["asks for json_object instead", "reads text instead"], id="no response_format at all"
         ),
+        pytest.param("no-system", 1, ["the role system is refused"], id="a chat template without the role system"),
         pytest.param("vllm", 1, ["top_k is refused and left out"], id="vLLM's form, with a number as the code"),
         pytest.param(
             "fastapi",
@@ -78,6 +86,30 @@ def test_prepare_finds_out_and_tells_the_same(teacher: rounds.Teacher):
     assert "max_tokens is sent as max_completion_tokens" in told[0]
     assert "temperature is refused and left out" in told[1]
     assert teacher.base_url in told[0]
+
+
+def test_prepare_asks_with_the_roles_of_generation(teacher: rounds.Teacher):
+    teacher.fault(kind="profile", profile="no-system")
+    told: list[str] = []
+    spec = AugmentationRunSpec.model_validate(rounds.spec_for(teacher)).generate
+    assert probe(spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY}, told.append).teacher_requests == 1
+    assert "its text begins the user's message" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        pytest.param({"kind": "page"}, Transient, "check spec.generate.teacher.baseUrl", id="a page"),
+        pytest.param({"kind": "half-body"}, Transient, "no chat completion", id="half of a completion"),
+    ],
+)
+def test_prepare_demands_a_completion(
+    teacher: rounds.Teacher, fault: dict[str, str], error: type[StepError], words: str
+):
+    teacher.fault(**fault)
+    spec = AugmentationRunSpec.model_validate(rounds.spec_for(teacher)).generate
+    with pytest.raises(error, match=words):
+        probe(spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY})
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,9 @@ def test_a_round_by_a_real_vllm_is_paid_once_and_filtered_like_any_other(tmp_pat
     assert not any("starting" in line for line in told)  # nothing had to be asked: no vLLM was started
 
 
-def test_the_whole_online_way_works_against_the_child(tmp_path: Path):
-    store, step, context = stubbed(tmp_path)
+@pytest.mark.parametrize("stub", ["", pytest.param("no-system", id="a chat template without the role system")])
+def test_the_whole_online_way_works_against_the_child(tmp_path: Path, stub: str):
+    store, step, context = stubbed(tmp_path, stub)
     report = generate.run(step, store, context)
     assert report.kept == ROWS
     assert report.usage.teacher_requests == ROWS

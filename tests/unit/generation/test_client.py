@@ -21,7 +21,10 @@ USAGE = Usage(teacher_requests=1, teacher_input_tokens=3, teacher_output_tokens=
 
 
 def complete(
-    *responses: httpx.Response, parameters: dict[str, str] | None = None, times: int = 1
+    *responses: httpx.Response,
+    parameters: dict[str, str] | None = None,
+    times: int = 1,
+    messages: list[dict[str, str]] | None = None,
 ) -> tuple[Reply, list[Any]]:
     """The last of so many replies where the endpoint answers with these, in turn; and the bodies that it was sent."""
     bodies: list[Any] = []
@@ -41,7 +44,7 @@ def complete(
         teacher = Teacher.model_validate({"model": "m", "baseUrl": "http://teacher/v1", "parameters": parameters or {}})
         async with TeacherClient(teacher, connection) as client:
             for _ in range(times):
-                reply = await client.complete([{"role": "user", "content": "x"}], {"type": "object"})
+                reply = await client.complete(messages or [{"role": "user", "content": "x"}], {"type": "object"})
         return reply
 
     return asyncio.run(ask()), bodies
@@ -177,6 +180,29 @@ def test_a_422_about_nothing_that_could_be_changed_is_told_with_its_words():
 
 def refusal(status: int, message: str, code: Any = None, **more: Any) -> httpx.Response:
     return httpx.Response(status, json={"error": {"message": message, "param": None, "code": code, **more}})
+
+
+SYSTEM_AND_USER = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+O1_MINI = "Unsupported value: 'messages[0].role' does not support 'system' with this model."
+ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        pytest.param(refusal(400, "System role not supported", 400), id="Gemma's template in vLLM"),
+        pytest.param(refusal(400, O1_MINI, "unsupported_value", param="messages[0].role"), id="o1-mini"),
+        pytest.param(refusal(400, "Developer instruction is not enabled for models/gemma", 400), id="Google's Gemma"),
+        pytest.param(refusal(400, ALTERNATE, 400), id="Mistral's template"),
+        pytest.param(refusal(500, "Jinja Exception: System role not supported", 500), id="llama.cpp"),
+    ],
+)
+def test_where_the_role_system_is_refused_its_text_begins_the_users_from_then_on(refused: httpx.Response):
+    answer = httpx.Response(200, content=body())
+    reply, (before, *after) = complete(refused, answer, answer, messages=SYSTEM_AND_USER, times=2)
+    assert reply.text == "hi"
+    assert [sent["messages"] for sent in after] == [[{"role": "user", "content": "s\n\nu"}]] * 2
+    assert after[0] == before | {"messages": after[0]["messages"]}
 
 
 NOT_VALID = "Generated JSON does not match the expected schema. Please adjust your prompt."
