@@ -1,12 +1,14 @@
 """From the teacher's text to a row; tolerant of everything that does not change its meaning.
 
 An endpoint without JSON schema output wraps its object in prose, in a code fence, in a list or in one more object. What
-is read is never guessed at: a missing field, or a value that is no text, refuses the row.
+is read is never guessed at: a missing field, or a value that is no text, refuses the row. What a reasoning model thinks
+before it answers is full of drafts, and no part of the answer.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ ANSWER_LIMIT = 200_000
 """Characters of an answer that are looked at."""
 OBJECT_LIMIT = 200
 """Opening braces that are tried; a wall of them costs no quadratic time."""
+_THOUGHT = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 _DECODER = json.JSONDecoder()
 
 
@@ -47,7 +50,7 @@ def parse(text: str, names: Sequence[str], *, choice: bool) -> Draft:
         raise Unparsable("the answer is empty")
     wanted = [*names] if choice else [*names, COMPLETION]
     problem = "there is no JSON object in it"
-    for candidate in _objects(text[:ANSWER_LIMIT]):
+    for candidate in _objects(_answer(text)[:ANSWER_LIMIT]):
         missing = [name for name in wanted if not isinstance(candidate.get(name), str | int | float)]
         if not missing and _half_characters(candidate):
             raise Unparsable("it has half a character (a lone surrogate)")
@@ -55,6 +58,29 @@ def parse(text: str, names: Sequence[str], *, choice: bool) -> Draft:
             return _draft(candidate, names)
         problem = f"{', '.join(missing)} is missing or no text"
     raise Unparsable(problem)
+
+
+def _answer(text: str) -> str:
+    """What follows the thoughts of a reasoning model; templates may begin them, so only their end need be there.
+
+    Raises:
+        Unparsable: they do not end.
+    """
+    tags = list(_THOUGHT.finditer(text))
+    if not tags or _is_object(text):  # else a row that speaks of such tags
+        return text
+    end = max((tag.end() for tag in tags if tag[1]), default=0)
+    begins = next((tag.start() for tag in tags if not tag[1] and tag.start() >= end), None)
+    if begins is not None and "{" not in text[end:begins]:
+        raise Unparsable("its thoughts do not end, and no answer follows")
+    return text[end:]
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _draft(candidate: dict[str, Any], names: Sequence[str]) -> Draft:
