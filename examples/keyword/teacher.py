@@ -10,11 +10,12 @@ same request gets the same answer, always.
     GET  /stats                 requests, answers, distinct and repeated bodies, statuses, tokens
     POST /faults                {"kind": "429", "retryAfter": 1, "count": 3}: the next `count` requests fail like that
 
-Kinds of faults: 401, 403, 429, quota, 500, 504, hang, cut, bad-json, off-schema, prose, empty, duplicates, wrong-label,
-leak (an evaluation row), content-filter, unsupported-parameter (with `parameter`), half-body (a 200 that breaks off),
-page (a 200 with HTML), parts (the content as a list of parts), odd-usage (a fraction of a token). `count` -1 lasts
-until {"kind": "none"}. {"kind": "set-key", "key": K} and {"kind": "revoke-key"} change the key that it accepts;
-{"kind": "profile", "profile": P} makes it refuse what the endpoint P of profiles.py refuses, beside any fault.
+Kinds of faults: 401, 403, 429, quota, 500, 504, hang, cut, bad-json, off-schema, prose, empty, duplicates,
+wrong-label, leak (an evaluation row), content-filter, unsupported-parameter (with `parameter`), half-body (a 200
+that breaks off), page (a 200 with HTML), cut-short (finish_reason length), parts (the content as a list of parts),
+odd-usage (a fraction of a token). `count` -1 lasts until {"kind": "none"}. {"kind": "set-key", "key": K} and
+{"kind": "revoke-key"} change the key that it accepts; {"kind": "profile", "profile": P} makes it refuse what the
+endpoint P of profiles.py refuses, beside any fault.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def write_answer(question: Question, rng: random.Random, fault: str) -> str:
             shift = 1 if fault == "wrong-label" else 0
             row["completion"] = LABELS[(question.label + shift) % len(LABELS)]
     text = json.dumps({"sentence": [*row.values()]} if fault == "off-schema" else row)
-    if fault == "bad-json":
+    if fault in ("bad-json", "cut-short"):
         return text[: len(text) // 2]
     if fault == "empty":
         return ""
@@ -203,7 +204,8 @@ async def _answer(state: State, request: web.Request, raw: bytes, digest: str) -
     rng = random.Random(json.dumps(body.get("messages"), sort_keys=True))
     text = write_answer(question, rng, kind)
     state.answered[digest] += 1
-    document = _completion(state, body, text, "content_filter" if kind == "content-filter" else "stop", digest)
+    finish = {"content-filter": "content_filter", "cut-short": "length"}.get(kind, "stop")
+    document = _completion(state, body, text, finish, digest)
     return _in_form(document, text, kind)
 
 

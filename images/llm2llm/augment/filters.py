@@ -18,17 +18,27 @@ from llm2llm.records import Example
 
 FIELD_LIMIT = 65_536
 """Characters of a field."""
+CUT = "cut at its limit of tokens: raise max_tokens in spec.generate.teacher.parameters"
+_CUT = ("length", "max_tokens", "MAX_TOKENS")
+"""OpenAI's word, and those that gateways to Anthropic and Gemini may pass on."""
 _ALLOWED_CONTROLS = "\n\t\r"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of an answer: `reason` is empty for a row that is kept, else the filter's name with `detail`."""
+    """What became of an answer.
+
+    Attributes:
+        reason: empty for a row that is kept, else the filter's name.
+        detail: why; the teacher is told, too, in the next wave.
+        note: what the user is told beside; not in what the teacher is asked, so not in the key of a request.
+    """
 
     fields: dict[str, str] | None
     completion: str
     reason: str = ""
     detail: str = ""
+    note: str = ""
     scores: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -56,8 +66,7 @@ class Filters:
     def judge(self, text: str, finish: str, seed: Example) -> Verdict:
         """The verdict on one answer that was asked for because of `seed`. Does not remember it: see `know`."""
         if finish == "content_filter":
-            said = f": {text[:200]}" if text else ""
-            return Verdict(None, "", "contentFilter", f"the endpoint's content filter refused it{said}")
+            return Verdict(None, "", "contentFilter", "the endpoint's content filter refused it", text[:200])
         if finish == "context_length":
             return Verdict(None, "", "contextLength", f"the request is too long for the teacher: {text[:200]}")
         if finish == "refused":
@@ -65,12 +74,12 @@ class Filters:
         try:
             draft = parse(text, sorted(seed.fields), choice=self.choice)
         except Unparsable as error:
-            return Verdict(None, "", "schema", str(error))
+            return Verdict(None, "", "schema", str(error), CUT if finish in _CUT else "")
         completion = seed.completion if self.choice else draft.completion or ""
         words = rouge_words(field_text(draft.fields))
         scores = _nearness_to_seed(words, rouge_words(field_text(seed.fields)))
         reason, detail = self._refusal(draft, completion, words, seed, scores)
-        return Verdict(draft.fields, completion, reason, detail, scores)
+        return Verdict(draft.fields, completion, reason, detail, scores=scores)
 
     def _refusal(
         self, draft: Draft, completion: str, words: Sequence[str], seed: Example, scores: dict[str, Any]

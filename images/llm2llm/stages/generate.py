@@ -169,7 +169,7 @@ class Round:
             RejectedRow(
                 id=name,
                 reason=verdict.reason,
-                detail=verdict.detail,
+                detail="; ".join(filter(None, (verdict.detail, verdict.note))),
                 text=record.text,
                 fields=verdict.fields,
                 completion=verdict.completion,
@@ -183,7 +183,7 @@ class Round:
         kept = len(self.kept)
         if self.judged >= FEWEST_FOR_A_SHARE and kept < floor * self.judged:
             samples = "; ".join(
-                f"{row.reason}: {row.detail[:120]} <- {row.text[:160]!r}" for row in self.rejected[:SAMPLES_TOLD]
+                f"{row.reason}: {row.detail[:160]} <- {row.text[:160]!r}" for row in self.rejected[:SAMPLES_TOLD]
             )
             raise LowAcceptance(
                 f"the filters kept {kept} of {self.judged} rows ({self.refusals()}), below "

@@ -249,6 +249,14 @@ def test_fault_36_a_teacher_that_writes_only_garbage_fails_the_step_with_samples
     assert all("/ledger/" in key for key in bucket.list("iterations/000/generate/"))  # nothing to train on
 
 
+def test_answers_that_are_cut_say_what_to_raise(tmp_path: Path, teacher: rounds.Teacher):
+    teacher.fault(kind="cut-short", count=-1)
+    with pytest.raises(
+        LowAcceptance, match=r"no JSON object in it; cut at its limit of tokens: raise max_tokens in spec"
+    ):
+        generated(tmp_path, teacher)
+
+
 def test_prose_around_the_object_is_read(tmp_path: Path, teacher: rounds.Teacher):
     teacher.fault(kind="prose", count=-1)
     assert generated(tmp_path, teacher).kept == 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -78,6 +79,21 @@ def test_another_label_than_the_one_given_is_refused(filters: Filters) -> None:
 def test_what_is_no_row_at_all(filters: Filters, text: str, finish: str, reason: str) -> None:
     verdict = filters.judge(text, finish, SEED)
     assert (verdict.fields, verdict.reason, verdict.scores) == (None, reason, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "note"),
+    [
+        pytest.param('{"prompt": "a cut', "length", "raise max_tokens in spec.generate.teacher.parameters", id="cut"),
+        pytest.param("", "length", "cut at its limit of tokens", id="cut within its thoughts"),
+        pytest.param('{"prompt": "a cut', "stop", "^$", id="not cut"),
+        pytest.param('{"prompt": "all new"} and so', "length", "^$", id="cut after its row"),
+    ],
+)
+def test_an_answer_that_was_cut_before_its_row_was_whole_says_what_to_raise(
+    filters: Filters, text: str, finish: str, note: str
+) -> None:
+    assert re.search(note, filters.judge(text, finish, SEED).note)
 
 
 def test_scores_are_those_that_were_looked_at(filters: Filters) -> None:
