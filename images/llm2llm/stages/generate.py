@@ -177,11 +177,15 @@ class Round:
             )
         )
 
-    def check_acceptance(self) -> None:
-        """Raises LowAcceptance where the filters refuse nearly everything: the teacher is not up to this task."""
+    def check_acceptance(self, *, over: bool = False) -> None:
+        """Raises LowAcceptance where the filters refuse nearly everything: the teacher is not up to this task.
+
+        A share of a few answers says nothing; but a round that is over, and had not one that could be read, does.
+        """
         floor = float(self.spec.generate.filters.min_acceptance)
         kept = len(self.kept)
-        if self.judged >= FEWEST_FOR_A_SHARE and kept < floor * self.judged:
+        unread = over and {row.reason for row in self.rejected} == {"schema"}
+        if kept < floor * self.judged and (self.judged >= FEWEST_FOR_A_SHARE or (unread and not kept)):
             samples = "; ".join(
                 f"{row.reason}: {row.detail[:160]} <- {row.text[:160]!r}" for row in self.rejected[:SAMPLES_TOLD]
             )
@@ -216,7 +220,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     try:
         with context.timed("compute"):
             replayed = asyncio.run(_play(round_, step, store, context))
-        round_.check_acceptance()
+        round_.check_acceptance(over=True)
     except BaseException:
         with suppress(StepError):  # that the store is away, too, is not what ended this attempt
             context.usage = usage_of(read_segments(store, folder))

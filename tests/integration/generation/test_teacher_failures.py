@@ -249,6 +249,17 @@ def test_fault_36_a_teacher_that_writes_only_garbage_fails_the_step_with_samples
     assert all("/ledger/" in key for key in bucket.list("iterations/000/generate/"))  # nothing to train on
 
 
+def test_fault_36_a_small_round_that_could_not_be_read_at_all_fails_once_it_is_over(
+    tmp_path: Path, teacher: rounds.Teacher
+):
+    """A share of so few answers says nothing, but all of them garbage in each wave does."""
+    teacher.fault(kind="bad-json", count=-1)
+    store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher, samples=1), 3)
+    with pytest.raises(LowAcceptance, match=r"kept 0 of 9 rows"):
+        generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+    assert teacher.stats()["answered"] == 9
+
+
 def test_answers_that_are_cut_say_what_to_raise(tmp_path: Path, teacher: rounds.Teacher):
     teacher.fault(kind="cut-short", count=-1)
     with pytest.raises(
