@@ -19,14 +19,15 @@ from tests.integration.cluster.jobs import create, job, wait_for
 
 CHECKOUT = Path(__file__).parents[3]
 HOLDER = """
-import json, sys, time
+import json, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
 from pathlib import Path
 from tests.cluster.controlplane import Cluster
 from tests.cluster.nodeprocess import NodeProcess
 from tests.cluster.s3 import S3Server
 with Cluster() as cluster, NodeProcess(cluster) as node, S3Server() as s3:
     print(json.dumps({"folder": str(cluster.folder), "s3": str(s3.folder)}), flush=True)
-    time.sleep(500)
+    time.sleep(60)
 """
 
 
@@ -74,7 +75,7 @@ def test_a_cluster_in_a_with_block_leaves_no_process_however_it_ends() -> None:
             below = descendants(holder.pid)
             assert len(below) >= 6, "etcd, apiserver, controller manager, scheduler, S3, agent and its zygote"
             holder.send_signal(number)
-            holder.wait(100)
+            holder.wait(30)
             wait_for(f"end of all processes after {number.name}", partial(lambda pids: not alive(pids), below))
         left = [folder for folder in told.values() if Path(folder).exists()]
         if number is signal.SIGKILL:
