@@ -8,21 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
+from tests.integration.data_plane.test_hub import spec
 
-from llm2llm.api import AugmentationRunSpec
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.records import Stage
 from llm2llm.stages.entry import run_step
 from llm2llm.storage import LocalStore
 from llm2llm.storage.hub import fetch_model, model_revision
-
-
-def spec(model_uri: str) -> AugmentationRunSpec:
-    return AugmentationRunSpec.model_validate(
-        keyword.spec(seed_uri="file:///s", evaluation_uri="file:///e", model_uri=model_uri, artifacts_uri="file:///a")
-    )
 
 
 def copied(student: Path, folder: Path) -> Path:
