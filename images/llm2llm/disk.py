@@ -21,3 +21,8 @@ def is_of_the_disk(error: BaseException) -> bool:
     if told := _NUMBER_IN_WORDS.search(words):
         number = int(told[1])
     return number in _NUMBERS or (isinstance(error, RuntimeError) and _CUT_SHORT in words)
+
+
+def advice_on(error: BaseException) -> str:
+    """What to add to an error's words: what to do, or nothing where it is not of the disk."""
+    return f": {ADVICE}" if is_of_the_disk(error) else ""

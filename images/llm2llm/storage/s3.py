@@ -27,7 +27,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from llm2llm.api_data import S3Access
-from llm2llm.disk import ADVICE, is_of_the_disk
+from llm2llm.disk import advice_on
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
 from llm2llm.storage.base import ObjectMissing
 
@@ -241,8 +241,7 @@ class S3Store:
             cause = inner if isinstance(inner, (ClientError, BotoCoreError)) else error
             raise self._translated(cause, key) from error
         except (OSError, ResponseParserError, ValueError, KeyError) as error:  # but for the first: see _BROKEN_OFF
-            advice = f": {ADVICE}" if is_of_the_disk(error) else ""
-            raise Transient(f"{self.uri}/{key}: {error}{advice}") from error
+            raise Transient(f"{self.uri}/{key}: {error}{advice_on(error)}") from error
 
     def _translated(self, error: Exception, key: str) -> StepError | ObjectMissing:
         code = _code(error) if isinstance(error, ClientError) else ""

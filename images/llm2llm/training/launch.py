@@ -27,7 +27,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from llm2llm.disk import ADVICE, is_of_the_disk
+from llm2llm.disk import advice_on
 from llm2llm.errors import ExitCode, StepError, Transient
 from llm2llm.training import session
 from llm2llm.training.durable import Hooks
@@ -206,8 +206,7 @@ def _work(
     except Exception as error:  # noqa: BLE001 - the top of a process: unknown causes are transient, and told in full
         traceback.print_exc()
         last = traceback.format_exception_only(error)[-1].strip()
-        advice = f": {ADVICE}" if is_of_the_disk(error) else ""
-        told = Transient(f"training failed on rank {rank}: {last}{advice}")
+        told = Transient(f"training failed on rank {rank}: {last}{advice_on(error)}")
         _fail(pipe, told, linger=_LOOK_SECONDS)  # so that the agent sees first who ended first
     raise AssertionError
 
