@@ -15,12 +15,16 @@ from llm2llm.engines.sampling import SeededDraws
 from llm2llm.errors import GpuOutOfMemory
 from llm2llm.weights import load_weights
 
-_BATCH_TOKENS = 16384
+_BATCH_TOKENS = {"cuda": 16384, "cpu": 8192}
+"""A CPU's caches are smaller: twice as many took 1.1 times as long on one with 2 cores."""
 _BATCH_ROWS = 512
 
 
 class TransformersEngine:
-    """A student on the GPU, or on the CPU where there is none; an adapter stays apart from its base.
+    """A student on the GPU, or on the CPU where there is none.
+
+    In fp32 an adapter is merged into its base, which leaves one product where there were three. In bf16 and over a
+    quantized base it stays apart, as in training and in vLLM: the sum would be rounded to what the weights can hold.
 
     Raises:
         GpuOutOfMemory: the GPU's memory does not hold its weights.
@@ -41,7 +45,7 @@ class TransformersEngine:
             raise _out_of_memory("the student's weights", "", error) from error
         self._eos = student.eos
         self._pad = student.pad
-        self._batch_tokens = _BATCH_TOKENS
+        self._batch_tokens = _BATCH_TOKENS[self._model.device.type]
 
     def generate(
         self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: Draws | None = None
@@ -107,7 +111,8 @@ def _loaded(student: Student, dtype: torch.dtype) -> Any:
     # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
     model.generation_config = _greedy(student.eos, student.pad)
     if student.adapter:
-        model = PeftModel.from_pretrained(model, str(student.adapter))
+        adapted: Any = PeftModel.from_pretrained(model, str(student.adapter))
+        model = adapted.merge_and_unload() if (dtype, student.quantization) == (torch.float32, "none") else adapted
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
