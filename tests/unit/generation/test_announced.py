@@ -102,10 +102,21 @@ def asked(quota: Quota, announce, seconds: float, step: float = 0.05) -> int:  #
 
 
 def test_what_is_left_of_a_window_is_spread_over_it():
+    def announce(now: float, sent: int) -> Announcement:
+        """60 in each minute, told by the seconds until its end."""
+        return Announcement(60, 60 * (int(now // 60) + 1) - sent, 60 - now % 60)
+
+    assert 28 <= asked(Quota(), announce, 30) <= 32
+    assert 295 <= asked(Quota(), announce, 300) <= 301
+
+
+def test_what_is_on_its_way_is_taken_from_what_was_told():
     quota = Quota()
-    # 60 in each minute, told by the seconds until its end
-    sent = asked(quota, lambda now, sent: Announcement(60, 60 * (int(now // 60) + 1) - sent, 60 - now % 60), 300)
-    assert 295 <= sent <= 301
+    quota.told(Announcement(10, 2, 60), 0.0)
+    quota.take(1, 1.0)
+    assert quota.wait(1, 1.0) == pytest.approx(29.5)  # one more until the window ends
+    quota.take(1, 31.0)
+    assert quota.wait(1, 31.0) == pytest.approx(29.0)  # and none
 
 
 def test_a_bucket_that_fills_up_all_the_time_is_told_from_a_window():

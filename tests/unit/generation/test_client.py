@@ -162,8 +162,10 @@ DEEP = {"type": "extra_forbidden", "loc": ["body", "response_format", "json_sche
 )
 def test_what_is_refused_is_left_out_of_the_next_request(status: int, document: dict[str, Any], left_out: set[str]):
     refused, taken = httpx.Response(status, json=document), httpx.Response(200, content=body())
-    reply, (before, after) = complete(refused, taken, parameters={"top_k": "40", "temperature": "0.5"})
+    parameters = {"top_k": "40", "temperature": "0.5"}
+    reply, (before, after) = complete(refused, taken, parameters=parameters, messages=SYSTEM_AND_USER)
     assert reply.text == "hi"
+    assert after["messages"] == before["messages"] == SYSTEM_AND_USER
     assert parts(before) - parts(after) == left_out
 
 

@@ -67,6 +67,13 @@ def test_another_label_than_the_one_given_is_refused(filters: Filters) -> None:
     assert (verdict.reason, verdict.detail) == ("label", "the label given was yes, the answer says no")
 
 
+@pytest.mark.parametrize("said", ["BookRestaurant", "bookrestaurant"])
+def test_the_label_that_was_given_is_taken_in_any_case(filters: Filters, said: str) -> None:
+    seed = SEED.model_copy(update={"completion": "BookRestaurant"})
+    verdict = filters.judge(json.dumps({"prompt": "something new", "completion": said}), "stop", seed)
+    assert (verdict.reason, verdict.completion) == ("", "BookRestaurant")
+
+
 @pytest.mark.parametrize(
     ("text", "finish", "reason"),
     [
@@ -85,6 +92,8 @@ def test_what_is_no_row_at_all(filters: Filters, text: str, finish: str, reason:
     ("text", "finish", "note"),
     [
         pytest.param('{"prompt": "a cut', "length", "raise max_tokens in spec.generate.teacher.parameters", id="cut"),
+        pytest.param('{"prompt": "a cut', "max_tokens", "raise max_tokens", id="cut, in Anthropic's word"),
+        pytest.param('{"prompt": "a cut', "MAX_TOKENS", "raise max_tokens", id="cut, in Gemini's word"),
         pytest.param("", "length", "cut at its limit of tokens", id="cut within its thoughts"),
         pytest.param('{"prompt": "a cut', "stop", "^$", id="not cut"),
         pytest.param('{"prompt": "all new"} and so', "length", "^$", id="cut after its row"),

@@ -102,3 +102,11 @@ def test_a_store_that_fails_fails_the_requests_that_wait_for_it(tmp_path: Path):
 
     with pytest.raises(Transient, match="full"):
         asyncio.run(added(Broken(tmp_path), "pod-a", [record("k1")]))
+
+    async def left_at_a_stop() -> list[LedgerRecord]:
+        ledger = open_ledger(Broken(tmp_path), "ledger", "pod-a", lambda: 0)
+        ledger.leave(record("k2"))
+        await ledger.close()
+        return ledger.records
+
+    assert asyncio.run(left_at_a_stop()) == []  # nobody waits for it, so nothing fails

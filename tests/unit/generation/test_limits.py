@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
 
 import pytest
@@ -66,6 +67,18 @@ def test_a_limit_that_an_answer_announces_is_waited_for(kind: str):
     run(scenario)
 
 
+def test_of_an_announced_limit_of_requests_each_takes_one():
+    async def scenario(limiter: Limiter) -> None:
+        began = asyncio.get_running_loop().time()
+        async with limiter.turn(0) as sent:
+            limiter.succeeded(sent, {"requests": Announcement(10, 3, 1.0)})
+        await enters(limiter)
+        await enters(limiter)
+        assert asyncio.get_running_loop().time() - began < 0.9  # of three a second the second goes after a third
+
+    run(scenario)
+
+
 def test_a_limit_that_a_refusal_announces_is_waited_for():
     async def scenario(limiter: Limiter) -> None:
         limiter.pace.rate = 1000.0  # so that the pause of its own is short
@@ -88,6 +101,22 @@ def test_a_ceiling_of_tokens_a_minute_is_waited_for():
         assert asyncio.get_running_loop().time() - began >= 0.2
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("failures", "longest"),
+    [
+        pytest.param(1, 1, id="a second at first"),
+        pytest.param(2, 2, id="doubled with each failure"),
+        pytest.param(6, 32, id="and again"),
+        pytest.param(7, 60, id="up to a minute"),
+        pytest.param(50, 60, id="and never beyond"),
+    ],
+)
+def test_a_failed_request_is_sent_again_after_half_its_pause_at_least(failures: int, longest: float):
+    pauses = [Limiter(1, rng=random.Random(seed)).backoff(failures) for seed in range(50)]
+    assert longest / 2 <= min(pauses) < 0.6 * longest
+    assert 0.9 * longest < max(pauses) <= longest
 
 
 def test_a_stop_wakes_everybody_who_waits():

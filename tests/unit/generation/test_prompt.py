@@ -34,6 +34,14 @@ def test_it_has_the_question_the_right_answer_and_the_wrong_one():
     assert '{"completion": "label1", "prompt": "question 1"}' in told
 
 
+def test_a_seed_that_nobody_got_wrong_is_shown_as_one_to_write_more_of():
+    told = text(mistake=Mistake(SEEDS[0], None))
+    assert 'Write one like this:\n{"prompt": "question 0"}\nRight answer: "label0"' in told
+    assert "is of its kind" in told
+    assert "small model" not in told
+    assert "Its answer" not in told
+
+
 def test_samples_of_one_mistake_are_different_requests():
     assert text(sample=1) != text(sample=2)
 
