@@ -14,6 +14,7 @@ ACCENTS = api.Task.model_validate(
     {"promptTemplate": "{{ text }}", "grader": {"type": "Choice"}, "labels": ["ne\u0301gatif", "positif"]}
 )
 PATTERN = api.Task.model_validate({"promptTemplate": "{{ text }}", "grader": {"type": "Regex", "pattern": "#(.+)"}})
+WHOLE = api.Task.model_validate({"promptTemplate": "{{ text }}", "grader": {"type": "Regex", "pattern": "[A-D]"}})
 EXACT = api.Task.model_validate({"promptTemplate": "{{ text }}"})
 
 
@@ -35,6 +36,8 @@ EXACT = api.Task.model_validate({"promptTemplate": "{{ text }}"})
         pytest.param(EXACT, "cafe", "caf\u00e9", WRONG, id="exact match respects accents"),
         pytest.param(ACCENTS, "n\u00e9gatif", "ne\u0301gatif", CORRECT, id="a label counts in any encoding"),
         pytest.param(PATTERN, "#Cafe\u0301", "#caf\u00e9", CORRECT, id="what a pattern finds counts in any encoding"),
+        pytest.param(WHOLE, "Not A but C.", "C", CORRECT, id="a pattern without a group is what it found last"),
+        pytest.param(WHOLE, "none", "C", NO_ANSWER, id="a pattern that finds nothing has no answer"),
         pytest.param(EXACT, " \n", "42", NO_ANSWER, id="blank output is no answer"),
     ],
 )

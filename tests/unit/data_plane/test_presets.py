@@ -9,7 +9,7 @@ from llm2llm.errors import ConfigurationError
 from llm2llm.tasks import task_of
 from llm2llm.tasks.grading import CORRECT, NO_ANSWER, WRONG
 from llm2llm.tasks.numbers import number_in
-from llm2llm.tasks.presets import PRESETS
+from llm2llm.tasks.presets import PRESETS, instructions_for
 
 
 def task(preset: str) -> Any:
@@ -104,6 +104,7 @@ def test_a_gsm8k_answer_is_the_number_behind_the_last_marker(output: str, verdic
         pytest.param("TREC", "hum", "HUM", id="a class by name keeps its spelling"),
         pytest.param("SST2", "1", "positive", id="SST-2 has 0 and 1"),
         pytest.param("SNIPS", "getweather", "GetWeather", id="an intent by name"),
+        pytest.param("SST2", " 0\n", "negative", id="a number with space around it"),
         pytest.param("TREC", "9", "9", id="what is no class stays, to be refused with its line"),
     ],
 )
@@ -167,6 +168,12 @@ def test_a_preset_renders_its_fields_and_tells_the_teacher_of_its_labels(preset:
 
 def test_a_users_own_template_stays():
     assert task_of(Task(preset="SST2", prompt_template="{{ prompt }}?")).render({"prompt": "x"}) == "x?"
+
+
+def test_a_users_own_instructions_come_before_the_presets():
+    assert instructions_for(Task(preset="SST2"), "Films only.") == "Films only."
+    assert instructions_for(Task(preset="SST2"), "") == PRESETS["SST2"].instructions
+    assert instructions_for(Task(prompt_template="{{ x }}"), "") == ""
 
 
 def test_the_api_knows_which_presets_have_labels():

@@ -102,6 +102,12 @@ def test_the_bootstrap_is_repeatable_narrows_with_rows_and_leaves_room_where_all
     assert (perfect.low, perfect.high) == pytest.approx(wilson(20, 20), abs=1e-6)
 
 
+def test_the_order_of_the_rows_says_nothing() -> None:
+    counts = {("a", "a"): 12, ("a", "b"): 8, ("a", None): 3, ("b", "b"): 15, ("b", "a"): 5}
+
+    assert macro_f1("test", dict(reversed(counts.items()))) == macro_f1("test", counts)
+
+
 def test_half_of_40_rows_right_has_about_the_interval_of_an_accuracy() -> None:
     metric = macro_f1("test", {("a", "a"): 100, ("a", "b"): 100, ("b", "b"): 100, ("b", "a"): 100})
 

@@ -40,6 +40,18 @@ def test_stratified_every_label_gets_its_share_to_within_one_row(count: int):
         assert abs(by_label[label] - members * count / len(LABELS)) < 1
 
 
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [
+        pytest.param(17, {"a": 10, "b": 5, "c": 2}, id="10.2, 5.1 and 1.7: the last row is the rarest label's"),
+        pytest.param(16, {"a": 10, "b": 5, "c": 1}, id="9.6, 4.8 and 1.6: of equal remainders the first label's"),
+    ],
+)
+def test_stratified_what_is_left_goes_to_the_largest_remainders(count: int, sizes: dict[str, int]):
+    drawn = chosen(LABELS, count, seed=3, purpose="p", stratify=True)
+    assert Counter(LABELS[index] for index in drawn) == sizes
+
+
 def test_what_is_held_out_leaves_a_row_of_each_label_as_long_as_others_have_more():
     labels = ["a"] * 10 + list("bcdef")
     without = [chosen(labels, 3, seed=seed, purpose="p", stratify=True) for seed in range(20)]
