@@ -115,7 +115,7 @@ def test_half_of_40_rows_right_has_about_the_interval_of_an_accuracy() -> None:
 
 
 def test_scores_tell_each_class_and_leave_classes_out_where_there_are_no_labels() -> None:
-    examples, predictions = zip(*[row("a", "a"), row("a", "b"), row("b", "b")], strict=True)
+    examples, predictions = zip(*[row("a", "a"), row("a", "b"), row("b", "b"), row("c", None)], strict=True)
     metrics, document = scored("seed", examples, predictions, CHOICE)
     plain, without = scored("seed", examples, predictions, task_of(Task.model_validate({"promptTemplate": "x"})))
 
@@ -123,6 +123,7 @@ def test_scores_tell_each_class_and_leave_classes_out_where_there_are_no_labels(
     assert document["classes"] == [
         {"label": "a", "examples": 2, "right": 1, "accuracy": 0.5, "f1": 0.666667},
         {"label": "b", "examples": 1, "right": 1, "accuracy": 1.0, "f1": 0.666667},
+        {"label": "c", "examples": 1, "right": 0, "accuracy": 0.0, "f1": 0.0},
     ]
     assert [metric.name for metric in plain] == ["accuracy"]
     assert "classes" not in without

@@ -132,6 +132,15 @@ def test_a_bucket_that_fills_up_all_the_time_is_told_from_a_window():
     assert asked(Quota(), bucket, 300) >= 340
 
 
+def test_an_empty_bucket_is_waited_for_until_it_holds_what_is_asked_for():
+    quota = Quota()
+    quota.told(Announcement(60, 2, 29), 0.0)
+    quota.told(Announcement(60, 0, 30), 1.0)  # full later than was told: two a second
+    assert quota.wait(1, 1.0) == pytest.approx(0.5)
+    assert quota.wait(6, 1.0) == pytest.approx(3.0)
+    assert quota.wait(6, 4.0) == 0.0
+
+
 def test_an_answer_to_an_older_request_is_no_news():
     quota = Quota()
     quota.told(Announcement(10, 0, 100), 5.0)

@@ -155,6 +155,7 @@ DEEP = {"type": "extra_forbidden", "loc": ["body", "response_format", "json_sche
         pytest.param(422, {"detail": [TOP_K, TOP_K]}, {"top_k"}, id="the same problem twice"),
         pytest.param(422, {"message": {"detail": [TOP_K]}, "param": None}, {"top_k"}, id="Mistral's, in the message"),
         pytest.param(422, {"detail": "top_k is not known"}, {"top_k"}, id="words only"),
+        pytest.param(422, {"detail": ["top_k is not known"]}, {"top_k"}, id="a list of words"),
         pytest.param(422, {"error": {"message": "no", "param": "top_k"}}, {"top_k"}, id="422 in OpenAI's form"),
         pytest.param(400, {"detail": [TOP_K]}, {"top_k"}, id="400 in FastAPI's form"),
         pytest.param(422, {"detail": [DEEP]}, {"json_schema"}, id="a place within a parameter"),

@@ -42,6 +42,12 @@ def test_a_seed_that_nobody_got_wrong_is_shown_as_one_to_write_more_of():
     assert "Its answer" not in told
 
 
+def test_words_are_shown_as_they_are_written():
+    told = text(mistake=Mistake(SEEDS[0].model_copy(update={"fields": {"prompt": "Où est 東京 ?"}}), "Élan"))
+    assert '{"prompt": "Où est 東京 ?"}' in told
+    assert 'Its answer: "Élan"' in told
+
+
 def test_samples_of_one_mistake_are_different_requests():
     assert text(sample=1) != text(sample=2)
 
