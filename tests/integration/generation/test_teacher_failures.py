@@ -289,7 +289,8 @@ def test_every_row_tells_where_it_comes_from(tmp_path: Path, teacher: rounds.Tea
     assert (row["lineage"]["iteration"], row["lineage"]["wave"]) == (0, 0)
     assert row["lineage"]["teacher"] == "keyword-teacher"
     assert set(row["lineage"]["scores"]) == {"rougeLToSeed", "withinOneWordOfSeed"}
-    assert row["lineage"]["requestKey"] in {entry["key"] for entry in rounds.rows(store, "ledger.jsonl")}
+    digests = {entry["key"]: entry["promptDigest"] for entry in rounds.rows(store, "ledger.jsonl")}
+    assert digests[row["lineage"]["requestKey"]] == row["lineage"]["promptDigest"]
     assert rounds.KEY not in json.dumps(rounds.rows(store, "ledger.jsonl"))
 
 

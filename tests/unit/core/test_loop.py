@@ -8,7 +8,7 @@ from tests.support import builders
 from llm2llm.api import AugmentationRunSpec
 from llm2llm.loop import Finished, Outcome, StepId, best_iteration, next_step, parents, stop_rule
 from llm2llm.records import Paired, Stage
-from llm2llm.stopping import to_beat
+from llm2llm.stopping import objective_metric, to_beat
 
 
 def spec(**changes: Any) -> AugmentationRunSpec:
@@ -150,6 +150,19 @@ def test_the_objective_s_metric_decides_goal_and_best():
     assert best is not None
     assert (best.iteration, best.metric.name, best.metric.value) == (1, "macroF1", 0.59)
     assert best_iteration(labelled(), [*done, *trained]).iteration == 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "judged_on"),
+    [
+        pytest.param(["seed", "evaluation"], "evaluation", id="the evaluation set, wherever there is one"),
+        pytest.param(["synthetic", "seed"], "seed", id="else the seed set"),
+        pytest.param(["probe"], "probe", id="or what of it was left out of training"),
+    ],
+)
+def test_an_iteration_is_judged_on_the_best_set_that_it_was_asked(datasets: list[str], judged_on: str):
+    metrics = tuple(builders.accuracy(0.5, dataset) for dataset in datasets)
+    assert objective_metric(Outcome(StepId(Stage.EVALUATE, 0), "E0", metrics)).dataset == judged_on
 
 
 def test_scores_of_different_names_are_not_compared():

@@ -12,6 +12,7 @@ from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.records import Manifest, Report, Stage, StepDocument
 from llm2llm.stages.commit import commit, committed, download_folder, manifest_in, parent_manifest, read_object
 from llm2llm.stages.context import StepContext
+from llm2llm.stages.retention import is_whole, weights_of
 from llm2llm.storage import LocalStore
 
 FOLDER = "iterations/000/train"
@@ -91,6 +92,14 @@ def test_a_folder_is_downloaded_as_it_was(store: LocalStore, tmp_path: Path):
     folder = download_folder(store, manifest(store), "adapter", tmp_path / "down")
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert found == {"weights/a.bin": b"weights", "config.json": b"{}"}
+
+
+def test_weights_in_parts_are_whole_only_while_all_are_there(store: LocalStore):
+    parts = {f"model/model-{part}-of-2.safetensors": b"weights" for part in (1, 2)}
+    commit(store, step(), StepContext("pod-a", Path("unused")), FILES | parts, Report(run_uid="u", stage=Stage.TRAIN))
+    assert is_whole(store, manifest(store))
+    store.delete(weights_of(manifest(store))[0])
+    assert not is_whole(store, manifest(store))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,12 @@ def test_the_key_knows_model_and_parameters_and_nothing_of_the_process():
     assert REQUEST.key("n", {}) != REQUEST.key("m", {})
     assert REQUEST.key("m", {"temperature": "1"}) != REQUEST.key("m", {})
     assert REQUEST.key("m", {"a": "1", "b": "2"}) == REQUEST.key("m", {"b": "2", "a": "1"})
+
+
+def test_a_prompt_digest_is_that_of_the_chat_and_of_nothing_else():
+    other = replace(REQUEST, messages=[{"role": "user", "content": "hello again"}])
+    assert re.fullmatch("sha256:[0-9a-f]{64}", REQUEST.prompt_digest)
+    assert REQUEST.prompt_digest == replace(REQUEST, sample=2, seed="s2").prompt_digest != other.prompt_digest
 
 
 async def added(store: LocalStore, pod: str, records: list[LedgerRecord]) -> None:
