@@ -106,6 +106,8 @@ class Lines:
     def ended(self, report: Report, *, before: bool) -> None:
         if before:
             self.say(f"{_title(report.stage, report.iteration)}: done before")
+        elif report.message:
+            self.say(_told(report))
         if report.stage is Stage.TEST:
             self.say(test_sentence(report, self.metric))
         if report.stage in OUTSIDE_THE_TABLE:
@@ -150,7 +152,9 @@ class Screen:
             self._bars.update(self._step, completed=step, total=steps)
             self._show()
 
-    def ended(self, report: Report, *, before: bool) -> None:  # noqa: ARG002 - the table looks the same
+    def ended(self, report: Report, *, before: bool) -> None:
+        if report.message and not before:
+            self.say(_told(report))
         if report.stage is Stage.TEST:
             self.say(test_sentence(report, self._metric))
         if report.stage not in OUTSIDE_THE_TABLE:
@@ -196,6 +200,11 @@ def test_sentence(report: Report, metric: str) -> str:
         f"test set, {iteration_words(report.iteration)}: {score.name} {score.value:.3f} "
         f"({score.low:.3f}-{score.high:.3f}, {score.examples} rows)"
     )
+
+
+def _told(report: Report) -> str:
+    """What a step has to say beside its numbers: rows that were dropped, a budget that will not do, refused answers."""
+    return f"{_title(report.stage, report.iteration)}: {report.message}"
 
 
 def _title(stage: Stage, iteration: int) -> str:

@@ -1,0 +1,27 @@
+"""What a local run shows of the steps that end."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm2llm.local.display import Display, Lines, Screen
+from llm2llm.records import Report, Stage
+
+DROPPED = "4 evaluation rows are also seed rows and were dropped (lines 1, 2, 3, 4)"
+PREPARED = Report(run_uid="u", stage=Stage.PREPARE, iteration=0, attempt=0, message=DROPPED)
+
+
+@pytest.mark.parametrize("make", [Lines, lambda: Screen(3, "accuracy")], ids=["as lines", "on a terminal"])
+def test_what_a_step_says_is_shown_when_it_ends(
+    make: type[Lines], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    display: Display = make()
+    display.ended(PREPARED, before=False)
+    display.close()
+    assert f"prepare: {DROPPED}\n" in capsys.readouterr().out
+
+
+def test_what_a_step_said_before_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+    Lines().ended(PREPARED, before=True)
+    assert capsys.readouterr().out == "prepare: done before\n"
