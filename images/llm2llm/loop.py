@@ -51,6 +51,20 @@ def next_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId 
     return StepId(Stage.TRAIN, iteration + 1)
 
 
+def awaits_approval(spec: AugmentationRunSpec, step: StepId) -> bool:
+    """Whether a step would train on rows that no person has released yet."""
+    approval = spec.approval
+    return approval.mode == "BeforeTraining" and step.stage is Stage.TRAIN and step.rounds > approval.approved_rounds
+
+
+def release_words(step: StepId, where: str) -> str:
+    """What a person has to do before a step that awaits approval; `where` the run's artifacts lie."""
+    return (
+        f"iteration {step.rounds - 1} wrote its examples; read them below {where}, then set "
+        f"spec.approval.approvedRounds to {step.rounds}"
+    )
+
+
 def newest_iteration(outcomes: Sequence[Outcome]) -> int:
     """The newest that began, closing ones not counted; 0 before there is one."""
     trained = (outcome.step for outcome in outcomes if outcome.step.stage is Stage.TRAIN and not outcome.step.closing)
@@ -154,6 +168,7 @@ __all__ = [
     "Finished",
     "Outcome",
     "StepId",
+    "awaits_approval",
     "best_iteration",
     "ending_step",
     "expected_steps",
@@ -164,5 +179,6 @@ __all__ = [
     "objective_metric",
     "parents",
     "pool_size",
+    "release_words",
     "stop_rule",
 ]

@@ -12,8 +12,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from llm2llm.layout import run_root
-from llm2llm.loop import Finished, StepId, next_step
-from llm2llm.records import Stage
+from llm2llm.loop import Finished, StepId, awaits_approval, next_step, release_words
 from llm2llm_operator import accounts, attempt
 from llm2llm_operator import status as st
 from llm2llm_operator.constants import COMPLETE, FAILED, RECONCILING, STALLED, STOPPING, SUSPENDED
@@ -108,7 +107,7 @@ def _still_held(facts: Facts, status: RunStatus, reason: str) -> bool:
             return False  # spec.suspend was asked before
         case "AwaitingApproval":
             following = next_step(facts.spec, st.outcomes(status))
-            return isinstance(following, StepId) and _needs_approval(facts, following)
+            return isinstance(following, StepId) and awaits_approval(facts.spec, following)
         case budget.REASON:
             condition = status.condition(SUSPENDED)
             unchanged = condition is not None and condition.observed_generation >= facts.run.generation
@@ -153,19 +152,9 @@ def _begin_next(facts: Facts, status: RunStatus) -> Plan:
     following = next_step(facts.spec, st.outcomes(status))
     if isinstance(following, Finished):
         return attempt.complete(facts, status, following.reason, following.message)
-    if _needs_approval(facts, following):
-        message = (
-            f"iteration {following.rounds - 1} wrote its examples; read them below {status.artifacts_uri}, "
-            f"then set spec.approval.approvedRounds to {following.rounds}"
-        )
-        return attempt.hold(facts, status, AWAITING_APPROVAL, message)
+    if awaits_approval(facts.spec, following):
+        return attempt.hold(facts, status, AWAITING_APPROVAL, release_words(following, status.artifacts_uri))
     return attempt.create(facts, status, attempt.first(facts, status, following))
-
-
-def _needs_approval(facts: Facts, step: StepId) -> bool:
-    """Training on rows that no person has released yet."""
-    approval = facts.spec.approval
-    return approval.mode == "BeforeTraining" and step.stage is Stage.TRAIN and step.rounds > approval.approved_rounds
 
 
 def _reason_of_hold(status: RunStatus) -> str:

@@ -23,7 +23,18 @@ from llm2llm.layout import run_root
 from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
-from llm2llm.loop import Best, Finished, Outcome, StepId, best_iteration, ending_step, next_step, parents
+from llm2llm.loop import (
+    Best,
+    Finished,
+    Outcome,
+    StepId,
+    awaits_approval,
+    best_iteration,
+    ending_step,
+    next_step,
+    parents,
+    release_words,
+)
 from llm2llm.records import Record, Report, Stage, StepDocument, canonical_json
 from llm2llm.stages.commit import committed
 from llm2llm.stages.context import StepContext
@@ -125,6 +136,8 @@ class Runner:
         if before is not None:
             self.display.ended(before.report, before=True)
             return before.report
+        if awaits_approval(self.spec, step):
+            raise Terminated(f"{release_words(step, store.uri)}: the same command goes on from here")
         self.display.begins(step)
         report = self._with_retries(document, store)
         self.display.ended(report, before=False)
