@@ -19,7 +19,7 @@ from typing import Any
 
 from llm2llm.api import AugmentationRunSpec, identity_paths
 from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
-from llm2llm.layout import run_root
+from llm2llm.layout import INPUTS, run_root
 from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
@@ -36,7 +36,7 @@ from llm2llm.loop import (
     release_words,
 )
 from llm2llm.records import Record, Report, Stage, StepDocument, canonical_json
-from llm2llm.stages.commit import committed
+from llm2llm.stages.commit import committed, manifest_in
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
 from llm2llm.stages.views import PAGE
@@ -189,6 +189,8 @@ class Runner:
     def _claim(self, store: Store) -> None:
         """Writes `run.json`, after comparing with the one that is there.
 
+        A run that Prepare refused has made nothing yet: any field may be mended.
+
         Raises:
             IncompatibleArtifacts: a field that defines the experiment has changed.
         """
@@ -199,7 +201,7 @@ class Runner:
             earlier = spec
         except ValueError as error:
             raise IncompatibleArtifacts(f"{store.uri}/{RECORD} cannot be read: {error}") from error
-        changed = list(_changes(earlier, spec))
+        changed = _changes(earlier, spec) if manifest_in(store, INPUTS) else []
         if changed:
             raise IncompatibleArtifacts(
                 f"{store.uri} belongs to another experiment: {'; '.join(changed)}: take another --workdir, or restore "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,22 @@ import pytest
 from tests.support import builders
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.errors import Terminated
+from llm2llm.errors import DataError, IncompatibleArtifacts, Terminated
 from llm2llm.local.display import Lines
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.runner import Runner
 from llm2llm.records import Report, Stage, StepDocument
+from llm2llm.stages.commit import commit
 from llm2llm.stages.context import StepContext
 from llm2llm.storage import Store
+
+
+def runner(folder: Path, execute: Callable[[StepDocument, Store, StepContext], Report], **changes: Any) -> Runner:
+    """Of a run of two iterations that keeps its artifacts in `folder`."""
+    document = builders.spec(artifacts={"uri": folder.as_uri()}, **changes)
+    return Runner(
+        LocalRun("r", "default", AugmentationRunSpec.model_validate(document)), {}, {}, Lines(), execute=execute
+    )
 
 
 def steps_of(folder: Path, approval: Mapping[str, Any]) -> list[tuple[Stage, int]]:
@@ -28,10 +37,8 @@ def steps_of(folder: Path, approval: Mapping[str, Any]) -> list[tuple[Stage, int
         scores = {"metrics": (builders.accuracy(0.5),), "mistakes": 5} if step.stage is Stage.EVALUATE else {}
         return Report(run_uid=step.run_uid, stage=step.stage, iteration=step.iteration, attempt=0, digest="d", **scores)
 
-    document = builders.spec(maxIterations=2, approval=approval, artifacts={"uri": folder.as_uri()})
-    run = LocalRun("r", "default", AugmentationRunSpec.model_validate(document))
     try:
-        Runner(run, {}, {}, Lines(), execute=execute).complete()
+        runner(folder, execute, approval=approval).complete()
     except Terminated as held:
         assert "set spec.approval.approvedRounds to 1" in held.message  # noqa: PT017 - what ran is what is told
     return ran
@@ -51,3 +58,23 @@ def test_approval_holds_a_local_run_before_it_trains_on_new_rows(
     ran = steps_of(tmp_path, approval)
     assert ran.count((Stage.GENERATE, 0)) == 1
     assert [iteration for stage, iteration in ran if stage is Stage.TRAIN] == list(range(trained))
+
+
+def test_a_field_may_be_mended_as_long_as_prepare_refused_the_run(tmp_path: Path) -> None:
+    wrong = {"seed": {"uri": "s3://b/seed.jsonl", "fields": {"prompt": "text", "completion": "label"}}}
+    right = {"seed": {"uri": "s3://b/seed.jsonl", "fields": {"prompt": "question", "completion": "answer"}}}
+
+    def refuse(_: StepDocument, __: Store, ___: StepContext) -> Report:
+        raise DataError("no field 'text'")
+
+    def prepare(step: StepDocument, store: Store, context: StepContext) -> Report:
+        if step.stage is Stage.TRAIN:
+            raise Terminated("far enough")
+        return commit(store, step, context, {}, builders.report(step.stage))
+
+    with pytest.raises(DataError):
+        runner(tmp_path, refuse, data=wrong).complete()
+    with pytest.raises(Terminated, match="far enough"):
+        runner(tmp_path, prepare, data=right).complete()
+    with pytest.raises(IncompatibleArtifacts, match=r"spec\.data\.seed\.fields\.prompt"):
+        runner(tmp_path, prepare, data=wrong).complete()
