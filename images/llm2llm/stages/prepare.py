@@ -77,6 +77,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         check_engine(spec)
     with _noted(problems):
         task = task_of(spec.task)
+        _check_template(task)
     for name, source in spec.data.sources().items():
         with _noted(problems), context.timed("load"):
             if source.uri:
@@ -111,6 +112,15 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     seeds = examples["seed"]
     told.append(in_words(estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count), spec))
     return _commit(step, store, context, model, teacher, examples, "; ".join(told))
+
+
+def _check_template(task: Task) -> None:
+    """Of `{prompt}`, in Python's way, every row would make the same prompt, and nothing else would tell."""
+    if not task.names:
+        raise ConfigurationError(
+            "spec.task.promptTemplate: asks for no field of a row, so all prompts would be the same: a field is "
+            "written with two braces, '{{ prompt }}'"
+        )
 
 
 def _sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpec) -> None:

@@ -96,6 +96,12 @@ def test_all_problems_are_told_at_once(tmp_path: Path, model: Path, store: Local
             id="a row that is longer than maxLength",
         ),
         pytest.param({"task__promptTemplate": "{{ nothing }}"}, DataError, "'nothing' is undefined", id="a wrong name"),
+        pytest.param(
+            {"task__promptTemplate": "Question: {text}"},
+            ConfigurationError,
+            "spec.task.promptTemplate: asks for no field of a row",
+            id="braces as Python has them",
+        ),
         pytest.param({"task__promptTemplate": "{{"}, ConfigurationError, "spec.task.promptTemplate", id="no template"),
         pytest.param(
             {"data__seed__fields": {"text": "text"}}, ConfigurationError, "'completion' is missing", id="no completion"
