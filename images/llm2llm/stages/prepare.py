@@ -127,13 +127,25 @@ def _sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpe
     """Leaves only some of the rows, of every label its share; broken ones stay broken, whichever would be drawn."""
     if share is None:
         return
-    count = size_of(share, len(rows.rows))
-    if not 0 < count <= len(rows.rows):
+    count = _size_of(share, len(rows.rows), f"spec.{name}.sample")
+    if count > len(rows.rows):
         raise DataError(
             f"spec.{name}.sample: {count} of the {len(rows.rows)} usable rows of {rows.uri} cannot be taken"
         )
     kept = chosen(_labels(rows), count, seed=spec.random_seed, purpose=name, stratify=spec.task.labelled)
     rows.rows = [row for index, row in enumerate(rows.rows) if index in kept]
+
+
+def _size_of(share: Share, rows: int, path: str) -> int:
+    """Rows that a share means.
+
+    Raises:
+        DataError: none.
+    """
+    count = size_of(share, rows)
+    if not count and rows:
+        raise DataError(f"{path}: {share.fraction} of {rows} rows is less than one: give a larger fraction, or a count")
+    return count
 
 
 def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
@@ -145,8 +157,8 @@ def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
     for name, source in spec.data.sources().items():
         if not isinstance(source, HeldOutSource) or source.from_seed is None:
             continue
-        count = size_of(source.from_seed, whole)
-        if not 0 < count < len(seeds.rows):
+        count = _size_of(source.from_seed, whole, f"spec.data.{name}.fromSeed")
+        if count >= len(seeds.rows):
             raise DataError(
                 f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
             )

@@ -282,6 +282,10 @@ def test_a_sample_is_stratified_by_label(tmp_path: Path, model: Path, store: Loc
         pytest.param({"seed": {"sample": {"count": 500}}}, "500 of the 200 usable rows", id="a sample that is too large"),
         pytest.param({"evaluation": {"fromSeed": {"count": 200}}}, "200 of the 200 rows of data.seed cannot be held out",
                      id="nothing left to learn from"),
+        pytest.param({"seed": {"sample": {"fraction": "0.001"}}}, "spec.data.seed.sample: 0.001 of 200 rows is less than one",
+                     id="a sample of no row"),
+        pytest.param({"evaluation": {"fromSeed": {"fraction": "0.001"}}},
+                     "spec.data.evaluation.fromSeed: 0.001 of 200 rows is less than one", id="no row to measure with"),
     ],
 )  # fmt: skip
 def test_a_share_that_cannot_be_taken_is_told(
