@@ -97,6 +97,8 @@ def _sentence(item: Mapping[str, Any]) -> str:
     match item["type"]:
         case "extra_forbidden":
             return f"unknown field{_suggestion(item['loc'])}"
+        case "string_type" if isinstance(given, bool):
+            return "must be a string: put it in quotes, or YAML reads yes, no, on, off, true and false as booleans"
         case "string_type":
             return f'must be a string: write "{given}"' if isinstance(given, int | float) else "must be a string"
         case "string_pattern_mismatch":
