@@ -13,7 +13,9 @@ from llm2llm.stages.formats import records
 
 _SHOWN = 10
 """Line numbers that an error names: enough to see the pattern, few enough to read."""
-_REASON_LENGTH = 120
+_REASON_LENGTH = 160
+"""Of a reason with what to do about it; ten of them fit into a report's message."""
+_NAMES_SHOWN = 5
 _ID_DIGITS = 16
 
 
@@ -110,7 +112,9 @@ def _example(row: Mapping[str, object] | str, mapping: Mapping[str, str]) -> tup
 
 def _text(row: Mapping[str, object], column: str) -> str:
     if column not in row:
-        raise ValueError(f"no field {column!r}")
+        names = [repr(name[:20]) for name in row]
+        there = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        raise ValueError(f"no field {column!r}" + (f" (there are {there})" if names else ""))
     value = row[column]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"field {column!r} is {value}, which is no number: give it a number or a text")

@@ -19,7 +19,12 @@ GOOD = b'{"question": "q", "answer": "a"}'
     [
         pytest.param(b'{"question": "q"', "no JSON", id="a cut line"),
         pytest.param(b'["q", "a"]', "no JSON object", id="a list"),
-        pytest.param(b'{"question": "q"}', "no field 'answer'", id="a missing field"),
+        pytest.param(b'{"question": "q"}', "no field 'answer' (there are 'question')", id="a missing field"),
+        pytest.param(
+            b'{"question": "q", "b": 1, "c": 2, "d": 3, "e": 4, "f": 5}',
+            "no field 'answer' (there are 'question', 'b', 'c', 'd', 'e', ...)",
+            id="many others",
+        ),
         pytest.param(b'{"question": ["q"], "answer": "a"}', "'question' is no text", id="a list for a text"),
         pytest.param(b'{"question": null, "answer": "a"}', "'question' is no text", id="null for a text"),
         pytest.param(b'{"question": "\xff", "answer": "a"}', "no UTF-8 at byte 14", id="latin-1"),
@@ -72,6 +77,14 @@ def test_ten_lines_are_named_and_the_others_counted() -> None:
     assert "line 10:" in problem
     assert "line 11:" not in problem
     assert problem.endswith("and 27 more")
+
+
+def test_a_reason_is_told_with_what_to_do_about_it() -> None:
+    rows = read_rows("file:///seed.jsonl", GOOD, MAPPING)
+    reason = "800018 tokens of prompt leave no room for an answer in the model's context of 131072: shorten the row, or choose "
+    rows.refuse({1: f"{reason}another model"})
+
+    assert rows.problem("data.seed").endswith("choose another model")
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_no_problem() -> None:
