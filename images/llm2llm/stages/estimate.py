@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from llm2llm.api import AugmentationRunSpec
+from llm2llm.api_policy import Budget
 from llm2llm.augment import prompt
 from llm2llm.budget import Spent, cost
 from llm2llm.outcomes import FOLDS
@@ -97,10 +98,16 @@ def in_words(found: Estimate, spec: AugmentationRunSpec) -> str:
         f"; 100 rows of the teacher take about {_tokens(hundred)} tokens{_money(hundred, spec)}, and {found.rounds} "
         f"rounds of {found.most_rows} rows, {_how_many(spec)}, {_tokens(all_rows)}{_money(all_rows, spec)}"
     )
-    limit = spec.budget.max_teacher_tokens
-    if limit is not None and _tokens(hundred) > limit:
-        told += f": more than spec.budget.maxTeacherTokens ({limit}) allows"
-    return told
+    return told + _beyond(spec.budget, min(hundred, all_rows, key=_tokens))
+
+
+def _beyond(budget: Budget, least: Usage) -> str:
+    """The limit that will not do even for `least`: a hundred rows, or all that there can be where they are fewer."""
+    if budget.max_teacher_tokens is not None and _tokens(least) > budget.max_teacher_tokens:
+        return f": more than spec.budget.maxTeacherTokens ({budget.max_teacher_tokens}) allows"
+    if budget.max_cost is not None and budget.prices and cost(Spent(least), budget.prices) > Decimal(budget.max_cost):
+        return f": more than spec.budget.maxCost ({budget.max_cost}) allows"
+    return ""
 
 
 def _how_many(spec: AugmentationRunSpec) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.support import builders
 
 from llm2llm.api import AugmentationRunSpec
@@ -51,6 +52,25 @@ def test_the_sentence_tells_money_where_there_are_prices_and_a_budget_that_canno
         "(500) allows"
     )
     assert in_words(Estimate(9, 8, 0, 40, 90, 10), spec()) == "the first training takes 9 optimizer steps, 8 tokens"
+
+
+@pytest.mark.parametrize(
+    ("budget", "rows", "told"),
+    [
+        pytest.param({"maxTeacherTokens": 999}, 10, "spec.budget.maxTeacherTokens (999) allows", id="too few for all rows"),
+        pytest.param({"maxTeacherTokens": 1000}, 10, "", id="enough for all rows, which are fewer than a hundred"),
+        pytest.param({"maxTeacherTokens": 9999}, 500, "spec.budget.maxTeacherTokens (9999) allows",
+                     id="too few for a hundred of many rows"),
+        pytest.param({"maxTeacherTokens": 10000}, 500, "", id="enough for a hundred of many rows"),
+        pytest.param({"maxCost": "0.01"}, 10, "spec.budget.maxCost (0.01) allows", id="too little money"),
+        pytest.param({"maxCost": "0.02"}, 10, "", id="enough money"),
+    ],
+)  # fmt: skip
+def test_a_budget_that_cannot_do_is_told_and_no_other(budget: dict[str, Any], rows: int, told: str):
+    found = Estimate(1, 1, rounds=1, most_rows=rows, request_tokens=90, row_tokens=10)
+    prices = {"inputPerMillion": "10", "outputPerMillion": "100"}  # 0.019 for ten rows
+    sentence = in_words(found, spec(budget=budget | {"prices": prices}))
+    assert sentence.partition(": more than ")[2] == told
 
 
 def test_probing_asks_a_quarter_of_the_seeds_and_trains_on_the_others():
