@@ -369,7 +369,8 @@ def _result_words(report: Report) -> str:
         case Stage.PREPARE:
             return f"inputs are frozen; {report.message}" if report.message else "inputs are frozen"
         case Stage.TRAIN:
-            return f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps"
+            done = f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps"
+            return f"{done}; {report.message}" if report.message else done
         case Stage.EVALUATE:
             return f"{_scores(report)}; {report.mistakes} mistakes"
         case Stage.GENERATE:

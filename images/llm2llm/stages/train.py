@@ -50,7 +50,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
         tokeniser = Tokeniser.of(spec, revision, tokens, task_of(spec.task))
         context_tokens = model_shape(base, trusted=trusted).context
-        rows = _fitting(tokeniser.rows(examples, store, context), spec, context_tokens, context)
+        rows, told = _fitting(tokeniser.rows(examples, store, context), spec, context_tokens)
         start = _start(step, store, spec, context)
     of_step = {"stage": "Train", "iteration": step.iteration}
     checkpoints = Checkpoints(
@@ -102,6 +102,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         optimizer_steps=trained.outcome.steps,
         micro_batch=trained.micro_batch,
         model_uri=f"{store.uri}/{folder}/{part}",
+        message=told,
     )
     report = commit(store, step, context, _files(work / part, spec, report, rows, chat=tokens.chat is not None), report)
     checkpoints.clear()
@@ -146,15 +147,22 @@ def _start(step: StepDocument, store: Store, spec: AugmentationRunSpec, context:
     return download_folder(store, parent_manifest(store, step, before), f"{trained_part(spec)}/", target)
 
 
-def _fitting(rows: list[Row], spec: AugmentationRunSpec, context_tokens: int, context: StepContext) -> list[Row]:
-    """Rows within `maxLength` and the model's context. Prepare refuses longer seed rows: only synthetic ones go."""
+def _fitting(rows: list[Row], spec: AugmentationRunSpec, context_tokens: int) -> tuple[list[Row], str]:
+    """Rows within `maxLength` and the model's context, and what to say about the others, if there are any.
+
+    Prepare refuses longer seed rows: only synthetic ones go.
+    """
     limit = min(spec.train.hyperparameters.max_length, context_tokens or sys.maxsize)
     fitting = [row for row in rows if len(row.ids) <= limit]
     if not fitting:
         raise DataError(f"no row fits into train.hyperparameters.maxLength and the model's context ({limit} tokens)")
-    if len(fitting) < len(rows):
-        context.progress({"stage": "Train", "rowsLongerThanMaxLength": len(rows) - len(fitting)})
-    return fitting
+    longer = len(rows) - len(fitting)
+    if not longer:
+        return fitting, ""
+    return fitting, (
+        f"{longer} synthetic rows are not trained on: they have more than {limit} tokens, what "
+        "train.hyperparameters.maxLength and the model's context allow"
+    )
 
 
 def _files(

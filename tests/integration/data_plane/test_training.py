@@ -123,6 +123,23 @@ def test_synthetic_rows_of_earlier_iterations_are_trained_on(bench: Bench) -> No
     assert json.loads(keyword.adapter_bytes(store, 1)["rows.json"])["examples"] == 60
 
 
+def test_paid_rows_that_are_too_long_to_train_on_are_told(bench: Bench) -> None:
+    run, store = bench.run("run")
+    run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
+    run.add(run_step(run.step(Stage.EVALUATE), store, bench.context()))
+    short, long = keyword.rows(1, 9)[:2]
+    rows = [
+        Example(id="short", fields={"text": short["text"]}, completion=short["label"]),
+        Example(id="long", fields={"text": long["text"] * 200}, completion=long["label"]),
+    ]
+    told = Report(run_uid=run.uid, stage=Stage.GENERATE, kept=len(rows))
+    run.add(commit(store, run.step(Stage.GENERATE), bench.context(), {"synthetic.jsonl": to_jsonl(rows)}, told))
+    report = run_step(run.step(Stage.TRAIN, 1), store, bench.context())
+
+    assert report.train_examples == 41
+    assert report.message.startswith("1 synthetic rows are not trained on: they have more than ")
+
+
 def test_training_may_start_from_the_adapter_of_the_iteration_before(bench: Bench) -> None:
     def second(name: str, rate: str = "", **changes: str) -> tuple[Report, list[dict[str, bytes]]]:
         run, store = bench.run(name, **changes)
