@@ -154,6 +154,7 @@ class TeacherClient:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 raise AuthenticationError(
                     f"{where} refused the key ({error.status_code}): {self._key_advice()}, then raise spec.retry"
+                    f"{_forbids(error)}"
                 ) from error
             case openai.APIStatusError() if _without_credit(error):
                 raise TeacherQuotaExhausted(
@@ -184,7 +185,7 @@ class TeacherClient:
                     f"{where}: no answer within {self.connection.timeout} s", None, maybe_paid=True
                 ) from error
             case openai.APIConnectionError() if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout"):
-                raise Unavailable(f"{where} cannot be reached", None, maybe_paid=False) from error
+                raise Unavailable(f"{where} cannot be reached: {_root(error)}", None, maybe_paid=False) from error
             case _:
                 # A cut connection, or an answer that is no completion: the endpoint may have done the work.
                 raise Unavailable(f"{where}: {_brief(error)}", None, maybe_paid=True) from error
@@ -307,6 +308,20 @@ def _without_credit(error: openai.APIStatusError) -> bool:
 
 def _retry_after(error: openai.APIStatusError) -> float | None:
     return retry_after(error.response.headers, time.time())
+
+
+def _forbids(error: openai.APIStatusError) -> str:
+    """What a 403 says, mostly of a key that is right: a model, a region, a policy. A 401 may repeat the key."""
+    if error.status_code != HTTPStatus.FORBIDDEN:
+        return ""
+    return f"; it says: {read_refusal(error.body, str(error)).words[:_MESSAGE_LIMIT]}"
+
+
+def _root(error: BaseException) -> str:
+    """What the system said: above it a client says only that all attempts failed."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error)[:_MESSAGE_LIMIT] or type(error).__name__
 
 
 def _brief(error: Exception) -> str:

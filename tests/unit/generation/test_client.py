@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from typing import Any
 
@@ -10,10 +11,10 @@ import httpx
 import openai
 import pytest
 
-from llm2llm.api_stages import Teacher
-from llm2llm.errors import AuthenticationError, ConfigurationError, StepError
+from llm2llm.api_stages import Generate, Teacher
+from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
 from llm2llm.records import Usage
-from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable
+from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable, probe
 from llm2llm.teacher.reply import Reply
 
 COUNTED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
@@ -282,6 +283,17 @@ def test_what_is_refused_once_another_row_was_answered_costs_its_row(
 def test_what_is_refused_of_every_row_ends_the_step_also_after_answers(refused: httpx.Response, error: type[StepError]):
     with pytest.raises(error):
         complete(httpx.Response(200, content=body()), refused, times=2)
+
+
+def test_why_an_endpoint_cannot_be_reached_is_told():
+    nobody = Generate.model_validate({"teacher": {"model": "m", "baseUrl": "http://127.0.0.1:1/v1"}})
+    with pytest.raises(Transient, match=rf"cannot be reached: .*{errno.ECONNREFUSED}"):
+        probe(nobody, {})
+
+
+def test_the_words_of_an_endpoint_that_forbids_are_told():
+    with pytest.raises(AuthenticationError, match=r"refused the key \(403\): .*; it says: Your region is not served"):
+        complete(refusal(403, "Your region is not served"))
 
 
 @pytest.mark.parametrize(
