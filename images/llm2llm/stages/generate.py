@@ -269,7 +269,7 @@ async def _play(round_: Round, step: StepDocument, store: Store, context: StepCo
 
         async with connect(whom.teacher, whom.environ, tell, whom.identity) as client:
             teacher = PaidTeacher(client, limiter, ledger, _purse(round_, step, ledger))
-            teacher.waits = lambda left: tell(f"waits up to {left:.0f} s for the limits of the teacher {client.where}")
+            teacher.waits = lambda left: tell(f"waits up to {left:.0f} s {teacher.reason}")
             pending = round_.items
             round_.finished = others.hold_round(teacher.key(round_.request(item, 0)) for item in pending)
             for wave in range(WAVES):

@@ -41,10 +41,17 @@ class PaidTeacher:
     purse: Purse
     answered: Callable[[], None] = lambda: None
     waits: Callable[[float], None] = lambda _: None
-    """Is told now and then that nothing can be sent for so many seconds at most, as the limits are."""
+    """Is told now and then that nothing can be sent for so many seconds at most, for the `reason`."""
+    _trouble: str = ""
+    """What befell the newest request that failed, if no answer and no 429 has come since."""
     _moved: float = 0.0
     _refused_since: float | None = None
     """The first 429 after the last answer to anybody."""
+
+    @property
+    def reason(self) -> str:
+        """Why nothing is sent for a while."""
+        return f"after {self._trouble}" if self._trouble else f"for the limits of the teacher {self.client.where}"
 
     async def answers(self, requests: Sequence[Request], stopping: Callable[[], bool]) -> list[LedgerRecord]:
         """One record for each request, in their order; those in the ledger already are not sent.
@@ -126,6 +133,7 @@ class PaidTeacher:
                 if record is not None:
                     return record
             except Unavailable as error:
+                self._trouble = str(error)
                 failures += 1
                 asked += error.retry_after or 0.0
                 if asked > PATIENCE_SECONDS:
@@ -182,6 +190,7 @@ class PaidTeacher:
         try:
             reply = await self.client.complete(request.messages, request.schema)
         except RateLimited as error:
+            self._trouble = ""
             if (error.retry_after or 0.0) > PATIENCE_SECONDS:
                 self.limiter.stop()
                 raise Transient(f"{error}; asked to come back in {error.retry_after:.0f} s") from error
@@ -191,7 +200,7 @@ class PaidTeacher:
         except StepError:
             self.limiter.stop()  # before this place is free: nobody else shall ask in vain
             raise
-        self._refused_since = None
+        self._refused_since, self._trouble = None, ""
         self.limiter.succeeded(sent, reply.announced)
         return reply
 

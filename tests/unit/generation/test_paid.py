@@ -56,6 +56,8 @@ class Asked:
     store: LocalStore
     error: StepError | None = None
     waits: list[float] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    """Of the waits."""
     seconds: float = 0.0
 
     @property
@@ -85,7 +87,12 @@ def asked(
         ledger = open_ledger(came.store, "ledger", f"pod-{len(came.records)}", lambda: limiter.in_flight)
         purse = Purse(Budget(), Spent(), LIMIT)
         teacher = paid.PaidTeacher(cast("TeacherClient", came.endpoint), limiter, ledger, purse)
-        teacher.waits = came.waits.append
+
+        def told(left: float) -> None:
+            came.waits.append(left)
+            came.reasons.append(teacher.reason)
+
+        teacher.waits = told
         began = asyncio.get_running_loop().time()
         try:
             await teacher.answers(requests, stopping)
@@ -203,21 +210,23 @@ def test_a_request_may_be_refused_for_long_while_others_are_answered(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "first",
+    ("first", "number", "reason"),
     [
-        pytest.param(Unavailable("503", 0.5, maybe_paid=False), id="a 503 that asks for a moment"),
-        pytest.param(Reply("x", "stop", ANSWER.usage, {"requests": Announcement(1, 0, 0.5)}), id="an announced limit"),
+        pytest.param(Unavailable("a 503", 0.5, maybe_paid=False), 1, "after a 503", id="a 503 that asks for a moment"),
+        pytest.param(Reply("x", "stop", ANSWER.usage, {"requests": Announcement(1, 0, 0.5)}), 6,
+                     "for the limits of the teacher http://teacher/v1", id="an announced limit"),
     ],
-)
+)  # fmt: skip
 def test_a_wait_that_was_asked_for_is_told_while_it_lasts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Exception | Reply
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Exception | Reply, number: int, reason: str
 ):
     monkeypatch.setattr(limits, "FIRST_PAUSE", 0.1)
     monkeypatch.setattr(paid, "WAIT_TOLD_SECONDS", 0.05)
-    came = asked(tmp_path, once(first), number=6)
+    came = asked(tmp_path, once(first), number)
     assert came.error is None
     assert len(came.waits) > 1
     assert all(0 < left <= 0.5 for left in came.waits)
+    assert set(came.reasons) == {reason}
 
 
 def test_a_request_that_takes_long_is_no_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
