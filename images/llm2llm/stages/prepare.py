@@ -40,7 +40,7 @@ from llm2llm.stages.teacher import TEACHER, resolved_teacher
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.tasks import Task, task_of
-from llm2llm.tasks.tokens import Tokens, load_quickly, model_shape
+from llm2llm.tasks.tokens import Tokens, check_vocabulary, load_quickly, model_shape
 
 _LINES_TOLD = 10
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
@@ -229,6 +229,7 @@ def _inspect_model(spec: AugmentationRunSpec, store: Store, context: StepContext
         trusted = spec.student.trust_remote_code
         tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
         shape = model_shape(folder, trusted=trusted)
+        check_vocabulary(tokens, shape)
         check_heads("spec.evaluate", shape.heads, spec.evaluate.tensor_parallel_size)
         check_adapter(spec, shape.architectures)
         return _Model(revision, tokens, shape.context)

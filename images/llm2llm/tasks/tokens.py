@@ -174,11 +174,29 @@ class Shape:
         context: tokens that it can look at, prompt and answer together; no more than its tokenizer says.
         heads: attention heads of a layer.
         architectures: names of the classes that load it.
+        vocabulary: tokens that it has a vector for.
     """
 
     context: int
     heads: int
     architectures: tuple[str, ...]
+    vocabulary: int = 0
+
+
+def check_vocabulary(tokens: Tokens, shape: Shape) -> None:
+    """A tokenizer that got a token which the model did not ends the training with an index error, or a dead GPU.
+
+    What is added to a tokenizer are special tokens, so those around a word show it.
+
+    Raises:
+        ConfigurationError: one is beyond the model's vocabulary.
+    """
+    highest = max(tokens.pad, *tokens.prompts(["x"])[0], *tokens.completions(["x"])[0])
+    if 0 < shape.vocabulary <= highest:
+        raise ConfigurationError(
+            f"{_TOKENIZER} has a special token {highest}, and the model's vocab_size is {shape.vocabulary}: it is "
+            "another model's, or was added to; resize the model's embeddings, or take that token out"
+        )
 
 
 def model_shape(folder: Path, *, trusted: bool = False) -> Shape:
@@ -203,7 +221,12 @@ def model_shape(folder: Path, *, trusted: bool = False) -> Shape:
     heads = config.get("num_attention_heads", config.get("n_head"))
     named = config.get("architectures")
     architectures = tuple(map(str, named)) if isinstance(named, list) else ()
-    return Shape(context if context < _UNLIMITED else 0, heads if isinstance(heads, int) else 0, architectures)
+    return Shape(
+        context if context < _UNLIMITED else 0,
+        heads if isinstance(heads, int) else 0,
+        architectures,
+        known if isinstance(known := config.get("vocab_size"), int) else 0,
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

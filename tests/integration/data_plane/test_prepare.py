@@ -154,6 +154,15 @@ def test_a_row_has_to_fit_into_the_models_context_whatever_its_config_calls_it(
         prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
 
 
+def test_a_tokenizer_with_a_token_that_the_model_lacks_is_told(
+    tmp_path: Path, model: Path, store: LocalStore, context: StepContext
+) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"vocab_size": 1}))
+    with pytest.raises(ConfigurationError, match="and the model's vocab_size is 1"):
+        prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
+
+
 def test_a_model_without_weights_is_told(tmp_path: Path, model: Path, store: LocalStore, context: StepContext) -> None:
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
 
