@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llm2llm.api import AugmentationRunSpec, identity_paths
+from llm2llm.budget import Spent, gpu_seconds_left
 from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
 from llm2llm.layout import INPUTS, run_root
 from llm2llm.local.display import Display
@@ -98,6 +99,10 @@ class Runner:
         """
         store = self._store()
         self._claim(store)
+        if gpu_seconds_left(self.spec.budget, Spent()) is not None:
+            self.display.say(
+                "spec.budget: GPU time is not counted without a cluster, so what it may cost ends nothing here"
+            )
         outcomes: list[Outcome] = []
         while True:
             step = next_step(self.spec, outcomes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,10 +12,11 @@ from llm2llm.errors import DataError
 from llm2llm.records import Example, digest_of
 from llm2llm.stages.formats import records
 
-_SHOWN = 10
-"""Line numbers that an error names: enough to see the pattern, few enough to read."""
+_REASONS_SHOWN = 10
 _REASON_LENGTH = 160
 """Of a reason with what to do about it; ten of them fit into a report's message."""
+_LINES_SHOWN = 5
+"""Of each reason: enough to see the pattern, few enough to read."""
 _NAMES_SHOWN = 5
 _ID_DIGITS = 16
 
@@ -48,14 +50,24 @@ class Rows:
         ]
 
     def problem(self, name: str) -> str:
-        """One sentence about the broken lines with the first of them, or '' if there is none."""
+        """One sentence about the broken lines, by reason, or '' if there is none."""
         if not self.broken:
             return ""
-        shown = "; ".join(
-            f"line {line}: {reason[:_REASON_LENGTH]}" for line, reason in sorted(self.broken.items())[:_SHOWN]
-        )
-        more = f"; and {len(self.broken) - _SHOWN} more" if len(self.broken) > _SHOWN else ""
-        return f"{name} {self.uri} has {len(self.broken)} broken rows: {shown}{more}"
+        lines: dict[str, list[int]] = {}
+        for line, reason in sorted(self.broken.items()):
+            lines.setdefault(reason[:_REASON_LENGTH], []).append(line)
+        shown = dict(itertools.islice(lines.items(), _REASONS_SHOWN))
+        told = "; ".join(f"{numbered(found, _LINES_SHOWN)}: {reason}" for reason, found in shown.items())
+        others = len(self.broken) - sum(map(len, shown.values()))
+        more = f"; and {others} more" if others else ""
+        return f"{name} {self.uri} has {len(self.broken)} broken rows: {told}{more}"
+
+
+def numbered(lines: Sequence[int], most: int) -> str:
+    """Line numbers in words, at most so many of them: `line 3`, `lines 3, 5 and 9 more`."""
+    shown = ", ".join(map(str, lines[:most]))
+    more = f" and {len(lines) - most} more" if len(lines) > most else ""
+    return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"
 
 
 def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:

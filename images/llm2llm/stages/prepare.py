@@ -13,10 +13,9 @@ from pathlib import Path
 
 from llm2llm.access import access_of, environment_of, has_own
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_data import HeldOutSource, Share, Source, folded
+from llm2llm.api_data import HeldOutSource, Source
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
-from llm2llm.outcomes import FOLDS
 from llm2llm.records import (
     Example,
     Report,
@@ -35,17 +34,14 @@ from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.roundtrip import answer_problem
 from llm2llm.stages.rows import EVALUATION, SEED, TEST
 from llm2llm.stages.serving import check_adapter, check_engine, check_heads
-from llm2llm.stages.split import chosen, size_of
+from llm2llm.stages.sets import BEFORE, check_folds, contradictions, drop_known_rows, sample, split_off
 from llm2llm.stages.teacher import TEACHER, resolved_teacher
 from llm2llm.storage import Store, read_source
 from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.tasks import Task, task_of
 from llm2llm.tasks.tokens import Tokens, check_vocabulary, load_quickly, model_shape
 
-_LINES_TOLD = 10
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
-HELD_OUT = {"evaluation": ("seed",), "test": ("seed", "evaluation")}
-"""Held-out set to the sets that it may share no row with."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +80,10 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
                 sets[name] = _read(name, source.uri, source, spec, context)
                 if task is not None:
                     sets[name].normalise(task.normal)
-                _sample(f"data.{name}", sets[name], source.sample, spec)
+                sample(f"data.{name}", sets[name], source.sample, spec)
     with _noted(problems):
-        _split_off(sets, spec)
-        _check_folds(sets, spec)
+        split_off(sets, spec)
+        check_folds(sets, spec)
     with _noted(problems):
         model = _inspect_model(spec, store, context)
     with _noted(problems), context.timed("compute"):
@@ -107,11 +103,13 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
             teacher = resolved_teacher(spec, ours, store, context)
     if problems or task is None or model is None:
         raise _together(problems)
-    told = [told for name in HELD_OUT if name in sets and (told := _drop_known_rows(name, sets, task))] + found
+    told = [drop_known_rows(name, sets, task) for name in BEFORE if name in sets]
+    told += [contradictions(name, rows, task) for name, rows in sets.items()]
+    told += found
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
     seeds = examples["seed"]
     told.append(in_words(estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count), spec))
-    return _commit(step, store, context, model, teacher, examples, "; ".join(told))
+    return _commit(step, store, context, model, teacher, examples, "; ".join(filter(None, told)))
 
 
 def _check_template(task: Task) -> None:
@@ -121,64 +119,6 @@ def _check_template(task: Task) -> None:
             "spec.task.promptTemplate: asks for no field of a row, so all prompts would be the same: a field is "
             "written with two braces, '{{ prompt }}'"
         )
-
-
-def _sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpec) -> None:
-    """Leaves only some of the rows, of every label its share; broken ones stay broken, whichever would be drawn."""
-    if share is None:
-        return
-    count = _size_of(share, len(rows.rows), f"spec.{name}.sample")
-    if count > len(rows.rows):
-        raise DataError(
-            f"spec.{name}.sample: {count} of the {len(rows.rows)} usable rows of {rows.uri} cannot be taken"
-        )
-    kept = chosen(_labels(rows), count, seed=spec.random_seed, purpose=name, stratify=spec.task.labelled)
-    rows.rows = [row for index, row in enumerate(rows.rows) if index in kept]
-
-
-def _size_of(share: Share, rows: int, path: str) -> int:
-    """Rows that a share means.
-
-    Raises:
-        DataError: none.
-    """
-    count = size_of(share, rows)
-    if not count and rows:
-        raise DataError(f"{path}: {share.fraction} of {rows} rows is less than one: give a larger fraction, or a count")
-    return count
-
-
-def _split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
-    """Takes the rows of `fromSeed` out of the seed set."""
-    if "seed" not in sets:
-        return  # it could not be read, which is told already
-    seeds = sets["seed"]
-    whole = len(seeds.rows)
-    for name, source in spec.data.sources().items():
-        if not isinstance(source, HeldOutSource) or source.from_seed is None:
-            continue
-        count = _size_of(source.from_seed, whole, f"spec.data.{name}.fromSeed")
-        if count >= len(seeds.rows):
-            raise DataError(
-                f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
-            )
-        stratify = source.from_seed.stratify and spec.task.labelled
-        taken = chosen(
-            _labels(seeds), count, seed=spec.random_seed, purpose=f"data.{name}", stratify=stratify, leave_each=True
-        )
-        sets[name] = Rows(seeds.uri, [row for index, row in enumerate(seeds.rows) if index in taken])
-        seeds.rows = [row for index, row in enumerate(seeds.rows) if index not in taken]
-
-
-def _check_folds(sets: Mapping[str, Rows], spec: AugmentationRunSpec) -> None:
-    if spec.errors_from == "Probe" and "seed" in sets and len(sets["seed"].rows) < FOLDS:
-        raise DataError(
-            f"spec.errorsFrom: Probe needs a seed row for each of {FOLDS} folds, data.seed has {len(sets['seed'].rows)}"
-        )
-
-
-def _labels(rows: Rows) -> list[str]:
-    return [folded(row.example.completion) for row in rows.rows]
 
 
 @contextmanager
@@ -329,29 +269,6 @@ def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext
     folder = ledger_folder(INPUTS)
     store.write(f"{folder}/{context.pod_uid}/000000.jsonl", to_jsonl([record]))
     return usage_of(read_segments(store, folder))
-
-
-def _drop_known_rows(name: str, sets: Mapping[str, Rows], task: Task) -> str:
-    """Takes out rows of a held-out set whose prompt is also in a set before it: a row that was trained on, or that
-    chose the best iteration, proves nothing. Returns a sentence about them, '' if there is none.
-
-    Raises:
-        DataError: nothing is left.
-    """
-    rows = sets[name]
-    before = rows.rows
-    known = HELD_OUT[name]
-    for other in known:
-        prompts = {folded(task.render(row.example.fields)) for row in sets[other].rows} if other in sets else set()
-        rows.rows = [row for row in rows.rows if folded(task.render(row.example.fields)) not in prompts]
-    if not rows.rows:
-        raise DataError(f"data.{name} {rows.uri}: every row is also a row of data.{' or data.'.join(known)}")
-    kept = {row.line for row in rows.rows}
-    dropped = [row.line for row in before if row.line not in kept]
-    if not dropped:
-        return ""
-    lines = ", ".join(map(str, dropped[:_LINES_TOLD])) + (" ..." if len(dropped) > _LINES_TOLD else "")
-    return f"{len(dropped)} {name} rows are also {' or '.join(known)} rows and were dropped (lines {lines})"
 
 
 def _commit(

@@ -92,7 +92,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path, model: Path, store: Local
         pytest.param(
             {"train__hyperparameters": {"maxLength": 8}},
             DataError,
-            "line 1: 9 tokens of prompt and 2 of completion exceed maxLength 8",
+            "lines 1, 2, 3, 4, 5 and 15 more: 9 tokens of prompt and 2 of completion exceed maxLength 8",
             id="a row that is longer than maxLength",
         ),
         pytest.param({"task__promptTemplate": "{{ nothing }}"}, DataError, "'nothing' is undefined", id="a wrong name"),
@@ -132,11 +132,11 @@ def test_what_cannot_work_is_told_before_a_gpu_is_asked_for(
     ("context_of", "words"),
     [
         pytest.param(
-            {"n_positions": 9}, "line 1: 9 tokens of prompt leave no room for an answer in the model's context of 9",
+            {"n_positions": 9}, "lines 1, 2, 3, 4, 5 and 15 more: 9 tokens of prompt leave no room for an answer in the model's context of 9",
             id="the prompt fills the context",
         ),
         pytest.param(
-            {"seq_length": 10}, "line 1: 9 tokens of prompt and 2 of completion exceed the model's context of 10: shorten",
+            {"seq_length": 10}, "lines 1, 2, 3, 4, 5 and 15 more: 9 tokens of prompt and 2 of completion exceed the model's context of 10: shorten",
             id="the answer leaves the context",
         ),
         pytest.param({"model_max_length": 9}, "the model's context of 9", id="its tokenizer says so"),

@@ -248,8 +248,8 @@ def test_every_failure_has_a_report_an_exit_code_and_a_log(bench: Bench, capsys:
     code, report = Main(bench.folder)(keyword.Run(document).step(Stage.PREPARE))
 
     assert (code, report.exit_code, report.reason) == (65, 65, "InvalidData")
-    assert "5 broken rows: line 1" in report.message
-    assert "5 broken rows: line 1" in capsys.readouterr().err
+    assert "5 broken rows: lines 1, 2, 3, 4, 5: " in report.message
+    assert "5 broken rows: lines 1, 2, 3, 4, 5: " in capsys.readouterr().err
     log = next((bench.folder / "runs").rglob("prepare-a0-*.log"))
     assert "5 broken rows" in log.read_text()
 

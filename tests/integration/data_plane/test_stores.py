@@ -219,6 +219,11 @@ def test_other_places_are_refused(uri: str) -> None:
         open_store(uri, ARTIFACTS, {})
 
 
+def test_a_path_that_is_not_absolute_is_refused_with_how_it_is_written() -> None:
+    with pytest.raises(ConfigurationError, match=r"file://data: .* absolute path, after three slashes"):
+        read_source("file://data/seed.jsonl", ARTIFACTS, {})
+
+
 @pytest.mark.parametrize(
     ("access", "address"),
     [

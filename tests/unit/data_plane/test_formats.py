@@ -69,7 +69,7 @@ def test_fault_33_a_row_of_parquet_without_text_is_refused_with_its_number():
     found = rows_of("x.parquet", as_parquet({"question": ["q", None, "q"], "answer": [["x"], ["y"], ["z"]]}))
     assert not found.rows
     assert "line 2: field 'question' is no text" in found.problem("data.seed")
-    assert "line 3: field 'answer' is no text" in found.problem("data.seed")
+    assert "lines 1, 3: field 'answer' is no text" in found.problem("data.seed")
 
 
 def test_numbers_of_parquet_are_their_text():

@@ -70,13 +70,22 @@ def test_fault_48_an_odd_row_is_taken_as_data(line: Any, fields: dict[str, str],
     assert [(row.example.fields, row.example.completion) for row in found.rows] == [(fields, completion)]
 
 
-def test_ten_lines_are_named_and_the_others_counted() -> None:
-    problem = read_rows("file:///seed.jsonl", b"nonsense\n" * 37, MAPPING).problem("data.seed")
+def test_broken_rows_are_told_by_reason_with_the_first_of_their_lines() -> None:
+    rows = read_rows("file:///seed.jsonl", GOOD + b"\n" + b"nonsense\n" * 37 + b'{"question": "q"}', MAPPING)
+    told = rows.problem("data.seed")
 
-    assert "37 broken rows" in problem
-    assert "line 10:" in problem
-    assert "line 11:" not in problem
-    assert problem.endswith("and 27 more")
+    assert told.startswith("data.seed file:///seed.jsonl has 38 broken rows: lines 2, 3, 4, 5, 6 and 32 more: no JSON")
+    assert told.endswith("; line 39: no field 'answer' (there are 'question')")
+
+
+def test_ten_reasons_are_told_and_the_others_counted() -> None:
+    rows = read_rows("file:///seed.jsonl", b"", MAPPING)
+    rows.refuse({line: f"reason {line % 12}" for line in range(30)})
+    told = rows.problem("data.seed")
+
+    assert "lines 9, 21: reason 9" in told
+    assert "reason 10" not in told
+    assert told.endswith("; and 4 more")
 
 
 def test_a_reason_is_told_with_what_to_do_about_it() -> None:

@@ -78,3 +78,22 @@ def test_a_field_may_be_mended_as_long_as_prepare_refused_the_run(tmp_path: Path
         runner(tmp_path, prepare, data=right).complete()
     with pytest.raises(IncompatibleArtifacts, match=r"spec\.data\.seed\.fields\.prompt"):
         runner(tmp_path, prepare, data=wrong).complete()
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        pytest.param({"maxTeacherTokens": 1000}, False, id="of tokens"),
+        pytest.param({"maxGPUHours": "1"}, True, id="of GPU hours"),
+        pytest.param({"maxCost": "1", "prices": {"gpuHour": "2"}}, True, id="of money that GPUs cost"),
+    ],
+)
+def test_that_gpu_time_is_not_counted_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: dict[str, Any], told: bool
+) -> None:
+    def refuse(_: StepDocument, __: Store, ___: StepContext) -> Report:
+        raise Terminated("far enough")
+
+    with pytest.raises(Terminated):
+        runner(tmp_path, refuse, budget=budget).complete()
+    assert ("GPU time is not counted" in capsys.readouterr().out) == told
