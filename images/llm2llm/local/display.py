@@ -106,7 +106,7 @@ class Lines:
     def ended(self, report: Report, *, before: bool) -> None:
         if before:
             self.say(f"{_title(report.stage, report.iteration)}: done before")
-        elif report.message:
+        elif _is_news(report):
             self.say(_told(report))
         if report.stage is Stage.TEST:
             self.say(test_sentence(report, self.metric))
@@ -153,7 +153,7 @@ class Screen:
             self._show()
 
     def ended(self, report: Report, *, before: bool) -> None:
-        if report.message and not before:
+        if _is_news(report) and not before:
             self.say(_told(report))
         if report.stage is Stage.TEST:
             self.say(test_sentence(report, self._metric))
@@ -200,6 +200,12 @@ def test_sentence(report: Report, metric: str) -> str:
         f"test set, {iteration_words(report.iteration)}: {score.name} {score.value:.3f} "
         f"({score.low:.3f}-{score.high:.3f}, {score.examples} rows)"
     )
+
+
+def _is_news(report: Report) -> bool:
+    """Whether its message has what the table has not."""
+    in_table = report.stage is Stage.EVALUATE or (report.stage is Stage.GENERATE and report.kept == report.generated)
+    return bool(report.message) and not in_table
 
 
 def _told(report: Report) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from tests.support import builders
 
 from llm2llm.local.display import Display, Lines, Screen
 from llm2llm.records import Report, Stage
 
 DROPPED = "4 evaluation rows are also seed rows and were dropped (lines 1, 2, 3, 4)"
 PREPARED = Report(run_uid="u", stage=Stage.PREPARE, iteration=0, attempt=0, message=DROPPED)
+SCORED = (builders.accuracy(0.5),)
 
 
 @pytest.mark.parametrize("make", [Lines, lambda: Screen(3, "accuracy")], ids=["as lines", "on a terminal"])
@@ -25,3 +27,21 @@ def test_what_a_step_says_is_shown_when_it_ends(
 def test_what_a_step_said_before_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
     Lines().ended(PREPARED, before=True)
     assert capsys.readouterr().out == "prepare: done before\n"
+
+
+@pytest.mark.parametrize(
+    ("stage", "rows", "shown"),
+    [
+        pytest.param(Stage.EVALUATE, {"mistakes": 7}, False, id="mistakes are in the table"),
+        pytest.param(Stage.GENERATE, {"generated": 9, "kept": 9}, False, id="so is that all rows were kept"),
+        pytest.param(Stage.GENERATE, {"generated": 9, "kept": 8}, True, id="why one was refused is not"),
+        pytest.param(Stage.TRAIN, {"train_examples": 9}, True, id="nor is what was left out of training"),
+    ],
+)
+def test_what_the_table_shows_is_not_said_beside_it(
+    stage: Stage, rows: dict[str, int], shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Lines().ended(
+        PREPARED.model_copy(update={"stage": stage, "message": "words", "metrics": SCORED, **rows}), before=False
+    )
+    assert ("words" in capsys.readouterr().out) == shown
