@@ -41,8 +41,15 @@ class Tokens:
     encode: Callable[[list[str], bool], list[list[int]]]
     decode: Callable[[list[int]], str]
     eos: int
-    pad: int
     chat: Callable[[str], str] | None = None
+
+    @property
+    def pad(self) -> int:
+        """What rows are filled up with, and masked: EOS, which every model has a vector for.
+
+        A tokenizer's own padding token may have been added to it alone, to be an index error in the model.
+        """
+        return self.eos
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of prompts, with what the model wants at the beginning and nothing at the end."""
@@ -88,7 +95,6 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
     if tokenizer.eos_token_id is None:
         raise ConfigurationError(f"{_TOKENIZER} has no EOS token, so no answer would end")
     eos = int(tokenizer.eos_token_id)
-    pad = tokenizer.pad_token_id
 
     def as_turn(text: str) -> str:
         turns = [{"role": "user", "content": text}]
@@ -106,7 +112,6 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
         encode=lambda texts, special: tokenizer(texts, add_special_tokens=special)["input_ids"],
         decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)),
         eos=eos,
-        pad=eos if pad is None else int(pad),
         chat=as_turn if has_template else None,
     )
 
@@ -154,7 +159,6 @@ def load_quickly(folder: Path, *, chat: bool = True, trusted: bool = False) -> T
         ],
         decode=lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
         eos=eos,
-        pad=eos,
     )
 
 
@@ -191,7 +195,7 @@ def check_vocabulary(tokens: Tokens, shape: Shape) -> None:
     Raises:
         ConfigurationError: one is beyond the model's vocabulary.
     """
-    highest = max(tokens.pad, *tokens.prompts(["x"])[0], *tokens.completions(["x"])[0])
+    highest = max(*tokens.prompts(["x"])[0], *tokens.completions(["x"])[0])
     if 0 < shape.vocabulary <= highest:
         raise ConfigurationError(
             f"{_TOKENIZER} has a special token {highest}, and the model's vocab_size is {shape.vocabulary}: it is "

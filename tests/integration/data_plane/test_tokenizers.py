@@ -14,9 +14,11 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.normalizers import NFC, NFKC
 from tokenizers.pre_tokenizers import ByteLevel
+from transformers import AutoTokenizer
 
 from llm2llm.errors import ConfigurationError, DataError
 from llm2llm.records import Report, Stage
+from llm2llm.stages.commit import committed, read_object
 from llm2llm.stages.context import StepContext
 from llm2llm.stages.entry import run_step
 from llm2llm.storage import LocalStore
@@ -123,3 +125,33 @@ def test_spaces_before_a_full_stop_come_back_in_prepare_and_in_evaluation(tmp_pa
     for load in (load_quickly, load_tokenizer):
         tokens = load(folder)
         assert tokens.text(tokens.completions(["f1 ."])[0]) == "f1 ."
+
+
+def learnt_and_said(folder: Path, padding: str) -> dict[str, bytes]:
+    """The adapter of a training and its answers, with a tokenizer of this padding token."""
+    model = keyword.write_student(folder / "model")
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(model))
+    tokenizer.add_special_tokens({"pad_token": padding})
+    tokenizer.save_pretrained(str(model))
+    for name, number in (("seed", 1), ("evaluation", 2)):
+        (folder / f"{name}.jsonl").write_bytes(keyword.jsonl(keyword.rows(1, number)))
+    run = keyword.Run(
+        keyword.spec(
+            seed_uri=(folder / "seed.jsonl").as_uri(),
+            evaluation_uri=(folder / "evaluation.jsonl").as_uri(),
+            model_uri=model.as_uri(),
+            artifacts_uri=(folder / "runs").as_uri(),
+        )
+    )
+    store = LocalStore(folder / "runs")
+    for stage in (Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE):
+        run.add(run_step(run.step(stage), store, StepContext("pod-1", folder / "scratch", progress=lambda _: None)))
+    manifest = committed(store, run.step(Stage.EVALUATE))
+    assert manifest is not None
+    weights = keyword.adapter_bytes(store, 0)["adapter/adapter_model.safetensors"]
+    return {"adapter": weights, "answers": read_object(store, manifest, "predictions.evaluation.jsonl")}
+
+
+def test_a_padding_token_that_was_added_to_the_tokenizer_alone_does_no_harm(tmp_path: Path) -> None:
+    own, added = (learnt_and_said(tmp_path / name, token) for name, token in (("own", "<pad>"), ("added", "[PAD]")))
+    assert own == added
