@@ -60,7 +60,8 @@ def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
     if document.get("apiVersion") != api.API_VERSION:
         yield f"apiVersion: must be {api.API_VERSION}"
     for unknown in sorted(document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"}):
-        yield f"{unknown}: unknown field"
+        of_spec = unknown in {info.alias or name for name, info in api.AugmentationRunSpec.model_fields.items()}
+        yield f"{unknown}: unknown field" + (f": did you mean spec.{unknown}?" if of_spec else "")
     metadata = document.get("metadata")
     for unknown in sorted(map(str, metadata.keys() - _METADATA)) if isinstance(metadata, dict) else ():
         yield f"metadata.{unknown}: unknown field"
