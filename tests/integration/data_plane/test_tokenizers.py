@@ -14,6 +14,7 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.normalizers import NFC, NFKC
 from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from llm2llm.errors import ConfigurationError, DataError
@@ -74,6 +75,32 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="the tokenizer has no EOS token"):
         load_quickly(folder)
+
+
+@pytest.mark.parametrize("load", [load_quickly, load_tokenizer])
+def test_a_prompt_goes_on_and_an_answer_ends_whatever_the_tokenizer_puts_around_a_text(
+    tmp_path: Path, load: Any
+) -> None:
+    """As with `add_eos_token`: behind a prompt's end nothing is to be said any more."""
+    tokenizer = byte_level()
+    end = tokenizer.token_to_id(END)
+    tokenizer.post_processor = TemplateProcessing(single=f"$A {END}", special_tokens=[(END, end)])
+    tokens = load(with_files(tmp_path / "model", tokenizer, {"tokenizer_config.json": GENERIC | {"eos_token": END}}))
+
+    (prompt,), (answer,) = tokens.prompts(["ab"]), tokens.completions([" yes\n"])
+    assert len(prompt) == 2
+    assert end not in prompt
+    assert [*answer] == [*tokens.completions(["yes"])[0]] == [*tokens.prompts(["yes"])[0], end]
+    assert tokens.text([*answer, *prompt]) == "yes"
+
+
+@pytest.mark.parametrize("load", [load_quickly, load_tokenizer])
+def test_special_tokens_are_no_part_of_an_answer(tmp_path: Path, load: Any) -> None:
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens(["<|turn|>"])
+    tokens = load(with_files(tmp_path / "model", tokenizer, {"tokenizer_config.json": GENERIC | {"eos_token": END}}))
+
+    assert tokens.text([tokenizer.token_to_id("<|turn|>"), *tokens.completions(["yes"])[0]]) == "yes"
 
 
 def prepared(folder: Path, tokenizer: Tokenizer, seeds: list[str], held_out: list[str]) -> Report:
