@@ -60,7 +60,7 @@ def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
     if document.get("apiVersion") != api.API_VERSION:
         yield f"apiVersion: must be {api.API_VERSION}"
     for unknown in sorted(document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"}):
-        of_spec = unknown in {info.alias or name for name, info in api.AugmentationRunSpec.model_fields.items()}
+        of_spec = unknown in _fields(api.AugmentationRunSpec)
         yield f"{unknown}: unknown field" + (f": did you mean spec.{unknown}?" if of_spec else "")
     metadata = document.get("metadata")
     for unknown in sorted(map(str, metadata.keys() - _METADATA)) if isinstance(metadata, dict) else ():
@@ -177,13 +177,17 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
     for parent in parents:
         if isinstance(parent, int):
             continue
-        fields = {info.alias or key: info.annotation for key, info in model.model_fields.items()}
-        model = _model_in(fields.get(parent))
+        model = _model_in(_fields(model).get(parent))
         if model is None:
             return ""
-    names = {(info.alias or key).lower(): info.alias or key for key, info in model.model_fields.items()}
+    names = {field.lower(): field for field in _fields(model)}
     close = [names[found] for found in difflib.get_close_matches(str(name).replace("_", "").lower(), names, n=1)]
     return f": did you mean {close[0]}?" if close else ""
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    """Names of a model's fields, as they stand in a manifest, with their annotations."""
+    return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
