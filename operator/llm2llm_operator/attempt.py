@@ -367,16 +367,19 @@ def _record(current: CurrentStep, pod: Pod | None) -> StepRecord:
 def _result_words(report: Report) -> str:
     match report.stage:
         case Stage.PREPARE:
-            return f"inputs are frozen; {report.message}" if report.message else "inputs are frozen"
+            return _with_message("inputs are frozen", report)
         case Stage.TRAIN:
-            done = f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps"
-            return f"{done}; {report.message}" if report.message else done
+            return _with_message(f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps", report)
         case Stage.EVALUATE:
             return f"{_scores(report)}; {report.mistakes} mistakes"
         case Stage.GENERATE:
             return f"{report.kept} of {report.generated} rows kept"
         case Stage.TEST:
             return _scores(report)
+
+
+def _with_message(result: str, report: Report) -> str:
+    return f"{result}; {report.message}" if report.message else result
 
 
 def _scores(report: Report) -> str:
