@@ -27,7 +27,7 @@ def sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpec
     """
     if share is None:
         return
-    count = _size_of(share, len(rows.rows), f"spec.{name}.sample")
+    count = _rows_in_share(share, len(rows.rows), f"spec.{name}.sample")
     if count > len(rows.rows):
         raise DataError(
             f"spec.{name}.sample: {count} of the {len(rows.rows)} usable rows of {rows.uri} cannot be taken"
@@ -36,7 +36,7 @@ def sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpec
     rows.rows = [row for index, row in enumerate(rows.rows) if index in kept]
 
 
-def _size_of(share: Share, rows: int, path: str) -> int:
+def _rows_in_share(share: Share, rows: int, path: str) -> int:
     """Rows that a share means.
 
     Raises:
@@ -61,7 +61,7 @@ def split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
     for name, source in spec.data.sources().items():
         if not isinstance(source, HeldOutSource) or source.from_seed is None:
             continue
-        count = _size_of(source.from_seed, whole, f"spec.data.{name}.fromSeed")
+        count = _rows_in_share(source.from_seed, whole, f"spec.data.{name}.fromSeed")
         if count >= len(seeds.rows):
             raise DataError(
                 f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
