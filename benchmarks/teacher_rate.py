@@ -200,6 +200,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=120.0, help="of each half; a multiple of 60")
     parser.add_argument("--limits", nargs="+", default=list(LIMITS), choices=list(LIMITS))
     arguments = parser.parse_args(argv)
+    if arguments.seconds < WARM_UP + WINDOW or arguments.seconds % WINDOW:
+        parser.error(
+            f"--seconds must be a multiple of {WINDOW:.0f}, from {2 * WINDOW:.0f} on: whole windows are measured"
+        )
     print(table(arguments.limits, arguments.seconds))
     return 0
 
