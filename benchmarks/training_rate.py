@@ -178,7 +178,7 @@ def _usual(name: str, base: Path, rows: list[Row], *, micro_batch: int) -> Way:
         learnt = sum(len(rows[index].ids) - rows[index].prompt for index in step)
         total = 0.0
         for part in _parts(step, micro_batch):
-            batch = {key: torch.tensor(value) for key, value in padded([rows[index] for index in part], 0).items()}
+            batch = {key: torch.tensor(value) for key, value in padded([rows[index] for index in part]).items()}
             labels = batch.pop("labels")[:, 1:].flatten()
             logits = model(**batch).logits[:, :-1].flatten(0, 1)
             loss = cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum") / learnt

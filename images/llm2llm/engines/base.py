@@ -45,8 +45,7 @@ class Student:
         model: its base model, or the whole student where all weights were trained.
         adapter: None for a whole student.
         quantization: of the base.
-        eos: token that ends an answer.
-        pad: token to fill up with.
+        eos: token that ends an answer, and that prompts of a batch are filled up with.
         trusted: whether Python files beside the model may be run.
     """
 
@@ -54,7 +53,6 @@ class Student:
     adapter: Path | None
     quantization: Literal["none", "nf4"]
     eos: int
-    pad: int
     trusted: bool = False
 
 

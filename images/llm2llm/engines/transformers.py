@@ -44,7 +44,6 @@ class TransformersEngine:
         except torch.cuda.OutOfMemoryError as error:
             raise _out_of_memory("the student's weights", "", error) from error
         self._eos = student.eos
-        self._pad = student.pad
         self._batch_tokens = _BATCH_TOKENS[self._model.device.type]
 
     def generate(
@@ -79,21 +78,21 @@ class TransformersEngine:
     @torch.inference_mode()
     def _continue(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None) -> list[list[int]]:
         width = max(len(prompt) for prompt in prompts)
-        ids = torch.tensor([[self._pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+        ids = torch.tensor([[self._eos] * (width - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         output = self._model.generate(
             input_ids=ids.to(self._model.device),
             attention_mask=mask.to(self._model.device),
-            generation_config=_greedy(self._eos, self._pad, max_new_tokens=max_new_tokens),
+            generation_config=_greedy(self._eos, max_new_tokens=max_new_tokens),
             logits_processor=[SeededDraws(draws.seeds, draws.temperature, width, max_new_tokens)] if draws else [],
         )
         rows = output[:, width:].tolist()
         return [row[: row.index(self._eos) + 1] if self._eos in row else row for row in rows]
 
 
-def _greedy(eos: int, pad: int, **more: int) -> Any:
+def _greedy(eos: int, **more: int) -> Any:
     config: Any = GenerationConfig
-    return config(do_sample=False, num_beams=1, repetition_penalty=1.0, eos_token_id=eos, pad_token_id=pad, **more)
+    return config(do_sample=False, num_beams=1, repetition_penalty=1.0, eos_token_id=eos, pad_token_id=eos, **more)
 
 
 def _batch(left: Sequence[tuple[int, int, int]], tokens: int) -> list[int]:
@@ -109,7 +108,7 @@ def _batch(left: Sequence[tuple[int, int, int]], tokens: int) -> list[int]:
 def _loaded(student: Student, dtype: torch.dtype) -> Any:
     model = load_weights(student.model, dtype, student.quantization, trusted=student.trusted)
     # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
-    model.generation_config = _greedy(student.eos, student.pad)
+    model.generation_config = _greedy(student.eos)
     if student.adapter:
         adapted: Any = PeftModel.from_pretrained(model, str(student.adapter))
         model = adapted.merge_and_unload() if (dtype, student.quantization) == (torch.float32, "none") else adapted

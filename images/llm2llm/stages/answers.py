@@ -158,7 +158,7 @@ def _student(
         adapter = folder
     trusted = spec.student.trust_remote_code
     tokens = load_tokenizer(model, chat=spec.task.chat_template == "Auto", trusted=trusted)
-    return Student(model, adapter, spec.train.quantization, tokens.eos, tokens.pad, trusted), tokens
+    return Student(model, adapter, spec.train.quantization, tokens.eos, trusted), tokens
 
 
 def _token_limit(seeds: Sequence[Row]) -> int:

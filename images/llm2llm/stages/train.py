@@ -73,7 +73,6 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         base=base,
         start=start,
         rows=rows,
-        pad=tokens.pad,
         train=spec.train,
         seed=spec.random_seed,
         micro_batch=micro_batch,

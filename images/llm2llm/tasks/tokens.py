@@ -43,14 +43,6 @@ class Tokens:
     eos: int
     chat: Callable[[str], str] | None = None
 
-    @property
-    def pad(self) -> int:
-        """What rows are filled up with, and masked: EOS, which every model has a vector for.
-
-        A tokenizer's own padding token may have been added to it alone, to be an index error in the model.
-        """
-        return self.eos
-
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of prompts, with what the model wants at the beginning and nothing at the end."""
         if self.chat is not None:  # such a text holds the special tokens already

@@ -18,30 +18,31 @@ class Row:
     prompt: int
 
 
-def padded(rows: Sequence[Row], pad: int) -> dict[str, list[list[int]]]:
+def padded(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
     """A micro-batch, padded on the right to its longest row: input_ids, attention_mask and labels, one list a row.
 
-    The labels are masked by position and never by token: the pad token may be EOS, which has to be learnt. Without
-    rows it is one of padding from which nothing is learnt: a rank that has no row left computes along with the others.
+    Each row is filled up with its own last token, EOS, which the model has a vector for: a padding token may have been
+    added to the tokenizer alone. So labels are masked by position and never by token. Without rows it is one from which
+    nothing is learnt: a rank that has no row left computes along with the others.
     """
     if not rows:
-        return {"input_ids": [[pad] * 2], "attention_mask": [[1] * 2], "labels": [[IGNORED] * 2]}
+        return {"input_ids": [[0] * 2], "attention_mask": [[1] * 2], "labels": [[IGNORED] * 2]}
     width = max(len(row.ids) for row in rows)
     return {
-        "input_ids": [row.ids + [pad] * (width - len(row.ids)) for row in rows],
+        "input_ids": [row.ids + row.ids[-1:] * (width - len(row.ids)) for row in rows],
         "attention_mask": [[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows],
         "labels": [[IGNORED] * row.prompt + row.ids[row.prompt :] + [IGNORED] * (width - len(row.ids)) for row in rows],
     }
 
 
-def packed(rows: Sequence[Row], pad: int) -> dict[str, list[list[int]]]:
+def packed(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
     """A micro-batch without padding, its rows one behind another: input_ids, position_ids and labels, one list each.
 
     Positions begin anew with each row, which is all that keeps rows apart (separation.py): an attention mask would undo
     it. No row's first token is learnt, because a prompt has at least one: it would be predicted from the row before.
     """
     if not rows:
-        return {"input_ids": [[pad] * 2], "position_ids": [[0, 1]], "labels": [[IGNORED] * 2]}
+        return {"input_ids": [[0] * 2], "position_ids": [[0, 1]], "labels": [[IGNORED] * 2]}
     return {
         "input_ids": [[token for row in rows for token in row.ids]],
         "position_ids": [[place for row in rows for place in range(len(row.ids))]],
@@ -51,5 +52,5 @@ def packed(rows: Sequence[Row], pad: int) -> dict[str, list[list[int]]]:
     }
 
 
-Collation = Callable[[Sequence[Row], int], dict[str, list[list[int]]]]
-"""`padded` or `packed`: rows and the pad token to what a model takes."""
+Collation = Callable[[Sequence[Row]], dict[str, list[list[int]]]]
+"""`padded` or `packed`: rows to what a model takes."""

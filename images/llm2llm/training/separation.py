@@ -52,7 +52,7 @@ def separates(model: Any, rows: Sequence[Row], precision: Precision) -> bool:
 
 
 def _logits(model: Any, rows: Sequence[Row], precision: Precision) -> torch.Tensor:
-    batch = {name: torch.tensor(values, device=model.device) for name, values in packed(rows, 0).items()}
+    batch = {name: torch.tensor(values, device=model.device) for name, values in packed(rows).items()}
     del batch["labels"]
     with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits: torch.Tensor = model(**batch).logits[0].float()

@@ -33,7 +33,6 @@ class Job:
         base: folder of the base model.
         start: adapter or model to go on from, in another folder.
         rows: D(i).
-        pad: token to fill up with.
         train: method, hyperparameters.
         seed: the run's random seed.
         micro_batch: rows at most that one process puts through the model at once.
@@ -48,7 +47,6 @@ class Job:
     base: Path
     start: Path | None
     rows: Sequence[Row]
-    pad: int
     train: api_stages.Train
     seed: int
     micro_batch: int
@@ -106,7 +104,6 @@ def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:
         job.rows,
         made,
         job.train,
-        pad=job.pad,
         collation=collation,
         precision=precision,
         scratch=job.scratch,
@@ -157,7 +154,6 @@ def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks
         fits = trainer.fitting_micro_batch(
             student,
             job.rows,
-            job.pad,
             collation,
             precision,
             made.micro_batch,

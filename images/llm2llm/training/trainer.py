@@ -52,7 +52,6 @@ def fit(
     plan: Plan,
     train: api_stages.Train,
     *,
-    pad: int,
     collation: Collation,
     precision: Precision,
     scratch: Path,
@@ -75,7 +74,7 @@ def fit(
         model=model,
         args=_arguments(train, plan, precision, scratch, ranks),
         train_dataset=list(rows),
-        data_collator=_collate(collation, pad),
+        data_collator=_collate(collation),
         compute_loss_func=loss,
         callbacks=[callback],
     )
@@ -93,7 +92,6 @@ def fit(
 def fitting_micro_batch(
     model: Any,
     rows: Sequence[Row],
-    pad: int,
     collation: Collation,
     precision: Precision,
     ceiling: int,
@@ -112,7 +110,7 @@ def fitting_micro_batch(
     if checkpointing:  # Trainer does so only when it begins
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_CHECKPOINTING)
     size = ceiling
-    while not _fits(model, _collate(collation, pad)(longest[:size]), precision):
+    while not _fits(model, _collate(collation)(longest[:size]), precision):
         if size == 1:
             raise _out_of_memory(1, None)
         size = math.ceil(size / 2)
@@ -223,8 +221,8 @@ class _Wrapped(TrainerCallback):
             raise AssertionError(f"the model is {type(wrapped).__name__}, not {self._expected.__name__}")  # noqa: TRY004
 
 
-def _collate(collation: Collation, pad: int) -> Callable[[Sequence[Row]], dict[str, torch.Tensor]]:
-    return lambda rows: {name: torch.tensor(values) for name, values in collation(rows, pad).items()}
+def _collate(collation: Collation) -> Callable[[Sequence[Row]], dict[str, torch.Tensor]]:
+    return lambda rows: {name: torch.tensor(values) for name, values in collation(rows).items()}
 
 
 class _PlannedTrainer(Trainer):

@@ -316,11 +316,11 @@ for name, model in ("long", LlamaForCausalLM(long)), ("narrow", GPT2LMHeadModel(
     model.save_pretrained(folder / name)
     keyword.write_tokenizer(folder / name)
 get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")).save_pretrained(folder / "adapter")
-engine = engine_named("vLLM")(Student(folder / "long", None, "none", eos=1, pad=0), precision="fp32", gpus=1, context=8)
+engine = engine_named("vLLM")(Student(folder / "long", None, "none", eos=1), precision="fp32", gpus=1, context=8)
 counts = [len(ids) for batch in engine.generate([[3, 4], [5] * 4], [4, 4]) for ids in batch.values()]
 print("told:", counts, flush=True)
 try:
-    student = Student(folder / "narrow", folder / "adapter", "none", eos=1, pad=0)
+    student = Student(folder / "narrow", folder / "adapter", "none", eos=1)
     engine_named("vLLM")(student, precision="fp32", gpus=1, context=8)
 except Exception as error:
     print("told:", type(error).__name__, str(error).replace("\\n", " "), flush=True)
@@ -343,7 +343,7 @@ _DRAW = """
 import json, sys
 from pathlib import Path
 from llm2llm.engines import Draws, Student, engine_named
-student = Student(Path(sys.argv[1]), Path(sys.argv[2]), "none", eos=1, pad=0)
+student = Student(Path(sys.argv[1]), Path(sys.argv[2]), "none", eos=1)
 engine = engine_named("vLLM")(student, precision="fp32", gpus=1, context=8)
 prompts = [[3 + n, 50 + n, 100 + n, 2] for n in range(20)]
 def answers(prompts, draws=None):

@@ -55,7 +55,6 @@ def job(folder: Path, base: Path, method: str, micro_batch: int, batch: int) -> 
         base=base,
         start=None,
         rows=rows_of_many_lengths(23),
-        pad=0,
         train=Train.model_validate(document),
         seed=0,
         micro_batch=micro_batch,
