@@ -248,7 +248,8 @@ def _reference_loop(folder: Path, teacher: Teacher, seed: int) -> tuple[list[flo
 
 def _reference(*arguments: object) -> None:
     command = [sys.executable, "-m", "benchmarks.reference", *map(str, arguments)]
-    environment = os.environ | THREAD | {"PYTHONPATH": str(CHECKOUT)}
+    # bitsandbytes is here for QLoRA alone: the second that it takes to load torch's compiler is not the reference's.
+    environment = os.environ | THREAD | {"PYTHONPATH": str(CHECKOUT), "TORCHDYNAMO_DISABLE": "1"}
     done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, arguments[:2]))}: {done.stderr[-2000:]}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from llm2llm.device import has_bf16
+from llm2llm.eager import eager
 from llm2llm.errors import ConfigurationError
 
 
@@ -79,7 +80,8 @@ def engine_named(name: Literal["vLLM", "Transformers"]) -> LoadEngine:
         ConfigurationError: this image does not hold the engine.
     """
     if name == "Transformers":
-        from llm2llm.engines.transformers import TransformersEngine
+        with eager():
+            from llm2llm.engines.transformers import TransformersEngine
 
         return TransformersEngine
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm2llm.api import AugmentationRunSpec
+from llm2llm.eager import eager
 from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import INPUTS, data_folder, step_folder, trained_part
 from llm2llm.outcomes import iteration_words
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from llm2llm.training.session import Job, Trained
 
 
+@eager()
 def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     """Trains, goes on from the newest checkpoint if there is one, and commits the adapter or the model.
 
