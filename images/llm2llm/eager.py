@@ -11,11 +11,10 @@ _VARIABLE = "TORCHDYNAMO_DISABLE"
 
 @contextmanager
 def eager() -> Iterator[None]:
-    """Within it torch.compile returns what it was given, here and in processes that start meanwhile.
+    """Within it torch.compile returns what it was given: to import peft in.
 
-    No student is compiled. But bitsandbytes, which peft imports wherever it is installed, asks for one of its own
-    functions to be compiled, and merely asking loads the compiler: in each process that trains or evaluates. Not for
-    vLLM, which does compile.
+    peft imports bitsandbytes wherever it is installed, and that asks for one of its own functions to be compiled.
+    Merely asking loads the compiler, in each process that trains or evaluates, and nothing is compiled afterwards.
     """
     asked = os.environ.get(_VARIABLE)
     os.environ[_VARIABLE] = "1"

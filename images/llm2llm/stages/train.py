@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from llm2llm.training.session import Job, Trained
 
 
-@eager()
 def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     """Trains, goes on from the newest checkpoint if there is one, and commits the adapter or the model.
 
@@ -44,7 +43,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     with context.timed("load"):
         examples = training_set(store, step)
         revision = resolved(parent_manifest(store, step, INPUTS)).model_revision
-    with context.timed("imports"):
+    with context.timed("imports"), eager():
         from llm2llm.training.session import Job
     with context.timed("load"):
         base = fetch_model(spec, revision, context.environ, context.scratch, store=store)
