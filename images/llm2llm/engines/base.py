@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from llm2llm.device import has_bf16
-from llm2llm.eager import eager
 from llm2llm.errors import ConfigurationError
+from llm2llm.lean import lean_imports
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def engine_named(name: Literal["vLLM", "Transformers"]) -> LoadEngine:
         ConfigurationError: this image does not hold the engine.
     """
     if name == "Transformers":
-        with eager():
+        with lean_imports():
             from llm2llm.engines.transformers import TransformersEngine
 
         return TransformersEngine

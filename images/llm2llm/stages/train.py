@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm2llm.api import AugmentationRunSpec
-from llm2llm.eager import eager
 from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import INPUTS, data_folder, step_folder, trained_part
+from llm2llm.lean import lean_imports
 from llm2llm.outcomes import iteration_words
 from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
 from llm2llm.stages.checkpoints import Checkpoints, Uploads
@@ -43,7 +43,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     with context.timed("load"):
         examples = training_set(store, step)
         revision = resolved(parent_manifest(store, step, INPUTS)).model_revision
-    with context.timed("imports"), eager():
+    with context.timed("imports"), lean_imports():
         from llm2llm.training.session import Job
     with context.timed("load"):
         base = fetch_model(spec, revision, context.environ, context.scratch, store=store)

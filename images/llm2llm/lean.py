@@ -1,0 +1,30 @@
+"""Importing peft without what it takes along in vain."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_NO_COMPILER = "TORCHDYNAMO_DISABLE"
+
+
+@contextmanager
+def lean_imports() -> Iterator[None]:
+    """For the imports that bring peft: with it comes bitsandbytes where it is installed, quantized student or not.
+
+    bitsandbytes asks for one of its own functions to be compiled, and merely asking loads torch's compiler: a second of
+    CPU in each process that trains or evaluates, with nothing compiled afterwards. Within this torch.compile returns
+    what it was given. On CPUs with AVX512-BF16 it also warns that it found no package to download a kernel with.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    asked = os.environ.get(_NO_COMPILER)
+    os.environ[_NO_COMPILER] = "1"
+    try:
+        yield
+    finally:
+        if asked is None:
+            del os.environ[_NO_COMPILER]
+        else:
+            os.environ[_NO_COMPILER] = asked
