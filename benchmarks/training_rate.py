@@ -151,7 +151,7 @@ def _ours(base: Path, rows: list[Row], folder: Path) -> Way:
     told: list[Any] = []
     hooks = Hooks(lambda *_: Future(), threading.Event(), told.append, time.monotonic, 1e9)
     job = session.Job(
-        base, None, rows, 0, _train(), 0, BATCH, None, folder / "scratch", folder / "student", "", "", trusted=False
+        base, None, rows, _train(), 0, BATCH, None, folder / "scratch", folder / "student", "", "", trusted=False
     )
     student = session.load(job)
     began = time.perf_counter()
