@@ -1,10 +1,10 @@
 """The data plane beside the reference's way, as ratios in one run.
 
-    python -m benchmarks.training_rate              training, of which this is part (a)
+    python -m benchmarks.data_plane training        tokens a second and padding (training_rate.py)
     python -m benchmarks.data_plane evaluation      one load, rows sorted by length, the two sets that count
+    python -m benchmarks.data_plane teacher         a limit that nobody told, halved midway (teacher_rate.py; 36 minutes)
     python -m benchmarks.data_plane deduplication   8,000 rows beside rouge_score
     python -m benchmarks.data_plane loop            five iterations, from the data to the last adapter
-    python -m benchmarks.teacher_rate               the teacher's rate, of which this is part (c)
 
 The reference's way is `benchmarks.reference`, a port of its described behaviour. Each part prints a Markdown table;
 docs/measurements.md holds what was printed.
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tests.integration.data_plane import keyword as small
 from tests.support.install import CHECKOUT
 from tests.support.teacher import Teacher
 
+from benchmarks import teacher_rate, training_rate
 from benchmarks.keyword import Laboratory
 from llm2llm.augment.dedup import SequenceIndex
 from llm2llm.records import Stage
@@ -258,7 +259,13 @@ def _reference(*arguments: object) -> None:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"evaluation": evaluation, "deduplication": deduplication, "loop": loop}
+    parts: dict[str, Callable[[], int]] = {
+        "training": training_rate.main,
+        "evaluation": evaluation,
+        "teacher": lambda: teacher_rate.main([]),
+        "deduplication": deduplication,
+        "loop": loop,
+    }
     parser.add_argument("part", choices=parts)
     return parts[parser.parse_args(argv).part]()
 
