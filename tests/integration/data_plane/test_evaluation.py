@@ -292,7 +292,7 @@ def test_vllm_takes_no_more_context_than_is_asked_and_says_what_it_cannot_serve(
     """Four million positions, whose whole cache no machine holds; and an adapter of an architecture that takes none."""
     told = in_a_process_with_vllm(_LOAD, str(tmp_path)).splitlines()
     answered, refused, others = (line.removeprefix("told: ") for line in told if line.startswith("told: "))
-    assert answered == "[4, 4]"
+    assert [0 < count <= 4 for count in json.loads(answered)] == [True, True]  # EOS is one of the words
     assert refused.startswith(
         "ConfigurationError vLLM does not serve this student: GPT2LMHeadModel does not support LoRA"
     )

@@ -60,7 +60,7 @@ def fitting(monkeypatch: pytest.MonkeyPatch, device: Device, *, checkpointing: b
         return empty_like(weight)
 
     monkeypatch.setattr(torch, "empty_like", counted)
-    found = trainer.fitting_micro_batch(model, ROWS, 0, padded, "fp32", ceiling, checkpointing=checkpointing)
+    found = trainer.fitting_micro_batch(model, ROWS, padded, "fp32", ceiling, checkpointing=checkpointing)
     assert model.weight.grad is None
     return found
 
