@@ -187,7 +187,7 @@ def check_vocabulary(tokens: Tokens, shape: Shape) -> None:
     Raises:
         ConfigurationError: one is beyond the model's vocabulary.
     """
-    highest = max(*tokens.prompts(["x"])[0], *tokens.completions(["x"])[0])
+    highest = max([*tokens.prompts(["x"])[0], *tokens.completions(["x"])[0]])
     if 0 < shape.vocabulary <= highest:
         raise ConfigurationError(
             f"{_TOKENIZER} has a special token {highest}, and the model's vocab_size is {shape.vocabulary}: it is "
