@@ -120,7 +120,7 @@ def arms(laboratory: Laboratory, seeds: Sequence[int], count: int) -> int:
         curve = laboratory.run("llm2llm", seed, {"spec.maxIterations": count})
         kept, steps = sum(one.kept for one in curve), curve[-1].steps
         scores[LLM2LLM].append(curve[-1].accuracy)
-        scores[UNTARGETED].append(laboratory.run("untargeted", seed, one_round_of(kept))[-1].accuracy)
+        scores[UNTARGETED].append(laboratory.run("untargeted", seed, untargeted(kept))[-1].accuracy)
         equal = {"spec.maxIterations": 1, "spec.train.minSteps": steps}
         scores[EQUAL_STEPS].append(laboratory.run("equal-steps", seed, equal)[-1].accuracy)
         scores[SEED_ONLY].append(laboratory.run("seed-only", seed, {"spec.maxIterations": 1})[-1].accuracy)
@@ -143,7 +143,7 @@ def arms(laboratory: Laboratory, seeds: Sequence[int], count: int) -> int:
     return int(missed)
 
 
-def one_round_of(rows: int) -> dict[str, Any]:
+def untargeted(rows: int) -> dict[str, Any]:
     """The settings of a run that adds so many rows like random seeds, all at once."""
     return {
         "spec.maxIterations": 2,
@@ -162,7 +162,7 @@ def ablations(laboratory: Laboratory, seeds: Sequence[int], count: int) -> int:
         curves[name] = [laboratory.run(folder, seed, {"spec.maxIterations": count, **settings}) for seed in seeds]
         _print_variant(name, curves[name])
     rows = [sum(one.kept for one in curve) for curve in curves[GROWING]]
-    same = [laboratory.run("untargeted", seed, one_round_of(kept)) for seed, kept in zip(seeds, rows, strict=True)]
+    same = [laboratory.run("untargeted", seed, untargeted(kept)) for seed, kept in zip(seeds, rows, strict=True)]
     _print_variant(f"{UNTARGETED}, as many rows as {GROWING}", same)
     return 0
 
