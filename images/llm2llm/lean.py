@@ -16,14 +16,18 @@ def lean_imports() -> Iterator[None]:
 
     bitsandbytes asks for one of its own functions to be compiled, and merely asking loads torch's compiler: a second of
     CPU in each process that trains or evaluates, with nothing compiled afterwards. Within this torch.compile returns
-    what it was given. On CPUs with AVX512-BF16 it also warns that it found no package to download a kernel with.
+    what it was given. On CPUs with AVX512-BF16 it also warns that it has no package to download a kernel with, which
+    nobody asked for and is not let through.
     """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     asked = os.environ.get(_NO_COMPILER)
     os.environ[_NO_COMPILER] = "1"
     try:
         yield
     finally:
+        logger.setLevel(level)
         if asked is None:
             del os.environ[_NO_COMPILER]
         else:
