@@ -33,10 +33,14 @@ IDENTITY: dict[str, Any] = {"x-llm2llm-identity": True}
 
 
 class Model(BaseModel):
-    """camelCase outside, unknown fields refused, frozen once read."""
+    """camelCase outside, frozen once read.
+
+    Unknown fields are ignored: a stored spec may be one of a newer release, and its new fields must not fail the runs
+    of an older operator or image. Whoever validates what a user wrote refuses them (`extra="forbid"` at that call).
+    """
 
     model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", allow_inf_nan=False
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", allow_inf_nan=False
     )
 
 

@@ -266,7 +266,8 @@ class Generate(StepBlock):
         0,
         ge=0,
         le=1_000_000,
-        description="Exactly so many new rows a round, whatever the mistakes; 0: examplesPerMistake for each of them.",
+        description="Exactly so many new rows a round, whatever the mistakes; 0: examplesPerMistake for each of them, "
+        "and for at least one in an untargeted round.",
         json_schema_extra=IDENTITY,
     )
     limits: Limits = Field(

@@ -57,7 +57,12 @@ def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> Fini
 
 
 def _no_mistakes(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> bool:
-    """Whether nothing is left to write for; under `errorsFrom: Probe` one fold alone says nothing of the others."""
+    """Whether nothing is left to write for; under `errorsFrom: Probe` one fold alone says nothing of the others.
+
+    An untargeted round is written for random seed rows, mistakes or none, so it is never out of work.
+    """
+    if spec.generate.strategy == "Untargeted":
+        return False
     newest = evaluations[-FOLDS:] if spec.errors_from == "Probe" else evaluations[-1:]
     enough = len(newest) == FOLDS or spec.errors_from != "Probe"
     return enough and all(outcome.mistakes == 0 for outcome in newest)

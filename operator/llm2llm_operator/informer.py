@@ -25,7 +25,7 @@ from llm2llm.api import GROUP, PLURAL, VERSION
 from llm2llm_operator import metrics
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import COLLECTIONS, Cluster
-from llm2llm_operator.constants import LABEL_RUN_UID
+from llm2llm_operator.constants import LABEL_RUN_UID, OPERATOR
 from llm2llm_operator.errors import ApiError, Forbidden, NotFound
 from llm2llm_operator.resource import Key
 
@@ -40,6 +40,15 @@ WATCH_SERVER_SECONDS = 240
 """The API server ends each watch after so long, and the next request shows that kopf goes on."""
 WATCH_STALL_SECONDS = 420.0
 """Longer than any request that kopf waits for: a list has 300 s, a watch 240 s and its last 70 s."""
+WATCH_DEATHS_LIMIT = 5
+"""Health fails when the watches died so often in a row without an event between: they see nothing, however often the
+supervisor starts them again."""
+WATCH_LIFE_SECONDS = 60.0
+"""Watches that lived for so long were no part of such a row, also where there was nothing to tell of."""
+
+KOPF_IDENTITY: Any = OPERATOR
+"""Our name in kopf's peering, which is off. Left to itself, kopf asks the host for the user's name (`getpass.getuser`),
+and dies where the UID has no passwd entry, as in our own image."""
 
 
 class Enqueue(Protocol):
@@ -70,6 +79,7 @@ class Informer:
         self._moved = math.inf
         self._kopf_listed = asyncio.Event()
         self._kopf_listed_at = -math.inf
+        self._deaths = 0
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
@@ -91,6 +101,10 @@ class Informer:
     def watch_silence(self) -> float:
         """Seconds since kopf last sent a request or told of an object; that requests fail is no silence."""
         return max(0.0, time.monotonic() - self._moved)
+
+    def watch_deaths(self) -> int:
+        """How often in a row the watches died soon after their start, without one event between."""
+        return self._deaths
 
     def _move(self) -> None:
         self._moved = time.monotonic()
@@ -178,6 +192,7 @@ class Informer:
         loop = asyncio.get_running_loop()
         while True:
             self._move()
+            started = time.monotonic()
             ended = asyncio.Event()
             stop = threading.Event()
             threading.Thread(target=self._watch, args=(loop, stop, ended), name="watches", daemon=True).start()
@@ -186,6 +201,7 @@ class Informer:
             finally:
                 stop.set()
             metrics.WATCH_RESTARTS.inc()
+            self._deaths = self._deaths + 1 if time.monotonic() - started < WATCH_LIFE_SECONDS else 1
             self._kopf_listed.set()
             await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter
 
@@ -210,6 +226,7 @@ class Informer:
             tasks = await kopf.spawn_tasks(
                 registry=self._registry(loop),
                 settings=_settings(self._move),
+                identity=KOPF_IDENTITY,
                 standalone=True,
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
@@ -230,6 +247,8 @@ class Informer:
     def _heard(self, collection: str, kind: str | None, body: dict[str, Any]) -> None:
         """Takes one watch event into the cache, in our own loop."""
         self._move()
+        self._deaths = 0
+        metrics.WATCH_EVENTS.labels(collection).inc()
         if kind is None:
             self._kopf_listed_at = self._moved
             self._kopf_listed.set()

@@ -17,7 +17,7 @@ from llm2llm_operator import http, logs, metrics
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster, load_configuration
 from llm2llm_operator.errors import ApiError, Conflict, NotFound, NotLeading
-from llm2llm_operator.informer import WATCH_STALL_SECONDS, CrdMissing, Informer
+from llm2llm_operator.informer import WATCH_DEATHS_LIMIT, WATCH_STALL_SECONDS, CrdMissing, Informer
 from llm2llm_operator.lease import Elector, default_identity
 from llm2llm_operator.queue import WorkQueue
 from llm2llm_operator.reconcile import Reconciler
@@ -139,6 +139,9 @@ class Operator:
         lag = asyncio.get_running_loop().time() - self._beat
         if lag > LOOP_STALL_SECONDS:
             return f"the event loop did not turn for {lag:.0f} s"
+        deaths = self._informer.watch_deaths()
+        if deaths >= WATCH_DEATHS_LIMIT:
+            return f"the watches died {deaths} times in a row without an event between"
         silence = self._informer.watch_silence()
         return f"the watches did nothing for {silence:.0f} s" if silence > WATCH_STALL_SECONDS else ""
 

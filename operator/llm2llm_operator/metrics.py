@@ -71,6 +71,7 @@ API_WRITES = Counter(
 )
 API_ERRORS = Counter("llm2llm_api_errors", "Requests that failed. code: the HTTP status, or connection.", ["code"])
 CONFLICTS = Counter("llm2llm_write_conflicts", "Status writes that met a newer version.")
+WATCH_EVENTS = Counter("llm2llm_watch_events", "Objects that the watches told of: runs, jobs or pods.", ["collection"])
 WATCH_RESTARTS = Counter("llm2llm_watch_restarts", "Restarts of the watches by their supervisor.")
 LOOP_LAG = Histogram(
     "llm2llm_loop_lag_seconds", "How much later than asked for the event loop turned, once a second.", buckets=_SHORT

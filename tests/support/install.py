@@ -66,6 +66,8 @@ class OperatorProcess:
     Alone by default: with `elected` it takes part in the election, and waits up to 15 s for a predecessor that was
     killed.
 
+    With `uid` it runs as this user, in a user namespace of its own: one without a passwd entry, as in its image.
+
     Attributes:
         folder: where its log lies.
         port: where it serves /metrics, /healthz and /readyz.
@@ -73,7 +75,7 @@ class OperatorProcess:
     """
 
     def __init__(self, cluster: Cluster, folder: Path, *, name: str = "operator", detached: bool = False,
-                 elected: bool = False, environment: Mapping[str, str] | None = None) -> None:  # fmt: skip
+                 elected: bool = False, uid: int | None = None, environment: Mapping[str, str] | None = None) -> None:  # fmt: skip
         self.folder = folder
         self.port = 0
         self.seconds_to_ready = 0.0
@@ -81,6 +83,7 @@ class OperatorProcess:
         self._name = name
         self._detached = detached
         self._elected = elected
+        self._uid = uid
         self._environment = dict(environment or {})
         self.child: Child | None = None
 
@@ -111,6 +114,8 @@ class OperatorProcess:
             "LLM2LLM_IDENTITY": self.identity,
         }
         command = [sys.executable, "-m", "llm2llm_operator.main"]
+        if self._uid is not None:
+            command = ["unshare", "--user", f"--map-user={self._uid}", f"--map-group={self._uid}", *command]
         self.child = spawn(
             self._name,
             command,

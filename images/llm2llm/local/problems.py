@@ -37,7 +37,10 @@ def checked_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
     try:
         # Strict, and as JSON, because that is what the API server does: "8" is no number there, and 8 no string.
         text = json.dumps(_as_sent(document.get("spec", {})), default=str)
-        spec = api.AugmentationRunSpec.model_validate_json(text, strict=True, by_alias=True, by_name=False)
+        # Stored specs are read tolerantly; what a user wrote is not: an unknown field is a typing error.
+        spec = api.AugmentationRunSpec.model_validate_json(
+            text, strict=True, extra="forbid", by_alias=True, by_name=False
+        )
     except ValidationError as error:
         problems += [f"{_path(item['loc'])}: {_sentence(item)}" for item in error.errors(include_url=False)]
     if spec is not None:

@@ -335,10 +335,15 @@ def _begin(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:
 
 
 def _wanted(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> list[Item]:
-    """The rows to ask for: so many for each mistake, or for each of some seed examples drawn at random."""
-    rows = spec.generate.rows_per_round or spec.generate.examples_per_mistake * len(inputs.mistakes)
+    """The rows to ask for: so many for each mistake, or for each of some seed examples drawn at random.
+
+    Without mistakes an untargeted round has the rows of one: an empty one would train the same student again.
+    """
+    untargeted = spec.generate.strategy == "Untargeted"
+    mistakes = max(len(inputs.mistakes), 1 if untargeted else 0)
+    rows = spec.generate.rows_per_round or spec.generate.examples_per_mistake * mistakes
     pool = list(inputs.mistakes)
-    if spec.generate.strategy == "Untargeted":
+    if untargeted:
         rng = random.Random(digest_of([spec.random_seed, iteration, "untargeted"]))  # noqa: S311
         pool = [prompt.Mistake(seed, None) for seed in rng.sample(inputs.seeds, len(inputs.seeds))]
     each, further = divmod(rows, len(pool)) if pool else (0, 0)

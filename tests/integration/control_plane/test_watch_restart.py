@@ -41,3 +41,16 @@ def test_fault_09_after_a_watch_error_500_the_operator_sees_again(api: Cluster, 
             runs.create("r", maxIterations=2)
             # kopf takes six seconds to end; without watches the lists of the first half minute do not bring it so far
             assert runs.wait_for_end("r", timeout=35)["phase"] == "Succeeded"
+
+
+def test_fault_63_under_a_uid_without_a_passwd_entry_the_watches_live(api: Cluster, runs: Runs, tmp_path: Path) -> None:
+    """The UID of the operator's own image: whoever asks the host for this user's name gets a KeyError."""
+    environment = {"LLM2LLM_NAMESPACES": runs.namespace}
+    with OperatorProcess(api, tmp_path, uid=65532, environment=environment) as operator:
+        runs.create("r")
+        deadline = time.monotonic() + 20
+        while operator.metrics().get(("llm2llm_watch_events_total", "runs"), 0) < 1:
+            assert time.monotonic() < deadline, operator.log()
+            time.sleep(0.1)
+        assert operator.metrics()["llm2llm_watch_restarts_total",] == 0
+        assert operator.healthy()

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,7 +15,9 @@ from llm2llm_operator import informer as module
 from llm2llm_operator import wire
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
-from llm2llm_operator.informer import Informer
+from llm2llm_operator.informer import WATCH_DEATHS_LIMIT, Informer
+from llm2llm_operator.main import Operator
+from llm2llm_operator.settings import Settings
 
 RUN = {"metadata": {"namespace": "ns", "name": "r", "uid": "u", "resourceVersion": "1"}, "spec": {}}
 JOB = {
@@ -57,3 +60,45 @@ def test_a_job_that_vanished_unseen_is_missed_soon_after_kopf_listed_anew(monkey
     left, asked = asyncio.run(scenario())
     assert left == 0
     assert asked
+
+
+def test_watches_that_die_again_and_again_without_an_event_between_are_counted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module.random, "uniform", lambda *_: 0.01)
+    monkeypatch.setattr(module.kopf, "spawn_tasks", Mock(side_effect=KeyError("getpwuid(): uid not found: 65532")))
+
+    async def scenario() -> tuple[int, int, int]:
+        informer = Informer(Listed(), Cache(), lambda *_, **__: None, (), 300)  # type: ignore[arg-type]
+        at_start = informer.watch_deaths()
+        supervisor = asyncio.create_task(informer._supervise())
+        deadline = time.monotonic() + 10
+        while informer.watch_deaths() < WATCH_DEATHS_LIMIT and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        supervisor.cancel()
+        await asyncio.wait({supervisor})
+        dead = informer.watch_deaths()
+        informer._heard("runs", "MODIFIED", RUN)
+        return at_start, dead, informer.watch_deaths()
+
+    at_start, dead, after_an_event = asyncio.run(scenario())
+    assert (at_start, after_an_event) == (0, 0)
+    assert dead >= WATCH_DEATHS_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("deaths", "healthy"),
+    [
+        pytest.param(0, True, id="alive"),
+        pytest.param(WATCH_DEATHS_LIMIT - 1, True, id="a death now and then"),
+        pytest.param(WATCH_DEATHS_LIMIT, False, id="dead for good"),
+    ],
+)
+def test_health_turns_bad_when_the_watches_only_die(deaths: int, healthy: bool, monkeypatch: pytest.MonkeyPatch):
+    async def scenario() -> str:
+        operator = Operator(Mock(), Settings(leader_election=False), "one")
+        operator._beat = asyncio.get_running_loop().time()
+        monkeypatch.setattr(operator._informer, "watch_deaths", lambda: deaths)
+        return operator._unhealthy()
+
+    problem = asyncio.run(scenario())
+    assert (problem == "") == healthy
+    assert healthy or f"died {deaths} times" in problem

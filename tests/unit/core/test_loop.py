@@ -63,6 +63,22 @@ def test_no_mistakes_left_ends_the_loop_and_warns_when_the_evaluation_set_lags()
     assert "memorised" in finished.message
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"strategy": "Untargeted", "rowsPerRound": 30}, id="of a fixed size"),
+        pytest.param({"strategy": "Untargeted"}, id="as many rows as mistakes"),
+    ],
+)
+def test_an_untargeted_run_goes_on_without_mistakes(changes: dict[str, Any]):
+    """The control arm writes for random rows: a student that has memorized its seeds leaves it as much to do."""
+    untargeted = spec(generate=builders.spec()["generate"] | changes)
+    done = [Outcome(StepId(stage, 0), stage.value) for stage in (Stage.PREPARE, Stage.TRAIN)]
+    evaluated = [*done, evaluation(0, 0.6, mistakes=0)]
+    assert next_step(untargeted, evaluated) == StepId(Stage.GENERATE, 0)
+    assert next_step(spec(), evaluated) == stop_rule(spec(), evaluated[-1:])
+
+
 def test_stages_follow_each_other_and_the_last_iteration_does_not_generate():
     order: list[StepId | Finished] = []
     done: list[Outcome] = []
