@@ -18,8 +18,8 @@ import uvloop
 from tests.cluster.apiclient import ApiClient
 from tests.support.install import IMAGES
 
-from llm2llm.api import GROUP, PLURAL, VERSION, AugmentationRunSpec
-from llm2llm.loop import StepId
+from llm2llm.api.run import GROUP, PLURAL, VERSION, AugmentationRunSpec
+from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Stage
 from llm2llm_operator.jobs import job_manifest, job_name
 from llm2llm_operator.resource import CurrentStep, Run

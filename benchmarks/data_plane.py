@@ -32,8 +32,8 @@ from benchmarks import teacher_rate, training_rate
 from benchmarks.keyword import Laboratory
 from llm2llm.augment.dedup import SequenceIndex
 from llm2llm.records import Stage
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 ITERATIONS = 5
@@ -121,8 +121,8 @@ _EVALUATE = """
 import sys
 from pathlib import Path
 from llm2llm.records import StepDocument
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 context = StepContext(pod_uid="pod", scratch=Path(sys.argv[3]) / "scratch-of-evaluate", progress=lambda _: None)
@@ -142,8 +142,8 @@ def _rows(rng: random.Random, count: int) -> list[dict[str, str]]:
 
 def _same(folder: Path, store: LocalStore, run: Any) -> tuple[int, int]:
     """Rows whose answers are equal, and rows that both were asked."""
+    from llm2llm.artifacts.commit import committed, read_object
     from llm2llm.records import predictions_from_jsonl
-    from llm2llm.stages.commit import committed, read_object
 
     manifest = committed(store, run.step(Stage.EVALUATE))
     assert manifest

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.cluster.apiclient import MERGE_PATCH, ApiClient
 
-from llm2llm.api import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from llm2llm.api.run import API_VERSION, GROUP, KIND, PLURAL, VERSION
 
 WRITERS = 48
 RUNS = f"/apis/{GROUP}/{VERSION}"

@@ -27,7 +27,7 @@ from tests.support.runs import Runs
 
 from benchmarks import collector
 from benchmarks.seeding import Original, copies, read
-from llm2llm.api import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from llm2llm.api.run import API_VERSION, GROUP, KIND, PLURAL, VERSION
 
 RUNS = f"/apis/{GROUP}/{VERSION}"
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -17,7 +17,7 @@ from tests.support.install import CHECKOUT
 from tests.support.runs import MERGE_PATCH
 
 from benchmarks.stage import RUNS, TICKS
-from llm2llm.api import API_VERSION, KIND, PLURAL
+from llm2llm.api.run import API_VERSION, KIND, PLURAL
 
 CRD = CHECKOUT / "crds" / "llm2llm.dev_augmentationruns.yaml"
 WARM_UP, WRITES = 50, 400

@@ -24,16 +24,16 @@ from pathlib import Path
 from aiohttp import web
 from tests.unit.generation.endpoints import AtOnce, FixedWindow, Limit, TokenBucket
 
-from llm2llm.api_policy import Budget
-from llm2llm.api_stages import Teacher
+from llm2llm.api.policy import Budget
+from llm2llm.api.stages import Teacher
 from llm2llm.budget import Spent
 from llm2llm.errors import Terminated
 from llm2llm.storage import LocalStore
 from llm2llm.teacher.client import connect
 from llm2llm.teacher.ledger import Request, open_ledger
 from llm2llm.teacher.limits import Limiter
-from llm2llm.teacher.paid import PaidTeacher
-from llm2llm.teacher.purse import Purse
+from llm2llm.teacher.requests import PaidTeacher
+from llm2llm.teacher.reservations import Purse
 
 WARM_UP = 30.0
 CEILING = 128

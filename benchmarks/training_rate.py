@@ -125,7 +125,7 @@ def _tokens(rows: Sequence[Row]) -> int:
 
 
 def _train() -> Any:
-    from llm2llm.api_stages import Train
+    from llm2llm.api.stages import Train
 
     return Train.model_validate(
         {
@@ -144,8 +144,8 @@ def _train() -> Any:
 
 
 def _ours(base: Path, rows: list[Row], folder: Path) -> Way:
-    from llm2llm.training import session
-    from llm2llm.training.durable import Hooks
+    from llm2llm.training import run as session
+    from llm2llm.training.callback import Hooks
     from llm2llm.training.ranks import Ranks
 
     told: list[Any] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from llm2llm.api_policy import Budget, Prices
+from llm2llm.api.policy import Budget, Prices
 from llm2llm.records import Usage
 
 SECONDS_PER_HOUR = 3600

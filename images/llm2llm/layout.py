@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_data import S3Access
-from llm2llm.outcomes import FOLDS, StepId
+from llm2llm.api.data import S3Access
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.loop.outcomes import FOLDS, StepId
 from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
 
 STAGE_SCHEMAS: dict[Stage, int] = {

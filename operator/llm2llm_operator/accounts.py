@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.budget import Spent, cost
-from llm2llm.loop import iterations_in_all
+from llm2llm.loop.steps import iterations_in_all
 from llm2llm.records import Usage
 from llm2llm_operator.resource import CurrentStep, RunStatus, TeacherUsage
 

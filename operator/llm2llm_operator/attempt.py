@@ -11,15 +11,9 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from llm2llm.errors import ExitCode
-from llm2llm.loop import (
-    Outcome,
-    StepId,
-    best_iteration,
-    ending_step,
-    iteration_words,
-    objective_metric,
-    parents,
-)
+from llm2llm.loop.outcomes import Outcome, StepId, iteration_words
+from llm2llm.loop.steps import ending_step, parents
+from llm2llm.loop.stopping import best_iteration, objective_metric
 from llm2llm.records import Kind, Report, Stage
 from llm2llm_operator import accounts
 from llm2llm_operator import status as st

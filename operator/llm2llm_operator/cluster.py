@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
-from llm2llm.api import GROUP, PLURAL, VERSION
+from llm2llm.api.run import GROUP, PLURAL, VERSION
 from llm2llm_operator import metrics, wire
 from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID, OPERATOR
 from llm2llm_operator.errors import Conflict, NotFound, NotLeading, Unavailable, error_of

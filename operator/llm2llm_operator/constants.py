@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llm2llm.api import GROUP
+from llm2llm.api.run import GROUP
 
 LABEL_RUN: Final = f"{GROUP}/run"
 """Name of the run, for people: `kubectl get jobs,pods -l llm2llm.dev/run=NAME`."""
@@ -25,7 +25,7 @@ SCRATCH: Final = "/scratch"
 
 CLAIMS: Final = "/mnt/claims"
 CONFIG_MAPS: Final = "/mnt/configmaps"
-"""Where the claim of a pvc:// URI and the ConfigMap of a configmap:// URI are mounted (llm2llm.storage.sources)."""
+"""Where the claim of a pvc:// URI and the ConfigMap of a configmap:// URI are mounted (llm2llm.storage.uri)."""
 CA_BUNDLES: Final = "/mnt/ca"
 """Where the ConfigMaps of caBundleRef are mounted."""
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a mount point of the pod

@@ -17,15 +17,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import WithDefaultSchema
 
-from llm2llm.api import (
-    GROUP,
-    KIND,
-    NAME_LIMIT,
-    PLURAL,
-    VERSION,
-    AugmentationRunSpec,
-    identity_paths,
-)
+from llm2llm.api.run import GROUP, KIND, NAME_LIMIT, PLURAL, VERSION, AugmentationRunSpec, identity_paths
 from llm2llm_operator.crdrules import RULES
 from llm2llm_operator.resource import RunStatus
 
@@ -252,7 +244,7 @@ def main() -> int:
     if size > SIZE_LIMIT:
         print(f"the CRD has {size} bytes, more than {SIZE_LIMIT}", file=sys.stderr)
         return 1
-    text = "# Generated from images/llm2llm/api.py by `make generate`: change it there.\n"
+    text = "# Generated from images/llm2llm/api/ by `make generate`: change it there.\n"
     text += yaml.dump(document, Dumper=_Quoting, sort_keys=False, width=120, allow_unicode=True)
     for path in sys.argv[1:]:
         Path(path).write_text(text, encoding="utf-8")

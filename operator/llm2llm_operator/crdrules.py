@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from llm2llm.api import MACRO_F1_NEEDS_LABELS, PROBE_NEEDS_THE_BASE
-from llm2llm.api_data import FIELDS_OF_SEED, LABELLED_PRESETS, NO_BLANK_LABEL, SAMPLE_OF_SEED
-from llm2llm.api_stages import Lora
+from llm2llm.api.data import FIELDS_OF_SEED, LABELLED_PRESETS, NO_BLANK_LABEL, SAMPLE_OF_SEED
+from llm2llm.api.run import MACRO_F1_NEEDS_LABELS, PROBE_NEEDS_THE_BASE
+from llm2llm.api.stages import Lora
 
 SOURCES = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
 ONE_AMOUNT = {

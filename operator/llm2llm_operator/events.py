@@ -6,7 +6,7 @@ import hashlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from llm2llm.api import API_VERSION, KIND
+from llm2llm.api.run import API_VERSION, KIND
 from llm2llm_operator.constants import OPERATOR
 from llm2llm_operator.resource import Run
 

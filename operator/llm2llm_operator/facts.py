@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm_operator import status as st
 from llm2llm_operator.observe import Event, Job, Observation
 from llm2llm_operator.resource import Run, RunStatus

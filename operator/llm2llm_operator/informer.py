@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import kopf
 import uvloop
 
-from llm2llm.api import GROUP, PLURAL, VERSION
+from llm2llm.api.run import GROUP, PLURAL, VERSION
 from llm2llm_operator import metrics
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import COLLECTIONS, Cluster

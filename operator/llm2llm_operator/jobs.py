@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from llm2llm.api import API_VERSION, KIND, AugmentationRunSpec, step_block
-from llm2llm.api_pods import StepBlock
-from llm2llm.loop import StepId
+from llm2llm.api.pods import StepBlock
+from llm2llm.api.run import API_VERSION, KIND, AugmentationRunSpec, step_block
+from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.constants import (
     CONTAINER,

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
 
-from llm2llm.api import KIND
+from llm2llm.api.run import KIND
 from llm2llm_operator.resource import CurrentStep, Key
 
 FORMATS: Final = ("json", "text")

@@ -12,7 +12,9 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from llm2llm.layout import run_root
-from llm2llm.loop import Finished, StepId, awaits_approval, next_step, release_words
+from llm2llm.loop.outcomes import StepId
+from llm2llm.loop.steps import awaits_approval, next_step, release_words
+from llm2llm.loop.stopping import Finished
 from llm2llm_operator import accounts, attempt
 from llm2llm_operator import status as st
 from llm2llm_operator.constants import COMPLETE, FAILED, RECONCILING, STALLED, STOPPING, SUSPENDED

@@ -11,7 +11,11 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from llm2llm.access import (
+from llm2llm.api.base import CaBundleReference, Model, SecretKeyReference
+from llm2llm.api.data import HeldOutSource, Source
+from llm2llm.api.pods import PodOverrides, StepBlock
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.podenv import (
     CA_BUNDLE,
     CREDENTIALS,
     HUB_TOKEN,
@@ -20,10 +24,6 @@ from llm2llm.access import (
     TEACHER_KEY,
     variable,
 )
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_base import CaBundleReference, Model, SecretKeyReference
-from llm2llm.api_data import HeldOutSource, Source
-from llm2llm.api_pods import PodOverrides, StepBlock
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.constants import (
     CA_BUNDLES,

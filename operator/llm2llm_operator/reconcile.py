@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm_operator import logs, metrics, tally
 from llm2llm_operator.cache import Cache
 from llm2llm_operator.cluster import Cluster

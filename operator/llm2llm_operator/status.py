@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.loop import Best, Outcome, StepId, best_iteration, pool_size
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.loop.outcomes import Outcome, StepId
+from llm2llm.loop.stopping import Best, best_iteration, pool_size
 from llm2llm.records import ACCURACY, Metric, Paired, Report, Stage
 from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
 from llm2llm_operator.resource import (

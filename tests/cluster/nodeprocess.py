@@ -15,7 +15,7 @@ from tests.cluster.processes import Child, StartError, recorded, spawn, stop, wa
 
 # What the data plane's steps import first; the agent forks them from a process that has done so once.
 ZYGOTE_MODULES = ("torch", "transformers", "peft")
-ZYGOTE_COMMANDS = ("llm2llm=llm2llm.cli:main",)
+ZYGOTE_COMMANDS = ("llm2llm=llm2llm.cli.main:main",)
 
 
 class NodeProcess:

@@ -2,7 +2,7 @@
 
 The node agent talks to it over a socket, one JSON object a line. It is a process of its own because entering a user
 namespace needs a single-threaded process, and because it can import heavy modules once: a container whose command is
-then a Python function of those modules (`--command llm2llm=llm2llm.cli:main`) starts in milliseconds instead of the
+then a Python function of those modules (`--command llm2llm=llm2llm.cli.main:main`) starts in milliseconds instead of the
 seconds that importing torch takes. Without modules it only forks and execs. Both ways go through the same sandbox, so
 what a container sees, and how it ends, is the same.
 

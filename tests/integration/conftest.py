@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster.s3 import S3Server
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
 from llm2llm.storage import Store, open_store
 
 

@@ -15,7 +15,7 @@ import boto3
 import yaml
 from botocore.config import Config
 
-from llm2llm.api import GROUP, PLURAL, VERSION
+from llm2llm.api.run import GROUP, PLURAL, VERSION
 from tests.cluster.controlplane import Cluster
 from tests.cluster.s3 import REGION, S3Server
 from tests.support.install import CHECKOUT

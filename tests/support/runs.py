@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from llm2llm.api import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from llm2llm.api.run import API_VERSION, GROUP, KIND, PLURAL, VERSION
 from tests.cluster.controlplane import Cluster, RequestError
 from tests.support import builders
 

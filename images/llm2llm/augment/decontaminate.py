@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from llm2llm.augment.dedup import SequenceIndex
-from llm2llm.augment.tokens import casefolded_words, field_text, joined
+from llm2llm.augment.words import casefolded_words, field_text, joined
 from llm2llm.records import Example
 
 NGRAM = 13

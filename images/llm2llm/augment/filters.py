@@ -13,7 +13,7 @@ from typing import Any
 from llm2llm.augment.decontaminate import HeldOut, held_out
 from llm2llm.augment.dedup import SequenceIndex, common_words, similarity
 from llm2llm.augment.parse import Draft, Unparsable, parse
-from llm2llm.augment.tokens import field_text, normalised, rouge_words
+from llm2llm.augment.words import field_text, normalised, rouge_words
 from llm2llm.records import Example
 
 FIELD_LIMIT = 65_536

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from llm2llm.device import has_bf16
 from llm2llm.errors import ConfigurationError
-from llm2llm.lean import lean_imports
+from llm2llm.models.device import has_bf16
+from llm2llm.models.imports import lean_imports
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from llm2llm.engines.base import Draws, Student, computes_in_bf16
 from llm2llm.engines.sampling import SeededDraws
 from llm2llm.errors import GpuOutOfMemory
-from llm2llm.weights import load_weights
+from llm2llm.models.weights import load_weights
 
 _BATCH_TOKENS = {"cuda": 16384, "cpu": 8192}
 """A CPU's caches are smaller: twice as many took 1.1 times as long on one with 2 cores."""

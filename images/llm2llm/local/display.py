@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from llm2llm.loop import Outcome, StepId, iteration_words, objective_metric
-from llm2llm.outcomes import iteration_label
+from llm2llm.loop.outcomes import Outcome, StepId, iteration_label, iteration_words
+from llm2llm.loop.stopping import objective_metric
 from llm2llm.records import ACCURACY, Metric, Report, Stage
 
 COLUMNS = ("iteration", "train rows", ACCURACY, "interval", "mistakes", "generated", "kept", "tokens")

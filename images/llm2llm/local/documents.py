@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from llm2llm import api
+from llm2llm.api import run as api
 from llm2llm.errors import InvalidManifest
 from llm2llm.local.kubectlyaml import load, load_all
 from llm2llm.local.problems import checked_spec

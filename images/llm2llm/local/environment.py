@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from llm2llm.access import (
+from llm2llm.api.base import SecretKeyReference
+from llm2llm.api.run import AugmentationRunSpec, step_block
+from llm2llm.podenv import (
     CA_BUNDLE,
     CREDENTIALS,
     HUB_TOKEN,
@@ -14,10 +16,8 @@ from llm2llm.access import (
     TEACHER_KEY,
     variable,
 )
-from llm2llm.api import AugmentationRunSpec, step_block
-from llm2llm.api_base import SecretKeyReference
 from llm2llm.records import Stage
-from llm2llm.storage.sources import CONFIG_MAPS_VARIABLE
+from llm2llm.storage.uri import CONFIG_MAPS_VARIABLE
 
 
 def step_environment(

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
-from llm2llm import api
+from llm2llm.api import run as api
 from llm2llm.errors import InvalidManifest
 
 _RESERVED = "LLM2LLM_"

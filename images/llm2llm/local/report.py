@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import ExitCode, StepError
 from llm2llm.local.display import Iteration, iteration_table
 from llm2llm.local.runner import RECORD, RunRecord
-from llm2llm.stages.views import committed_iterations
+from llm2llm.report.views import committed_iterations
 from llm2llm.storage import LocalStore
 
 

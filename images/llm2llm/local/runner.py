@@ -17,30 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llm2llm.api import AugmentationRunSpec, identity_paths
+from llm2llm.api.run import AugmentationRunSpec, identity_paths
+from llm2llm.artifacts.commit import committed, manifest_in
 from llm2llm.budget import Spent, gpu_seconds_left
 from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
 from llm2llm.layout import INPUTS, run_root
 from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
-from llm2llm.loop import (
-    Best,
-    Finished,
-    Outcome,
-    StepId,
-    awaits_approval,
-    best_iteration,
-    ending_step,
-    next_step,
-    parents,
-    release_words,
-)
+from llm2llm.loop.outcomes import Outcome, StepId
+from llm2llm.loop.steps import awaits_approval, ending_step, next_step, parents, release_words
+from llm2llm.loop.stopping import Best, Finished, best_iteration
 from llm2llm.records import Record, Report, Stage, StepDocument, canonical_json
-from llm2llm.stages.commit import committed, manifest_in
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
-from llm2llm.stages.views import PAGE
+from llm2llm.report.views import PAGE
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import ObjectMissing, Store, open_store
 
 RECORD = "run.json"

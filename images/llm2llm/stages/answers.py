@@ -7,21 +7,21 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import download_folder, parent_manifest
+from llm2llm.artifacts.partials import Parts, Place
+from llm2llm.data.rows import SEED, WRITTEN, frozen, resolved
+from llm2llm.data.token_cache import Tokeniser
 from llm2llm.engines import Draws, Student, engine_named
 from llm2llm.errors import Terminated
 from llm2llm.layout import INPUTS, step_folder, trained_part
+from llm2llm.models.fetch import fetch_model
+from llm2llm.models.tokenizer import Tokens, load_tokenizer, model_shape
 from llm2llm.records import Example, Manifest, Prediction, Stage, StepDocument, digest_of
-from llm2llm.stages.commit import download_folder, parent_manifest
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.parts import Parts, Place
-from llm2llm.stages.rows import SEED, WRITTEN, frozen, resolved
-from llm2llm.stages.serving import check_engine
-from llm2llm.stages.tokenised import Tokeniser
+from llm2llm.runtime.context import StepContext
+from llm2llm.stages.engine_checks import check_engine
 from llm2llm.storage import Store
-from llm2llm.storage.hub import fetch_model
 from llm2llm.tasks import Task, grading, task_of
-from llm2llm.tasks.tokens import Tokens, load_tokenizer, model_shape
 from llm2llm.training.data import Row
 
 _LEAST_TOKENS = 4

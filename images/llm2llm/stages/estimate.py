@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_policy import Budget
+from llm2llm.api.policy import Budget
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.augment import prompt
 from llm2llm.budget import Spent, cost
-from llm2llm.outcomes import FOLDS
+from llm2llm.loop.outcomes import FOLDS
 from llm2llm.records import Example, Usage
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import instructions_for

@@ -6,8 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llm2llm.artifacts.commit import commit, parent_manifest
+from llm2llm.artifacts.partials import Parts
+from llm2llm.artifacts.retention import drop_weights
+from llm2llm.data.rows import SEEDS, asked, predictions_in, right
 from llm2llm.layout import step_folder
-from llm2llm.paired import compared
+from llm2llm.loop.signtest import compared
+from llm2llm.loop.stopping import JUDGED_ON
 from llm2llm.records import (
     POOL,
     Metric,
@@ -18,15 +23,10 @@ from llm2llm.records import (
     canonical_json,
     to_jsonl,
 )
+from llm2llm.report.views import write_views
+from llm2llm.runtime.context import StepContext
 from llm2llm.stages.answers import Answered, answers
-from llm2llm.stages.commit import commit, parent_manifest
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.parts import Parts
-from llm2llm.stages.retention import drop_weights
-from llm2llm.stages.rows import SEEDS, asked, predictions_in, right
 from llm2llm.stages.scores import scored
-from llm2llm.stages.views import write_views
-from llm2llm.stopping import JUDGED_ON
 from llm2llm.storage import Store
 
 

@@ -15,10 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import commit, parent_manifest
+from llm2llm.artifacts.reuse import answers_of_others
 from llm2llm.augment import prompt
 from llm2llm.augment.filters import Filters, Verdict, filters_for
 from llm2llm.budget import Spent
+from llm2llm.data.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in
+from llm2llm.data.rows import frozen as frozen_rows
 from llm2llm.errors import LowAcceptance, StepError
 from llm2llm.layout import INPUTS, ledger_folder, step_folder
 from llm2llm.records import (
@@ -34,13 +38,9 @@ from llm2llm.records import (
     to_jsonl,
     total,
 )
-from llm2llm.stages.commit import commit, parent_manifest
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.reuse import answers_of_others
-from llm2llm.stages.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in
-from llm2llm.stages.rows import frozen as frozen_rows
-from llm2llm.stages.teacher import asked
-from llm2llm.stages.views import write_views
+from llm2llm.report.views import write_views
+from llm2llm.runtime.context import StepContext
+from llm2llm.stages.teacher_endpoint import asked
 from llm2llm.storage import Store
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import instructions_for
@@ -48,8 +48,8 @@ from llm2llm.teacher.client import connect
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, merged, open_ledger, read_segments, usage_of
 from llm2llm.teacher.limits import Limiter
 from llm2llm.teacher.pacing import Pace
-from llm2llm.teacher.paid import PaidTeacher
-from llm2llm.teacher.purse import Purse
+from llm2llm.teacher.requests import PaidTeacher
+from llm2llm.teacher.reservations import Purse
 
 WAVES = 3
 """How often one row is asked for, at most."""

@@ -11,11 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm2llm.access import access_of, environment_of, has_own
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_data import HeldOutSource, Source
+from llm2llm.api.data import HeldOutSource, Source
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import commit
+from llm2llm.data.intake import Rows, lines_where, read_rows
+from llm2llm.data.rows import EVALUATION, SEED, TEST
+from llm2llm.data.splits import BEFORE, check_folds, contradictions, drop_known_rows, sample, split_off
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
+from llm2llm.models.fetch import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
+from llm2llm.models.tokenizer import Tokens, check_vocabulary, load_quickly, model_shape
+from llm2llm.podenv import access_of, environment_of, has_own
 from llm2llm.records import (
     Example,
     Report,
@@ -27,19 +33,13 @@ from llm2llm.records import (
     digest_of,
     to_jsonl,
 )
-from llm2llm.stages.commit import commit
-from llm2llm.stages.context import StepContext
+from llm2llm.runtime.context import StepContext
+from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads
 from llm2llm.stages.estimate import estimate, in_words
-from llm2llm.stages.intake import Rows, lines_where, read_rows
 from llm2llm.stages.roundtrip import answer_problem
-from llm2llm.stages.rows import EVALUATION, SEED, TEST
-from llm2llm.stages.serving import check_adapter, check_engine, check_heads
-from llm2llm.stages.sets import BEFORE, check_folds, contradictions, drop_known_rows, sample, split_off
-from llm2llm.stages.teacher import TEACHER, resolved_teacher
+from llm2llm.stages.teacher_endpoint import TEACHER, resolved_teacher
 from llm2llm.storage import Store, read_source
-from llm2llm.storage.hub import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.tasks import Task, task_of
-from llm2llm.tasks.tokens import Tokens, check_vocabulary, load_quickly, model_shape
 
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
 

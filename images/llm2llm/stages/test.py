@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from llm2llm.artifacts.commit import commit, parent_manifest
+from llm2llm.artifacts.partials import Parts
+from llm2llm.data.rows import TEST, frozen
 from llm2llm.errors import MetricInvalid
 from llm2llm.layout import INPUTS
 from llm2llm.records import Report, Stage, StepDocument
+from llm2llm.report.views import write_views
+from llm2llm.runtime.context import StepContext
 from llm2llm.stages.answers import answers
-from llm2llm.stages.commit import commit, parent_manifest
-from llm2llm.stages.context import StepContext
 from llm2llm.stages.evaluate import results
-from llm2llm.stages.parts import Parts
-from llm2llm.stages.rows import TEST, frozen
-from llm2llm.stages.views import write_views
 from llm2llm.storage import Store
 
 

@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.checkpoints import Checkpoints, Uploads
+from llm2llm.artifacts.commit import commit, download_folder, parent_manifest
+from llm2llm.data.rows import resolved, training_set
+from llm2llm.data.token_cache import Tokeniser
 from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import INPUTS, data_folder, step_folder, trained_part
-from llm2llm.lean import lean_imports
-from llm2llm.outcomes import iteration_words
+from llm2llm.loop.outcomes import iteration_words
+from llm2llm.models.fetch import fetch_model
+from llm2llm.models.imports import lean_imports
+from llm2llm.models.tokenizer import load_tokenizer, model_shape
 from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
-from llm2llm.stages.checkpoints import Checkpoints, Uploads
-from llm2llm.stages.commit import commit, download_folder, parent_manifest
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.rows import resolved, training_set
-from llm2llm.stages.tokenised import Tokeniser
+from llm2llm.runtime.context import StepContext
 from llm2llm.storage import Store
-from llm2llm.storage.hub import fetch_model
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import spelt_out
-from llm2llm.tasks.tokens import load_tokenizer, model_shape
 
 if TYPE_CHECKING:
     from llm2llm.training.data import Row
-    from llm2llm.training.session import Job, Trained
+    from llm2llm.training.run import Job, Trained
 
 
 def run(step: StepDocument, store: Store, context: StepContext) -> Report:
@@ -44,7 +44,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         examples = training_set(store, step)
         revision = resolved(parent_manifest(store, step, INPUTS)).model_revision
     with context.timed("imports"), lean_imports():
-        from llm2llm.training.session import Job
+        from llm2llm.training.run import Job
     with context.timed("load"):
         base = fetch_model(spec, revision, context.environ, context.scratch, store=store)
         trusted = spec.student.trust_remote_code
@@ -114,8 +114,8 @@ def _trained(job: Job, step: StepDocument, uploads: Uploads, context: StepContex
     with context.timed("imports"):
         import torch
 
-        from llm2llm.training import session
-        from llm2llm.training.durable import Hooks
+        from llm2llm.training import run as session
+        from llm2llm.training.callback import Hooks
         from llm2llm.training.ranks import Ranks, processes
     of_step = {"stage": "Train", "iteration": step.iteration}
     hooks = Hooks(

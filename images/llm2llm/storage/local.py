@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llm2llm.disk import ADVICE
 from llm2llm.errors import Transient
+from llm2llm.runtime.disk import ADVICE
 from llm2llm.storage.base import ObjectMissing
 
 _TEMPORARY = ".part-"

@@ -26,9 +26,9 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from llm2llm.api_data import S3Access
-from llm2llm.disk import advice_on
+from llm2llm.api.data import S3Access
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
+from llm2llm.runtime.disk import advice_on
 from llm2llm.storage.base import ObjectMissing
 
 ATTEMPTS = 8

@@ -10,7 +10,7 @@ import jinja2
 import jinja2.meta
 import jinja2.sandbox
 
-from llm2llm import api_data
+from llm2llm.api import data as api_data
 from llm2llm.errors import ConfigurationError
 from llm2llm.tasks import grading, presets
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llm2llm.api_data import folded
+from llm2llm.api.data import folded
 from llm2llm.tasks.numbers import number_in
 
 CORRECT = "correct"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from llm2llm.api_data import Grader, Task
+from llm2llm.api.data import Grader, Task
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 
 import openai
 
-from llm2llm import api_stages
-from llm2llm.access import TEACHER_CA_BUNDLE, TEACHER_KEY
+from llm2llm.api import stages as api_stages
 from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuotaExhausted, Transient
+from llm2llm.podenv import TEACHER_CA_BUNDLE, TEACHER_KEY
 from llm2llm.records import Usage
-from llm2llm.teacher.announced import Announcement, announcements, retry_after
 from llm2llm.teacher.dialect import Dialect
+from llm2llm.teacher.ratelimit_headers import Announcement, announcements, retry_after
 from llm2llm.teacher.refusal import OF_A_REQUEST, read_refusal
 from llm2llm.teacher.reply import CONTEXT_LENGTH, EMPTY, Reply, read_reply, storable
 

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from llm2llm.teacher.announced import KINDS, Announcement, Quota
 from llm2llm.teacher.pacing import AdaptivePace, Pace, Sent
+from llm2llm.teacher.ratelimit_headers import KINDS, Announcement, Quota
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0

@@ -24,9 +24,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Self
 
-from llm2llm.access import TEACHER_CA_BUNDLE, TEACHER_KEY
-from llm2llm.api_stages import Generate, Teacher
+from llm2llm.api.stages import Generate, Teacher
 from llm2llm.errors import ConfigurationError, Terminated, Transient
+from llm2llm.podenv import TEACHER_CA_BUNDLE, TEACHER_KEY
 
 SERVER = "vllm.entrypoints.openai.api_server"
 LOOPBACK = "127.0.0.1"

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm2llm.records import Usage
-from llm2llm.teacher.announced import Announcement
+from llm2llm.teacher.ratelimit_headers import Announcement
 
 CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"

@@ -27,13 +27,13 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from llm2llm.disk import advice_on
 from llm2llm.errors import ExitCode, StepError, Transient
-from llm2llm.training import session
-from llm2llm.training.durable import Hooks
+from llm2llm.runtime.disk import advice_on
+from llm2llm.training import run as session
+from llm2llm.training.callback import Hooks
+from llm2llm.training.checkpoint_schedule import Upload
 from llm2llm.training.ranks import Ranks
-from llm2llm.training.session import Job, Trained
-from llm2llm.training.spacing import Upload
+from llm2llm.training.run import Job, Trained
 
 _LOOK_SECONDS = 0.3
 _UPLOAD_LOOK_SECONDS = 0.02

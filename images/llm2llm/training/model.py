@@ -11,11 +11,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import set_seed
 
-from llm2llm import api_stages
-from llm2llm.device import has_bf16
+from llm2llm.api import stages as api_stages
+from llm2llm.models.device import has_bf16
+from llm2llm.models.files import tokenizer_files
+from llm2llm.models.weights import load_weights
 from llm2llm.records import canonical_json
-from llm2llm.storage.modelfiles import tokenizer_files
-from llm2llm.weights import load_weights
 
 _MARKS = ("bos_token_id", "eos_token_id", "pad_token_id")
 

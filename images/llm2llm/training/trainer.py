@@ -19,10 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from llm2llm import api_stages
+from llm2llm.api import stages as api_stages
 from llm2llm.errors import GpuOutOfMemory
+from llm2llm.training.callback import Durable, Hooks, TokenMean
 from llm2llm.training.data import Collation, Row
-from llm2llm.training.durable import Durable, Hooks, TokenMean
 from llm2llm.training.model import Precision
 from llm2llm.training.plan import Plan
 from llm2llm.training.ranks import Ranks

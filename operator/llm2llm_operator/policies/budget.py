@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from llm2llm import budget
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Kind, Stage
 from llm2llm_operator.accounts import spent_by
 from llm2llm_operator.jobs import block_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm2llm.loop import StepId
+from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Stage
 from llm2llm_operator.jobs import job_name
 from llm2llm_operator.observe import Job, Observation

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_pods import StepBlock
+from llm2llm.api.pods import StepBlock
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm_operator.observe import Pod
 from llm2llm_operator.resource import CurrentStep, RunStatus
 

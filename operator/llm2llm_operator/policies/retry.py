@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llm2llm.api_policy import Retries
+from llm2llm.api.policy import Retries
 from llm2llm.errors import FAILS_AT_ONCE, REASONS, ExitCode
 from llm2llm.records import Kind, Report
 from llm2llm_operator.resource import CurrentStep, RetryCounts

@@ -19,7 +19,7 @@ from tests.support.install import OperatorProcess
 from tests.support.podender import Ending, PodEnder, report_of, succeed
 from tests.support.runs import Document, Runs, condition
 
-from llm2llm.loop import StepId
+from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Report, Stage, StepDocument
 from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
 from llm2llm_operator.jobs import job_name

@@ -24,7 +24,7 @@ from tests.cluster.controlplane import Cluster, RequestError
 from tests.support import builders
 from tests.support.install import RELEASE, SYSTEM, OperatorProcess
 
-from llm2llm.api import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from llm2llm.api.run import API_VERSION, GROUP, KIND, PLURAL, VERSION
 from llm2llm.records import Stage
 
 OPERATOR_USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"

@@ -13,7 +13,7 @@ from tests.support.podender import PodEnder
 from tests.support.runs import Document, Runs
 from tests.unit.control_plane.world import longest_status
 
-from llm2llm.api import GROUP, PLURAL
+from llm2llm.api.run import GROUP, PLURAL
 
 CRD = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURAL}.{GROUP}"
 NEW = {"fromTheFuture": {"type": "object", "additionalProperties": {"type": "string"}}}

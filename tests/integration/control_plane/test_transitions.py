@@ -10,7 +10,7 @@ from tests.cluster.controlplane import Cluster, RequestError
 from tests.support import builders
 from tests.support.runs import MERGE_PATCH, Runs
 
-from llm2llm.api import identity_paths
+from llm2llm.api.run import identity_paths
 
 OTHER: dict[str, Any] = {
     "randomSeed": 7,

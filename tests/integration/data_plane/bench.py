@@ -8,8 +8,8 @@ from typing import Any
 from tests.integration.data_plane import keyword
 
 from llm2llm.records import Stage
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore, Store
 
 STEPS = {"hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 2}, "minSteps": 1}

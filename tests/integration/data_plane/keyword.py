@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.layout import step_folder
-from llm2llm.loop import Outcome, StepId, parents
+from llm2llm.loop.outcomes import Outcome, StepId
+from llm2llm.loop.steps import parents
 from llm2llm.records import Report, Stage, StepDocument
 from llm2llm.storage import Store
 

@@ -10,11 +10,11 @@ import pytest
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
+from llm2llm.artifacts.commit import committed, read_object
 from llm2llm.errors import ConfigurationError
+from llm2llm.models.tokenizer import load_quickly, load_tokenizer
 from llm2llm.records import Stage
-from llm2llm.stages.commit import committed, read_object
-from llm2llm.stages.entry import run_step
-from llm2llm.tasks.tokens import load_quickly, load_tokenizer
+from llm2llm.step import run_step
 
 TEMPLATE = "{% for turn in messages %}{{ turn.content }}{% endfor %}{% if add_generation_prompt %} <sep>{% endif %}"
 """So that the user's turn alone gives what the other tests write into their prompt template."""

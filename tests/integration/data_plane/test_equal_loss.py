@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from tests.integration.data_plane.test_processes import job, weights
 
-from llm2llm.training import session
-from llm2llm.training.durable import Hooks
+from llm2llm.training import run as session
+from llm2llm.training.callback import Hooks
+from llm2llm.training.packing import separates
 from llm2llm.training.ranks import Ranks
-from llm2llm.training.separation import separates
-from llm2llm.training.session import Job, Trained
+from llm2llm.training.run import Job, Trained
 
 
 def trained(work: Job) -> tuple[Trained, Mapping[str, Any]]:

@@ -16,10 +16,10 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.vllmprocess import run_step_with_vllm
 from tests.support.install import CHECKOUT
 
+from llm2llm.artifacts.commit import committed, read_object
 from llm2llm.records import Prediction, Stage, predictions_from_jsonl
-from llm2llm.stages.commit import committed, read_object
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 EXAMPLE = CHECKOUT / "examples" / "keyword"

@@ -10,17 +10,17 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm, run_step_with_vllm
 
-from llm2llm.api_data import Task
+from llm2llm.api.data import Task
+from llm2llm.artifacts.commit import committed, read_object
 from llm2llm.errors import GpuOutOfMemory, IncompatibleArtifacts
+from llm2llm.models.tokenizer import load_quickly, load_tokenizer
 from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl
 from llm2llm.stages import answers
 from llm2llm.stages.answers import predict
-from llm2llm.stages.commit import committed, read_object
-from llm2llm.stages.entry import run_step
-from llm2llm.stages.serving import WITHOUT_ADAPTERS
+from llm2llm.stages.engine_checks import WITHOUT_ADAPTERS
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 from llm2llm.tasks import task_of
-from llm2llm.tasks.tokens import load_quickly, load_tokenizer
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import pytest
 from tests.cluster.processes import free_port
 from tests.integration.data_plane import keyword
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, StepError, Transient
-from llm2llm.storage.hub import fetch_model, model_revision, read_dataset_file
+from llm2llm.models.fetch import fetch_model, model_revision, read_dataset_file
 
 COMMIT = "a" * 40
 MODEL = "/api/models/team/student"

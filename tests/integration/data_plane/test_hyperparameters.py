@@ -12,10 +12,11 @@ import torch
 from tests.integration.data_plane.test_equal_loss import trained
 from tests.integration.data_plane.test_processes import job, weights
 
-from llm2llm.training import session, trainer
+from llm2llm.training import run as session
+from llm2llm.training import trainer
 from llm2llm.training.model import load_student
 from llm2llm.training.plan import plan
-from llm2llm.training.session import Job
+from llm2llm.training.run import Job
 
 UNUSUAL = {"learning_rate": "3e-3", "warmup_ratio": "0.3", "max_grad_norm": "0.05", "weight_decay": "0.4"}
 

@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 import pytest
 from tests.integration.generation import rounds
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import manifest_in, read_object
 from llm2llm.layout import INPUTS, step_folder
-from llm2llm.loop import Finished, Outcome, StepId, next_step, parents
+from llm2llm.loop.outcomes import Outcome, StepId
+from llm2llm.loop.steps import next_step, parents
+from llm2llm.loop.stopping import Finished
 from llm2llm.records import Example, Prediction, Record, Report, Stage, StepDocument
-from llm2llm.stages.commit import manifest_in, read_object
-from llm2llm.stages.entry import run_step
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 R = TypeVar("R", bound=Record)

@@ -16,13 +16,15 @@ from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_steps import Main
 from tests.integration.generation.rounds import KEY, Teacher, teacher_server
 
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import committed, read_object
 from llm2llm.errors import FAILS_AT_ONCE
-from llm2llm.loop import Finished, Outcome, next_step
+from llm2llm.loop.outcomes import Outcome
+from llm2llm.loop.steps import next_step
+from llm2llm.loop.stopping import Finished
 from llm2llm.records import Example, Report, Stage, examples_from_jsonl, predictions_from_jsonl
-from llm2llm.stages.commit import committed, read_object
-from llm2llm.stages.entry import run_step
+from llm2llm.step import run_step
 from llm2llm.storage import Store, open_store
 
 

@@ -15,12 +15,12 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_evaluation import learnt, predictions
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
+from llm2llm.artifacts.partials import Parts
 from llm2llm.errors import Terminated
 from llm2llm.records import Prediction, Report, Stage, StepDocument
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
-from llm2llm.stages.parts import Parts
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore, Store, open_store
 
 

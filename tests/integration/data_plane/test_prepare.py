@@ -8,12 +8,12 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
+from llm2llm.artifacts.commit import committed, read_object
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, StepError
 from llm2llm.records import Report, Stage, examples_from_jsonl
-from llm2llm.stages.commit import committed, read_object
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore, open_store
 
 

@@ -10,8 +10,8 @@ from tests.cluster.s3 import S3Server
 from tests.integration.generation.rounds import KEY, teacher_server
 from tests.support.tls import TlsFront
 
-from llm2llm.api_data import Artifacts
-from llm2llm.api_stages import Generate
+from llm2llm.api.data import Artifacts
+from llm2llm.api.stages import Generate
 from llm2llm.errors import ConfigurationError, StepError
 from llm2llm.storage import open_store
 from llm2llm.teacher.client import probe

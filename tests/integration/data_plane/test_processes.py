@@ -18,16 +18,16 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_steps import LONG, Pods
 
-from llm2llm.api_stages import Train
+from llm2llm.api.stages import Train
 from llm2llm.errors import AuthenticationError, ExitCode, GpuOutOfMemory
 from llm2llm.records import Stage
-from llm2llm.stages.entry import run_step
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
+from llm2llm.training.callback import Hooks
 from llm2llm.training.data import Row
-from llm2llm.training.durable import Hooks
 from llm2llm.training.launch import train_in_processes
 from llm2llm.training.ranks import PROCESSES, Ranks, processes
-from llm2llm.training.session import Job, load, train
+from llm2llm.training.run import Job, load, train
 
 
 def hooks() -> Hooks:

@@ -11,10 +11,10 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
 from llm2llm.errors import ConfigurationError
+from llm2llm.models.cache import LIST
 from llm2llm.records import Stage
-from llm2llm.stages.entry import run_step
+from llm2llm.step import run_step
 from llm2llm.storage import Store
-from llm2llm.storage.modelcache import LIST
 
 CODE = """
 from transformers import LlamaConfig, LlamaForCausalLM

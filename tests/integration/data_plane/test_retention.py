@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from tests.integration.data_plane import keyword
 
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_data import Reuse
+from llm2llm.api.data import Reuse
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import commit, manifest_in
+from llm2llm.artifacts.retention import drop_weights, is_whole
+from llm2llm.artifacts.reuse import copied
 from llm2llm.layout import step_folder
-from llm2llm.loop import parents
-from llm2llm.outcomes import CLOSING, Outcome, StepId
+from llm2llm.loop.outcomes import CLOSING, Outcome, StepId
+from llm2llm.loop.steps import parents
 from llm2llm.records import Metric, Report, Stage, StepDocument
-from llm2llm.stages.commit import commit, manifest_in
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.retention import drop_weights, is_whole
-from llm2llm.stages.reuse import copied
+from llm2llm.runtime.context import StepContext
 from llm2llm.storage import LocalStore
 
 

@@ -13,11 +13,11 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
+from llm2llm.artifacts.commit import commit
 from llm2llm.errors import Transient
 from llm2llm.records import Report, Stage, StepDocument
-from llm2llm.stages.commit import commit
-from llm2llm.stages.context import StepContext
+from llm2llm.runtime.context import StepContext
 from llm2llm.storage.s3 import S3Store
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"

@@ -19,11 +19,11 @@ from tests.integration.data_plane.bench import Bench
 from tests.integration.generation import rounds
 from tests.support.tcpproxy import TcpProxy
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
 from llm2llm.errors import IncompatibleArtifacts, Transient
 from llm2llm.records import Stage
 from llm2llm.stages import generate
-from llm2llm.stages.entry import run_step
+from llm2llm.step import run_step
 from llm2llm.storage.s3 import ATTEMPTS, S3Store
 from llm2llm.teacher.ledger import read_segments
 

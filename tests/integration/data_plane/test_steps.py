@@ -19,12 +19,12 @@ from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
+from llm2llm.artifacts.commit import committed
 from llm2llm.errors import ExitCode
 from llm2llm.records import REPORT_LIMIT, Kind, Report, Stage, StepDocument
-from llm2llm.stages.commit import committed
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import main_step, run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import main_step, run_step
 from llm2llm.storage import LocalStore, Store, open_store
 
 INTERVAL = 1
@@ -36,8 +36,8 @@ LONG = {
 """300 optimizer steps: some seconds, of which a kill may cost one."""
 STEP = """
 import os, sys, time
-from llm2llm.stages.entry import main_step
-from llm2llm.training.durable import Durable
+from llm2llm.step import main_step
+from llm2llm.training.callback import Durable
 
 begin, end = Durable.on_step_begin, Durable.on_step_end
 
@@ -275,7 +275,7 @@ def test_fault_21_running_out_of_gpu_memory_tells_the_micro_batch(
 ) -> None:
     import torch
 
-    from llm2llm.training import durable
+    from llm2llm.training import callback as durable
 
     def fail(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")

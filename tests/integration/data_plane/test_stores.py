@@ -15,7 +15,7 @@ import pytest
 from tests.cluster.processes import free_port
 from tests.cluster.s3 import S3Server
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, Transient
 from llm2llm.stages.prepare import prove_create
 from llm2llm.storage import LocalStore, ObjectMissing, Store, open_store, read_source

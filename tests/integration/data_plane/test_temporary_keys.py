@@ -22,7 +22,7 @@ import boto3
 import pytest
 from tests.cluster.processes import free_port, listens, spawn, stop, wait_until
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
 from llm2llm.errors import AuthenticationError
 from llm2llm.storage import Store, open_store
 

@@ -9,9 +9,9 @@ import pytest
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
+from llm2llm.artifacts.commit import commit
 from llm2llm.records import Example, Report, Stage, to_jsonl
-from llm2llm.stages.commit import commit
-from llm2llm.stages.entry import run_step
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 

@@ -17,13 +17,13 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
+from llm2llm.artifacts.commit import committed, read_object
 from llm2llm.errors import ConfigurationError, DataError
+from llm2llm.models.tokenizer import load_quickly, load_tokenizer
 from llm2llm.records import Report, Stage
-from llm2llm.stages.commit import committed, read_object
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
-from llm2llm.tasks.tokens import load_quickly, load_tokenizer
 
 END = "<|endoftext|>"
 

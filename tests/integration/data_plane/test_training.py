@@ -13,15 +13,15 @@ import pytest
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import STEPS, Bench
 
+from llm2llm.artifacts.checkpoints import Checkpoints
+from llm2llm.artifacts.commit import commit
 from llm2llm.errors import IncompatibleArtifacts, MetricInvalid, Terminated, Transient
 from llm2llm.layout import content_key, step_folder
 from llm2llm.records import Example, Report, Stage, to_jsonl
-from llm2llm.stages.checkpoints import Checkpoints
-from llm2llm.stages.commit import commit
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
-from llm2llm.training.durable import Durable
+from llm2llm.training.callback import Durable
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_hub import spec
 
 from llm2llm.errors import IncompatibleArtifacts
+from llm2llm.models.fetch import fetch_model, model_revision
 from llm2llm.records import Stage
-from llm2llm.stages.entry import run_step
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
-from llm2llm.storage.hub import fetch_model, model_revision
 
 
 def copied(student: Path, folder: Path) -> Path:

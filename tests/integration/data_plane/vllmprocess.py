@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import StepDocument
 
 
@@ -42,10 +42,10 @@ def run_step_with_vllm(step: StepDocument, store: Path, scratch: Path) -> None:
 _RUN_STEP = """
 import sys
 from pathlib import Path
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import StepDocument
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 step, store, folder = StepDocument.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])

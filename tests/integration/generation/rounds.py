@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 from tests.cluster.podspec import expand
 
+from llm2llm.artifacts.commit import commit
 from llm2llm.layout import INPUTS, step_folder
 from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
-from llm2llm.stages.commit import commit
-from llm2llm.stages.context import StepContext
+from llm2llm.runtime.context import StepContext
 from llm2llm.storage import LocalStore, Store
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.integration.generation import rounds
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import (
     AuthenticationError,
     ConfigurationError,

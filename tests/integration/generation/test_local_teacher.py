@@ -17,12 +17,12 @@ import pytest
 from tests.integration.generation import rounds
 from tests.support.stubvllm import write_stub
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import ConfigurationError, StepError, Terminated, Transient
 from llm2llm.records import StepDocument
+from llm2llm.runtime.context import StepContext
 from llm2llm.stages import generate
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.teacher import TEACHER, resolved_teacher
+from llm2llm.stages.teacher_endpoint import TEACHER, resolved_teacher
 from llm2llm.storage import LocalStore
 
 MISTAKES = 4

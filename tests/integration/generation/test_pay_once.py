@@ -19,9 +19,9 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.generation import rounds
 
+from llm2llm.artifacts.commit import committed, read_object
 from llm2llm.records import Report, StepDocument, to_jsonl
 from llm2llm.stages import generate
-from llm2llm.stages.commit import committed, read_object
 from llm2llm.storage import LocalStore, Store
 from llm2llm.teacher.ledger import read_segments
 

@@ -9,8 +9,8 @@ from tests.integration.generation import rounds
 
 from llm2llm.errors import LowAcceptance
 from llm2llm.records import Report, StepDocument
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.entry import run_step
+from llm2llm.runtime.context import StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 MISTAKES = 12

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tests.integration.generation import rounds
 
+from llm2llm.artifacts.commit import commit, manifest_in, read_object
 from llm2llm.layout import INPUTS, step_folder
 from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
 from llm2llm.stages import generate
-from llm2llm.stages.commit import commit, manifest_in, read_object
 from llm2llm.storage import LocalStore
 
 WORDS = [f"word{number}" for number in range(10)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.integration.generation import rounds
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import (
     AuthenticationError,
     LowAcceptance,
@@ -21,7 +21,8 @@ from llm2llm.errors import (
 from llm2llm.records import Report, to_jsonl
 from llm2llm.stages import generate
 from llm2llm.storage import Store
-from llm2llm.teacher import limits, pacing, paid
+from llm2llm.teacher import limits, pacing
+from llm2llm.teacher import requests as paid
 from llm2llm.teacher.client import probe
 
 

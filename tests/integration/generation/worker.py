@@ -11,11 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llm2llm.api_data import Artifacts
+from llm2llm.api.data import Artifacts
 from llm2llm.errors import StepError
 from llm2llm.records import StepDocument
+from llm2llm.runtime.context import StepContext
 from llm2llm.stages import generate
-from llm2llm.stages.context import StepContext
 from llm2llm.storage import open_store
 
 

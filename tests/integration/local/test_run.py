@@ -38,7 +38,7 @@ class Workplace:
         }
         sets = [part for path, value in settings.items() for part in ("--set", f"spec.{path}={value}")]
         options = ["--workdir", str(out), "--secret", "teacher/api-key=KEYWORD_KEY"]
-        return [sys.executable, "-m", "llm2llm.cli", "run", str(KEYWORD), *options, *sets, *further]
+        return [sys.executable, "-m", "llm2llm.cli.main", "run", str(KEYWORD), *options, *sets, *further]
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -184,7 +184,7 @@ def test_a_wrong_key_ends_before_anything_is_trained(
 
 
 def test_report_shows_what_is_in_the_folder(whole: Whole):
-    command = [sys.executable, "-m", "llm2llm.cli", "report", str(whole.out)]
+    command = [sys.executable, "-m", "llm2llm.cli.main", "report", str(whole.out)]
     shown = run(command, COLUMNS="120")
     assert shown.returncode == 0
     assert "default/keyword" in shown.stdout

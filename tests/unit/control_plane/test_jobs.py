@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.loop import StepId
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Stage
 from llm2llm_operator.jobs import job_manifest, job_name
 from llm2llm_operator.resource import CurrentStep

@@ -15,7 +15,7 @@ from tests.support import builders
 from tests.unit.control_plane.world import World
 
 from llm2llm.errors import ExitCode
-from llm2llm.outcomes import CLOSING
+from llm2llm.loop.outcomes import CLOSING
 from llm2llm.records import Stage, Usage
 from llm2llm_operator.resource import RunStatus
 

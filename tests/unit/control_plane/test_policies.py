@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.api_pods import StepBlock
+from llm2llm.api.pods import StepBlock
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm_operator import status as st
 from llm2llm_operator.observe import Event
 from llm2llm_operator.policies import deadlines, waiting

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support import builders
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Paired, Report, Stage
 from llm2llm_operator.facts import Facts, Plan
 from llm2llm_operator.observe import Event, Job, Observation, Pod

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm2llm.api_policy import Budget
+from llm2llm.api.policy import Budget
 from llm2llm.budget import Spent, cost, gpu_seconds_left, reached
 from llm2llm.records import Usage
 

@@ -23,7 +23,10 @@ def test_the_folder_operator_does_not_shadow_the_standard_library():
 @pytest.mark.parametrize(
     ("modules", "forbidden"),
     [
-        ("llm2llm.api, llm2llm.loop, llm2llm.layout", "torch transformers peft vllm openai boto3 kopf kubernetes"),
+        (
+            "llm2llm.api.run, llm2llm.loop.steps, llm2llm.layout",
+            "torch transformers peft vllm openai boto3 kopf kubernetes",
+        ),
         ("llm2llm_operator.plan, llm2llm_operator.reconcile", "torch transformers peft vllm openai boto3 kopf"),
         ("llm2llm_operator.main", "torch transformers peft vllm openai boto3"),
     ],
@@ -36,7 +39,7 @@ def test_importing_a_part_does_not_load_what_its_image_does_not_hold(modules: st
     "code",
     [
         "from llm2llm.engines import engine_named; engine_named('Transformers')",
-        "from llm2llm.lean import lean_imports\nwith lean_imports(): import llm2llm.training.session",
+        "from llm2llm.models.imports import lean_imports\nwith lean_imports(): import llm2llm.training.run",
     ],
     ids=["asked", "trained"],
 )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.layout import content_key, differing_fields, key_fields, run_root
 from llm2llm.records import Stage, StepDocument
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.api import AugmentationRunSpec
-from llm2llm.loop import Finished, Outcome, StepId, best_iteration, next_step, parents, stop_rule
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.loop.outcomes import Outcome, StepId
+from llm2llm.loop.steps import next_step, parents
+from llm2llm.loop.stopping import Finished, best_iteration, objective_metric, stop_rule, to_beat
 from llm2llm.records import Paired, Stage
-from llm2llm.stopping import objective_metric, to_beat
 
 
 def spec(**changes: Any) -> AugmentationRunSpec:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from llm2llm.paired import better, compared
+from llm2llm.loop.signtest import better, compared
 from llm2llm.records import Paired
 
 

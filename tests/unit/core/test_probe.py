@@ -7,20 +7,11 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.layout import content_key, fold_of
-from llm2llm.loop import (
-    Finished,
-    Outcome,
-    StepId,
-    best_iteration,
-    ending_step,
-    expected_steps,
-    iteration_words,
-    next_step,
-    parents,
-)
-from llm2llm.outcomes import CLOSING
+from llm2llm.loop.outcomes import CLOSING, Outcome, StepId, iteration_words
+from llm2llm.loop.steps import ending_step, expected_steps, next_step, parents
+from llm2llm.loop.stopping import Finished, best_iteration
 from llm2llm.records import Stage, StepDocument
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support import builders
 from tests.unit.control_plane.world import World
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import InvalidManifest
 from llm2llm.layout import content_key
 from llm2llm.local.problems import checked_spec

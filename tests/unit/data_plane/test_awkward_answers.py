@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from llm2llm.api_data import Task
+from llm2llm.api.data import Task
 from llm2llm.tasks import task_of
 from llm2llm.tasks.grading import CORRECT, NO_ANSWER, WRONG
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tests.support import builders
 
+from llm2llm.artifacts.commit import commit, committed, download_folder, manifest_in, parent_manifest, read_object
+from llm2llm.artifacts.retention import is_whole, weights_of
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.records import Manifest, Report, Stage, StepDocument
-from llm2llm.stages.commit import commit, committed, download_folder, manifest_in, parent_manifest, read_object
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.retention import is_whole, weights_of
+from llm2llm.runtime.context import StepContext
 from llm2llm.storage import LocalStore
 
 FOLDER = "iterations/000/train"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.support import builders
 
+from llm2llm.artifacts.commit import commit, manifest_in, read_object
+from llm2llm.artifacts.reuse import copied
 from llm2llm.records import Report, Stage, StepDocument, Usage
-from llm2llm.stages.commit import commit, manifest_in, read_object
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.reuse import copied
+from llm2llm.runtime.context import StepContext
 from llm2llm.storage import LocalStore
 
 

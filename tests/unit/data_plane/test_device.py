@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from llm2llm.device import has_bf16
 from llm2llm.engines.base import computes_in_bf16
+from llm2llm.models.device import has_bf16
 from llm2llm.training.model import resolve_precision
 
 

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from llm2llm.disk import is_of_the_disk
+from llm2llm.runtime.disk import is_of_the_disk
 
 
 @pytest.mark.parametrize(

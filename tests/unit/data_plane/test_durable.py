@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from llm2llm.errors import MetricInvalid
-from llm2llm.training.durable import Durable, Hooks, TokenMean
+from llm2llm.training.callback import Durable, Hooks, TokenMean
 from llm2llm.training.plan import Plan
 from llm2llm.training.ranks import Ranks
 
@@ -86,7 +86,7 @@ def test_checkpoints_are_taken_by_interval_and_not_at_the_end() -> None:
 
 
 def test_no_checkpoint_is_made_of_a_training_that_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm2llm.training.durable._PROGRESS_SECONDS", 1e9)
+    monkeypatch.setattr("llm2llm.training.callback._PROGRESS_SECONDS", 1e9)
     training = Training(broken=[2])
     with pytest.raises(MetricInvalid, match="not a number after step 2"):
         training.run(sigterm=2)

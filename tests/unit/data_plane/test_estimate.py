@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Example
 from llm2llm.stages.estimate import Estimate, estimate, in_words
 

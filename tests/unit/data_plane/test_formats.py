@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from llm2llm.data.intake import Rows, read_rows
 from llm2llm.errors import DataError
-from llm2llm.stages.intake import Rows, read_rows
 
 MAPPING = {"prompt": "question", "completion": "answer"}
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm2llm.data.intake import read_rows
 from llm2llm.errors import DataError
 from llm2llm.records import Example, examples_from_jsonl, to_jsonl
-from llm2llm.stages.intake import read_rows
 
 MAPPING = {"prompt": "question", "completion": "answer"}
 GOOD = b'{"question": "q", "answer": "a"}'

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from llm2llm.stages.logs import LIMIT, recorded
+from llm2llm.runtime.logs import LIMIT, recorded
 
 
 def test_what_is_written_goes_on_and_is_recorded_with_secrets_masked(capsys: pytest.CaptureFixture[str]) -> None:

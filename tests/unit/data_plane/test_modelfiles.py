@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm2llm.storage.modelfiles import has_weights, tokenizer_files
+from llm2llm.models.files import has_weights, tokenizer_files
 
 TOKENIZER = [
     "added_tokens.json", "chat_template.jinja", "merges.txt", "special_tokens_map.json", "tokenization_own.py",

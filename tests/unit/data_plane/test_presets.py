@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llm2llm.api_data import LABELLED_PRESETS, Task
+from llm2llm.api.data import LABELLED_PRESETS, Task
 from llm2llm.errors import ConfigurationError
 from llm2llm.tasks import task_of
 from llm2llm.tasks.grading import CORRECT, NO_ANSWER, WRONG

@@ -9,8 +9,8 @@ import pytest
 from tests.support import builders
 
 from llm2llm.records import Example, Paired, Prediction, Stage, Usage
-from llm2llm.stages.history import SeedHistory, histories
-from llm2llm.stages.page import Page, Row, curve, rendered
+from llm2llm.report.history import SeedHistory, histories
+from llm2llm.report.page import Page, Row, curve, rendered
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=\"alert('2')\"> {{ 7*7 }} & \u202etxet \ud800"
 VOID = {"meta", "line", "circle", "polyline", "img", "br"}

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from tests.support import builders
 
+from llm2llm.artifacts.commit import commit
+from llm2llm.data.rows import asked, training_set
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.layout import step_folder
-from llm2llm.outcomes import CLOSING
+from llm2llm.loop.outcomes import CLOSING
 from llm2llm.records import Example, Report, Stage, StepDocument, to_jsonl
-from llm2llm.stages.commit import commit
-from llm2llm.stages.context import StepContext
-from llm2llm.stages.rows import asked, training_set
+from llm2llm.runtime.context import StepContext
 from llm2llm.storage import LocalStore
 
 SEEDS = [f"s{n}" for n in range(8)]

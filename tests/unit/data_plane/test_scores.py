@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm2llm.api_data import Task
+from llm2llm.api.data import Task
 from llm2llm.errors import MetricInvalid
 from llm2llm.records import Example, Prediction
 from llm2llm.stages.scores import accuracy, confusion, macro_f1, scored, wilson

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import ConfigurationError
-from llm2llm.stages.serving import check_adapter, check_engine, check_heads, check_teacher
+from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads, check_teacher
 
 
 def gpus(count: int) -> dict[str, Any]:

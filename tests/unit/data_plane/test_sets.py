@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from llm2llm.api_data import Task
+from llm2llm.api.data import Task
+from llm2llm.data.intake import Row, Rows
+from llm2llm.data.splits import contradictions, drop_known_rows
 from llm2llm.records import Example
-from llm2llm.stages.intake import Row, Rows
-from llm2llm.stages.sets import contradictions, drop_known_rows
 from llm2llm.tasks import task_of
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm2llm.training.spacing import Spacing
+from llm2llm.training.checkpoint_schedule import Spacing
 
 
 class Time:

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from llm2llm.api_data import Share
-from llm2llm.stages.split import chosen, folds, size_of
+from llm2llm.api.data import Share
+from llm2llm.data.sampling import chosen, folds, size_of
 
 LABELS = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm2llm.errors import ConfigurationError
-from llm2llm.tasks.tokens import Shape, Tokens, check_vocabulary
+from llm2llm.models.tokenizer import Shape, Tokens, check_vocabulary
 
 
 @pytest.mark.parametrize("around", [[], [7]], ids=["none before a word", "one before it"])

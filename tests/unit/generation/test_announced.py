@@ -6,8 +6,8 @@ import httpx
 import pytest
 from tests.unit.generation.test_client import complete
 
-from llm2llm.teacher.announced import Announcement, Quota, announcements, retry_after, seconds_until
 from llm2llm.teacher.client import RateLimited
+from llm2llm.teacher.ratelimit_headers import Announcement, Quota, announcements, retry_after, seconds_until
 
 NOW = 1_700_000_000.0
 """2023-11-14T22:13:20Z."""

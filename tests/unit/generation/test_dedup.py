@@ -9,7 +9,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from llm2llm.augment.dedup import SequenceIndex, rouge_l
-from llm2llm.augment.tokens import rouge_words
+from llm2llm.augment.words import rouge_words
 
 WORDS = [f"w{number}" for number in range(12)]
 

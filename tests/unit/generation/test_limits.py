@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from llm2llm.teacher.announced import Announcement
 from llm2llm.teacher.limits import Limiter, Stopping
 from llm2llm.teacher.pacing import Pace
+from llm2llm.teacher.ratelimit_headers import Announcement
 
 
 def run(scenario: Callable[[Limiter], Coroutine[None, None, None]], ceiling: int = 8) -> None:

@@ -12,19 +12,20 @@ from typing import Any, cast
 
 import pytest
 
-from llm2llm.api_policy import Budget
+from llm2llm.api.policy import Budget
 from llm2llm.budget import Spent
 from llm2llm.errors import StepError, Terminated, Transient
 from llm2llm.records import Usage
 from llm2llm.storage import LocalStore
-from llm2llm.teacher import limits, pacing, paid
-from llm2llm.teacher.announced import Announcement
+from llm2llm.teacher import limits, pacing
+from llm2llm.teacher import requests as paid
 from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable
 from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments, usage_of
 from llm2llm.teacher.limits import Limiter
 from llm2llm.teacher.pacing import Pace
-from llm2llm.teacher.purse import Purse
+from llm2llm.teacher.ratelimit_headers import Announcement
 from llm2llm.teacher.reply import Reply
+from llm2llm.teacher.reservations import Purse
 
 ANSWER = Reply("x", "stop", Usage(teacher_requests=1, teacher_input_tokens=1, teacher_output_tokens=1))
 LIMIT = 50

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from llm2llm.api_policy import Budget
+from llm2llm.api.policy import Budget
 from llm2llm.budget import Spent
 from llm2llm.errors import BudgetReached
 from llm2llm.records import Usage
-from llm2llm.teacher.purse import FIRST_OUTPUT, Purse
+from llm2llm.teacher.reservations import FIRST_OUTPUT, Purse
 
 
 def tokens(limit: int) -> Budget:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support import corpus
 
-from llm2llm.cli import main
+from llm2llm.cli.main import main
 
 
 @pytest.mark.parametrize("file", corpus.valid(), ids=lambda file: file.stem)

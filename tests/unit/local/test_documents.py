@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import InvalidManifest
 from llm2llm.local.documents import checked_run, read_documents, with_fields, with_secrets
 from llm2llm.local.environment import laid_out, step_environment

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.api import AugmentationRunSpec
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import commit
 from llm2llm.errors import DataError, IncompatibleArtifacts, Terminated
 from llm2llm.local.display import Lines
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.runner import Runner
 from llm2llm.records import Report, Stage, StepDocument
-from llm2llm.stages.commit import commit
-from llm2llm.stages.context import StepContext
+from llm2llm.runtime.context import StepContext
 from llm2llm.storage import Store
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llm2llm.cli import main
+from llm2llm.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[3]
 RUN = ROOT / "examples" / "keyword" / "run.yaml"
@@ -150,8 +150,6 @@ def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]):
 
 def test_validate_imports_nothing_heavy():
     heavy = "{'torch', 'transformers', 'openai', 'boto3', 'rich.live'}"
-    code = (
-        f"import sys; from llm2llm.cli import main; main(['validate', {str(RUN)!r}]); print({heavy} & {{*sys.modules}})"
-    )
+    code = f"import sys; from llm2llm.cli.main import main; main(['validate', {str(RUN)!r}]); print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "images")
     assert done.stdout.splitlines()[-1] == "set()"

@@ -1,0 +1,188 @@
+"""Checkpoints of a training step in the store.
+
+Each is an immutable folder of one pod, `checkpoints/<step>-<pod uid>/`, and counts only once its marker, written last,
+is there: so a killed writer leaves nothing that a reader would believe, and two pods cannot mix their files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import Field, ValidationError
+
+from llm2llm.artifacts.commit import FILES_AT_ONCE, uploaded
+from llm2llm.errors import IncompatibleArtifacts
+from llm2llm.layout import checkpoint_folder, content_key, differing_fields, key_fields, step_folder
+from llm2llm.records import Record, StepDocument, StoredObject
+from llm2llm.storage import ObjectMissing, Store
+
+_MARKER = "marker.json"
+
+
+class Marker(Record):
+    """What a whole checkpoint holds, and which training it belongs to."""
+
+    version: int = 1
+    content_key: str
+    key_fields: dict[str, Any] = Field(default_factory=dict)
+    step: int
+    micro_batch: int
+    objects: tuple[StoredObject, ...]
+
+
+class Checkpoints:
+    """The checkpoints of one step, read and written by one pod.
+
+    Args:
+        store: where they lie.
+        step: whose; a checkpoint with another content key is not continued.
+        pod_uid: names this writer.
+        keep: newest checkpoints that `save` leaves.
+        told: takes an event for each file that is in the store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        step: StepDocument,
+        *,
+        pod_uid: str,
+        keep: int,
+        told: Callable[[Mapping[str, object]], None] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._folder = step_folder(step.stage, step.iteration)
+        self._content_key = content_key(step)
+        self._key_fields = key_fields(step)
+        self._pod_uid = pod_uid
+        self._keep = keep
+        self._told = told
+
+    def save(self, files: Path, *, step: int, micro_batch: int) -> None:
+        """Uploads a folder as the checkpoint after `step` optimizer steps, then removes older ones."""
+        folder = checkpoint_folder(self._folder, step, self._pod_uid)
+
+        def upload(path: Path) -> StoredObject:
+            name = path.relative_to(files).as_posix()
+            stored = uploaded(self._store, f"{folder}/{name}", name, path)
+            self._told({"checkpoint": step, "uploaded": name, "bytes": stored.size})
+            return stored
+
+        with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+            objects = tuple(threads.map(upload, sorted(path for path in files.rglob("*") if path.is_file())))
+        marker = Marker(
+            content_key=self._content_key,
+            key_fields=self._key_fields,
+            step=step,
+            micro_batch=micro_batch,
+            objects=objects,
+        )
+        self._store.write(f"{folder}/{_MARKER}", marker.to_json().encode())
+        for outdated in self._markers()[self._keep :]:
+            self._remove(outdated)
+
+    def restore(self, target: Path) -> Marker | None:
+        """Copies the newest whole checkpoint into `target`; None where there is none.
+
+        Raises:
+            IncompatibleArtifacts: it belongs to another training.
+        """
+        for key in self._markers():
+            marker = self._read(key)
+            if marker is not None and self._download(marker, target):
+                return marker
+        return None
+
+    def clear(self) -> None:
+        """Removes all checkpoints, once the step is committed."""
+        for key in self._markers():
+            self._remove(key)
+        for key in list(self._store.list(f"{self._folder}/checkpoints/")):
+            self._store.delete(key)
+
+    def _markers(self) -> list[str]:
+        """Keys of the markers, newest first."""
+        folder = f"{self._folder}/checkpoints/"
+        found = [key for key in self._store.list(folder) if key.endswith(f"/{_MARKER}")]
+        return sorted(found, key=lambda key: (int(key.removeprefix(folder).partition("-")[0]), key), reverse=True)
+
+    def _read(self, key: str) -> Marker | None:
+        try:
+            marker = Marker.model_validate_json(self._store.read(key))
+        except (ObjectMissing, ValidationError):
+            return None
+        if marker.content_key != self._content_key:
+            differences = "; ".join(differing_fields(self._key_fields, marker.key_fields))
+            raise IncompatibleArtifacts(
+                f"{self._store.uri}/{key} belongs to another training ({differences}): choose another artifacts.key, "
+                "or restore these fields"
+            )
+        return marker
+
+    def _download(self, marker: Marker, target: Path) -> bool:
+        """False if another pod removed a part of it, or it is damaged: an older one then has to do."""
+        for entry in marker.objects:
+            path = target / entry.name
+            try:
+                self._store.download(entry.key, path)
+            except ObjectMissing:
+                return False
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+                    return False
+        return True
+
+    def _remove(self, marker_key: str) -> None:
+        """The marker goes first, so that a half removed checkpoint is none."""
+        self._store.delete(marker_key)
+        for key in self._within(marker_key.removesuffix(_MARKER)):
+            self._store.delete(key)
+
+    def _within(self, prefix: str) -> Iterator[str]:
+        yield from list(self._store.list(prefix))
+
+
+class Uploads:
+    """Makes checkpoints durable while the training goes on: one after the other, in a thread of its own."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+
+    def save(self, files: Path, step: int, micro_batch: int) -> Future[None]:
+        """Takes a folder over, as soon as the one before is in the store; it is removed once it is there, too.
+
+        Returns:
+            Done when it is there.
+
+        Raises:
+            StepError: what befell the one before.
+        """
+        self.settle()
+        self._under_way = self._thread.submit(self._save, files, step, micro_batch)
+        return self._under_way
+
+    def settle(self) -> None:
+        """Waits until what was taken over is in the store. Raises as `save`."""
+        under_way, self._under_way = self._under_way, None
+        if under_way:
+            under_way.result()
+
+    def _save(self, files: Path, step: int, micro_batch: int) -> None:
+        self._checkpoints.save(files, step=step, micro_batch=micro_batch)
+        shutil.rmtree(files)

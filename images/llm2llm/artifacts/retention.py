@@ -1,0 +1,51 @@
+"""`artifacts.retention: BestAndLast`: weights that nobody will load again are deleted; what was found out stays.
+
+Manifests, predictions, rows and scores of every iteration are kept, so a run can be read, judged and continued. A copy
+of such a run (`reuseFrom`) trains the iterations without weights anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import manifest_in
+from llm2llm.errors import StepError
+from llm2llm.layout import step_folder
+from llm2llm.loop.stopping import best_iteration
+from llm2llm.records import Manifest, Stage, StepDocument
+from llm2llm.report.views import outcomes_in
+from llm2llm.storage import Store
+
+WEIGHTS = ".safetensors"
+
+
+def drop_weights(step: StepDocument, store: Store) -> None:
+    """After an evaluation: the weights of iterations that are neither the best so far nor this one are deleted.
+
+    Only two can have become so now: the one before, and the one that was best until now (of a run that probes: that it
+    would have ended with). An error here fails nothing: the evaluation is committed, and what stays costs some space.
+    """
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    if step.stage is not Stage.EVALUATE or spec.artifacts.retention != "BestAndLast":
+        return
+    with suppress(StepError):
+        outcomes = [outcome for outcome in outcomes_in(store) if outcome.step.iteration <= step.iteration]
+        earlier = [outcome for outcome in outcomes if outcome.step.iteration < step.iteration]
+        best, before = (best_iteration(spec, some, ended=True) for some in (outcomes, earlier))
+        newest = max((outcome.step.iteration for outcome in earlier if not outcome.step.closing), default=-1)
+        candidates = {newest, before.iteration if before else -1}
+        for iteration in candidates - {-1, step.iteration, best.iteration if best else -1}:
+            trained = manifest_in(store, step_folder(Stage.TRAIN, iteration))
+            for key in weights_of(trained) if trained else ():
+                store.delete(key)
+
+
+def weights_of(trained: Manifest) -> list[str]:
+    """Where the weights of a training step's output lie."""
+    return [entry.key for entry in trained.objects if entry.name.endswith(WEIGHTS)]
+
+
+def is_whole(store: Store, manifest: Manifest) -> bool:
+    """Whether a step's output is all there: one whose weights were dropped cannot be copied."""
+    return all(key in set(store.list(key)) for key in weights_of(manifest))

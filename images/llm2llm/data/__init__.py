@@ -1,0 +1,1 @@
+"""Rows: how they are read, split and sampled, and how they become token ids."""

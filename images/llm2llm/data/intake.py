@@ -1,0 +1,154 @@
+"""PURE: the user's rows, as data. Whatever is in them is taken as text or refused with its line number."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from llm2llm.data.formats import records
+from llm2llm.errors import DataError
+from llm2llm.records import Example, digest_of
+
+_REASONS_SHOWN = 10
+_REASON_LENGTH = 160
+"""Of a reason with what to do about it; ten of them fit into a report's message."""
+_LINES_SHOWN = 5
+"""Of each reason: enough to see the pattern, few enough to read."""
+_NAMES_SHOWN = 5
+_ID_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """An example with the line that it stands in."""
+
+    line: int
+    example: Example
+
+
+@dataclass
+class Rows:
+    """What one file held: usable rows, and for each broken line why."""
+
+    uri: str
+    rows: list[Row] = field(default_factory=list)
+    broken: dict[int, str] = field(default_factory=dict)
+
+    def refuse(self, lines: Mapping[int, str]) -> None:
+        """Takes out the rows of these lines."""
+        self.broken |= lines
+        self.rows = [row for row in self.rows if row.line not in lines]
+
+    def normalise(self, normal: Callable[[str], str]) -> None:
+        """Completions as they are taught, e.g. a class by its name and not by its number."""
+        self.rows = [
+            Row(row.line, row.example.model_copy(update={"completion": normal(row.example.completion)}))
+            for row in self.rows
+        ]
+
+    def problem(self, name: str) -> str:
+        """One sentence about the broken lines, by reason, or '' if there is none."""
+        if not self.broken:
+            return ""
+        lines: dict[str, list[int]] = {}
+        for line, reason in sorted(self.broken.items()):
+            lines.setdefault(reason[:_REASON_LENGTH], []).append(line)
+        shown = dict(itertools.islice(lines.items(), _REASONS_SHOWN))
+        told = "; ".join(f"{numbered(found, _LINES_SHOWN)}: {reason}" for reason, found in shown.items())
+        others = len(self.broken) - sum(map(len, shown.values()))
+        more = f"; and {others} more" if others else ""
+        return f"{name} {self.uri} has {len(self.broken)} broken rows: {told}{more}"
+
+
+def numbered(lines: Sequence[int], most: int) -> str:
+    """Line numbers in words, at most so many of them: `line 3`, `lines 3, 5 and 9 more`."""
+    shown = ", ".join(map(str, lines[:most]))
+    more = f" and {len(lines) - most} more" if len(lines) > most else ""
+    return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"
+
+
+def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:
+    """Rows of a file of JSON lines, CSV or Parquet.
+
+    Args:
+        uri: where it lies; the end of its name tells the format.
+        data: its content.
+        mapping: name in the task to name in the file; `completion` is the answer, `id` (by default `id`) names the row.
+
+    Raises:
+        DataError: the file as a whole cannot be read, or no row has the field that is to name it.
+    """
+    found = Rows(uri)
+    seen: dict[str, int] = {}
+    named_by = mapping.get("id")
+    has_ids = named_by is None
+    for number, record in records(uri, data):
+        has_ids = has_ids or (not isinstance(record, str) and named_by in record)
+        try:
+            example, named = _example(record, mapping)
+        except ValueError as error:
+            found.broken[number] = str(error)
+            continue
+        if named and example.id in seen:
+            found.broken[number] = f"the id {example.id[:60]!r} is also that of line {seen[example.id]}"
+            continue
+        identity = _free_id(example.id, seen)
+        seen[identity] = number
+        found.rows.append(Row(number, example.model_copy(update={"id": identity})))
+    if found.rows and not has_ids:
+        raise DataError(
+            f"{uri}: no row has a field {named_by!r}: mend `id` in the fields of this file, or leave it out"
+        )
+    return found
+
+
+def _example(row: Mapping[str, object] | str, mapping: Mapping[str, str]) -> tuple[Example, bool]:
+    """The row in a record, and whether it brought an id of its own.
+
+    Raises:
+        ValueError: the record cannot be used; says why.
+    """
+    if isinstance(row, str):
+        raise ValueError(row)  # noqa: TRY004 - it says what is wrong with the record
+    texts = {name: _text(row, column) for name, column in mapping.items() if name != "id"}
+    completion = texts.pop("completion")
+    column = mapping.get("id", "id")
+    if row.get(column) not in (None, ""):
+        return Example(id=_text(row, column), fields=texts, completion=completion), True
+    identity = digest_of([texts, completion]).removeprefix("sha256:")[:_ID_DIGITS]
+    return Example(id=identity, fields=texts, completion=completion), False
+
+
+def _text(row: Mapping[str, object], column: str) -> str:
+    if column not in row:
+        names = [repr(name[:20]) for name in row]
+        there = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        raise ValueError(f"no field {column!r}" + (f" (there are {there})" if names else ""))
+    value = row[column]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"field {column!r} is {value}, which is no number: give it a number or a text")
+    if isinstance(value, (bool, int, float)):
+        value = json.dumps(value)
+    if not isinstance(value, str):
+        raise ValueError(f"field {column!r} is no text")  # noqa: TRY004
+    if "\0" in value:
+        raise ValueError(f"field {column!r} holds a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"field {column!r} holds half of a surrogate pair") from None
+    return value
+
+
+def _free_id(wanted: str, taken: Mapping[str, int]) -> str:
+    """Of rows with the same content the second gets `-2`, so that every id names one row."""
+    candidates: Iterator[str] = (f"{wanted}-{number}" for number in range(2, len(taken) + 3))
+    return wanted if wanted not in taken else next(name for name in candidates if name not in taken)
+
+
+def lines_where(rows: Iterable[Row], reasons: Sequence[str | None]) -> dict[int, str]:
+    """Line to reason, of the rows that have one."""
+    return {row.line: reason for row, reason in zip(rows, reasons, strict=True) if reason is not None}

@@ -1,0 +1,116 @@
+"""The frozen sets of a run, and rows of theirs as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from llm2llm.api.data import folded
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import parent_manifest, read_object
+from llm2llm.data.sampling import folds
+from llm2llm.errors import IncompatibleArtifacts
+from llm2llm.layout import INPUTS, fold_of, step_folder
+from llm2llm.loop.outcomes import FOLDS, StepId
+from llm2llm.records import (
+    Example,
+    Manifest,
+    Prediction,
+    Resolved,
+    Stage,
+    StepDocument,
+    examples_from_jsonl,
+    predictions_from_jsonl,
+)
+from llm2llm.storage import Store
+
+SEED = "seed.jsonl"
+EVALUATION = "evaluation.jsonl"
+TEST = "test.jsonl"
+SYNTHETIC = "synthetic.jsonl"
+SEEDS, PROBED, WRITTEN, HELD_OUT = "seed", "probe", "synthetic", "evaluation"
+"""Datasets of an evaluation."""
+
+
+def frozen(store: Store, manifest: Manifest, name: str) -> list[Example]:
+    """A set as it was frozen; empty if the step froze none of this name.
+
+    Raises:
+        IncompatibleArtifacts: it is damaged.
+    """
+    if all(entry.name != name for entry in manifest.objects):
+        return []
+    return list(examples_from_jsonl(read_object(store, manifest, name)))
+
+
+def training_set(store: Store, step: StepDocument) -> list[Example]:
+    """D(i): the seed set, then the synthetic sets of the iterations before (LLM2LLM, algorithm 1).
+
+    A probing iteration leaves out a fold of the seed set, and the rows that go back to it.
+    """
+    seeds = frozen(store, parent_manifest(store, step, INPUTS), SEED)
+    fold = probed(step, seeds)
+    return [row for row in (*seeds, *synthetic_rows(store, step)) if fold is None or row.root not in fold]
+
+
+def probed(step: StepDocument, seeds: Sequence[Example]) -> frozenset[str] | None:
+    """Ids of the seed rows that an iteration leaves out of training and is asked; None where it leaves out none."""
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    fold = fold_of(spec, step.iteration)
+    if fold is None:
+        return None
+    labels = [folded(seed.completion) if spec.task.labelled else "" for seed in seeds]
+    parts = folds(labels, FOLDS, seed=spec.random_seed)
+    return frozenset(seed.id for seed, part in zip(seeds, parts, strict=True) if part == fold)
+
+
+def synthetic_rows(store: Store, step: StepDocument) -> list[Example]:
+    """The synthetic sets that a step reads, in the order of their iterations."""
+    rounds = StepId(step.stage, step.iteration).rounds
+    folders = [step_folder(Stage.GENERATE, iteration) for iteration in range(rounds)]
+    return [
+        row
+        for folder in folders
+        if folder in step.parents
+        for row in frozen(store, parent_manifest(store, step, folder), SYNTHETIC)
+    ]
+
+
+def asked(store: Store, step: StepDocument) -> dict[str, list[Example]]:
+    """Dataset to the rows that Evaluate asks the student; what there is none of is left out."""
+    inputs = parent_manifest(store, step, INPUTS)
+    seeds = frozen(store, inputs, SEED)
+    fold = probed(step, seeds)
+    sets = {
+        SEEDS if fold is None else PROBED: [row for row in seeds if fold is None or row.id in fold],
+        WRITTEN: [row for row in synthetic_rows(store, step) if fold is None or row.root in fold],
+        HELD_OUT: frozen(store, inputs, EVALUATION),
+    }
+    return {dataset: rows for dataset, rows in sets.items() if rows}
+
+
+def predictions_in(store: Store, evaluated: Manifest, dataset: str) -> list[Prediction]:
+    """What the student answered to a set; empty where it was not asked.
+
+    Raises:
+        IncompatibleArtifacts: the answers are damaged.
+    """
+    name = f"predictions.{dataset}.jsonl"
+    if all(entry.name != name for entry in evaluated.objects):
+        return []
+    return list(predictions_from_jsonl(read_object(store, evaluated, name)))
+
+
+def right(predictions: Iterable[Prediction]) -> dict[str, bool]:
+    """Row id to whether its answer is right, in the order of the rows."""
+    return {prediction.id: prediction.correct for prediction in predictions}
+
+
+def resolved(manifest: Manifest) -> Resolved:
+    """What Prepare found out.
+
+    Raises:
+        IncompatibleArtifacts: the manifest is not one of Prepare's.
+    """
+    if manifest.report.resolved is None:
+        raise IncompatibleArtifacts("the manifest of inputs tells no model revision: it is not one of Prepare's")
+    return manifest.report.resolved

@@ -1,0 +1,133 @@
+"""PURE: which of the rows that were read belong to the seed, the evaluation and the test set."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from llm2llm.api.data import HeldOutSource, Share, folded
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.data.intake import Row, Rows, numbered
+from llm2llm.data.sampling import chosen, size_of
+from llm2llm.errors import DataError
+from llm2llm.loop.outcomes import FOLDS
+from llm2llm.tasks import Task, grading
+
+_LINES_TOLD = 10
+_PROMPTS_TOLD = 5
+BEFORE = {"evaluation": ("seed",), "test": ("seed", "evaluation")}
+"""Held-out set to the sets that it may share no row with."""
+
+
+def sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpec) -> None:
+    """Leaves only some of the rows, of every label its share; broken ones stay broken, whichever would be drawn.
+
+    Raises:
+        DataError: there are not as many.
+    """
+    if share is None:
+        return
+    count = _rows_in_share(share, len(rows.rows), f"spec.{name}.sample")
+    if count > len(rows.rows):
+        raise DataError(
+            f"spec.{name}.sample: {count} of the {len(rows.rows)} usable rows of {rows.uri} cannot be taken"
+        )
+    kept = chosen(_labels(rows), count, seed=spec.random_seed, purpose=name, stratify=spec.task.labelled)
+    rows.rows = [row for index, row in enumerate(rows.rows) if index in kept]
+
+
+def _rows_in_share(share: Share, rows: int, path: str) -> int:
+    """Rows that a share means.
+
+    Raises:
+        DataError: none.
+    """
+    count = size_of(share, rows)
+    if not count and rows:
+        raise DataError(f"{path}: {share.fraction} of {rows} rows is less than one: give a larger fraction, or a count")
+    return count
+
+
+def split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
+    """Takes the rows of `fromSeed` out of the seed set.
+
+    Raises:
+        DataError: there are not as many, or none would be left to learn from.
+    """
+    if "seed" not in sets:
+        return  # it could not be read, which is told already
+    seeds = sets["seed"]
+    whole = len(seeds.rows)
+    for name, source in spec.data.sources().items():
+        if not isinstance(source, HeldOutSource) or source.from_seed is None:
+            continue
+        count = _rows_in_share(source.from_seed, whole, f"spec.data.{name}.fromSeed")
+        if count >= len(seeds.rows):
+            raise DataError(
+                f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
+            )
+        stratify = source.from_seed.stratify and spec.task.labelled
+        taken = chosen(
+            _labels(seeds), count, seed=spec.random_seed, purpose=f"data.{name}", stratify=stratify, leave_each=True
+        )
+        sets[name] = Rows(seeds.uri, [row for index, row in enumerate(seeds.rows) if index in taken])
+        seeds.rows = [row for index, row in enumerate(seeds.rows) if index not in taken]
+
+
+def check_folds(sets: Mapping[str, Rows], spec: AugmentationRunSpec) -> None:
+    """
+    Raises:
+        DataError: there is not a seed row for each fold of `errorsFrom: Probe`.
+    """
+    if spec.errors_from == "Probe" and "seed" in sets and len(sets["seed"].rows) < FOLDS:
+        raise DataError(
+            f"spec.errorsFrom: Probe needs a seed row for each of {FOLDS} folds, data.seed has {len(sets['seed'].rows)}"
+        )
+
+
+def _labels(rows: Rows) -> list[str]:
+    return [folded(row.example.completion) for row in rows.rows]
+
+
+def drop_known_rows(name: str, sets: Mapping[str, Rows], task: Task) -> str:
+    """Takes out rows of a held-out set whose prompt is also in a set before it: a row that was trained on, or that
+    chose the best iteration, proves nothing. Returns a sentence about them, '' if there is none.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    rows = sets[name]
+    before = rows.rows
+    known = BEFORE[name]
+    for other in known:
+        prompts = {folded(task.render(row.example.fields)) for row in sets[other].rows} if other in sets else set()
+        rows.rows = [row for row in rows.rows if folded(task.render(row.example.fields)) not in prompts]
+    if not rows.rows:
+        raise DataError(f"data.{name} {rows.uri}: every row is also a row of data.{' or data.'.join(known)}")
+    kept = {row.line for row in rows.rows}
+    dropped = [row.line for row in before if row.line not in kept]
+    if not dropped:
+        return ""
+    return (
+        f"{len(dropped)} {name} rows are also {' or '.join(known)} rows and were dropped "
+        f"({numbered(dropped, _LINES_TOLD)})"
+    )
+
+
+def contradictions(name: str, rows: Rows, task: Task) -> str:
+    """A sentence about rows whose prompt another row answers differently, '' if there are none.
+
+    No student can be right about both, so each iteration would pay for more rows like one of them.
+    """
+    first: dict[str, Row] = {}
+    against: dict[int, list[int]] = defaultdict(list)
+    for row in rows.rows:
+        other = first.setdefault(task.render(row.example.fields), row)
+        if task.judge(task.extract(other.example.completion), row.example.completion) != grading.CORRECT:
+            against[other.line].append(row.line)
+    if not against:
+        return ""
+    shown = [numbered([line, *others], _LINES_TOLD) for line, others in list(against.items())[:_PROMPTS_TOLD]]
+    more = f"; and {len(against) - _PROMPTS_TOLD} prompts more" if len(against) > _PROMPTS_TOLD else ""
+    lines = "; ".join(shown) + more
+    return f"data.{name} has prompts with several answers, of which a student can give but one ({lines})"

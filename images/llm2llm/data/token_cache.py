@@ -1,0 +1,109 @@
+"""Rows as token ids, each tokenised once in a run: iteration i + 1 tokenises only what was written in iteration i.
+
+What a step tokenised anew lies in the run's folder as one object, named by the digest of its bytes; later steps read
+all of them. A row is known by its texts, so no set, no order and no iteration has to be the same. The folder is a cache
+and nothing else: what is missing or damaged there is tokenised again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.layout import token_folder
+from llm2llm.models.tokenizer import Tokens
+from llm2llm.records import Example, canonical_json, digest_of
+from llm2llm.runtime.context import StepContext
+from llm2llm.storage import ObjectMissing, Store
+from llm2llm.tasks import Task
+from llm2llm.training.data import Row
+
+_FORMAT = 2
+"""Raised when the same row becomes other ids, or is kept in another way."""
+_KEY_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Tokeniser:
+    """One model's way from rows to ids.
+
+    Attributes:
+        task: renders prompts.
+        tokens: the model's tokenizer.
+        folder: of the run's rows that this very tokenizer made.
+    """
+
+    task: Task
+    tokens: Tokens
+    folder: str
+
+    @classmethod
+    def of(cls, spec: AugmentationRunSpec, revision: str, tokens: Tokens, task: Task) -> Tokeniser:
+        """Another model, revision, chat template or version of the libraries may make other ids of the same text."""
+        libraries = [version(name) for name in ("transformers", "tokenizers")]
+        of = [_FORMAT, spec.student.model.uri, revision, spec.task.chat_template, spec.student.trust_remote_code]
+        return cls(task, tokens, token_folder(digest_of([*of, *libraries])))
+
+    def rows(self, examples: Sequence[Example], store: Store, context: StepContext) -> list[Row]:
+        """Prompt, completion and EOS of every example as token ids; what is new of them is kept for later steps."""
+        texts = [(self.task.render(example.fields), example.completion) for example in examples]
+        keys = [_key(*text) for text in texts]
+        known = self._known(store)
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        if new:
+            made = dict(zip(new, self._tokenised(list(new.values())), strict=True))
+            data = _packed(made)
+            store.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}.npz", data)
+            known |= made
+        context.progress({"rowsTokenised": len(new), "rowsTokenisedBefore": len(set(keys)) - len(new)})
+        return [Row(example.id, *known[key]) for example, key in zip(examples, keys, strict=True)]
+
+    def _tokenised(self, texts: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
+        prompts = self.tokens.prompts([prompt for prompt, _ in texts])
+        completions = self.tokens.completions([completion for _, completion in texts])
+        return [(prompt + completion, len(prompt)) for prompt, completion in zip(prompts, completions, strict=True)]
+
+    def _known(self, store: Store) -> dict[bytes, tuple[list[int], int]]:
+        """Row key to ids and the number of them that are the prompt's."""
+        known: dict[bytes, tuple[list[int], int]] = {}
+        for key in store.list(f"{self.folder}/"):
+            try:
+                data = store.read(key)
+            except ObjectMissing:
+                continue  # removed in between
+            if key == f"{self.folder}/{hashlib.sha256(data).hexdigest()}.npz":
+                known |= _unpacked(data)
+        return known
+
+
+def _key(prompt: str, completion: str) -> bytes:
+    return hashlib.sha256(canonical_json([prompt, completion]).encode()).digest()[:_KEY_BYTES]
+
+
+def _packed(rows: Mapping[bytes, tuple[list[int], int]]) -> bytes:
+    """As NumPy's npz: `keys` (rows x 16 bytes), `prompts` and `lengths` (a number a row), `ids` one after another."""
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        keys=np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), _KEY_BYTES),
+        prompts=np.array([prompt for _, prompt in rows.values()], dtype=np.int32),
+        lengths=np.array([len(ids) for ids, _ in rows.values()], dtype=np.int32),
+        ids=np.array([token for ids, _ in rows.values() for token in ids], dtype=np.int32),
+    )
+    return file.getvalue()
+
+
+def _unpacked(data: bytes) -> dict[bytes, tuple[list[int], int]]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        keys, prompts, lengths, ids = (arrays[name] for name in ("keys", "prompts", "lengths", "ids"))
+    ends = np.cumsum(lengths)
+    return {
+        key.tobytes(): (ids[end - length : end].tolist(), int(prompt))
+        for key, prompt, length, end in zip(keys, prompts, lengths, ends, strict=True)
+    }

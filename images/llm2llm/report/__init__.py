@@ -1,0 +1,1 @@
+"""Views for people, derived from what is committed; no step reads them."""

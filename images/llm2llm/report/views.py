@@ -1,0 +1,171 @@
+"""Derived views: rewritten from the manifests and predictions in the store, read by people and never by a step.
+
+`best.json`, `report/seeds.jsonl` and `report/index.html` (DESIGN, data plane, rule 7).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jinja2
+
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.commit import manifest_in, read_object
+from llm2llm.data.rows import PROBED, SEED, SEEDS, SYNTHETIC, frozen, predictions_in
+from llm2llm.errors import StepError
+from llm2llm.layout import INPUTS, manifest_key, step_folder
+from llm2llm.loop.outcomes import Outcome, iteration_label
+from llm2llm.loop.stopping import Best, best_iteration, judged_by, objective_metric
+from llm2llm.records import Manifest, Metric, Stage, StepDocument, canonical_json
+from llm2llm.report import page
+from llm2llm.report.history import SeedHistory, histories
+from llm2llm.runtime.context import StepContext
+from llm2llm.storage import Store
+
+BEST = "best.json"
+SEED_HISTORIES = "report/seeds.jsonl"
+PAGE = "report/index.html"
+ITERATIONS = "iterations/"
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What lies in the store of an iteration."""
+
+    index: int
+    train: Manifest
+    evaluate: Manifest | None
+    generate: Manifest | None
+    test: Manifest | None
+
+
+def write_views(step: StepDocument, store: Store, context: StepContext) -> None:
+    """Rewrites all views. The step is committed already: a page that cannot be made is told, and fails nothing.
+
+    Raises:
+        StepError: `best.json` could not be written.
+    """
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    iterations = list(committed_iterations(store))
+    _write_best(step, spec, store, iterations)
+    try:
+        _write_report(step, spec, store, iterations)
+    except (StepError, ValueError, LookupError, jinja2.TemplateError) as error:
+        context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} was not rewritten: {error}"})
+
+
+def outcomes_in(store: Store) -> list[Outcome]:
+    """Training and evaluation of each iteration that has both committed."""
+    return _outcomes(list(committed_iterations(store)))
+
+
+def _write_best(step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[Committed]) -> None:
+    """Which iteration is best, by which number, where its adapter lies, and its test score."""
+    best = _best(step, spec, iterations)
+    if best is not None:
+        view: dict[str, Any] = {
+            "iteration": best.iteration,
+            "metric": best.metric.model_dump(mode="json", by_alias=True),
+            "modelUri": best.model_uri,
+            "digest": best.digest,
+        }
+        test = _test_of(best.iteration, iterations)
+        if test:
+            view["test"] = [metric.model_dump(mode="json", by_alias=True) for metric in test]
+        store.write(BEST, (canonical_json(view) + "\n").encode())
+
+
+def _best(step: StepDocument, spec: AugmentationRunSpec, iterations: Sequence[Committed]) -> Best | None:
+    """The best iteration; what is tested is what the run has ended with."""
+    return best_iteration(spec, _outcomes(iterations), ended=step.stage is Stage.TEST)
+
+
+def _write_report(step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[Committed]) -> None:
+    inputs = manifest_in(store, INPUTS)
+    evaluated = {of.index: of.evaluate for of in iterations if of.evaluate}
+    told = {
+        index: [*predictions_in(store, manifest, SEEDS), *predictions_in(store, manifest, PROBED)]
+        for index, manifest in evaluated.items()
+    }
+    seeds = histories(frozen(store, inputs, SEED) if inputs else [], told)
+    lines = (canonical_json(seed.document()) + "\n" for seed in seeds)
+    store.write(SEED_HISTORIES, "".join(lines).encode())
+    best = _best(step, spec, iterations)
+    shown = page.Page(
+        run=f"{step.namespace}/{step.run}",
+        uri=store.uri,
+        rows=_rows(spec, store, iterations, seeds, best.iteration if best else None),
+        test=_test_of(best.iteration, iterations) if best else (),
+        suspects=sorted((seed for seed in seeds if seed.suspect), key=lambda seed: -len(seed.wrong)),
+    )
+    store.write(PAGE, page.rendered(shown))
+
+
+def _rows(
+    spec: AugmentationRunSpec,
+    store: Store,
+    iterations: Sequence[Committed],
+    seeds: Sequence[SeedHistory],
+    best: int | None,
+) -> list[page.Row]:
+    evaluations = [outcome for outcome in _outcomes(iterations) if outcome.step.stage is Stage.EVALUATE]
+    name = judged_by(spec, evaluations)
+    judged = {outcome.step.iteration: objective_metric(outcome, name) for outcome in evaluations}
+    learnt = Counter(index for seed in seeds for index in seed.learnt)
+    forgotten = Counter(index for seed in seeds for index in seed.forgotten)
+    rows = []
+    for of in iterations:
+        row = page.Row(
+            name=iteration_label(of.index),
+            train=of.train.report,
+            evaluate=of.evaluate.report if of.evaluate else None,
+            judged=judged.get(of.index),
+            learnt=learnt[of.index],
+            forgotten=forgotten[of.index],
+            best=of.index == best,
+        )
+        rows.append(_with_round(row, store, of.generate) if of.generate else row)
+    return rows
+
+
+def _with_round(row: page.Row, store: Store, generated: Manifest) -> page.Row:
+    refused = read_object(store, generated, "rejected.jsonl").splitlines()
+    return replace(
+        row,
+        generate=generated.report,
+        rejected=dict(Counter(str(json.loads(line)["reason"]) for line in refused).most_common()),
+        samples=frozen(store, generated, SYNTHETIC)[: page.ROWS_SHOWN],
+    )
+
+
+def _test_of(iteration: int, iterations: Sequence[Committed]) -> tuple[Metric, ...]:
+    return next((of.test.report.metrics for of in iterations if of.index == iteration and of.test), ())
+
+
+def _outcomes(iterations: Sequence[Committed]) -> list[Outcome]:
+    """Training and evaluation of each iteration that has both."""
+    return [
+        Outcome.of(manifest.report)
+        for of in iterations
+        if of.evaluate is not None
+        for manifest in (of.train, of.evaluate)
+    ]
+
+
+def committed_iterations(store: Store) -> Iterator[Committed]:
+    """What is committed, iteration by iteration, closing ones last."""
+    present = {key for key in store.list(ITERATIONS) if manifest_key(key.rpartition("/")[0]) == key}
+
+    def manifest(stage: Stage, index: int) -> Manifest | None:
+        folder = step_folder(stage, index)
+        return manifest_in(store, folder) if manifest_key(folder) in present else None
+
+    for index in sorted({int(key.split("/")[1]) for key in present}):
+        train = manifest(Stage.TRAIN, index)
+        if train is not None:
+            further = (manifest(stage, index) for stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST))
+            yield Committed(index, train, *further)

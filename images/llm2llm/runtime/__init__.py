@@ -1,0 +1,1 @@
+"""What every step has around it: its context, its log, its watchdog."""

@@ -1,0 +1,111 @@
+"""PURE: what an engine could not load, told before a GPU is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.errors import ConfigurationError
+
+WITHOUT_ADAPTERS = frozenset(
+    {
+        "BailingMoeV2_5ForCausalLM",
+        "BailingMoeV3ForCausalLM",
+        "BloomForCausalLM",
+        "Cohere2MoeForCausalLM",
+        "DbrxForCausalLM",
+        "FalconForCausalLM",
+        "FalconMambaForCausalLM",
+        "GPT2LMHeadModel",
+        "GPTJForCausalLM",
+        "Gemma3nForCausalLM",
+        "HrmTextForCausalLM",
+        "IQuestLoopCoderForCausalLM",
+        "Mamba2ForCausalLM",
+        "MambaForCausalLM",
+        "MiMoV2FlashForCausalLM",
+        "MiMoV2ForCausalLM",
+        "OrionForCausalLM",
+        "StableLmForCausalLM",
+        "Step1ForCausalLM",
+        "Step3TextForCausalLM",
+        "Step3p5ForCausalLM",
+        "Zamba2ForCausalLM",
+    }
+)
+"""Architectures that the evaluator image's vLLM serves, but not under an adapter; a test compares them with it."""
+
+
+def check_engine(spec: AugmentationRunSpec) -> None:
+    """What the spec alone tells of the student's engine.
+
+    Raises:
+        ConfigurationError: engine, precision and number of GPUs do not go together.
+    """
+    evaluate = spec.evaluate
+    if evaluate.resolved_engine() == "vLLM":
+        if spec.train.quantization == "nf4" and evaluate.precision == "fp32":
+            raise ConfigurationError(
+                "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only: set Auto or bf16, or engine: "
+                "Transformers"
+            )
+        _check_gpus("spec.evaluate", evaluate.tensor_parallel_size, evaluate.gpus)
+    elif evaluate.tensor_parallel_size > 1:
+        raise ConfigurationError(
+            f"spec.evaluate.tensorParallelSize is {evaluate.tensor_parallel_size}, and the engine is Transformers, "
+            "which takes one GPU: leave it out, or ask for GPUs in spec.evaluate.resources and for engine: vLLM"
+        )
+
+
+def check_adapter(spec: AugmentationRunSpec, architectures: Sequence[str]) -> None:
+    """What the base model's config tells of the student's engine.
+
+    Raises:
+        ConfigurationError: vLLM would not serve the adapter that is to be trained.
+    """
+    for architecture in architectures:
+        if (
+            architecture in WITHOUT_ADAPTERS
+            and spec.train.method != "Full"
+            and spec.evaluate.resolved_engine() == "vLLM"
+        ):
+            raise ConfigurationError(
+                f"spec.evaluate.engine: vLLM serves no adapter of a {architecture}: set engine: Transformers, or "
+                "train.method: Full"
+            )
+
+
+def check_teacher(spec: AugmentationRunSpec) -> None:
+    """What the spec alone tells of a teacher in the step.
+
+    Raises:
+        ConfigurationError: it is to be spread over more GPUs than the step asks for.
+    """
+    _check_gpus("spec.generate", spec.generate.tensor_parallel_size, spec.generate.gpus)
+
+
+def check_heads(field: str, heads: object, size: int) -> None:
+    """A model is divided by its attention heads.
+
+    Args:
+        field: the step block that asks for it.
+        heads: `num_attention_heads` of the model's config; not checked where that is no number.
+        size: GPUs that the model is to be spread over.
+
+    Raises:
+        ConfigurationError: they cannot be shared out evenly.
+    """
+    if isinstance(heads, int) and heads % size:
+        raise ConfigurationError(
+            f"{field}.tensorParallelSize is {size}, and the model's {heads} attention heads cannot be shared out over "
+            "so many GPUs evenly"
+        )
+
+
+def _check_gpus(field: str, size: int, gpus: int) -> None:
+    """Without any GPU asked for the machine decides: a build of vLLM for CPUs takes none."""
+    if gpus and size > gpus:
+        raise ConfigurationError(
+            f"{field}.tensorParallelSize is {size}, and {field}.resources asks for {gpus} GPU{'s' * (gpus > 1)}: make "
+            "them equal"
+        )

@@ -1,0 +1,102 @@
+"""Whom a generation step asks: the endpoint of the spec, or a vLLM of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.api.stages import Teacher, TeacherSource
+from llm2llm.artifacts.commit import parent_manifest, read_object
+from llm2llm.errors import ConfigurationError
+from llm2llm.layout import INPUTS
+from llm2llm.models.fetch import fetch_model, model_revision, teacher_source
+from llm2llm.models.tokenizer import has_chat_template
+from llm2llm.records import StepDocument, canonical_json
+from llm2llm.runtime.context import StepContext
+from llm2llm.stages.engine_checks import check_heads, check_teacher
+from llm2llm.storage import Store
+
+TEACHER = "teacher.json"
+"""Of the frozen inputs, in mode Local: the teacher's source and its revision."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whom a step asks, for a client.
+
+    Attributes:
+        identity: the model's name and, in mode Local, its content: what an answer belongs to.
+        start: returns once it can be asked.
+        check: raises where it cannot be asked any more.
+    """
+
+    teacher: Teacher
+    environ: Mapping[str, str]
+    identity: str
+    start: Callable[[], None] = lambda: None
+    check: Callable[[], None] = lambda: None
+
+
+@contextmanager
+def asked(
+    spec: AugmentationRunSpec, step: StepDocument, store: Store, context: StepContext, tell: Callable[[str], None]
+) -> Iterator[Asked]:
+    """The teacher of a run, for as long as the step needs it; one of our own runs until then."""
+    teacher, source = spec.generate.teacher, spec.generate.teacher.source
+    if source is None:
+        yield Asked(teacher, context.environ, teacher.model)
+        return
+    from llm2llm.teacher.local import LocalTeacher
+
+    check_teacher(spec)  # GPUs may have been changed since Prepare
+    frozen = json.loads(read_object(store, parent_manifest(store, step, INPUTS), TEACHER))
+    revision = str(frozen["revision"])
+
+    def model() -> Path:
+        tell("the teacher's weights are being fetched")
+        return fetch_model(spec, revision, context.environ, context.scratch, model=teacher_source(source), store=store)
+
+    with LocalTeacher(
+        spec.generate, model, context.scratch / "teacher", context.environ, tell, context.stopping
+    ) as local:
+        identity = f"{teacher.model} {source.uri}@{revision}"
+        yield Asked(local.address, local.client_environ, identity, local.start, local.check)
+
+
+def resolved_teacher(spec: AugmentationRunSpec, source: TeacherSource, store: Store, context: StepContext) -> bytes:
+    """`teacher.json`, after a look at the teacher's config, tokenizer and chat template; no weights are fetched.
+
+    Raises:
+        ConfigurationError: vLLM could not serve it to a chat client.
+    """
+    model = teacher_source(source)
+    revision = model_revision(spec, context.environ, model, store=store)
+    folder = fetch_model(spec, revision, context.environ, context.scratch, weights=False, model=model, store=store)
+    config = _json(folder / "config.json")
+    architectures = config.get("architectures")
+    if not architectures:
+        raise ConfigurationError(f"{model.field}: {source.uri}: its config.json names no architecture")
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")):
+        raise ConfigurationError(f"{model.field}: {source.uri} holds no tokenizer")
+    if not has_chat_template(folder):
+        raise ConfigurationError(
+            f"{model.field}: {source.uri} has no chat template: take a model that was tuned to follow instructions, "
+            "or add a chat_template.jinja to it"
+        )
+    check_teacher(spec)
+    check_heads("spec.generate", config.get("num_attention_heads"), spec.generate.tensor_parallel_size)
+    document = {"uri": source.uri, "revision": revision, "architectures": architectures}
+    return (canonical_json(document) + "\n").encode()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

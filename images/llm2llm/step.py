@@ -1,0 +1,217 @@
+"""One step from its document to its report: what `llm2llm step` does in a pod, and the local runner in its process."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from llm2llm.api.run import AugmentationRunSpec, step_block
+from llm2llm.artifacts.commit import committed
+from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError, Transient
+from llm2llm.layout import log_key, run_root
+from llm2llm.records import Kind, Report, Stage, StepDocument
+from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.disk import ADVICE, is_of_the_disk
+from llm2llm.runtime.logs import Log, recorded, secret_values
+from llm2llm.runtime.watchdog import Watchdog
+from llm2llm.storage import Store, open_store
+
+STEP = "LLM2LLM_STEP"
+TERMINATION_PATH = "LLM2LLM_TERMINATION_PATH"
+SCRATCH = "LLM2LLM_SCRATCH"
+POD_UID = "POD_UID"
+NOT_COMMITTED = "NotCommitted"
+"""Reason of a Collect that found nothing: the work has to be done again."""
+_MESSAGE_LENGTH = 2048
+_LOG_SECONDS = 20.0
+
+RunStage = Callable[[StepDocument, Store, StepContext], Report]
+
+
+def run_step(step: StepDocument, store: Store, context: StepContext) -> Report:
+    """The report of a step: of its committed output if there is one, else of the work done now.
+
+    Raises:
+        StepError: the step ended without a result.
+    """
+    report = _done_before(step, store, context)
+    if report is not None:
+        if step.stage is Stage.TRAIN:  # a pod that was killed between its commit and its end has left them
+            from llm2llm.artifacts.checkpoints import Checkpoints
+
+            Checkpoints(store, step, pod_uid=context.pod_uid, keep=1).clear()
+        if step.stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST):
+            from llm2llm.artifacts.retention import drop_weights
+            from llm2llm.report.views import write_views
+
+            write_views(step, store, context)
+            drop_weights(step, store)
+        return report
+    if step.kind is Kind.COLLECT:
+        return _report_of(step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} holds no output of this step")
+    return _stage(step.stage)(step, store, context)
+
+
+def _done_before(step: StepDocument, store: Store, context: StepContext) -> Report | None:
+    """The report of this step's committed output: this run's own, or a copy of another run's."""
+    manifest = committed(store, step)
+    if manifest is not None:
+        # Under a fixed artifacts.key the output may be that of an earlier run: the report is this attempt's.
+        return manifest.report.model_copy(
+            update={"run_uid": step.run_uid, "attempt": step.attempt, "seconds": {}, "exit_code": 0}
+        )
+    if step.kind is Kind.COLLECT or not step.spec.get("reuseFrom"):
+        return None
+    from llm2llm.artifacts.reuse import copied
+
+    return copied(step, store, context)
+
+
+def main_step(environ: Mapping[str, str]) -> int:
+    """`llm2llm step`: runs the step of LLM2LLM_STEP and returns the exit code of this process."""
+    try:
+        step = StepDocument.model_validate_json(environ.get(STEP, ""))
+        spec = AugmentationRunSpec.model_validate(step.spec)
+    except ValidationError as error:
+        print(f"{STEP} is no step document: {error}", file=sys.stderr)
+        return ExitCode.BAD_CONFIGURATION
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    with recorded() as log:
+        context = StepContext(
+            pod_uid=environ.get(POD_UID) or secrets.token_hex(8),
+            scratch=Path(environ.get(SCRATCH) or tempfile.mkdtemp(prefix="llm2llm-")),
+            environ=environ,
+            stopping=stopping,
+        )
+        with Watchdog(
+            step_block(spec, step.stage).progress_deadline_seconds,
+            lambda still: _give_up(still, log, step, spec, context),
+        ) as watchdog:
+            context.progress = watchdog.hearing(context.progress)
+            report = _attempt(step, spec, context)
+        _tell(report, environ)
+        _leave_log(log, step, spec, context)
+        if not environ.get(SCRATCH):
+            shutil.rmtree(context.scratch, ignore_errors=True)
+    return report.exit_code
+
+
+def _give_up(still: float, log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
+    """Ends this process from the watchdog's thread: exit 75, with where every thread was."""
+    print(_threads(), file=sys.stderr)
+    words = f"nothing moved for {still:.0f} s, more than progressDeadlineSeconds: the step gives up to be tried again"
+    report = _report_of(step, ExitCode.TRANSIENT, "NoProgress", words)
+    _tell(report.model_copy(update={"usage": context.usage}), context.environ)
+    leaving = threading.Thread(target=_leave_log, args=(log, step, spec, context), daemon=True)
+    leaving.start()
+    leaving.join(_LOG_SECONDS)  # the store may be what hangs
+    os._exit(ExitCode.TRANSIENT)
+
+
+def _threads() -> str:
+    """Where every thread is: by way of a file, since only Python's own stderr goes into the log that is kept."""
+    with suppress(OSError), tempfile.TemporaryFile("w+") as file:  # the disk may be what is full
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        return file.read()
+    return ""
+
+
+def _tell(report: Report, environ: Mapping[str, str]) -> None:
+    if report.message:
+        print(report.message, file=sys.stderr)
+    print(report.to_termination_message(), flush=True)
+    _leave_report(report, environ)
+
+
+def failed_report(step: StepDocument, error: StepError) -> Report:
+    """The report of a step that ended without a result."""
+    report = _report_of(step, error.exit_code, error.reason, error.message)
+    if isinstance(error, GpuOutOfMemory):
+        return report.model_copy(update={"micro_batch": error.micro_batch})
+    return report
+
+
+def _attempt(step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> Report:
+    """Every way that a step can end, as a report."""
+    try:
+        context.scratch.mkdir(parents=True, exist_ok=True)
+        store = open_store(_root(step, spec), spec.artifacts, context.environ)
+        report = run_step(step, store, context)
+    except StepError as error:
+        report = failed_report(step, error)
+    except Exception as error:  # noqa: BLE001 - the top of the process: unknown causes are transient, and told in full
+        traceback.print_exc()
+        last = traceback.format_exception_only(error)[-1].strip()
+        report = _report_of(step, ExitCode.TRANSIENT, "UnexpectedError", last)
+        if is_of_the_disk(error):
+            report = failed_report(step, Transient(f"{last}: {ADVICE} ({context.scratch})"))
+    message = report.message
+    for value in secret_values(context.environ):
+        message = message.replace(value, "***")
+    usage = context.usage if report.exit_code else report.usage
+    return report.model_copy(update={"message": message, "usage": usage})
+
+
+def _stage(stage: Stage) -> RunStage:
+    """The function of a stage; each is imported where it is needed, because each image holds other libraries."""
+    match stage:
+        case Stage.PREPARE:
+            from llm2llm.stages.prepare import run
+        case Stage.TRAIN:
+            from llm2llm.stages.train import run
+        case Stage.EVALUATE:
+            from llm2llm.stages.evaluate import run
+        case Stage.GENERATE:
+            from llm2llm.stages.generate import run
+        case Stage.TEST:
+            from llm2llm.stages.test import run
+    return run
+
+
+def _report_of(step: StepDocument, code: ExitCode, reason: str, message: str) -> Report:
+    return Report(
+        run_uid=step.run_uid,
+        stage=step.stage,
+        iteration=step.iteration,
+        attempt=step.attempt,
+        exit_code=code,
+        reason=reason,
+        message=message[:_MESSAGE_LENGTH],
+    )
+
+
+def _root(step: StepDocument, spec: AugmentationRunSpec) -> str:
+    return run_root(spec, step.namespace, step.run, step.run_uid)
+
+
+def _leave_report(report: Report, environ: Mapping[str, str]) -> None:
+    """The kubelet reads it from here; outside of a pod there may be no such file."""
+    path = Path(environ.get(TERMINATION_PATH) or "/dev/termination-log")
+    if environ.get(TERMINATION_PATH) or path.exists():
+        try:
+            path.write_text(report.to_termination_message())
+        except OSError as error:
+            print(f"the report could not be written to {path}: {error}", file=sys.stderr)
+
+
+def _leave_log(log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
+    """A log helps people; that it cannot be stored changes nothing about the step."""
+    key = log_key(step.stage, step.iteration, step.attempt, context.pod_uid)
+    try:
+        open_store(_root(step, spec), spec.artifacts, context.environ).write(key, log.masked(context.environ))
+    except StepError as error:
+        print(f"the log could not be stored: {error.message}", file=sys.stderr)

@@ -1,0 +1,82 @@
+"""Which store a URI means, and reading what the user brought along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from llm2llm.api.data import S3Access
+from llm2llm.errors import ConfigurationError, DataError
+from llm2llm.storage.base import ObjectMissing, Store
+from llm2llm.storage.local import LocalStore
+
+CLAIMS = Path("/mnt/claims")
+CONFIG_MAPS = "/mnt/configmaps"
+"""Where the operator mounts the claim of a `pvc://claim/path` and the ConfigMap of a `configmap://name/key`."""
+CONFIG_MAPS_VARIABLE = "LLM2LLM_CONFIG_MAPS"
+"""Where the local runner puts the ConfigMaps that it was given."""
+
+
+def open_store(uri: str, access: S3Access, environ: Mapping[str, str], *, field: str = "spec.artifacts") -> Store:
+    """The store whose root is `uri`: s3://bucket/prefix, file:///folder or pvc://claim/folder.
+
+    Raises:
+        ConfigurationError: the URI has another scheme.
+        AuthenticationError: there are no credentials.
+    """
+    if uri.startswith("s3://"):
+        from llm2llm.storage.s3 import S3Store
+
+        return S3Store(uri, access, environ, field=field)
+    return LocalStore(local_path(uri, environ), uri)
+
+
+def local_path(uri: str, environ: Mapping[str, str] | None = None) -> Path:
+    """The file or folder that a file://, pvc:// or configmap:// URI names.
+
+    Raises:
+        ConfigurationError: the URI has another scheme, or leaves its claim.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    if parts.scheme == "pvc":
+        path = CLAIMS / parts.netloc / unquote(parts.path).lstrip("/")
+        if ".." in path.parts:
+            raise ConfigurationError(f"{uri}: '..' is not allowed in a pvc:// path")
+        return path
+    if parts.scheme == "configmap":
+        return (
+            Path((environ or {}).get(CONFIG_MAPS_VARIABLE) or CONFIG_MAPS)
+            / parts.netloc
+            / Path(unquote(parts.path)).name
+        )
+    if parts.scheme == "file":
+        raise ConfigurationError(f"{uri}: a file:// URI has an absolute path, after three slashes: file:///...")
+    raise ConfigurationError(f"{uri}: expected s3://bucket/..., pvc://claim/..., configmap://name/key or file:///...")
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """A URI of one object as the URI of its folder and its name there."""
+    folder, _, name = uri.rpartition("/")
+    return folder, name
+
+
+def read_source(uri: str, access: S3Access, environ: Mapping[str, str], *, field: str = "spec.artifacts") -> bytes:
+    """The content of one file of the user's.
+
+    Args:
+        uri: s3://, file://, pvc:// or configmap://.
+        access: how its bucket is reached.
+        environ: credentials of that bucket.
+        field: the field of the spec that says so, for error messages.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    folder, name = split_uri(uri)
+    try:
+        return open_store(folder, access, environ, field=field).read(name)
+    except ObjectMissing:
+        raise DataError(f"{uri} does not exist: check its path") from None

@@ -1,0 +1,76 @@
+"""What may still be spent on the teacher: checked before each request, with what is in flight reserved.
+
+So a budget is never exceeded by more than the requests in flight turn out to cost above their reservations (FAULTS 37).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from llm2llm.api.policy import Budget
+from llm2llm.budget import Spent, reached
+from llm2llm.errors import BudgetReached
+from llm2llm.records import Usage, total
+
+FIRST_OUTPUT = 1024
+"""Tokens that an answer is expected to have at most, before the first one came and where no limit was asked for."""
+MARGIN = 2
+"""Answers may be this many times as long as the longest one so far."""
+
+
+@dataclass
+class Purse:
+    """The teacher's part of the budget of one generation step.
+
+    Args:
+        budget: `spec.budget`.
+        spent: by the whole run so far, this step's ledger included.
+        output_limit: `max_tokens` of the teacher's parameters, 0 for none.
+    """
+
+    budget: Budget
+    spent: Spent
+    output_limit: int = 0
+    _longest: int = 0
+    _reserved: list[Usage] = field(default_factory=list)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def reserve(self, input_tokens: int) -> Usage:
+        """Waits until the request fits beside those in flight; returns what is reserved for it.
+
+        Raises:
+            BudgetReached: it does not fit even alone.
+        """
+        while True:
+            wanted = Usage(
+                teacher_requests=1, teacher_input_tokens=input_tokens, teacher_output_tokens=self._expected_output()
+            )
+            over = reached(self.budget, self._with([*self._reserved, wanted], less=1), teacher=True, gpus=0)
+            if not over:
+                self._reserved.append(wanted)
+                return wanted
+            if not self._reserved:
+                raise BudgetReached(f"{self._words(over)}; what was answered so far is on record and not paid again")
+            self._settled.clear()
+            await self._settled.wait()
+
+    def settle(self, reserved: Usage, actual: Usage) -> None:
+        """The request is over and cost this much."""
+        self._reserved.remove(reserved)
+        self.spent = self._with([actual])
+        self._longest = max(self._longest, actual.teacher_output_tokens)
+        self._settled.set()
+
+    def _expected_output(self) -> int:
+        return self.output_limit or (self._longest * MARGIN if self._longest else FIRST_OUTPUT)
+
+    def _with(self, more: list[Usage], less: int = 0) -> Spent:
+        """Spent, with these; `less` tokens, since a budget may be used up to its last token."""
+        usage = total(self.spent.usage, *more)
+        last = max(0, usage.teacher_output_tokens - less)
+        return replace(self.spent, usage=usage.model_copy(update={"teacher_output_tokens": last}))
+
+    def _words(self, over: str) -> str:
+        told = reached(self.budget, self.spent, teacher=True, gpus=0)
+        return told or f"one more request may go beyond it ({over.replace('are spent', 'would be')})"

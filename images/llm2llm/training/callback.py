@@ -1,0 +1,150 @@
+"""What happens between two optimizer steps: the loss is kept, checkpoints are made, progress is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import TrainerCallback
+
+from llm2llm.errors import MetricInvalid
+from llm2llm.training.checkpoint_schedule import Spacing, Upload
+from llm2llm.training.data import IGNORED
+from llm2llm.training.plan import Plan
+from llm2llm.training.ranks import Ranks
+
+_PROGRESS_SECONDS = 5.0
+
+
+class Flag(Protocol):
+    """An event of this process, or one that several share."""
+
+    def is_set(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a training run needs from the stage around it.
+
+    Attributes:
+        save: takes a checkpoint over, to make it durable: its folder on this machine, optimizer steps so far, the
+            micro-batch. What it returns tells when that is done.
+        stopping: set by SIGTERM.
+        progress: takes an event now and then.
+        clock: seconds, monotonic.
+        interval: seconds of training that a kill may cost.
+    """
+
+    save: Callable[[Path, int, int], Upload]
+    stopping: Flag
+    progress: Callable[[Mapping[str, object]], None]
+    clock: Callable[[], float]
+    interval: float
+
+
+def diverged(step: int) -> MetricInvalid:
+    """The error for a loss or a weight that is no number."""
+    return MetricInvalid(f"training diverged: not a number after step {step}; lower train.hyperparameters.learningRate")
+
+
+class TokenMean:
+    """The loss: cross entropy, summed over a micro-batch and divided by the tokens of its whole optimizer step.
+
+    So the sum over a step's micro-batches, on all ranks, is the mean over its tokens, however the step is cut.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[torch.Tensor] = []
+
+    def __call__(
+        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        if num_items_in_batch is None:
+            raise AssertionError("Trainer counts the tokens of a step for a loss function that is given to it")
+        logits = outputs.logits[:, :-1].float().flatten(0, 1)
+        targets = labels[:, 1:].flatten().to(logits.device)
+        loss = cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum") / num_items_in_batch
+        if self._steps:
+            self._steps[-1] = self._steps[-1] + loss.detach()
+        return loss
+
+    def begin_step(self) -> None:
+        """What follows belongs to the next optimizer step."""
+        self._steps.append(torch.zeros(()))
+
+    def shares(self) -> torch.Tensor:
+        """This rank's share of the loss of every step so far."""
+        return torch.stack([share.cpu() for share in self._steps]) if self._steps else torch.zeros(0)
+
+    def last(self) -> torch.Tensor:
+        """This rank's share of the last step's loss."""
+        return self._steps[-1] if self._steps else torch.tensor(math.nan)
+
+
+class Durable(TrainerCallback):
+    """Asks for a checkpoint by interval and at SIGTERM, hands it on, and tells progress.
+
+    At the end of a step everything that the next one depends on is at rest: so a run that goes on from there ends
+    with the weights of an uninterrupted one. Rank 0 decides for all, and alone hands checkpoints on.
+    """
+
+    def __init__(self, loss: TokenMean, plan: Plan, hooks: Hooks, ranks: Ranks) -> None:
+        self.stopped = False
+        self._loss = loss
+        self._plan = plan
+        self._hooks = hooks
+        self._ranks = ranks
+        self._told = self._begin = hooks.clock()
+        self._spacing = Spacing(hooks.interval, hooks.clock, self._begin)
+        self._first = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        self._told = self._begin = self._hooks.clock()
+        self._spacing = Spacing(self._hooks.interval, self._hooks.clock, self._begin)
+        self._first = state.global_step
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        self._loss.begin_step()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        now = self._hooks.clock()
+        last = state.global_step == self._plan.steps
+        due = self._ranks.rank == 0 and not last and self._spacing.due(now)
+        stopping = not last and self._hooks.stopping.is_set()
+        tell = last or now - self._told >= _PROGRESS_SECONDS
+        self.stopped, save, tell = self._ranks.agree(stopping, stopping or due, tell)
+        control.should_training_stop |= self.stopped
+        control.should_save |= save
+        if tell or save:
+            loss = float(self._ranks.sums(self._loss.last()))  # not in every step: on a GPU, looking at it waits for it
+            if not math.isfinite(loss):
+                raise diverged(state.global_step)
+        if tell:
+            self._told = now
+            self._tell(state.global_step, now, loss)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        self._ranks.meet()  # each rank has written its state of the random numbers
+        if self._ranks.rank == 0:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            self._spacing.took(self._hooks.save(folder, state.global_step, self._plan.micro_batch))
+
+    def _tell(self, step: int, now: float, loss: float) -> None:
+        seconds = max(now - self._begin, 1e-9)
+        done = step - self._first
+        waited = round(self._spacing.waited, 1)
+        self._hooks.progress(
+            {
+                "step": step,
+                "steps": self._plan.steps,
+                "loss": round(loss, 5),
+                "rowsPerSecond": round(done * self._plan.batch / seconds, 1),
+                "etaSeconds": round((self._plan.steps - step) * seconds / max(done, 1), 1),
+            }
+            | ({"waitedForCheckpoints": waited} if waited else {})
+        )
