@@ -46,8 +46,8 @@ format: .venv/installed ## format the code
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
 generate: .venv/installed ## write the CRD and the reference anew from the code
-	@$(BIN)/python -m llm2llm_operator.crd $(CRDS)
-	@$(BIN)/python -m llm2llm_operator.reference docs/reference
+	@$(BIN)/python -m llm2llm_crdgen.crd $(CRDS)
+	@$(BIN)/python -m llm2llm_crdgen.reference docs/reference
 
 verify: generate ## the generated files are what is committed
 	@git diff --exit-code --stat -- $(CRDS) docs/reference

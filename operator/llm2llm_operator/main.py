@@ -13,16 +13,16 @@ from collections.abc import Callable
 import uvloop
 
 from llm2llm.errors import ExitCode
-from llm2llm_operator import http, logs, metrics
-from llm2llm_operator.cache import Cache
-from llm2llm_operator.cluster import Cluster, load_configuration
-from llm2llm_operator.errors import ApiError, Conflict, NotFound, NotLeading
-from llm2llm_operator.informer import WATCH_DEATHS_LIMIT, WATCH_STALL_SECONDS, CrdMissing, Informer
-from llm2llm_operator.lease import Elector, default_identity
-from llm2llm_operator.queue import WorkQueue
+from llm2llm_operator.kube.client import Cluster, load_configuration
+from llm2llm_operator.kube.errors import ApiError, Conflict, NotFound, NotLeading
+from llm2llm_operator.model.status import Key
+from llm2llm_operator.observability import http, logs, metrics
 from llm2llm_operator.reconcile import Reconciler
-from llm2llm_operator.resource import Key
 from llm2llm_operator.settings import Settings
+from llm2llm_operator.watch.cache import Cache
+from llm2llm_operator.watch.informer import WATCH_DEATHS_LIMIT, WATCH_STALL_SECONDS, CrdMissing, Informer
+from llm2llm_operator.watch.lease import Elector, default_identity
+from llm2llm_operator.watch.workqueue import WorkQueue
 
 log = logging.getLogger("llm2llm_operator")
 HEARTBEAT_SECONDS = 0.25

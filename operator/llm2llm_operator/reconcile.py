@@ -15,19 +15,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm_operator import logs, metrics, tally
-from llm2llm_operator.cache import Cache
-from llm2llm_operator.cluster import Cluster
+from llm2llm_operator.build.event import event_body
 from llm2llm_operator.constants import PROGRESSING
-from llm2llm_operator.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
-from llm2llm_operator.events import event_body
-from llm2llm_operator.facts import Facts, Note, Plan
-from llm2llm_operator.observe import Event, Job, Observation, event_from_object, job_from_object
-from llm2llm_operator.plan import invalid, plan
-from llm2llm_operator.policies import waiting
-from llm2llm_operator.resource import Key, Run, RunStatus
+from llm2llm_operator.decide.history import progressing, with_condition
+from llm2llm_operator.decide.inputs import Facts, Note, Plan
+from llm2llm_operator.decide.plan import invalid, plan
+from llm2llm_operator.decide.policies import waiting
+from llm2llm_operator.kube.client import Cluster
+from llm2llm_operator.kube.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
+from llm2llm_operator.model.observation import Event, Job, Observation, event_from_object, job_from_object
+from llm2llm_operator.model.status import Key, Run, RunStatus
+from llm2llm_operator.observability import logs, metrics
+from llm2llm_operator.observability import status_metrics as tally
 from llm2llm_operator.settings import Settings
-from llm2llm_operator.status import progressing, with_condition
+from llm2llm_operator.watch.cache import Cache
 
 log = logging.getLogger(__name__)
 SLOW_RETRY_SECONDS = 60.0

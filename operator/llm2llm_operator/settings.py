@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from llm2llm.records import Stage
 from llm2llm_operator.constants import OPERATOR
-from llm2llm_operator.logs import FORMATS
+from llm2llm_operator.observability.logs import FORMATS
 
 WRITE_RATE = 500.0
 """Begin and end of 100 steps a second: each takes a create, two writes of status, a delete and an Event. It bounds what

@@ -21,8 +21,8 @@ from tests.support.runs import Document, Runs, condition
 
 from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Report, Stage, StepDocument
+from llm2llm_operator.build.job import job_name
 from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
-from llm2llm_operator.jobs import job_name
 
 FORGED = "sha256:forged"
 TRAINS_FOR = 4.0

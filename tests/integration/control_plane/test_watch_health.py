@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from kubernetes.aio import client
 
-from llm2llm_operator import wire
-from llm2llm_operator.cache import Cache
-from llm2llm_operator.cluster import Cluster
-from llm2llm_operator.informer import Informer
+from llm2llm_operator.kube import decode as wire
+from llm2llm_operator.kube.client import Cluster
+from llm2llm_operator.watch.cache import Cache
+from llm2llm_operator.watch.informer import Informer
 
 
 class Listed(Cluster):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm2llm_operator.cache import Cache
 from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
+from llm2llm_operator.watch.cache import Cache
 
 KEY = ("ns", "r")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from llm2llm_operator.crd import SIZE_LIMIT, custom_resource_definition
+from llm2llm_crdgen.crd import SIZE_LIMIT, custom_resource_definition
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SCHEMA = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

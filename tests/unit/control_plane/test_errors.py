@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm2llm_operator.errors import ApiError, Conflict, Forbidden, NotFound, Rejected, Unavailable, error_of
+from llm2llm_operator.kube.errors import ApiError, Conflict, Forbidden, NotFound, Rejected, Unavailable, error_of
 
 
 @pytest.mark.parametrize(

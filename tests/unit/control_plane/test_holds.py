@@ -6,7 +6,7 @@ from tests.unit.control_plane.test_plan import stages_of
 from tests.unit.control_plane.world import World
 
 from llm2llm.records import Stage
-from llm2llm_operator.observe import Event
+from llm2llm_operator.model.observation import Event
 
 
 def at_train(**changes: object) -> World:

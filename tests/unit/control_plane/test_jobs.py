@@ -9,8 +9,8 @@ from tests.support import builders
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Stage
-from llm2llm_operator.jobs import job_manifest, job_name
-from llm2llm_operator.resource import CurrentStep
+from llm2llm_operator.build.job import job_manifest, job_name
+from llm2llm_operator.model.status import CurrentStep
 
 IMAGES = {"prepare": "p", "train": "t", "evaluate": "e", "generate": "g"}
 SECRETS = {

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm2llm_operator.errors import Conflict, Unavailable
-from llm2llm_operator.lease import Elector, Move, Seen, claimed, decide, look, released
+from llm2llm_operator.kube.errors import Conflict, Unavailable
+from llm2llm_operator.watch.lease import Elector, Move, Seen, claimed, decide, look, released
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 SETUP = """
 import asyncio, logging, threading, warnings
 from llm2llm_operator import logs
-from llm2llm_operator.resource import CurrentStep
+from llm2llm_operator.model.status import CurrentStep
 logs.set_up({style!r})
 log = logging.getLogger("llm2llm_operator.x")
 train = CurrentStep(stage="Train", iteration=3, attempt=1)
@@ -76,8 +76,8 @@ asyncio.run(both())
         pytest.param("logging.getLogger('kopf.x').warning('a\\nb')", "kopf.x", "a\nb", id="kopf, and a line break"),
         pytest.param("logging.getLogger('aiohttp.server').error('broken')", "aiohttp.server", "broken", id="aiohttp"),
         pytest.param("warnings.warn('old')", "py.warnings", "UserWarning: old", id="a warning of Python"),
-        pytest.param("1 / 0", "llm2llm_operator.logs", "ends", id="what nobody caught"),
-        pytest.param("t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()", "llm2llm_operator.logs", "ends", id="nor in a thread"),
+        pytest.param("1 / 0", "llm2llm_operator.observability.logs", "ends", id="what nobody caught"),
+        pytest.param("t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()", "llm2llm_operator.observability.logs", "ends", id="nor in a thread"),
     ],
 )  # fmt: skip
 def test_it_is_one_json_object_a_line_whoever_logs(code: str, logger: str, words: str):

@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from tests.support import builders
 
-from llm2llm_operator import metrics
-from llm2llm_operator.cache import standing_of
-from llm2llm_operator.reference import metrics_reference
+from llm2llm_crdgen.reference import metrics_reference
+from llm2llm_operator.observability import metrics
+from llm2llm_operator.watch.cache import standing_of
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 

@@ -17,7 +17,7 @@ from tests.unit.control_plane.world import World
 from llm2llm.errors import ExitCode
 from llm2llm.loop.outcomes import CLOSING
 from llm2llm.records import Stage, Usage
-from llm2llm_operator.resource import RunStatus
+from llm2llm_operator.model.status import RunStatus
 
 CODES = some.sampled_from([*[int(code) for code in ExitCode if code != 0], 1, 137])
 MESSAGES = some.sampled_from(["", "garbage", '{"stage":"Train"}', "x" * 5000])

@@ -8,10 +8,10 @@ from tests.support import builders
 
 from llm2llm.api.pods import StepBlock
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm_operator import status as st
-from llm2llm_operator.observe import Event
-from llm2llm_operator.policies import deadlines, waiting
-from llm2llm_operator.resource import CurrentStep, RunStatus
+from llm2llm_operator.decide import history as st
+from llm2llm_operator.decide.policies import deadlines, waiting
+from llm2llm_operator.model.observation import Event
+from llm2llm_operator.model.status import CurrentStep, RunStatus
 
 JOB = builders.job("j")
 NOW = builders.NOW

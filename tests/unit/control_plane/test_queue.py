@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from llm2llm_operator.queue import PATIENT_AT_ONCE, WorkQueue
+from llm2llm_operator.watch.workqueue import PATIENT_AT_ONCE, WorkQueue
 
 A, B = ("ns", "a"), ("ns", "b")
 

@@ -11,13 +11,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from llm2llm_operator import informer as module
-from llm2llm_operator import wire
-from llm2llm_operator.cache import Cache
 from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
-from llm2llm_operator.informer import WATCH_DEATHS_LIMIT, Informer
+from llm2llm_operator.kube import decode as wire
 from llm2llm_operator.main import Operator
 from llm2llm_operator.settings import Settings
+from llm2llm_operator.watch import informer as module
+from llm2llm_operator.watch.cache import Cache
+from llm2llm_operator.watch.informer import WATCH_DEATHS_LIMIT, Informer
 
 RUN = {"metadata": {"namespace": "ns", "name": "r", "uid": "u", "resourceVersion": "1"}, "spec": {}}
 JOB = {

@@ -4,7 +4,7 @@ import json
 
 from tests.unit.control_plane.world import longest_status
 
-from llm2llm_operator.resource import RunStatus
+from llm2llm_operator.model.status import RunStatus
 
 
 def test_fault_40_a_status_of_64_iterations_stays_below_128_kib():

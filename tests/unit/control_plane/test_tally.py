@@ -12,9 +12,9 @@ from tests.support import builders
 from tests.unit.control_plane.world import World
 
 from llm2llm.records import Report, Stage, Usage
-from llm2llm_operator.facts import Plan
-from llm2llm_operator.resource import RunStatus
-from llm2llm_operator.tally import difference
+from llm2llm_operator.decide.inputs import Plan
+from llm2llm_operator.model.status import RunStatus
+from llm2llm_operator.observability.status_metrics import difference
 
 
 @dataclass

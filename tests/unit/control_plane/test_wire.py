@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llm2llm_operator import wire
+from llm2llm_operator.kube import decode as wire
 
 
 def test_a_page_tells_of_each_object_which_one_it_is_and_keeps_its_document_without_managed_fields():

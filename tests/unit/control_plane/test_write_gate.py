@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from kubernetes.aio import client
 
-from llm2llm_operator.cluster import Cluster
-from llm2llm_operator.errors import NotLeading, Unavailable
+from llm2llm_operator.kube.client import Cluster
+from llm2llm_operator.kube.errors import NotLeading, Unavailable
 
 NOBODY = "http://127.0.0.1:1"  # port 1: refused
 WRITES: dict[str, Callable[[Cluster], Awaitable[object]]] = {

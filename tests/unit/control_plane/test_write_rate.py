@@ -7,7 +7,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any
 
-from llm2llm_operator.cluster import RECOVERY_SECONDS, TokenBucket
+from llm2llm_operator.kube.client import RECOVERY_SECONDS, TokenBucket
 
 
 class Clock(selectors.SelectSelector):

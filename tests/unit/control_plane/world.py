@@ -10,10 +10,10 @@ from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Paired, Report, Stage
-from llm2llm_operator.facts import Facts, Plan
-from llm2llm_operator.observe import Event, Job, Observation, Pod
-from llm2llm_operator.plan import plan
-from llm2llm_operator.resource import RunStatus
+from llm2llm_operator.decide.inputs import Facts, Plan
+from llm2llm_operator.decide.plan import plan
+from llm2llm_operator.model.observation import Event, Job, Observation, Pod
+from llm2llm_operator.model.status import RunStatus
 
 LONGEST = {
     "metrics": tuple(

@@ -27,7 +27,7 @@ def test_the_folder_operator_does_not_shadow_the_standard_library():
             "llm2llm.api.run, llm2llm.loop.steps, llm2llm.layout",
             "torch transformers peft vllm openai boto3 kopf kubernetes",
         ),
-        ("llm2llm_operator.plan, llm2llm_operator.reconcile", "torch transformers peft vllm openai boto3 kopf"),
+        ("llm2llm_operator.decide.plan, llm2llm_operator.reconcile", "torch transformers peft vllm openai boto3 kopf"),
         ("llm2llm_operator.main", "torch transformers peft vllm openai boto3"),
     ],
 )

@@ -19,9 +19,10 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from llm2llm.api.run import GROUP, PLURAL, VERSION
-from llm2llm_operator import metrics, wire
 from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID, OPERATOR
-from llm2llm_operator.errors import Conflict, NotFound, NotLeading, Unavailable, error_of
+from llm2llm_operator.kube import decode as wire
+from llm2llm_operator.kube.errors import Conflict, NotFound, NotLeading, Unavailable, error_of
+from llm2llm_operator.observability import metrics
 
 READ_TIMEOUT = aiohttp.ClientTimeout(total=60)
 WRITE_TIMEOUT = aiohttp.ClientTimeout(total=15)

@@ -18,8 +18,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import WithDefaultSchema
 
 from llm2llm.api.run import GROUP, KIND, NAME_LIMIT, PLURAL, VERSION, AugmentationRunSpec, identity_paths
-from llm2llm_operator.crdrules import RULES
-from llm2llm_operator.resource import RunStatus
+from llm2llm_crdgen.rules import RULES
+from llm2llm_operator.model.status import RunStatus
 
 SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations end at 256 KiB."""

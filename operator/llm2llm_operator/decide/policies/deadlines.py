@@ -11,8 +11,8 @@ from datetime import datetime
 
 from llm2llm.api.pods import StepBlock
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm_operator.observe import Pod
-from llm2llm_operator.resource import CurrentStep, RunStatus
+from llm2llm_operator.model.observation import Pod
+from llm2llm_operator.model.status import CurrentStep, RunStatus
 
 
 @dataclass(frozen=True)

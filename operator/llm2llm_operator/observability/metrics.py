@@ -1,7 +1,7 @@
 """Prometheus metrics, by stage and outcome; never by run, whose own numbers live in its status.
 
-What happened to runs is counted from the difference that a status write made (`tally.py`), how runs are now is read
-from the cache when somebody scrapes, and the rest is how the operator itself fares. docs/reference/metrics.md is
+What happened to runs is counted from the difference that a status write made (`status_metrics.py`), how runs are now is
+read from the cache when somebody scrapes, and the rest is how the operator itself fares. docs/reference/metrics.md is
 generated from here.
 """
 
@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from llm2llm_operator.cache import Standing
+from llm2llm_operator.watch.cache import Standing
 
 MINUTE, HOUR = 60, 3600
 _SHORT = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

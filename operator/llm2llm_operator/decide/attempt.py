@@ -1,6 +1,6 @@
 """One attempt of one step: create its Job, watch it, and judge how it ended. Pure.
 
-`plan.py` asks what comes next in a run; this module knows what comes next in a step.
+`decide/plan.py` asks what comes next in a run; this module knows what comes next in a step.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from llm2llm.loop.outcomes import Outcome, StepId, iteration_words
 from llm2llm.loop.steps import ending_step, parents
 from llm2llm.loop.stopping import best_iteration, objective_metric
 from llm2llm.records import Kind, Report, Stage
-from llm2llm_operator import accounts
-from llm2llm_operator import status as st
+from llm2llm_operator.build.job import block_of, job_manifest, job_name
 from llm2llm_operator.constants import PROGRESS_REASONS, STOPPING
-from llm2llm_operator.facts import Facts, Note, Plan, earliest, progress, with_condition
-from llm2llm_operator.jobs import block_of, job_manifest, job_name
-from llm2llm_operator.observe import Job, Pod
-from llm2llm_operator.policies import budget, deadlines, retry, waiting
-from llm2llm_operator.policies.cleanup import leftovers
-from llm2llm_operator.resource import CurrentStep, RunStatus, StepRecord
+from llm2llm_operator.decide import history as st
+from llm2llm_operator.decide import usage as accounts
+from llm2llm_operator.decide.inputs import Facts, Note, Plan, earliest, progress, with_condition
+from llm2llm_operator.decide.policies import budget, deadlines, retry, waiting
+from llm2llm_operator.decide.policies.cleanup import leftovers
+from llm2llm_operator.model.observation import Job, Pod
+from llm2llm_operator.model.status import CurrentStep, RunStatus, StepRecord
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from llm2llm.api.pods import StepBlock
 from llm2llm.api.run import API_VERSION, KIND, AugmentationRunSpec, step_block
 from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Kind, Stage, StepDocument
+from llm2llm_operator.build.pod import pod_template
 from llm2llm_operator.constants import (
     CONTAINER,
     JOB_TTL_SECONDS,
@@ -26,8 +27,7 @@ from llm2llm_operator.constants import (
     MANAGED_BY,
     OPERATOR,
 )
-from llm2llm_operator.pods import pod_template
-from llm2llm_operator.resource import CurrentStep, Run
+from llm2llm_operator.model.status import CurrentStep, Run
 
 POD_FAILURE_POLICY = {
     "rules": [

@@ -8,11 +8,11 @@ from datetime import datetime
 from llm2llm import budget
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Kind, Stage
-from llm2llm_operator.accounts import spent_by
-from llm2llm_operator.jobs import block_of
-from llm2llm_operator.observe import Pod
-from llm2llm_operator.policies import deadlines
-from llm2llm_operator.resource import CurrentStep, RunStatus
+from llm2llm_operator.build.job import block_of
+from llm2llm_operator.decide.policies import deadlines
+from llm2llm_operator.decide.usage import spent_by
+from llm2llm_operator.model.observation import Pod
+from llm2llm_operator.model.status import CurrentStep, RunStatus
 
 REASON = "BudgetExceeded"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Stage
-from llm2llm_operator.jobs import job_name
-from llm2llm_operator.observe import Job, Observation
-from llm2llm_operator.resource import Run, RunStatus
+from llm2llm_operator.build.job import job_name
+from llm2llm_operator.model.observation import Job, Observation
+from llm2llm_operator.model.status import Run, RunStatus
 
 
 def leftovers(run: Run, status: RunStatus, seen: Observation) -> tuple[Job, ...]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from llm2llm.api.run import API_VERSION, KIND
 from llm2llm_operator.constants import OPERATOR
-from llm2llm_operator.resource import Run
+from llm2llm_operator.model.status import Run
 
 if TYPE_CHECKING:
-    from llm2llm_operator.facts import Note
+    from llm2llm_operator.decide.inputs import Note
 
 
 def event_body(run: Run, note: Note, now: datetime) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Protocol
 
-from llm2llm_operator.errors import ApiError, Conflict, NotFound
+from llm2llm_operator.kube.errors import ApiError, Conflict, NotFound
 
 log = logging.getLogger(__name__)
 LEASE_SECONDS = 15

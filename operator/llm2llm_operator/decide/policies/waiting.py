@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from llm2llm_operator.observe import Event, Job, Pod
+from llm2llm_operator.model.observation import Event, Job, Pod
 
 HARMLESS = frozenset({"", "ContainerCreating", "PodInitializing"})
 HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})

@@ -9,7 +9,7 @@ from llm2llm.loop.outcomes import Outcome, StepId
 from llm2llm.loop.stopping import Best, best_iteration, pool_size
 from llm2llm.records import ACCURACY, Metric, Paired, Report, Stage
 from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
-from llm2llm_operator.resource import (
+from llm2llm_operator.model.status import (
     BestStatus,
     Condition,
     CurrentStep,

@@ -13,9 +13,9 @@ from datetime import datetime
 from prometheus_client import Counter, Histogram
 
 from llm2llm.records import Kind
-from llm2llm_operator import metrics
 from llm2llm_operator.constants import COMPLETE, FAILED
-from llm2llm_operator.resource import CurrentStep, RunStatus, StepRecord
+from llm2llm_operator.model.status import CurrentStep, RunStatus, StepRecord
+from llm2llm_operator.observability import metrics
 
 WAITS = ("Pending", "Queued")
 AMOUNTS: tuple[tuple[Counter, tuple[str, ...], Callable[[RunStatus], float]], ...] = (

@@ -1,4 +1,4 @@
-"""What a decision is made from and what it consists of: the vocabulary of `plan.py` and `attempt.py`."""
+"""What a decision is made from and what it consists of: the vocabulary of `decide/plan.py` and `decide/attempt.py`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm_operator import status as st
-from llm2llm_operator.observe import Event, Job, Observation
-from llm2llm_operator.resource import Run, RunStatus
+from llm2llm_operator.decide import history as st
+from llm2llm_operator.model.observation import Event, Job, Observation
+from llm2llm_operator.model.status import Run, RunStatus
 
 
 @dataclass(frozen=True)

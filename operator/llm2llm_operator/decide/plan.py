@@ -15,14 +15,15 @@ from llm2llm.layout import run_root
 from llm2llm.loop.outcomes import StepId
 from llm2llm.loop.steps import awaits_approval, next_step, release_words
 from llm2llm.loop.stopping import Finished
-from llm2llm_operator import accounts, attempt
-from llm2llm_operator import status as st
 from llm2llm_operator.constants import COMPLETE, FAILED, RECONCILING, STALLED, STOPPING, SUSPENDED
-from llm2llm_operator.facts import Facts, Note, Plan, progress, with_condition
-from llm2llm_operator.observe import Job
-from llm2llm_operator.policies import budget, ttl
-from llm2llm_operator.policies.cleanup import leftovers
-from llm2llm_operator.resource import CurrentStep, Run, RunStatus
+from llm2llm_operator.decide import attempt
+from llm2llm_operator.decide import history as st
+from llm2llm_operator.decide import usage as accounts
+from llm2llm_operator.decide.inputs import Facts, Note, Plan, progress, with_condition
+from llm2llm_operator.decide.policies import budget, ttl
+from llm2llm_operator.decide.policies.cleanup import leftovers
+from llm2llm_operator.model.observation import Job
+from llm2llm_operator.model.status import CurrentStep, Run, RunStatus
 
 BY_USER = "SuspendedByUser"
 AWAITING_APPROVAL = "AwaitingApproval"

@@ -12,7 +12,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.budget import Spent, cost
 from llm2llm.loop.steps import iterations_in_all
 from llm2llm.records import Usage
-from llm2llm_operator.resource import CurrentStep, RunStatus, TeacherUsage
+from llm2llm_operator.model.status import CurrentStep, RunStatus, TeacherUsage
 
 
 def with_teacher_usage(status: RunStatus, current: CurrentStep, told: Usage) -> tuple[RunStatus, CurrentStep]:

@@ -22,12 +22,12 @@ import kopf
 import uvloop
 
 from llm2llm.api.run import GROUP, PLURAL, VERSION
-from llm2llm_operator import metrics
-from llm2llm_operator.cache import Cache
-from llm2llm_operator.cluster import COLLECTIONS, Cluster
 from llm2llm_operator.constants import LABEL_RUN_UID, OPERATOR
-from llm2llm_operator.errors import ApiError, Forbidden, NotFound
-from llm2llm_operator.resource import Key
+from llm2llm_operator.kube.client import COLLECTIONS, Cluster
+from llm2llm_operator.kube.errors import ApiError, Forbidden, NotFound
+from llm2llm_operator.model.status import Key
+from llm2llm_operator.observability import metrics
+from llm2llm_operator.watch.cache import Cache
 
 log = logging.getLogger(__name__)
 EARLY_RELISTS = (5.0, 30.0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from llm2llm.api.policy import Retries
 from llm2llm.errors import FAILS_AT_ONCE, REASONS, ExitCode
 from llm2llm.records import Kind, Report
-from llm2llm_operator.resource import CurrentStep, RetryCounts
+from llm2llm_operator.model.status import CurrentStep, RetryCounts
 
 BACKOFF_LIMIT_SECONDS = 300.0
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, SUSPENDED
-from llm2llm_operator.observe import Job, Observation, Pod, job_from_object, pod_from_object
-from llm2llm_operator.resource import Key, Run
+from llm2llm_operator.model.observation import Job, Observation, Pod, job_from_object, pod_from_object
+from llm2llm_operator.model.status import Key, Run
 
 
 class Standing(NamedTuple):

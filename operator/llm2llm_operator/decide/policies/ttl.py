@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from llm2llm_operator.facts import Facts
-from llm2llm_operator.resource import RunStatus
+from llm2llm_operator.decide.inputs import Facts
+from llm2llm_operator.model.status import RunStatus
 
 
 def seconds_left(facts: Facts, status: RunStatus) -> float | None:

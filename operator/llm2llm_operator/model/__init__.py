@@ -1,0 +1,1 @@
+"""What decisions are made from, typed: the run, its status, and the Jobs and pods that were seen."""

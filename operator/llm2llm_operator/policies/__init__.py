@@ -1,1 +1,0 @@
-"""Decisions, one file each, all pure: facts in, verdict out."""
