@@ -6,7 +6,7 @@
     python -m benchmarks.data_plane deduplication   8,000 rows beside rouge_score
     python -m benchmarks.data_plane loop            five iterations, from the data to the last adapter
 
-The reference's way is `benchmarks.reference`, a port of its described behaviour. Each part prints a Markdown table;
+The reference's way is `benchmarks.reference`, a port of its described behavior. Each part prints a Markdown table;
 docs/measurements.md holds what was printed.
 """
 

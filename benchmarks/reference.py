@@ -1,10 +1,10 @@
-"""The reference's way, ported from its described behaviour (LLM2LLM, arXiv 2403.15042, section 4 and its README), to be compared with.
+"""The reference's way, ported from its described behavior (LLM2LLM, arXiv 2403.15042, section 4 and its README), to be compared with.
 
     python -m benchmarks.reference train    ROWS BASE OUT --steps N --seed N    batch 1, gradients accumulated over 16 rows
     python -m benchmarks.reference evaluate ROWS BASE ADAPTER OUT --limit N     one file, in its order, batches of 64
     python -m benchmarks.reference generate MISTAKES OUT --url URL              10 threads, 2 s of sleep after each request
 
-Each is a process that loads everything anew, as the reference's scripts are. Numbers that decide what is learnt (rank,
+Each is a process that loads everything anew, as the reference's scripts are. Numbers that decide what is learned (rank,
 rate, schedule, rows of a step) are those of the example, so that only the way differs. Answers are greedy, not drawn at
 0.7, so that verdicts can be compared.
 """

@@ -107,7 +107,7 @@ def _student(folder: Path) -> Path:
 
 
 def _rows() -> list[Row]:
-    """Of log-normal lengths, most of them short; the last third of each is learnt."""
+    """Of log-normal lengths, most of them short; the last third of each is learned."""
     rng = random.Random(0)
     rows = []
     for number in range(ROWS):
@@ -175,13 +175,13 @@ def _usual(name: str, base: Path, rows: list[Row], *, micro_batch: int) -> Way:
     losses: list[float] = []
     began = time.perf_counter()
     for step in _plan(rows, BATCH).step_rows():
-        learnt = sum(len(rows[index].ids) - rows[index].prompt for index in step)
+        learned = sum(len(rows[index].ids) - rows[index].prompt for index in step)
         total = 0.0
         for part in _parts(step, micro_batch):
             batch = {key: torch.tensor(value) for key, value in padded([rows[index] for index in part]).items()}
             labels = batch.pop("labels")[:, 1:].flatten()
             logits = model(**batch).logits[:, :-1].flatten(0, 1)
-            loss = cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum") / learnt
+            loss = cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum") / learned
             torch.autograd.backward(loss)
             total += float(loss)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)

@@ -4,7 +4,7 @@ It is pretrained to answer a sentence with its keyword; label words never occur.
 keyword belongs to which class, and cannot guess the class of a keyword that no training example shows.
 
 Every number here is pinned: the window in which augmentation shows is narrow. With other sizes, rates or label words
-in pretraining the student memorises its seeds instead.
+in pretraining the student memorizes its seeds instead.
 """
 
 # mypy: disable-error-code="no-untyped-call"

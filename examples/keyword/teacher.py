@@ -6,7 +6,7 @@ It prints {"port": P, "baseUrl": ...} as its first line. It reads the prompt tha
 student got wrong and the right label, and writes a new sentence of that class, never one of the evaluation set. The
 same request gets the same answer, always.
 
-    POST /v1/chat/completions   the chat API; a JSON schema in response_format is honoured
+    POST /v1/chat/completions   the chat API; a JSON schema in response_format is honored
     GET  /stats                 requests, answers, distinct and repeated bodies, statuses, tokens
     POST /faults                {"kind": "429", "retryAfter": 1, "count": 3}: the next `count` requests fail like that
 

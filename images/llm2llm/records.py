@@ -1,7 +1,7 @@
 """The documents that pass between processes: rows, predictions, the step, the report and the manifest.
 
 Everything that crosses a border (a pod's environment, a termination message, an object in the store) is one of these
-types, with a schema version, so that an operator and an image of neighbouring releases understand each other.
+types, with a schema version, so that an operator and an image of neighboring releases understand each other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
 STEP_VERSION = 1
@@ -186,7 +186,7 @@ class Report(Record):
     metrics: tuple[Metric, ...] = ()
     paired: Paired | None = None
     """Against the iteration to beat, on the set that the objective is judged on (Evaluate; stopping.to_beat)."""
-    learnt: int = Field(default=0, ge=0)
+    learned: int = Field(default=0, ge=0, validation_alias=AliasChoices("learned", "learnt"))
     """Seed rows that the iteration before got wrong and this one right; `forgotten` is the reverse."""
     forgotten: int = Field(default=0, ge=0)
     train_examples: int = Field(default=0, ge=0)

@@ -19,7 +19,7 @@ from pydantic_core.core_schema import WithDefaultSchema
 
 from llm2llm.api.run import GROUP, KIND, NAME_LIMIT, PLURAL, VERSION, AugmentationRunSpec, identity_paths
 from llm2llm_crdgen.rules import RULES
-from llm2llm_operator.model.status import RunStatus
+from llm2llm_operator.model.status import FORMER_NAME, RunStatus
 
 SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations end at 256 KiB."""
@@ -147,6 +147,11 @@ def _object(
     if "properties" not in node:
         return _map(node, definitions, defaults=defaults)
     told = {name: _structural(child, definitions, defaults=defaults) for name, child in node["properties"].items()}
+    for name, child in node["properties"].items():
+        if FORMER_NAME in child:
+            told[child[FORMER_NAME]] = told[name] | {
+                "description": f"Former name of {name}; read, and no longer written."
+            }
     rules = RULES.get(node.get("title", "")) if defaults else None
     return {
         **({"default": {}} if "default" in schema else {}),  # its fields have defaults of their own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from llm2llm.api.data import FIELDS_OF_SEED, LABELLED_PRESETS, NO_BLANK_LABEL, SAMPLE_OF_SEED
+from llm2llm.api.data import FIELDS_OF_SEED, LABELED_PRESETS, NO_BLANK_LABEL, SAMPLE_OF_SEED
 from llm2llm.api.run import MACRO_F1_NEEDS_LABELS, PROBE_NEEDS_THE_BASE
 from llm2llm.api.stages import Lora
 
@@ -22,7 +22,7 @@ RULES: dict[str, list[dict[str, str]]] = {
     "AugmentationRunSpec": [
         {
             "rule": "!has(self.objective) || !has(self.objective.metric) || self.objective.metric != 'macroF1' || "
-            f"(has(self.task.preset) && self.task.preset in [{', '.join(map(repr, LABELLED_PRESETS))}]) || "
+            f"(has(self.task.preset) && self.task.preset in [{', '.join(map(repr, LABELED_PRESETS))}]) || "
             "(has(self.task.grader) && has(self.task.grader.type) && self.task.grader.type == 'Choice')",
             "message": MACRO_F1_NEEDS_LABELS,
             "fieldPath": ".objective",

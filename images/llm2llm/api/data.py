@@ -1,4 +1,4 @@
-"""The part of the API about what is learnt, by whom, and where it is kept: task, data, student and artifacts."""
+"""The part of the API about what is learned, by whom, and where it is kept: task, data, student and artifacts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llm2llm.api.base import (
     ShortText,
 )
 
-LABELLED_PRESETS = ("CaseHOLD", "SNIPS", "TREC", "SST2")
+LABELED_PRESETS = ("CaseHOLD", "SNIPS", "TREC", "SST2")
 """Presets whose answers are labels. CaseHOLD's are positions of holdings: its macro-F1 is the one that is published
 (LexGLUE, Chalkidis et al., 2022), and near its accuracy."""
 
@@ -109,9 +109,9 @@ class Task(Model):
         return labels
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether every answer is one of a set of labels, so that classes can be told apart."""
-        return self.preset in LABELLED_PRESETS or self.grader.type == "Choice"
+        return self.preset in LABELED_PRESETS or self.grader.type == "Choice"
 
 
 class Share(Model):

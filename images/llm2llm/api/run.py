@@ -74,7 +74,7 @@ class AugmentationRunSpec(Model):
     )
     early_stopping: EarlyStopping | None = Field(None, description="Stop when nothing improves; there is no default.")
     data: Data = Field(
-        description="Where the labelled rows lie: seed set, evaluation set and test set. Prepare freezes them."
+        description="Where the labeled rows lie: seed set, evaluation set and test set. Prepare freezes them."
     )
     student: Student = Field(description="The small model that is trained, and where its base comes from.")
     artifacts: Artifacts = Field(
@@ -143,7 +143,7 @@ class AugmentationRunSpec(Model):
     @field_validator("objective")
     @classmethod
     def _macro_f1_of_labels(cls, objective: Objective, info: ValidationInfo) -> Objective:
-        if objective.metric == MACRO_F1 and "task" in info.data and not info.data["task"].labelled:
+        if objective.metric == MACRO_F1 and "task" in info.data and not info.data["task"].labeled:
             raise ValueError(MACRO_F1_NEEDS_LABELS)
         return objective
 

@@ -13,7 +13,7 @@ from typing import Any
 from llm2llm.augment.decontaminate import HeldOut, held_out
 from llm2llm.augment.dedup import SequenceIndex, common_words, similarity
 from llm2llm.augment.parse import Draft, Unparsable, parse
-from llm2llm.augment.words import field_text, normalised, rouge_words
+from llm2llm.augment.words import field_text, normalized, rouge_words
 from llm2llm.records import Example
 
 FIELD_LIMIT = 65_536
@@ -60,7 +60,7 @@ class Filters:
     def know(self, example: Example) -> None:
         """A row that new ones must not repeat."""
         text = field_text(example.fields)
-        self.copies.setdefault(normalised(text), example.id)
+        self.copies.setdefault(normalized(text), example.id)
         self.near.add(rouge_words(text), example.id)
 
     def judge(self, text: str, finish: str, seed: Example) -> Verdict:
@@ -88,7 +88,7 @@ class Filters:
             return "schema", problem
         if self.choice and draft.completion is not None and draft.completion.casefold() != seed.completion.casefold():
             return "label", f"the label given was {seed.completion}, the answer says {draft.completion[:80]}"
-        if name := self.copies.get(normalised(field_text(draft.fields))):
+        if name := self.copies.get(normalized(field_text(draft.fields))):
             return "copy", f"equals {name}"
         match = self.near.nearest(words)
         if match:  # no nearer than that is not looked for, so then there is no score to tell

@@ -25,7 +25,7 @@ def field_text(fields: Mapping[str, str]) -> str:
 
 
 def rouge_words(text: str) -> list[str]:
-    """As rouge_score tokenises without a stemmer, `[a-z0-9]+`, and the words of scripts that it leaves out.
+    """As rouge_score tokenizes without a stemmer, `[a-z0-9]+`, and the words of scripts that it leaves out.
 
     Like there, Latin letters with accents divide words; a text of nothing else is taken as it is.
     """
@@ -43,7 +43,7 @@ def joined(words: Iterable[str]) -> str:
     return " ".join(words)
 
 
-def normalised(text: str) -> str:
+def normalized(text: str) -> str:
     """The form in which exact copies are equal: without regard to case, encoding and the space between words."""
     return joined(_folded(text).split())
 

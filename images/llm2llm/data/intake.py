@@ -42,7 +42,7 @@ class Rows:
         self.broken |= lines
         self.rows = [row for row in self.rows if row.line not in lines]
 
-    def normalise(self, normal: Callable[[str], str]) -> None:
+    def normalize(self, normal: Callable[[str], str]) -> None:
         """Completions as they are taught, e.g. a class by its name and not by its number."""
         self.rows = [
             Row(row.line, row.example.model_copy(update={"completion": normal(row.example.completion)}))

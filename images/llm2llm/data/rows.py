@@ -58,7 +58,7 @@ def probed(step: StepDocument, seeds: Sequence[Example]) -> frozenset[str] | Non
     fold = fold_of(spec, step.iteration)
     if fold is None:
         return None
-    labels = [folded(seed.completion) if spec.task.labelled else "" for seed in seeds]
+    labels = [folded(seed.completion) if spec.task.labeled else "" for seed in seeds]
     parts = folds(labels, FOLDS, seed=spec.random_seed)
     return frozenset(seed.id for seed, part in zip(seeds, parts, strict=True) if part == fold)
 

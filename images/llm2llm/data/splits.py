@@ -32,7 +32,7 @@ def sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpec
         raise DataError(
             f"spec.{name}.sample: {count} of the {len(rows.rows)} usable rows of {rows.uri} cannot be taken"
         )
-    kept = chosen(_labels(rows), count, seed=spec.random_seed, purpose=name, stratify=spec.task.labelled)
+    kept = chosen(_labels(rows), count, seed=spec.random_seed, purpose=name, stratify=spec.task.labeled)
     rows.rows = [row for index, row in enumerate(rows.rows) if index in kept]
 
 
@@ -66,7 +66,7 @@ def split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
             raise DataError(
                 f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
             )
-        stratify = source.from_seed.stratify and spec.task.labelled
+        stratify = source.from_seed.stratify and spec.task.labeled
         taken = chosen(
             _labels(seeds), count, seed=spec.random_seed, purpose=f"data.{name}", stratify=stratify, leave_each=True
         )

@@ -1,8 +1,8 @@
-"""Rows as token ids, each tokenised once in a run: iteration i + 1 tokenises only what was written in iteration i.
+"""Rows as token ids, each tokenized once in a run: iteration i + 1 tokenizes only what was written in iteration i.
 
-What a step tokenised anew lies in the run's folder as one object, named by the digest of its bytes; later steps read
+What a step tokenized anew lies in the run's folder as one object, named by the digest of its bytes; later steps read
 all of them. A row is known by its texts, so no set, no order and no iteration has to be the same. The folder is a cache
-and nothing else: what is missing or damaged there is tokenised again.
+and nothing else: what is missing or damaged there is tokenized again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KEY_BYTES = 16
 
 
 @dataclass(frozen=True)
-class Tokeniser:
+class Tokenizer:
     """One model's way from rows to ids.
 
     Attributes:
@@ -44,7 +44,7 @@ class Tokeniser:
     folder: str
 
     @classmethod
-    def of(cls, spec: AugmentationRunSpec, revision: str, tokens: Tokens, task: Task) -> Tokeniser:
+    def of(cls, spec: AugmentationRunSpec, revision: str, tokens: Tokens, task: Task) -> Tokenizer:
         """Another model, revision, chat template or version of the libraries may make other ids of the same text."""
         libraries = [version(name) for name in ("transformers", "tokenizers")]
         of = [_FORMAT, spec.student.model.uri, revision, spec.task.chat_template, spec.student.trust_remote_code]
@@ -57,14 +57,14 @@ class Tokeniser:
         known = self._known(store)
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if new:
-            made = dict(zip(new, self._tokenised(list(new.values())), strict=True))
+            made = dict(zip(new, self._tokenized(list(new.values())), strict=True))
             data = _packed(made)
             store.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}.npz", data)
             known |= made
-        context.progress({"rowsTokenised": len(new), "rowsTokenisedBefore": len(set(keys)) - len(new)})
+        context.progress({"rowsTokenized": len(new), "rowsTokenizedBefore": len(set(keys)) - len(new)})
         return [Row(example.id, *known[key]) for example, key in zip(examples, keys, strict=True)]
 
-    def _tokenised(self, texts: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
+    def _tokenized(self, texts: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
         prompts = self.tokens.prompts([prompt for prompt, _ in texts])
         completions = self.tokens.completions([completion for _, completion in texts])
         return [(prompt + completion, len(prompt)) for prompt, completion in zip(prompts, completions, strict=True)]

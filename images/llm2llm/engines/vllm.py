@@ -25,7 +25,7 @@ _LOOK = 32
 """Forward passes between two looks up: some seconds at most on a GPU, and not a line of progress for every token."""
 
 _NF4: dict[str, Any] = {"quantization": "bitsandbytes"}
-"""Of a base that is not quantized in its files it makes nf4 with double quantisation (its BitsAndBytesModelLoader)."""
+"""Of a base that is not quantized in its files it makes nf4 with double quantization (its BitsAndBytesModelLoader)."""
 
 
 class VllmEngine:

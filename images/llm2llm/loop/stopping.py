@@ -47,7 +47,7 @@ def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> Fini
             "GoalReached", f"{score.name} {score.value:.3f} on the {score.dataset} set reached the goal {goal}"
         )
     if _no_mistakes(spec, evaluations):
-        return Finished("NoMistakes", f"{_whose_rows(spec, last)} right{_memorised(spec, score)}")
+        return Finished("NoMistakes", f"{_whose_rows(spec, last)} right{_memorized(spec, score)}")
     if iteration + 1 >= spec.max_iterations:
         kind = "probing iterations" if spec.errors_from == "Probe" else "iterations"
         return Finished("MaxIterationsReached", f"all {spec.max_iterations} {kind} are done")
@@ -75,12 +75,12 @@ def _whose_rows(spec: AugmentationRunSpec, last: Outcome) -> str:
     return f"iteration {last.step.iteration} got every seed {'and synthetic ' if synthetic else ''}example"
 
 
-def _memorised(spec: AugmentationRunSpec, score: Metric) -> str:
+def _memorized(spec: AugmentationRunSpec, score: Metric) -> str:
     """A warning where the seeds are right and the evaluation set lags by more than its interval."""
     if spec.errors_from == "Seed" and score.dataset == "evaluation" and score.high < 1.0:
         return (
             f", while {score.name} on the evaluation set is {score.value:.3f}: "
-            "the seeds may be memorised rather than the task learnt; a run with errorsFrom: Probe looks for mistakes "
+            "the seeds may be memorized rather than the task learned; a run with errorsFrom: Probe looks for mistakes "
             "among seeds that it was not trained on"
         )
     return ""

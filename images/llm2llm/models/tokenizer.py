@@ -1,6 +1,6 @@
 """One way from a prompt to token ids, for training and for every engine.
 
-A prompt and its completion are tokenised apart and joined: so the ids of a prompt are the same where its answer is
+A prompt and its completion are tokenized apart and joined: so the ids of a prompt are the same where its answer is
 taught and where it is asked for, and the prompt is masked by its length.
 """
 

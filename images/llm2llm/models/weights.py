@@ -1,6 +1,6 @@
 """A causal language model's weights on the device they compute on: loaded the same way to train and to evaluate.
 
-The only module that knows quantisation. QLoRA's base is nf4 with double quantisation (Dettmers et al., 2023, QLoRA,
+The only module that knows quantization. QLoRA's base is nf4 with double quantization (Dettmers et al., 2023, QLoRA,
 section 3), and an adapter learns to make up for its errors: so whoever scores the adapter needs the very same base.
 """
 

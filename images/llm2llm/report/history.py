@@ -32,7 +32,7 @@ class SeedHistory:
         return len(self.wrong) >= SUSPECT
 
     @property
-    def learnt(self) -> list[int]:
+    def learned(self) -> list[int]:
         """Iterations that got it right after one that did not, the last that was asked."""
         return self._turned(to=True)
 
@@ -51,7 +51,7 @@ class SeedHistory:
             "id": self.example.id,
             "completion": self.example.completion,
             "verdicts": {str(iteration): prediction.verdict for iteration, prediction in self.answers},
-            "learnt": self.learnt,
+            "learnt": self.learned,  # the word of the published format: readers of earlier files know it
             "forgotten": self.forgotten,
             "suspect": self.suspect,
         }

@@ -33,7 +33,7 @@ class Row:
     evaluate: Report | None = None
     generate: Report | None = None
     judged: Metric | None = None
-    learnt: int = 0
+    learned: int = 0
     forgotten: int = 0
     best: bool = False
     rejected: Mapping[str, int] = field(default_factory=dict)
@@ -130,7 +130,7 @@ svg text { font-size: 11px; fill: #555; }
 asked them. Gained and lost are rows of the set that decides, against the iteration to beat.</p>
 <table>
 <tr><th>iteration</th><th class="n">train rows</th><th class="n">steps</th><th>score</th><th>on</th>
-<th class="n">mistakes</th><th class="n">learnt</th><th class="n">forgotten</th><th>gained / lost</th>
+<th class="n">mistakes</th><th class="n">learned</th><th class="n">forgotten</th><th>gained / lost</th>
 <th class="n">kept / judged</th><th class="n">tokens</th></tr>
 {% for row in page.rows %}
 <tr{% if row.best %} class="best"{% endif %}><td>{{ row.name }}{% if row.best %} (best){% endif %}</td>
@@ -139,7 +139,7 @@ asked them. Gained and lost are rows of the set that decides, against the iterat
 <td>{% if row.judged %}{{ row.judged.name }} {{ score(row.judged) }}{% endif %}</td>
 <td>{% if row.judged %}{{ row.judged.examples }} {{ row.judged.dataset }} rows{% endif %}</td>
 <td class="n">{{ row.evaluate.mistakes if row.evaluate }}</td>
-<td class="n">{{ row.learnt if row.evaluate }}</td>
+<td class="n">{{ row.learned if row.evaluate }}</td>
 <td class="n">{{ row.forgotten if row.evaluate }}</td>
 <td>{% if row.evaluate and row.evaluate.paired %}{{ row.evaluate.paired.gained }} / {{ row.evaluate.paired.lost }}
 against {{ row.evaluate.paired.against }}{% endif %}</td>

@@ -115,7 +115,7 @@ def _rows(
     evaluations = [outcome for outcome in _outcomes(iterations) if outcome.step.stage is Stage.EVALUATE]
     name = judged_by(spec, evaluations)
     judged = {outcome.step.iteration: objective_metric(outcome, name) for outcome in evaluations}
-    learnt = Counter(index for seed in seeds for index in seed.learnt)
+    learned = Counter(index for seed in seeds for index in seed.learned)
     forgotten = Counter(index for seed in seeds for index in seed.forgotten)
     rows = []
     for of in iterations:
@@ -124,7 +124,7 @@ def _rows(
             train=of.train.report,
             evaluate=of.evaluate.report if of.evaluate else None,
             judged=judged.get(of.index),
-            learnt=learnt[of.index],
+            learned=learned[of.index],
             forgotten=forgotten[of.index],
             best=of.index == best,
         )

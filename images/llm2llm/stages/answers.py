@@ -11,7 +11,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.commit import download_folder, parent_manifest
 from llm2llm.artifacts.partials import Parts, Place
 from llm2llm.data.rows import SEED, WRITTEN, frozen, resolved
-from llm2llm.data.token_cache import Tokeniser
+from llm2llm.data.token_cache import Tokenizer
 from llm2llm.engines import Draws, Student, engine_named
 from llm2llm.errors import Terminated
 from llm2llm.layout import INPUTS, step_folder, trained_part
@@ -73,10 +73,10 @@ def answers(
         student, tokens = _student(step, store, context, spec, inputs)
         room = model_shape(student.model, trusted=student.trusted).context or sys.maxsize
         task = task_of(spec.task)
-        tokeniser = Tokeniser.of(spec, resolved(inputs).model_revision, tokens, task)
+        tokenizer = Tokenizer.of(spec, resolved(inputs).model_revision, tokens, task)
         asked = [(dataset, example) for dataset, examples in sets.items() for example in examples]
         seeds = frozen(store, inputs, SEED)
-        rows = tokeniser.rows([*(example for _, example in asked), *seeds], store, context)
+        rows = tokenizer.rows([*(example for _, example in asked), *seeds], store, context)
         limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(rows[len(asked) :])
         longest = min(spec.train.hyperparameters.max_length, room)
         questions = [

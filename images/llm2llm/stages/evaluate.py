@@ -53,7 +53,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         attempt=step.attempt,
         metrics=metrics,
         paired=changes.paired,
-        learnt=len(changes.learnt),
+        learned=len(changes.learned),
         forgotten=len(changes.forgotten),
         mistakes=sum(wrong.values()),
         message=", ".join(
@@ -72,12 +72,13 @@ class Changes:
     """How the verdicts on the same rows changed: against the iteration to beat, and against the one before."""
 
     paired: Paired | None
-    learnt: Sequence[str]
+    learned: Sequence[str]
     forgotten: Sequence[str]
 
     def document(self) -> dict[str, Any]:
         """What `changes.json` says: ids of the seed rows, in the order of the seed set."""
-        told = {"learnt": list(self.learnt), "forgotten": list(self.forgotten)}
+        # "learnt" is part of the step's output, and so of its digest: it keeps its spelling
+        told = {"learnt": list(self.learned), "forgotten": list(self.forgotten)}
         return told | ({"paired": self.paired.model_dump(mode="json")} if self.paired else {})
 
 

@@ -79,7 +79,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
             if source.uri:
                 sets[name] = _read(name, source.uri, source, spec, context)
                 if task is not None:
-                    sets[name].normalise(task.normal)
+                    sets[name].normalize(task.normal)
                 sample(f"data.{name}", sets[name], source.sample, spec)
     with _noted(problems):
         split_off(sets, spec)
@@ -184,7 +184,7 @@ def _pass_through_task(rows: Rows, task: Task) -> None:
 def _pass_through_tokenizer(rows: Rows, task: Task, model: _Model, spec: AugmentationRunSpec) -> dict[str, int]:
     """A row longer than maxLength would be cut silently, in its prompt or, worse, in its answer.
 
-    One longer than the model's context could be neither learnt nor answered; and one whose completion does not come
+    One longer than the model's context could be neither learned nor answered; and one whose completion does not come
     back from its tokens would be a mistake in every iteration, paid for each time.
 
     Returns:

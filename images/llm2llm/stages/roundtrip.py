@@ -1,4 +1,4 @@
-"""PURE: whether a student that has learnt a row perfectly would be right about it."""
+"""PURE: whether a student that has learned a row perfectly would be right about it."""
 
 from __future__ import annotations
 

@@ -46,10 +46,10 @@ def wilson(successes: int, examples: int) -> tuple[float, float]:
         return 0.0, 1.0
     share = successes / examples
     spread = _Z * math.sqrt(share * (1 - share) / examples + _Z**2 / (4 * examples**2))
-    centre = share + _Z**2 / (2 * examples)
+    center = share + _Z**2 / (2 * examples)
     scale = 1 + _Z**2 / examples
-    low = 0.0 if successes == 0 else (centre - spread) / scale
-    high = 1.0 if successes == examples else (centre + spread) / scale
+    low = 0.0 if successes == 0 else (center - spread) / scale
+    high = 1.0 if successes == examples else (center + spread) / scale
     return low, high
 
 

@@ -11,7 +11,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.checkpoints import Checkpoints, Uploads
 from llm2llm.artifacts.commit import commit, download_folder, parent_manifest
 from llm2llm.data.rows import resolved, training_set
-from llm2llm.data.token_cache import Tokeniser
+from llm2llm.data.token_cache import Tokenizer
 from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import INPUTS, data_folder, step_folder, trained_part
 from llm2llm.loop.outcomes import iteration_words
@@ -49,9 +49,9 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         base = fetch_model(spec, revision, context.environ, context.scratch, store=store)
         trusted = spec.student.trust_remote_code
         tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
-        tokeniser = Tokeniser.of(spec, revision, tokens, task_of(spec.task))
+        tokenizer = Tokenizer.of(spec, revision, tokens, task_of(spec.task))
         context_tokens = model_shape(base, trusted=trusted).context
-        rows, told = _fitting(tokeniser.rows(examples, store, context), spec, context_tokens)
+        rows, told = _fitting(tokenizer.rows(examples, store, context), spec, context_tokens)
         start = _start(step, store, spec, context)
     of_step = {"stage": "Train", "iteration": step.iteration}
     checkpoints = Checkpoints(
@@ -179,6 +179,7 @@ def _files(
     return files
 
 
+# These words are part of the step's output, and of its digest: another spelling would make another digest.
 _RESULTS = {
     "LoRA": "LoRA adapter for {uri}",
     "QLoRA": "LoRA adapter for {uri} in 4 bits (bitsandbytes nf4, double quantisation), to be used on just that base",

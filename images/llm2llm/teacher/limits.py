@@ -33,7 +33,7 @@ class UsedUp(Exception):
 
 @dataclass
 class Limiter:
-    """Turns for requests. `ceiling`, `requests` and `tokens` are `spec.generate.limits`: hard, whatever is learnt."""
+    """Turns for requests. `ceiling`, `requests` and `tokens` are `spec.generate.limits`: hard, whatever is learned."""
 
     ceiling: int
     requests: Pace = field(default_factory=lambda: Pace(None))

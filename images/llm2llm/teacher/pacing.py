@@ -1,4 +1,4 @@
-"""PURE: when the next request may go, as learnt from an endpoint that does not tell its limit.
+"""PURE: when the next request may go, as learned from an endpoint that does not tell its limit.
 
 Two numbers are kept, because a limit can be of two kinds: `rate`, requests a second, and `slots`, requests at once.
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 IGNORED = -100
-"""Label of a position that is not learnt (the convention of torch's cross entropy)."""
+"""Label of a position that is not learned (the convention of torch's cross entropy)."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One training row: prompt, completion and EOS in `ids`, of which the first `prompt` are not learnt."""
+    """One training row: prompt, completion and EOS in `ids`, of which the first `prompt` are not learned."""
 
     id: str
     ids: list[int]
@@ -23,7 +23,7 @@ def padded(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
 
     Each row is filled up with its own last token, EOS, which the model has a vector for: a padding token may have been
     added to the tokenizer alone. So labels are masked by position and never by token. Without rows it is one from which
-    nothing is learnt: a rank that has no row left computes along with the others.
+    nothing is learned: a rank that has no row left computes along with the others.
     """
     if not rows:
         return {"input_ids": [[0] * 2], "attention_mask": [[1] * 2], "labels": [[IGNORED] * 2]}
@@ -39,7 +39,7 @@ def packed(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
     """A micro-batch without padding, its rows one behind another: input_ids, position_ids and labels, one list each.
 
     Positions begin anew with each row, which is all that keeps rows apart (separation.py): an attention mask would undo
-    it. No row's first token is learnt, because a prompt has at least one: it would be predicted from the row before.
+    it. No row's first token is learned, because a prompt has at least one: it would be predicted from the row before.
     """
     if not rows:
         return {"input_ids": [[0] * 2], "position_ids": [[0, 1]], "labels": [[IGNORED] * 2]}

@@ -20,7 +20,7 @@ _FEWEST = 2
 _TRIED_STEPS = 32
 """So many steps tell how much a micro-batch of some size pads."""
 _WEIGHED_ROWS = 256
-"""A step of more rows is cut evenly: neighbours by length are alike then, and weighing all cuts takes rows squared."""
+"""A step of more rows is cut evenly: neighbors by length are alike then, and weighing all cuts takes rows squared."""
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def record_success(
         case Stage.EVALUATE:
             changes |= {
                 "mistakes": report.mistakes,
-                "learnt": report.learnt,
+                "learned": report.learned,
                 "forgotten": report.forgotten,
                 "paired": PairedStatus(**report.paired.model_dump()) if report.paired else None,
                 "metrics": [_metric_status(m) for m in report.metrics],

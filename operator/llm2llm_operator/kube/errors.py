@@ -20,7 +20,7 @@ NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
 
 
 class ApiError(Exception):
-    """A request that the API server did not fulfil; the message is its own."""
+    """A request that the API server did not fulfill; the message is its own."""
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
         super().__init__(f"{status} {reason}: {message}")

@@ -9,13 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+FORMER_NAME = "x-llm2llm-former-name"
 
 
 def _keyed(*keys: str) -> dict[str, Any]:
     """A list in which no two entries have the same key: the API server refuses a status with such."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+def _formerly(name: str) -> dict[str, Any]:
+    """A field that had another name: a stored status with that one must still pass the API server's schema."""
+    return {FORMER_NAME: name}
 
 
 class StatusModel(BaseModel):
@@ -91,7 +98,13 @@ class IterationStatus(StatusModel):
     )
     generated: int = Field(0, ge=0, description="Rows that the teacher wrote.")
     kept: int = Field(0, ge=0, description="Rows that the filters kept.")
-    learnt: int = Field(0, ge=0, description="Seed rows that are right and were wrong in the iteration before.")
+    learned: int = Field(
+        0,
+        ge=0,
+        validation_alias=AliasChoices("learned", "learnt"),
+        description="Seed rows that are right and were wrong in the iteration before.",
+        json_schema_extra=_formerly("learnt"),
+    )
     forgotten: int = Field(0, ge=0, description="Seed rows that are wrong and were right in the iteration before.")
     paired: PairedStatus | None = Field(
         None, description="Row by row against the iteration to beat; earlyStopping is judged by it."

@@ -247,13 +247,13 @@ def test_a_job_with_our_labels_that_is_not_ours_is_neither_believed_nor_deleted(
     assert "deletionTimestamp" not in impostor["metadata"]
 
 
-@pytest.mark.parametrize("labelled", [True, False], ids=["with our labels", "without labels"])
-def test_a_job_that_has_our_next_name_is_told_and_left_alone(team: Runs, labelled: bool) -> None:
-    run = f"name-{'labelled' if labelled else 'bare'}"
+@pytest.mark.parametrize("labeled", [True, False], ids=["with our labels", "without labels"])
+def test_a_job_that_has_our_next_name_is_told_and_left_alone(team: Runs, labeled: bool) -> None:
+    run = f"name-{'labeled' if labeled else 'bare'}"
     uid = team.create(run, maxIterations=1, suspend=True)["metadata"]["uid"]
     team.wait(run, lambda status: status.get("phase") == "Suspended")
     name = job_name(run, uid, StepId(Stage.PREPARE), 0)
-    labels = {LABEL_RUN: run, LABEL_RUN_UID: uid} if labelled else {}
+    labels = {LABEL_RUN: run, LABEL_RUN_UID: uid} if labeled else {}
     create_job(team, bare_job(name, labels))
     team.patch(run, suspend=False)
     status = team.wait(run, says_internal_error, timeout=20)

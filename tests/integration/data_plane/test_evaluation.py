@@ -28,8 +28,8 @@ def bench(tmp_path: Path, student: Path) -> Bench:
     return Bench(tmp_path, student)
 
 
-def learnt(bench: Bench) -> tuple[keyword.Run, LocalStore]:
-    """A run whose student has learnt enough of 40 rows to be right and wrong."""
+def learned(bench: Bench) -> tuple[keyword.Run, LocalStore]:
+    """A run whose student has learned enough of 40 rows to be right and wrong."""
     train = {**keyword.TRAIN, "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 20}}
     run, store = bench.run("run", train=train)
     run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
@@ -43,7 +43,7 @@ def predictions(store: LocalStore, run: keyword.Run, name: str) -> list[Predicti
 
 
 def test_every_row_is_answered_and_the_report_counts_what_the_predictions_say(bench: Bench) -> None:
-    run, store = learnt(bench)
+    run, store = learned(bench)
     report = run_step(run.step(Stage.EVALUATE), store, bench.context())
     seeds, held_out = predictions(store, run, "seed"), predictions(store, run, "evaluation")
 
@@ -58,7 +58,7 @@ def test_every_row_is_answered_and_the_report_counts_what_the_predictions_say(be
 
 
 def test_both_sets_are_answered_by_one_load(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, store = learnt(bench)
+    run, store = learned(bench)
     loads: list[str] = []
     named = answers.engine_named
 
@@ -76,7 +76,7 @@ def test_both_sets_are_answered_by_one_load(bench: Bench, monkeypatch: pytest.Mo
 
 
 def test_each_class_is_told_for_itself_and_sums_up_to_the_set(bench: Bench) -> None:
-    run, store = learnt(bench)
+    run, store = learned(bench)
     report = run_step(run.step(Stage.EVALUATE), store, bench.context())
     manifest = committed(store, run.step(Stage.EVALUATE))
     assert manifest is not None
@@ -89,7 +89,7 @@ def test_each_class_is_told_for_itself_and_sums_up_to_the_set(bench: Bench) -> N
 
 
 def test_best_json_is_a_view_that_comes_back_when_a_committed_step_is_run_again(bench: Bench) -> None:
-    run, store = learnt(bench)
+    run, store = learned(bench)
     report = run.add(run_step(run.step(Stage.EVALUATE), store, bench.context()))
     best = json.loads(store.read("best.json"))
     store.delete("best.json")
@@ -126,7 +126,7 @@ def test_the_test_set_is_scored_like_the_evaluation_set_and_shown_beside_the_bes
 
 
 def test_a_temperature_draws_each_row_by_its_own_seed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, _ = learnt(bench)
+    run, _ = learned(bench)
 
     def answered(name: str, seed: int, rows_a_batch: int, temperature: str = "1") -> list[str]:
         monkeypatch.setattr("llm2llm.engines.transformers._BATCH_ROWS", rows_a_batch)
@@ -165,7 +165,7 @@ def gpu_that_holds(rows: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_batch_that_the_gpu_does_not_hold_is_halved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, store = learnt(bench)
+    run, store = learned(bench)
     undisturbed = LocalStore(shutil.copytree(bench.folder / "run", bench.folder / "undisturbed"))
     expected = run_step(run.step(Stage.EVALUATE), undisturbed, bench.context("alone"))
     tried = gpu_that_holds(8, monkeypatch)
@@ -177,7 +177,7 @@ def test_a_batch_that_the_gpu_does_not_hold_is_halved(bench: Bench, monkeypatch:
 def test_an_evaluation_whose_longest_row_the_gpu_does_not_hold_is_out_of_memory(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, store = learnt(bench)
+    run, store = learned(bench)
     gpu_that_holds(0, monkeypatch)
 
     with pytest.raises(
@@ -188,7 +188,7 @@ def test_an_evaluation_whose_longest_row_the_gpu_does_not_hold_is_out_of_memory(
 
 
 def test_an_adapter_that_was_damaged_is_named(bench: Bench) -> None:
-    run, store = learnt(bench)
+    run, store = learned(bench)
     key = "iterations/000/train/data/pod-1/adapter/adapter_model.safetensors"
     store.write(key, store.read(key)[:-1])
 
@@ -276,7 +276,7 @@ def test_prepare_counts_tokens_as_training_does(student: Path) -> None:
 
 @pytest.mark.vllm
 def test_vllm_draws_each_row_by_its_own_seed_too_and_may_be_stopped_at_any_look(bench: Bench) -> None:
-    learnt(bench)
+    learned(bench)
     adapter = next((bench.folder / "run" / "iterations/000/train/data").glob("*/adapter"))
     done = in_a_process_with_vllm(_DRAW, str(bench.student), str(adapter))
     drawn, reversed_, greedy, first, again = json.loads(done.splitlines()[-1])

@@ -57,11 +57,11 @@ def plainly(made: Job) -> dict[str, torch.Tensor]:
     warm_up = math.ceil(steps.steps * float(parameters.warmup_ratio))
     for step, rows in enumerate(steps.step_rows()):
         batch = [made.rows[row] for row in rows]
-        learnt = sum(len(row.ids) - row.prompt for row in batch)
+        learned = sum(len(row.ids) - row.prompt for row in batch)
         for row in batch:
             logits = model(input_ids=torch.tensor([row.ids])).logits[0, row.prompt - 1 : -1]
             loss = torch.nn.functional.cross_entropy(logits, torch.tensor(row.ids[row.prompt :]), reduction="sum")
-            (loss / learnt).backward()
+            (loss / learned).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), float(parameters.max_grad_norm))
         for group in optimizer.param_groups:
             group["lr"] = rate * factor(parameters.lr_scheduler_type, step, steps.steps, warm_up)

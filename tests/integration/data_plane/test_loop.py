@@ -139,7 +139,7 @@ def test_an_evaluation_tells_row_by_row_what_changed(plain: Loop) -> None:
     changes = json.loads(read_object(plain.store, manifest, "changes.json"))
 
     assert plain.reports[StepId(Stage.EVALUATE, 0)].paired is None
-    assert (report.learnt, report.forgotten) == (len(before - now), len(now - before))
+    assert (report.learned, report.forgotten) == (len(before - now), len(now - before))
     assert (set(changes["learnt"]), set(changes["forgotten"])) == (before - now, now - before)
     assert report.paired is not None
     beaten = first if report.paired.against == 0 else plain.wrong(1, "evaluation")

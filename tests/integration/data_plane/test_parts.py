@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
-from tests.integration.data_plane.test_evaluation import learnt, predictions
+from tests.integration.data_plane.test_evaluation import learned, predictions
 
 from llm2llm.api.data import Artifacts
 from llm2llm.artifacts.partials import Parts
@@ -48,7 +48,7 @@ class Attempts:
     def __init__(self, bench: Bench) -> None:
         (bench.folder / "evaluation.jsonl").write_bytes(keyword.jsonl(keyword.rows(65, 9)))
         self.bench = bench
-        self.run, _ = learnt(bench)
+        self.run, _ = learned(bench)
         self.watched = Watched(bench.folder / "run")
         self.store: Store = self.watched
         self.undisturbed = LocalStore(bench.folder / "undisturbed")

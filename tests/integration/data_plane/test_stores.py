@@ -1,4 +1,4 @@
-"""One behaviour, two stores: a local folder and a real S3 server."""
+"""One behavior, two stores: a local folder and a real S3 server."""
 
 from __future__ import annotations
 

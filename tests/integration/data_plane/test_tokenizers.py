@@ -154,7 +154,7 @@ def test_spaces_before_a_full_stop_come_back_in_prepare_and_in_evaluation(tmp_pa
         assert tokens.text(tokens.completions(["f1 ."])[0]) == "f1 ."
 
 
-def learnt_and_said(folder: Path, padding: str) -> dict[str, bytes]:
+def learned_and_said(folder: Path, padding: str) -> dict[str, bytes]:
     """The adapter of a training and its answers, with a tokenizer of this padding token."""
     model = keyword.write_student(folder / "model")
     tokenizer: Any = AutoTokenizer.from_pretrained(str(model))
@@ -180,5 +180,5 @@ def learnt_and_said(folder: Path, padding: str) -> dict[str, bytes]:
 
 
 def test_a_padding_token_that_was_added_to_the_tokenizer_alone_does_no_harm(tmp_path: Path) -> None:
-    own, added = (learnt_and_said(tmp_path / name, token) for name, token in (("own", "<pad>"), ("added", "[PAD]")))
+    own, added = (learned_and_said(tmp_path / name, token) for name, token in (("own", "<pad>"), ("added", "[PAD]")))
     assert own == added

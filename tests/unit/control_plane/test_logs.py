@@ -9,7 +9,7 @@ import pytest
 
 SETUP = """
 import asyncio, logging, threading, warnings
-from llm2llm_operator import logs
+from llm2llm_operator.observability import logs
 from llm2llm_operator.model.status import CurrentStep
 logs.set_up({style!r})
 log = logging.getLogger("llm2llm_operator.x")

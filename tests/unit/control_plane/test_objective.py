@@ -10,7 +10,7 @@ from tests.unit.control_plane.world import World
 
 from llm2llm.records import Metric, Paired
 
-LABELLED = {"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": ["a", "b"]}
+LABELED = {"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": ["a", "b"]}
 
 
 def both(accuracy: float, f1: float, dataset: str = "evaluation") -> tuple[Metric, Metric]:
@@ -37,7 +37,7 @@ def ended(world: World, *scores: tuple[float, float]) -> World:
 
 def test_best_and_test_are_told_by_the_objective_s_metric():
     data = {**builders.spec()["data"], "test": {"uri": "s3://b/test.jsonl"}}
-    world = World(spec=builders.spec(task=LABELLED, data=data, objective={"metric": "macroF1"}))
+    world = World(spec=builders.spec(task=LABELED, data=data, objective={"metric": "macroF1"}))
     ended(world, (0.7, 0.6), (0.8, 0.5))
     assert [world.status["best"][name] for name in ("iteration", "metric", "value")] == [0, "macroF1", "0.6000"]
     assert [world.status["test"][name] for name in ("iteration", "metric", "value")] == [0, "macroF1", "0.6100"]
@@ -58,7 +58,7 @@ def test_mistakes_are_told_with_the_rows_that_they_are_among():
 
 
 def test_another_objective_makes_another_iteration_best():
-    world = ended(World(spec=builders.spec(task=LABELLED)), (0.7, 0.6), (0.8, 0.5))
+    world = ended(World(spec=builders.spec(task=LABELED)), (0.7, 0.6), (0.8, 0.5))
     assert world.status["best"]["iteration"] == 1
     assert world.status["summary"]["accuracy"] == "0.800 [0.750, 0.850]"
     world.spec = {**world.spec, "objective": {"metric": "macroF1"}}
@@ -73,7 +73,9 @@ def test_an_evaluation_gets_those_that_it_is_compared_with_and_status_keeps_what
         step = world.status["currentStep"]
         paired = Paired(against=0, dataset="evaluation", examples=100, gained=12, lost=11)
         told = (
-            {"paired": paired, "learnt": 3, "forgotten": 1} if step["stage"] == "Evaluate" and step["iteration"] else {}
+            {"paired": paired, "learned": 3, "forgotten": 1}
+            if step["stage"] == "Evaluate" and step["iteration"]
+            else {}
         )
         world.succeed(**told)
     world.settle()
@@ -84,5 +86,5 @@ def test_an_evaluation_gets_those_that_it_is_compared_with_and_status_keeps_what
     ]
     row = world.status["iterations"][1]
     assert row["paired"] == {"against": 0, "dataset": "evaluation", "examples": 100, "gained": 12, "lost": 11}
-    assert (row["learnt"], row["forgotten"]) == (3, 1)
+    assert (row["learned"], row["forgotten"]) == (3, 1)
     assert "paired" not in world.status["iterations"][0]

@@ -391,4 +391,4 @@ def test_fault_33_no_mistakes_left_completes_with_a_warning_when_the_evaluation_
     world.succeed(mistakes=0)
     world.settle()
     assert world.condition("Complete")["reason"] == "NoMistakes"
-    assert "memorised" in world.condition("Complete")["message"]
+    assert "memorized" in world.condition("Complete")["message"]

@@ -22,7 +22,7 @@ LONGEST = {
         for name in ("accuracy", "macroF1")
     ),
     "paired": Paired(against=63, dataset="evaluation", examples=10**7, gained=10**6, lost=10**6),
-    "learnt": 10**6,
+    "learned": 10**6,
     "forgotten": 10**6,
 }
 """As much as an evaluation can tell."""

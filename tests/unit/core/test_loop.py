@@ -61,7 +61,7 @@ def test_no_mistakes_left_ends_the_loop_and_warns_when_the_evaluation_set_lags()
     finished = stop_rule(spec(), [evaluation(0, 0.6, mistakes=0)])
     assert finished is not None
     assert finished.reason == "NoMistakes"
-    assert "memorised" in finished.message
+    assert "memorized" in finished.message
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_best_is_the_highest_score_and_of_equal_ones_the_earliest():
     assert (best.iteration, best.model_uri, best.digest) == (1, "m1", "t1")
 
 
-def labelled(**changes: Any) -> AugmentationRunSpec:
+def labeled(**changes: Any) -> AugmentationRunSpec:
     return spec(task={"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": ["a", "b"]}, **changes)
 
 
@@ -156,7 +156,7 @@ def with_f1(iteration: int, value: float, f1: float) -> Outcome:
 
 
 def test_the_objective_s_metric_decides_goal_and_best():
-    f1 = labelled(maxIterations=9, objective={"metric": "macroF1", "goal": "0.6"})
+    f1 = labeled(maxIterations=9, objective={"metric": "macroF1", "goal": "0.6"})
     done = [with_f1(0, 0.9, 0.5), with_f1(1, 0.8, 0.59)]
     trained = [Outcome(StepId(Stage.TRAIN, i), f"t{i}") for i in range(3)]
     assert stop_rule(f1, done) is None
@@ -166,7 +166,7 @@ def test_the_objective_s_metric_decides_goal_and_best():
     best = best_iteration(f1, [*done, *trained])
     assert best is not None
     assert (best.iteration, best.metric.name, best.metric.value) == (1, "macroF1", 0.59)
-    assert best_iteration(labelled(), [*done, *trained]).iteration == 0  # type: ignore[union-attr]
+    assert best_iteration(labeled(), [*done, *trained]).iteration == 0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_an_iteration_is_judged_on_the_best_set_that_it_was_asked(datasets: list
 
 
 def test_scores_of_different_names_are_not_compared():
-    f1 = labelled(objective={"metric": "macroF1"})
+    f1 = labeled(objective={"metric": "macroF1"})
     done = [evaluation(0, 0.9), with_f1(1, 0.8, 0.95), *(Outcome(StepId(Stage.TRAIN, i), f"t{i}") for i in range(2))]
     best = best_iteration(f1, done)
     assert best is not None
@@ -191,7 +191,7 @@ def test_scores_of_different_names_are_not_compared():
 
 
 def test_early_stopping_judges_macro_f1_by_its_scores():
-    f1 = labelled(maxIterations=9, objective={"metric": "macroF1"}, earlyStopping={"patience": 3})
+    f1 = labeled(maxIterations=9, objective={"metric": "macroF1"}, earlyStopping={"patience": 3})
     flat = [with_f1(i, 0.5 + i / 10, 0.7) for i in range(4)]
     assert stop_rule(f1, flat).reason == "Plateaued"  # type: ignore[union-attr]
     assert stop_rule(f1, [*flat[:3], with_f1(3, 0.5, 0.72)]) is None
@@ -243,7 +243,7 @@ def test_what_is_compared_does_not_depend_on_what_may_change_in_the_spec():
     done = [Outcome(StepId(Stage.PREPARE), "p"), *(Outcome(StepId(Stage.TRAIN, i), f"T{i}") for i in range(4))]
     done += [evaluation(0, 0.5), evaluation(1, 0.9, paired=(0, 12, 10)), evaluation(2, 0.6, paired=(0, 30, 9))]
     plain = parents(spec(), StepId(Stage.EVALUATE, 3), done)
-    changed = labelled(objective={"metric": "macroF1", "goal": "0.9"}, earlyStopping={"patience": 3, "minDelta": "0.5"})
+    changed = labeled(objective={"metric": "macroF1", "goal": "0.9"}, earlyStopping={"patience": 3, "minDelta": "0.5"})
     assert plain == parents(changed, StepId(Stage.EVALUATE, 3), done)
     assert "iterations/002/evaluate" in plain
     assert "iterations/001/evaluate" not in plain

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llm2llm.api.data import LABELLED_PRESETS, Task
+from llm2llm.api.data import LABELED_PRESETS, Task
 from llm2llm.errors import ConfigurationError
 from llm2llm.tasks import task_of
 from llm2llm.tasks.grading import CORRECT, NO_ANSWER, WRONG
@@ -177,5 +177,5 @@ def test_a_users_own_instructions_come_before_the_presets():
 
 
 def test_the_api_knows_which_presets_have_labels():
-    assert set(LABELLED_PRESETS) == {name for name in PRESETS if task(name).choice}
-    assert all(Task(preset=name).labelled == task(name).choice for name in PRESETS)  # type: ignore[arg-type]
+    assert set(LABELED_PRESETS) == {name for name in PRESETS if task(name).choice}
+    assert all(Task(preset=name).labeled == task(name).choice for name in PRESETS)  # type: ignore[arg-type]

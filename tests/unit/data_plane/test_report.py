@@ -28,10 +28,10 @@ def history(verdicts: str) -> SeedHistory:
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "learnt", "forgotten", "suspect"),
+    ("verdicts", "learned", "forgotten", "suspect"),
     [
-        pytest.param("-++", [1], [], False, id="learnt once"),
-        pytest.param("-+-+", [1, 3], [2], False, id="learnt, forgotten and learnt again"),
+        pytest.param("-++", [1], [], False, id="learned once"),
+        pytest.param("-+-+", [1, 3], [2], False, id="learned, forgotten and learned again"),
         pytest.param("+-", [], [1], False, id="forgotten"),
         pytest.param("---", [], [], True, id="wrong three times"),
         pytest.param("-+-+-", [1, 3], [2, 4], True, id="wrong three times, though not on end"),
@@ -39,9 +39,9 @@ def history(verdicts: str) -> SeedHistory:
         pytest.param("", [], [], False, id="never asked"),
     ],
 )
-def test_the_history_of_a_seed_row(verdicts: str, learnt: list[int], forgotten: list[int], suspect: bool) -> None:
+def test_the_history_of_a_seed_row(verdicts: str, learned: list[int], forgotten: list[int], suspect: bool) -> None:
     seed = history(verdicts)
-    assert (seed.learnt, seed.forgotten, seed.suspect) == (learnt, forgotten, suspect)
+    assert (seed.learned, seed.forgotten, seed.suspect) == (learned, forgotten, suspect)
     assert ("answers" in seed.document()) == suspect
 
 
@@ -85,7 +85,7 @@ def page(text: str, **changes: Any) -> Page:
         evaluate=builders.report(Stage.EVALUATE, 1, paired=paired),
         generate=builders.report(Stage.GENERATE, 1, usage=usage),
         judged=builders.accuracy(0.7),
-        learnt=11,
+        learned=11,
         forgotten=7,
         best=True,
         rejected={text: 3},

@@ -1,7 +1,7 @@
 from llm2llm.training.data import IGNORED, Row, packed, padded
 
 
-def test_the_prompt_and_the_padding_are_masked_and_eos_is_learnt_though_it_pads() -> None:
+def test_the_prompt_and_the_padding_are_masked_and_eos_is_learned_though_it_pads() -> None:
     eos = 9
     rows = [Row("a", [1, 2, 3, eos], 2), Row("b", [eos, 5, 6, 7, 8, eos], 3)]
 

@@ -1,4 +1,4 @@
-"""Only new rows are tokenised: what one step has tokenised, no later step of the run does again."""
+"""Only new rows are tokenized: what one step has tokenized, no later step of the run does again."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def bench(tmp_path: Path, student: Path) -> Bench:
 
 
 class Counting:
-    """A run whose steps tell how many rows they tokenised."""
+    """A run whose steps tell how many rows they tokenized."""
 
     def __init__(self, bench: Bench, name: str = "run") -> None:
         self.bench = bench
         self.run, self.store = bench.run(name)
 
     def step(self, stage: Stage, iteration: int = 0) -> tuple[object, object]:
-        """Runs a step; returns how many rows it tokenised, and how many of its rows were tokenised before."""
+        """Runs a step; returns how many rows it tokenized, and how many of its rows were tokenized before."""
         told: list[Mapping[str, object]] = []
         context = self.bench.context(f"{stage.value}-{iteration}")
         context.progress = told.append
         self.run.add(run_step(self.run.step(stage, iteration), self.store, context))
         (counts,) = [
-            (event["rowsTokenised"], event["rowsTokenisedBefore"]) for event in told if "rowsTokenised" in event
+            (event["rowsTokenized"], event["rowsTokenizedBefore"]) for event in told if "rowsTokenized" in event
         ]
         return counts
 
@@ -51,7 +51,7 @@ class Counting:
         return list(self.store.list("cache/tokens/"))
 
 
-def test_a_later_iteration_tokenises_what_was_written_since(bench: Bench) -> None:
+def test_a_later_iteration_tokenizes_what_was_written_since(bench: Bench) -> None:
     run = Counting(bench)
 
     assert run.step(Stage.TRAIN) == (40, 0)
