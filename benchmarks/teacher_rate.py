@@ -32,8 +32,8 @@ from llm2llm.storage import LocalStore
 from llm2llm.teacher.client import connect
 from llm2llm.teacher.ledger import Request, open_ledger
 from llm2llm.teacher.limits import Limiter
-from llm2llm.teacher.requests import PaidTeacher
-from llm2llm.teacher.reservations import Purse
+from llm2llm.teacher.requests import LedgeredTeacher
+from llm2llm.teacher.reservations import BudgetReservations
 
 WARM_UP = 30.0
 CEILING = 128
@@ -126,7 +126,7 @@ async def _ask(base_url: str, folder: Path, end: float) -> None:
     limiter = Limiter(CEILING)
     ledger = open_ledger(LocalStore(folder), "ledger", "pod", lambda: limiter.in_flight)
     async with connect(Teacher(model="m", base_url=base_url), {}) as client:
-        teacher = PaidTeacher(client, limiter, ledger, Purse(Budget(), Spent()))
+        teacher = LedgeredTeacher(client, limiter, ledger, BudgetReservations(Budget(), Spent()))
         requests = [
             Request(str(number), "", 0, 1, 0, [{"role": "user", "content": f"row {number}"}], {"type": "object"})
             for number in range(100_000)

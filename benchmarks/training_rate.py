@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm2llm.training.data import Row
+from llm2llm.training.data import TokenizedRow
 from llm2llm.training.plan import Plan
 
 VOCABULARY = 1024
@@ -106,21 +106,21 @@ def _student(folder: Path) -> Path:
     return folder
 
 
-def _rows() -> list[Row]:
+def _rows() -> list[TokenizedRow]:
     """Of log-normal lengths, most of them short; the last third of each is learned."""
     rng = random.Random(0)
     rows = []
     for number in range(ROWS):
         length = max(24, min(400, round(rng.lognormvariate(4.6, 0.5))))
-        rows.append(Row(str(number), [rng.randrange(2, VOCABULARY) for _ in range(length)], 2 * length // 3))
+        rows.append(TokenizedRow(str(number), [rng.randrange(2, VOCABULARY) for _ in range(length)], 2 * length // 3))
     return rows
 
 
-def _plan(rows: Sequence[Row], micro_batch: int) -> Plan:
+def _plan(rows: Sequence[TokenizedRow], micro_batch: int) -> Plan:
     return Plan([len(row.ids) for row in rows], BATCH, STEPS, 0, micro_batch)
 
 
-def _tokens(rows: Sequence[Row]) -> int:
+def _tokens(rows: Sequence[TokenizedRow]) -> int:
     return sum(len(rows[index].ids) for step in _plan(rows, BATCH).step_rows() for index in step)
 
 
@@ -143,17 +143,17 @@ def _train() -> Any:
     )
 
 
-def _ours(base: Path, rows: list[Row], folder: Path) -> Way:
+def _ours(base: Path, rows: list[TokenizedRow], folder: Path) -> Way:
     from llm2llm.training import run as session
     from llm2llm.training.callback import Hooks
     from llm2llm.training.ranks import Ranks
 
     told: list[Any] = []
     hooks = Hooks(lambda *_: Future(), threading.Event(), told.append, time.monotonic, 1e9)
-    job = session.Job(
+    job = session.TrainingJob(
         base, None, rows, _train(), 0, BATCH, None, folder / "scratch", folder / "student", "", "", trusted=False
     )
-    student = session.load(job)
+    student = session.load_model(job)
     began = time.perf_counter()
     trained = session.train(job, student, hooks, Ranks())
     return Way(
@@ -161,12 +161,12 @@ def _ours(base: Path, rows: list[Row], folder: Path) -> Way:
     )
 
 
-def _usual(name: str, base: Path, rows: list[Row], *, micro_batch: int) -> Way:
+def _usual(name: str, base: Path, rows: list[TokenizedRow], *, micro_batch: int) -> Way:
     """A training loop as most scripts have it, over the same rows in the same steps, from the same first weights."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    from llm2llm.training.data import IGNORED, padded
+    from llm2llm.training.data import IGNORED, pad
     from llm2llm.training.model import load_student
 
     model = load_student(base, _train(), "fp32", seed=0, start=None).train()
@@ -178,7 +178,7 @@ def _usual(name: str, base: Path, rows: list[Row], *, micro_batch: int) -> Way:
         learned = sum(len(rows[index].ids) - rows[index].prompt for index in step)
         total = 0.0
         for part in _parts(step, micro_batch):
-            batch = {key: torch.tensor(value) for key, value in padded([rows[index] for index in part]).items()}
+            batch = {key: torch.tensor(value) for key, value in pad([rows[index] for index in part]).items()}
             labels = batch.pop("labels")[:, 1:].flatten()
             logits = model(**batch).logits[:, :-1].flatten(0, 1)
             loss = cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum") / learned
@@ -197,7 +197,7 @@ def _parts(step: Sequence[int], size: int) -> Iterator[Sequence[int]]:
         yield step[begin : begin + size]
 
 
-def _waste(rows: Sequence[Row], micro_batch: int) -> float:
+def _waste(rows: Sequence[TokenizedRow], micro_batch: int) -> float:
     parts = [part for step in _plan(rows, BATCH).step_rows() for part in _parts(step, micro_batch)]
     total = sum(max(len(rows[index].ids) for index in part) * len(part) for part in parts)
     return 1 - _tokens(rows) / total

@@ -33,7 +33,7 @@ def cost(spent: Spent, prices: Prices) -> Decimal:
     return tokens / PER_PRICE + Decimal(str(spent.gpu_seconds)) * Decimal(prices.gpu_hour) / SECONDS_PER_HOUR
 
 
-def reached(budget: Budget, spent: Spent, *, teacher: bool, gpus: int) -> str:
+def reached_limit(budget: Budget, spent: Spent, *, teacher: bool, gpus: int) -> str:
     """The limit that stands in the way of a step, with both numbers; empty where none does.
 
     Args:

@@ -19,7 +19,7 @@ TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - the name of a var
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - likewise
 
 
-def variable(dataset: str, name: str) -> str:
+def env_name(dataset: str, name: str) -> str:
     """What the environment variable `name` of boto3 is called for a data set: `LLM2LLM_SEED_AWS_ACCESS_KEY_ID`."""
     return f"LLM2LLM_{dataset.upper()}_{name}"
 
@@ -50,8 +50,8 @@ def environment_of(
     }
     kept = {name: value for name, value in environ.items() if name not in left_out}
     own = {
-        name: environ[variable(dataset, name)]
+        name: environ[env_name(dataset, name)]
         for name in (*CREDENTIALS, CA_BUNDLE)
-        if variable(dataset, name) in environ
+        if env_name(dataset, name) in environ
     }
     return kept | own

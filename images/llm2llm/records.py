@@ -117,7 +117,7 @@ class Usage(Record):
     teacher_output_tokens: int = Field(default=0, ge=0, le=10**15)
 
 
-def total(*usages: Usage) -> Usage:
+def total_usage(*usages: Usage) -> Usage:
     """All of them together."""
     return Usage(
         teacher_requests=sum(usage.teacher_requests for usage in usages),

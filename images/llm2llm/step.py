@@ -18,13 +18,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llm2llm.api.run import AugmentationRunSpec, step_block
-from llm2llm.artifacts.commit import committed
+from llm2llm.artifacts.commit import committed_manifest
 from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError, Transient
 from llm2llm.layout import log_key, run_root
 from llm2llm.records import Kind, Report, Stage, StepDocument
 from llm2llm.runtime.context import StepContext
-from llm2llm.runtime.disk import ADVICE, is_of_the_disk
-from llm2llm.runtime.logs import Log, recorded, secret_values
+from llm2llm.runtime.disk import ADVICE, is_disk_error
+from llm2llm.runtime.logs import Log, secret_values, tee_output
 from llm2llm.runtime.watchdog import Watchdog
 from llm2llm.storage import Store, open_store
 
@@ -66,7 +66,7 @@ def run_step(step: StepDocument, store: Store, context: StepContext) -> Report:
 
 def _done_before(step: StepDocument, store: Store, context: StepContext) -> Report | None:
     """The report of this step's committed output: this run's own, or a copy of another run's."""
-    manifest = committed(store, step)
+    manifest = committed_manifest(store, step)
     if manifest is not None:
         # Under a fixed artifacts.key the output may be that of an earlier run: the report is this attempt's.
         return manifest.report.model_copy(
@@ -74,9 +74,9 @@ def _done_before(step: StepDocument, store: Store, context: StepContext) -> Repo
         )
     if step.kind is Kind.COLLECT or not step.spec.get("reuseFrom"):
         return None
-    from llm2llm.artifacts.reuse import copied
+    from llm2llm.artifacts.reuse import copy_from_reused_run
 
-    return copied(step, store, context)
+    return copy_from_reused_run(step, store, context)
 
 
 def main_step(environ: Mapping[str, str]) -> int:
@@ -89,7 +89,7 @@ def main_step(environ: Mapping[str, str]) -> int:
         return ExitCode.BAD_CONFIGURATION
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    with recorded() as log:
+    with tee_output() as log:
         context = StepContext(
             pod_uid=environ.get(POD_UID) or secrets.token_hex(8),
             scratch=Path(environ.get(SCRATCH) or tempfile.mkdtemp(prefix="llm2llm-")),
@@ -98,24 +98,24 @@ def main_step(environ: Mapping[str, str]) -> int:
         )
         with Watchdog(
             step_block(spec, step.stage).progress_deadline_seconds,
-            lambda still: _give_up(still, log, step, spec, context),
+            lambda still: _end_hung_step(still, log, step, spec, context),
         ) as watchdog:
-            context.progress = watchdog.hearing(context.progress)
+            context.progress = watchdog.wrap_progress(context.progress)
             report = _attempt(step, spec, context)
-        _tell(report, environ)
-        _leave_log(log, step, spec, context)
+        _print_report(report, environ)
+        _store_log(log, step, spec, context)
         if not environ.get(SCRATCH):
             shutil.rmtree(context.scratch, ignore_errors=True)
     return report.exit_code
 
 
-def _give_up(still: float, log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
+def _end_hung_step(still: float, log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
     """Ends this process from the watchdog's thread: exit 75, with where every thread was."""
     print(_threads(), file=sys.stderr)
     words = f"nothing moved for {still:.0f} s, more than progressDeadlineSeconds: the step gives up to be tried again"
     report = _report_of(step, ExitCode.TRANSIENT, "NoProgress", words)
-    _tell(report.model_copy(update={"usage": context.usage}), context.environ)
-    leaving = threading.Thread(target=_leave_log, args=(log, step, spec, context), daemon=True)
+    _print_report(report.model_copy(update={"usage": context.usage}), context.environ)
+    leaving = threading.Thread(target=_store_log, args=(log, step, spec, context), daemon=True)
     leaving.start()
     leaving.join(_LOG_SECONDS)  # the store may be what hangs
     os._exit(ExitCode.TRANSIENT)
@@ -130,11 +130,11 @@ def _threads() -> str:
     return ""
 
 
-def _tell(report: Report, environ: Mapping[str, str]) -> None:
+def _print_report(report: Report, environ: Mapping[str, str]) -> None:
     if report.message:
         print(report.message, file=sys.stderr)
     print(report.to_termination_message(), flush=True)
-    _leave_report(report, environ)
+    _write_termination_message(report, environ)
 
 
 def failed_report(step: StepDocument, error: StepError) -> Report:
@@ -157,7 +157,7 @@ def _attempt(step: StepDocument, spec: AugmentationRunSpec, context: StepContext
         traceback.print_exc()
         last = traceback.format_exception_only(error)[-1].strip()
         report = _report_of(step, ExitCode.TRANSIENT, "UnexpectedError", last)
-        if is_of_the_disk(error):
+        if is_disk_error(error):
             report = failed_report(step, Transient(f"{last}: {ADVICE} ({context.scratch})"))
     message = report.message
     for value in secret_values(context.environ):
@@ -198,7 +198,7 @@ def _root(step: StepDocument, spec: AugmentationRunSpec) -> str:
     return run_root(spec, step.namespace, step.run, step.run_uid)
 
 
-def _leave_report(report: Report, environ: Mapping[str, str]) -> None:
+def _write_termination_message(report: Report, environ: Mapping[str, str]) -> None:
     """The kubelet reads it from here; outside of a pod there may be no such file."""
     path = Path(environ.get(TERMINATION_PATH) or "/dev/termination-log")
     if environ.get(TERMINATION_PATH) or path.exists():
@@ -208,7 +208,7 @@ def _leave_report(report: Report, environ: Mapping[str, str]) -> None:
             print(f"the report could not be written to {path}: {error}", file=sys.stderr)
 
 
-def _leave_log(log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
+def _store_log(log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
     """A log helps people; that it cannot be stored changes nothing about the step."""
     key = log_key(step.stage, step.iteration, step.attempt, context.pod_uid)
     try:

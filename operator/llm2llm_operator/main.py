@@ -13,7 +13,7 @@ from collections.abc import Callable
 import uvloop
 
 from llm2llm.errors import ExitCode
-from llm2llm_operator.kube.client import Cluster, load_configuration
+from llm2llm_operator.kube.client import KubeClient, load_configuration
 from llm2llm_operator.kube.errors import ApiError, Conflict, NotFound, NotLeading
 from llm2llm_operator.model.status import Key
 from llm2llm_operator.observability import http, logs, metrics
@@ -35,7 +35,7 @@ LOOP_STALL_SECONDS = 60.0
 class Operator:
     """The parts of one operator process."""
 
-    def __init__(self, cluster: Cluster, settings: Settings, identity: str) -> None:
+    def __init__(self, cluster: KubeClient, settings: Settings, identity: str) -> None:
         self._settings = settings
         self._identity = identity
         self._cluster = cluster
@@ -47,7 +47,7 @@ class Operator:
         metrics.LEADER.set_function(cluster.gate.is_open)
         metrics.QUEUE_DEPTH.set_function(lambda: len(self._queue) if cluster.gate.is_open() else 0)
         metrics.QUEUE_AGE.set_function(lambda: self._queue.oldest_seconds() if cluster.gate.is_open() else 0)
-        metrics.RUNS_NOW.count(self._cache.standings)
+        metrics.RUN_STATES.count(self._cache.summaries)
 
     async def run(self) -> None:
         """Runs until cancelled. Every replica watches; only the leader works (rule 14)."""
@@ -59,7 +59,7 @@ class Operator:
             )
             tasks.create_task(self._informer.run())
             await self._informer.synced.wait()
-            keep_for_good()
+            freeze_gc()
             log.info("caches are whole: %d runs", len(self._cache.keys()))
             if settings.leader_election:
                 elector = Elector(self._cluster, settings.namespace, settings.lease, self._identity)
@@ -70,8 +70,8 @@ class Operator:
     async def _lead(self, leads: Callable[[], bool]) -> None:
         """One term: what others did is listed before our first write, and nothing of an earlier term counts."""
         self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe)
-        await self._informer.list_anew()
-        keep_for_good()
+        await self._informer.relist_until_ok()
+        freeze_gc()
         await self._work_while(leads)
 
     async def _work_while(self, may_write: Callable[[], bool]) -> None:
@@ -142,11 +142,11 @@ class Operator:
         deaths = self._informer.watch_deaths()
         if deaths >= WATCH_DEATHS_LIMIT:
             return f"the watches died {deaths} times in a row without an event between"
-        silence = self._informer.watch_silence()
+        silence = self._informer.seconds_since_watch_activity()
         return f"the watches did nothing for {silence:.0f} s" if silence > WATCH_STALL_SECONDS else ""
 
 
-def keep_for_good() -> None:
+def freeze_gc() -> None:
     """Takes what is in memory now out of the garbage collector's sight: modules, and the caches.
 
     It would look at all of it again and again for cycles that are not there. With 300 runs at work that was a pause of
@@ -159,10 +159,10 @@ def keep_for_good() -> None:
 
 async def serve(settings: Settings) -> None:
     """Connects and runs until SIGTERM or SIGINT."""
-    keep_for_good()
+    freeze_gc()
     configuration = await load_configuration()
     identity = settings.identity or default_identity()
-    cluster = Cluster(
+    cluster = KubeClient(
         configuration, write_rate=settings.write_rate, write_burst=settings.write_burst, identity=identity
     )
     task = asyncio.create_task(Operator(cluster, settings, identity).run())

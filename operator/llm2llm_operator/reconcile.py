@@ -18,10 +18,10 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm_operator.build.event import event_body
 from llm2llm_operator.constants import PROGRESSING
 from llm2llm_operator.decide.history import progressing, with_condition
-from llm2llm_operator.decide.inputs import Facts, Note, Plan
-from llm2llm_operator.decide.plan import invalid, plan
+from llm2llm_operator.decide.inputs import Inputs, Plan, RunEvent
+from llm2llm_operator.decide.plan import plan, plan_for_invalid_spec
 from llm2llm_operator.decide.policies import waiting
-from llm2llm_operator.kube.client import Cluster
+from llm2llm_operator.kube.client import KubeClient
 from llm2llm_operator.kube.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
 from llm2llm_operator.model.observation import Event, Job, Observation, event_from_object, job_from_object
 from llm2llm_operator.model.status import Key, Run, RunStatus
@@ -54,7 +54,7 @@ class Reconciler:
     """One pass over one run."""
 
     def __init__(
-        self, cluster: Cluster, cache: Cache, settings: Settings, clock: Callable[[], datetime] = utc_now
+        self, cluster: KubeClient, cache: Cache, settings: Settings, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self._cluster = cluster
         self._cache = cache
@@ -87,9 +87,9 @@ class Reconciler:
         try:
             spec = AugmentationRunSpec.model_validate(run.spec)
         except ValidationError as error:
-            return invalid(run, status, error, self._clock())
+            return plan_for_invalid_spec(run, status, error, self._clock())
         now = self._clock()
-        facts = Facts(
+        facts = Inputs(
             run=run,
             spec=spec,
             seen=seen,
@@ -99,13 +99,13 @@ class Reconciler:
             backoff_base=self._settings.backoff_seconds,
         )
         decided = plan(facts, status)
-        if not decided.verify_gone:
+        if not decided.confirm_deleted:
             return decided
-        body = await self._cluster.get_job(run.namespace, decided.verify_gone)
+        body = await self._cluster.get_job(run.namespace, decided.confirm_deleted)
         if body is not None:
             self._cache.put("jobs", body)
             return plan(replace(facts, seen=self._cache.observation(run)), status)
-        return plan(replace(facts, gone=frozenset({decided.verify_gone})), status)
+        return plan(replace(facts, confirmed_deleted=frozenset({decided.confirm_deleted})), status)
 
     async def _observe(self, run: Run, status: RunStatus) -> Observation | None:
         """The cache's view, or None where a Job ended and its pod did not yet; when that lasts, the pod is read."""
@@ -160,7 +160,7 @@ class Reconciler:
         try:
             await self._cluster.delete_run(run.namespace, run.name, run.uid)
         except Forbidden:
-            await self._tell(run, Note("Warning", "Forbidden", TTL_FORBIDDEN))
+            await self._tell(run, RunEvent("Warning", "Forbidden", TTL_FORBIDDEN))
             return TTL_RETRY_SECONDS
         return None
 
@@ -169,7 +169,7 @@ class Reconciler:
         written = await self._write_status(run, status)
         told, before = status.condition(PROGRESSING), RunStatus.model_validate(run.status).condition(PROGRESSING)
         if told and (before is None or (told.reason, told.message) != (before.reason, before.message)):
-            await self._tell(written, Note("Warning", told.reason, told.message))
+            await self._tell(written, RunEvent("Warning", told.reason, told.message))
 
     async def _write_status(self, run: Run, status: RunStatus) -> Run:
         """One write, and none where nothing changed; what the write returned is the newest version."""
@@ -209,7 +209,7 @@ class Reconciler:
         await self._cluster.delete_job(job.namespace, job.name, job.uid, "Background" if job.ended else "Foreground")
         self._cache.deleting(job)
 
-    async def _tell(self, run: Run, note: Note) -> None:
+    async def _tell(self, run: Run, note: RunEvent) -> None:
         try:
             await self._cluster.create_event(run.namespace, event_body(run, note, self._clock()))
         except ApiError as error:

@@ -1,7 +1,7 @@
 """The control plane: etcd, API server, controller manager and scheduler on loopback, each a process of its own.
 
 Everything is real but the machine under it: RBAC, the Node authorizer, NodeRestriction, PodSecurity and ServiceAccount
-admission are on, requests are audited, TLS is verified. `Cluster` is a context manager for tests; with `detached=True`
+admission are on, requests are audited, TLS is verified. `KubeClient` is a context manager for tests; with `detached=True`
 the processes outlive the caller, which is what `python -m tests.cluster up` uses.
 """
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
-from llm2llm.artifacts.commit import FILES_AT_ONCE, uploaded
+from llm2llm.artifacts.commit import FILES_AT_ONCE, upload
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.layout import checkpoint_folder, content_key, differing_fields, key_fields, step_folder
 from llm2llm.records import Record, StepDocument, StoredObject
@@ -68,14 +68,14 @@ class Checkpoints:
         """Uploads a folder as the checkpoint after `step` optimizer steps, then removes older ones."""
         folder = checkpoint_folder(self._folder, step, self._pod_uid)
 
-        def upload(path: Path) -> StoredObject:
+        def upload_file(path: Path) -> StoredObject:
             name = path.relative_to(files).as_posix()
-            stored = uploaded(self._store, f"{folder}/{name}", name, path)
+            stored = upload(self._store, f"{folder}/{name}", name, path)
             self._told({"checkpoint": step, "uploaded": name, "bytes": stored.size})
             return stored
 
         with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
-            objects = tuple(threads.map(upload, sorted(path for path in files.rglob("*") if path.is_file())))
+            objects = tuple(threads.map(upload_file, sorted(path for path in files.rglob("*") if path.is_file())))
         marker = Marker(
             content_key=self._content_key,
             key_fields=self._key_fields,

@@ -40,7 +40,7 @@ def manifest_in(store: Store, folder: str) -> Manifest | None:
         raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} cannot be read: {error}") from error
 
 
-def committed(store: Store, step: StepDocument) -> Manifest | None:
+def committed_manifest(store: Store, step: StepDocument) -> Manifest | None:
     """The manifest of this step, if its output is there already.
 
     Raises:
@@ -70,7 +70,7 @@ def commit(
         target = data_folder(folder, context.pod_uid)
         with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
             objects = tuple(
-                threads.map(lambda file: uploaded(store, f"{target}/{file[0]}", *file), sorted(files.items()))
+                threads.map(lambda file: upload(store, f"{target}/{file[0]}", *file), sorted(files.items()))
             )
         report = report.model_copy(update={"digest": output_digest(objects)})
     manifest = Manifest(
@@ -83,7 +83,7 @@ def commit(
     )
     if store.create(manifest_key(folder), manifest.to_json().encode()):
         return manifest.report
-    winner = committed(store, step)
+    winner = committed_manifest(store, step)
     if winner is None:
         raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} was removed while it was written")
     return winner.report
@@ -149,7 +149,7 @@ def _download(store: Store, entry: StoredObject, path: Path) -> None:
             raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is damaged: {found} bytes, {entry.size} expected")
 
 
-def uploaded(store: Store, key: str, name: str, content: bytes | Path) -> StoredObject:
+def upload(store: Store, key: str, name: str, content: bytes | Path) -> StoredObject:
     """Writes an object, from memory or from a file; what a manifest has to say of it."""
     if isinstance(content, Path):
         with content.open("rb") as file:

@@ -15,11 +15,11 @@ from llm2llm.layout import content_key, part_folder, step_folder
 from llm2llm.records import Prediction, StepDocument, canonical_json
 from llm2llm.storage import ObjectMissing, Store
 
-Place = tuple[str, str]
+RowKey = tuple[str, str]
 """A dataset, and the id of a row of it."""
 
 
-class Parts:
+class PartialPredictions:
     """The parts of one step; another experiment's, whose content key differs, are none of them."""
 
     def __init__(self, store: Store, step: StepDocument, pod_uid: str) -> None:
@@ -29,9 +29,9 @@ class Parts:
         self._pod_uid = pod_uid
         self._written = 0
 
-    def read(self) -> dict[Place, Prediction]:
+    def read(self) -> dict[RowKey, Prediction]:
         """All that is answered; a part that cannot be read is asked again."""
-        found: dict[Place, Prediction] = {}
+        found: dict[RowKey, Prediction] = {}
         for key in self._store.list(f"{self._folder}/"):
             try:
                 lines = self._store.read(key).splitlines()  # of bytes: in text U+2028 would end one, too
@@ -40,7 +40,7 @@ class Parts:
                 continue
         return found
 
-    def keep(self, answered: Mapping[Place, Prediction]) -> None:
+    def keep(self, answered: Mapping[RowKey, Prediction]) -> None:
         """Makes a part durable."""
         text = "".join(
             canonical_json([dataset, told.model_dump(mode="json")]) + "\n" for (dataset, _), told in answered.items()

@@ -14,7 +14,7 @@ from llm2llm.errors import StepError
 from llm2llm.layout import step_folder
 from llm2llm.loop.stopping import best_iteration
 from llm2llm.records import Manifest, Stage, StepDocument
-from llm2llm.report.views import outcomes_in
+from llm2llm.report.views import step_results_in
 from llm2llm.storage import Store
 
 WEIGHTS = ".safetensors"
@@ -30,7 +30,7 @@ def drop_weights(step: StepDocument, store: Store) -> None:
     if step.stage is not Stage.EVALUATE or spec.artifacts.retention != "BestAndLast":
         return
     with suppress(StepError):
-        outcomes = [outcome for outcome in outcomes_in(store) if outcome.step.iteration <= step.iteration]
+        outcomes = [outcome for outcome in step_results_in(store) if outcome.step.iteration <= step.iteration]
         earlier = [outcome for outcome in outcomes if outcome.step.iteration < step.iteration]
         best, before = (best_iteration(spec, some, ended=True) for some in (outcomes, earlier))
         newest = max((outcome.step.iteration for outcome in earlier if not outcome.step.closing), default=-1)
@@ -46,6 +46,6 @@ def weights_of(trained: Manifest) -> list[str]:
     return [entry.key for entry in trained.objects if entry.name.endswith(WEIGHTS)]
 
 
-def is_whole(store: Store, manifest: Manifest) -> bool:
+def has_all_objects(store: Store, manifest: Manifest) -> bool:
     """Whether a step's output is all there: one whose weights were dropped cannot be copied."""
     return all(key in set(store.list(key)) for key in weights_of(manifest))

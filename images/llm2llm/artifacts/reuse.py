@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.commit import commit, download_folder, manifest_in, read_object
-from llm2llm.artifacts.retention import is_whole
+from llm2llm.artifacts.retention import has_all_objects
 from llm2llm.layout import content_key, data_folder, ledger_folder, step_folder, trained_part
 from llm2llm.records import Manifest, Report, Stage, StepDocument, Usage
 from llm2llm.runtime.context import StepContext
@@ -19,7 +19,7 @@ from llm2llm.storage import Store, open_store
 from llm2llm.teacher.ledger import LedgerRecord, read_segments, records_from_jsonl
 
 
-def copied(step: StepDocument, store: Store, context: StepContext) -> Report | None:
+def copy_from_reused_run(step: StepDocument, store: Store, context: StepContext) -> Report | None:
     """Commits the output of the same step of a run in `spec.reuseFrom`; None where no such run has one.
 
     Prepare is never copied: its probes are about this run's teacher and store.
@@ -30,16 +30,16 @@ def copied(step: StepDocument, store: Store, context: StepContext) -> Report | N
     if step.stage is Stage.PREPARE:
         return None
     folder = step_folder(step.stage, step.iteration)
-    for other in _others(step, context):
+    for other in _reused_stores(step, context):
         manifest = manifest_in(other, folder)
-        if manifest is not None and manifest.content_key == content_key(step) and is_whole(other, manifest):
+        if manifest is not None and manifest.content_key == content_key(step) and has_all_objects(other, manifest):
             context.progress({"stage": step.stage.value, "iteration": step.iteration, "copiedFrom": other.uri})
-            return _copy(step, store, context, other, manifest)
+            return _commit_copy(step, store, context, other, manifest)
     return None
 
 
 @dataclass(frozen=True)
-class OthersAnswers:
+class ReusedAnswers:
     """What the runs in `spec.reuseFrom` paid for in an iteration.
 
     Attributes:
@@ -56,12 +56,12 @@ class OthersAnswers:
         return bool(keys) and any(keys <= finished for finished in self.finished)
 
 
-def answers_of_others(step: StepDocument, context: StepContext) -> OthersAnswers:
+def read_reused_answers(step: StepDocument, context: StepContext) -> ReusedAnswers:
     """The answers that other runs in `spec.reuseFrom` paid for in this iteration."""
     folder = step_folder(step.stage, step.iteration)
     by_key: dict[str, LedgerRecord] = {}
     finished = []
-    for other in _others(step, context):
+    for other in _reused_stores(step, context):
         manifest = manifest_in(other, folder)
         records = list(read_segments(other, ledger_folder(folder)))
         if manifest is not None:
@@ -71,16 +71,16 @@ def answers_of_others(step: StepDocument, context: StepContext) -> OthersAnswers
         for record in records:
             if record.outcome == "answer":
                 by_key.setdefault(record.key, record)
-    return OthersAnswers(by_key, finished)
+    return ReusedAnswers(by_key, finished)
 
 
-def _others(step: StepDocument, context: StepContext) -> Iterator[Store]:
+def _reused_stores(step: StepDocument, context: StepContext) -> Iterator[Store]:
     spec = AugmentationRunSpec.model_validate(step.spec)
     for source in spec.reuse_from:
         yield open_store(source.uri.rstrip("/"), spec.artifacts, context.environ)
 
 
-def _copy(step: StepDocument, store: Store, context: StepContext, other: Store, manifest: Manifest) -> Report:
+def _commit_copy(step: StepDocument, store: Store, context: StepContext, other: Store, manifest: Manifest) -> Report:
     target = context.scratch / f"copy-{step.stage.value.lower()}-{step.iteration:03d}-{context.pod_uid}"
     with context.timed("load"):
         download_folder(other, manifest, "", target)

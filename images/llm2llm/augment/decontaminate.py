@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from llm2llm.augment.dedup import SequenceIndex
-from llm2llm.augment.words import casefolded_words, field_text, joined
+from llm2llm.augment.words import casefolded_words, field_text, join_words
 from llm2llm.records import Example
 
 NGRAM = 13
@@ -31,7 +31,7 @@ class HeldOut:
     def leak(self, fields: Mapping[str, str]) -> str | None:
         """Which held-out row this one gives away, and how; None where it is clean."""
         words = casefolded_words(field_text(fields))
-        if name := self.equal.get(joined(words)):
+        if name := self.equal.get(join_words(words)):
             return f"equals held-out row {name}"
         if match := self.near.nearest(words):
             return f"differs little from held-out row {match.name} (LCS-F1 {match.score:.3f})"
@@ -54,7 +54,7 @@ def held_out(rows: Sequence[Example], seeds: Sequence[Example], ngram: int = NGR
     grams: dict[str, str] = {}
     for row in rows:
         words = casefolded_words(field_text(row.fields))
-        equal.setdefault(joined(words), row.id)
+        equal.setdefault(join_words(words), row.id)
         if SHORTEST_FOR_LCS <= len(words) < ngram:
             near.add(words, row.id)
         for gram in _grams(words, ngram):
@@ -66,4 +66,4 @@ def held_out(rows: Sequence[Example], seeds: Sequence[Example], ngram: int = NGR
 
 
 def _grams(words: Sequence[str], size: int) -> Iterator[str]:
-    return (joined(words[start : start + size]) for start in range(len(words) - size + 1))
+    return (join_words(words[start : start + size]) for start in range(len(words) - size + 1))

@@ -13,7 +13,7 @@ from typing import Any
 from llm2llm.augment.decontaminate import HeldOut, held_out
 from llm2llm.augment.dedup import SequenceIndex, common_words, similarity
 from llm2llm.augment.parse import Draft, Unparsable, parse
-from llm2llm.augment.words import field_text, normalized, rouge_words
+from llm2llm.augment.words import field_text, normalize, rouge_words
 from llm2llm.records import Example
 
 FIELD_LIMIT = 65_536
@@ -48,11 +48,11 @@ class Verdict:
 
 @dataclass
 class Filters:
-    """Everything that is known so far. Made by `filters_for`."""
+    """Everything that is known so far. Made by `build_filters`."""
 
     held_out: HeldOut
     threshold: float
-    problem_with: Callable[[Mapping[str, str], str], str | None]
+    invalid_reason: Callable[[Mapping[str, str], str], str | None]
     choice: bool
     near: SequenceIndex
     copies: dict[str, str] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Filters:
     def know(self, example: Example) -> None:
         """A row that new ones must not repeat."""
         text = field_text(example.fields)
-        self.copies.setdefault(normalized(text), example.id)
+        self.copies.setdefault(normalize(text), example.id)
         self.near.add(rouge_words(text), example.id)
 
     def judge(self, text: str, finish: str, seed: Example) -> Verdict:
@@ -88,7 +88,7 @@ class Filters:
             return "schema", problem
         if self.choice and draft.completion is not None and draft.completion.casefold() != seed.completion.casefold():
             return "label", f"the label given was {seed.completion}, the answer says {draft.completion[:80]}"
-        if name := self.copies.get(normalized(field_text(draft.fields))):
+        if name := self.copies.get(normalize(field_text(draft.fields))):
             return "copy", f"equals {name}"
         match = self.near.nearest(words)
         if match:  # no nearer than that is not looked for, so then there is no score to tell
@@ -107,17 +107,17 @@ class Filters:
                 return f"{name} has {len(value)} characters, more than {FIELD_LIMIT}"
             if any(ord(character) < ord(" ") and character not in _ALLOWED_CONTROLS for character in value):
                 return f"{name} has control characters"
-        return self.problem_with(draft.fields, completion)
+        return self.invalid_reason(draft.fields, completion)
 
 
-def filters_for(
+def build_filters(
     *,
     seeds: Sequence[Example],
     evaluation: Sequence[Example],
     synthetic: Iterable[Example],
     threshold: float,
     ngram: int,
-    problem_with: Callable[[Mapping[str, str], str], str | None],
+    invalid_reason: Callable[[Mapping[str, str], str], str | None],
     choice: bool,
 ) -> Filters:
     """Filters that know the seed set, the held-out rows and what was written in all earlier rounds.
@@ -125,10 +125,10 @@ def filters_for(
     Args:
         threshold: ROUGE-L F1 above which a row is a near duplicate.
         ngram: words that a row may not share with a held-out one.
-        problem_with: why a row cannot be used in the task, or None (`tasks.Task.problem_with`).
+        invalid_reason: why a row cannot be used in the task, or None (`tasks.Task.invalid_reason`).
         choice: the label was given to the teacher.
     """
-    filters = Filters(held_out(evaluation, seeds, ngram), threshold, problem_with, choice, SequenceIndex(threshold))
+    filters = Filters(held_out(evaluation, seeds, ngram), threshold, invalid_reason, choice, SequenceIndex(threshold))
     for example in [*seeds, *synthetic]:
         filters.know(example)
     return filters

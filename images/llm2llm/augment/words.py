@@ -38,14 +38,14 @@ def casefolded_words(text: str) -> list[str]:
     return words
 
 
-def joined(words: Iterable[str]) -> str:
+def join_words(words: Iterable[str]) -> str:
     """Words as one key."""
     return " ".join(words)
 
 
-def normalized(text: str) -> str:
+def normalize(text: str) -> str:
     """The form in which exact copies are equal: without regard to case, encoding and the space between words."""
-    return joined(_folded(text).split())
+    return join_words(_folded(text).split())
 
 
 def _folded(text: str) -> str:

@@ -47,20 +47,20 @@ def run(
     ] = None,
 ) -> None:
     """Run the whole loop in this process. Interrupted, the same command goes on where it was."""
-    from llm2llm.local.documents import checked_run, read_documents, with_fields, with_secrets
-    from llm2llm.local.environment import laid_out
+    from llm2llm.local.documents import add_secrets, read_documents, set_fields, validate_run
+    from llm2llm.local.environment import mount_config_maps
 
     changes = list(settings or [])
     if workdir is not None:
         changes.append(f"spec.artifacts.uri={workdir.absolute().as_uri()}")
     try:
         documents = read_documents(files)
-        chosen = checked_run(with_fields(documents.the_run(), changes))
-        given = with_secrets(documents.secrets, secrets or [], os.environ)
+        chosen = validate_run(set_fields(documents.the_run(), changes))
+        given = add_secrets(documents.secrets, secrets or [], os.environ)
     except InvalidManifest as error:
-        raise _refused(error) from None
+        raise _print_problems(error) from None
     with TemporaryDirectory(prefix="llm2llm-") as folder:
-        environ = {**os.environ, **laid_out(chosen.spec, documents.config_maps, Path(folder))}
+        environ = {**os.environ, **mount_config_maps(chosen.spec, documents.config_maps, Path(folder))}
         code = _run(chosen, given, environ, changes)
     raise typer.Exit(code)
 
@@ -76,22 +76,22 @@ def step() -> None:
 @app.command()
 def validate(files: Paths) -> None:
     """Check manifests and report every problem with its path."""
-    from llm2llm.local.documents import checked_run, read_documents
+    from llm2llm.local.documents import read_documents, validate_run
 
     problems: list[str] = []
     try:
         documents = read_documents(files)
     except InvalidManifest as error:
-        raise _refused(error) from None
+        raise _print_problems(error) from None
     for file, document in documents.runs:
         try:
-            checked = checked_run(document)
+            checked = validate_run(document)
         except InvalidManifest as error:
             problems += [f"{file}: {problem}" if len(documents.runs) > 1 else problem for problem in error.problems]
         else:
             print(f"{file}: AugmentationRun {checked.name} is valid")
     if problems:
-        raise _refused(InvalidManifest(problems))
+        raise _print_problems(InvalidManifest(problems))
 
 
 @app.command()
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _refused(error: InvalidManifest) -> typer.Exit:
+def _print_problems(error: InvalidManifest) -> typer.Exit:
     for problem in error.problems:
         print(problem, file=sys.stderr)
     return typer.Exit(ExitCode.BAD_CONFIGURATION)
@@ -137,7 +137,7 @@ def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], environ: Mapping[
     except Exception:  # noqa: BLE001 - the top of the process: as in a pod, an unknown cause is transient and told in full
         traceback.print_exc()
         return int(ExitCode.TRANSIENT)
-    _tell(result)
+    _print_result(result)
     return 0
 
 
@@ -154,14 +154,14 @@ def _stop_on_signals(stopping: threading.Event) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _tell(result: Result) -> None:
-    from llm2llm.loop.outcomes import iteration_words
+def _print_result(result: Result) -> None:
+    from llm2llm.loop.outcomes import describe_iteration
 
     print(f"{result.finished.reason}: {result.finished.message}")
     if result.best:
         metric = result.best.metric
         print(
-            f"best: {iteration_words(result.best.iteration)}, {metric.name} {metric.value:.3f} "
+            f"best: {describe_iteration(result.best.iteration)}, {metric.name} {metric.value:.3f} "
             f"({metric.low:.3f}-{metric.high:.3f}, {metric.examples} {metric.dataset} rows)"
         )
         print(f"{result.best.model_uri.rpartition('/')[2]}: {result.best.model_uri}")  # adapter or model

@@ -22,7 +22,7 @@ _ID_DIGITS = 16
 
 
 @dataclass(frozen=True)
-class Row:
+class SourceRow:
     """An example with the line that it stands in."""
 
     line: int
@@ -30,11 +30,11 @@ class Row:
 
 
 @dataclass
-class Rows:
+class SourceRows:
     """What one file held: usable rows, and for each broken line why."""
 
     uri: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[SourceRow] = field(default_factory=list)
     broken: dict[int, str] = field(default_factory=dict)
 
     def refuse(self, lines: Mapping[int, str]) -> None:
@@ -45,7 +45,7 @@ class Rows:
     def normalize(self, normal: Callable[[str], str]) -> None:
         """Completions as they are taught, e.g. a class by its name and not by its number."""
         self.rows = [
-            Row(row.line, row.example.model_copy(update={"completion": normal(row.example.completion)}))
+            SourceRow(row.line, row.example.model_copy(update={"completion": normal(row.example.completion)}))
             for row in self.rows
         ]
 
@@ -57,20 +57,20 @@ class Rows:
         for line, reason in sorted(self.broken.items()):
             lines.setdefault(reason[:_REASON_LENGTH], []).append(line)
         shown = dict(itertools.islice(lines.items(), _REASONS_SHOWN))
-        told = "; ".join(f"{numbered(found, _LINES_SHOWN)}: {reason}" for reason, found in shown.items())
+        told = "; ".join(f"{format_line_numbers(found, _LINES_SHOWN)}: {reason}" for reason, found in shown.items())
         others = len(self.broken) - sum(map(len, shown.values()))
         more = f"; and {others} more" if others else ""
         return f"{name} {self.uri} has {len(self.broken)} broken rows: {told}{more}"
 
 
-def numbered(lines: Sequence[int], most: int) -> str:
+def format_line_numbers(lines: Sequence[int], most: int) -> str:
     """Line numbers in words, at most so many of them: `line 3`, `lines 3, 5 and 9 more`."""
     shown = ", ".join(map(str, lines[:most]))
     more = f" and {len(lines) - most} more" if len(lines) > most else ""
     return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"
 
 
-def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:
+def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> SourceRows:
     """Rows of a file of JSON lines, CSV or Parquet.
 
     Args:
@@ -81,7 +81,7 @@ def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:
     Raises:
         DataError: the file as a whole cannot be read, or no row has the field that is to name it.
     """
-    found = Rows(uri)
+    found = SourceRows(uri)
     seen: dict[str, int] = {}
     named_by = mapping.get("id")
     has_ids = named_by is None
@@ -97,7 +97,7 @@ def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> Rows:
             continue
         identity = _free_id(example.id, seen)
         seen[identity] = number
-        found.rows.append(Row(number, example.model_copy(update={"id": identity})))
+        found.rows.append(SourceRow(number, example.model_copy(update={"id": identity})))
     if found.rows and not has_ids:
         raise DataError(
             f"{uri}: no row has a field {named_by!r}: mend `id` in the fields of this file, or leave it out"
@@ -149,6 +149,6 @@ def _free_id(wanted: str, taken: Mapping[str, int]) -> str:
     return wanted if wanted not in taken else next(name for name in candidates if name not in taken)
 
 
-def lines_where(rows: Iterable[Row], reasons: Sequence[str | None]) -> dict[int, str]:
+def lines_where(rows: Iterable[SourceRow], reasons: Sequence[str | None]) -> dict[int, str]:
     """Line to reason, of the rows that have one."""
     return {row.line: reason for row, reason in zip(rows, reasons, strict=True) if reason is not None}

@@ -31,7 +31,7 @@ SEEDS, PROBED, WRITTEN, HELD_OUT = "seed", "probe", "synthetic", "evaluation"
 """Datasets of an evaluation."""
 
 
-def frozen(store: Store, manifest: Manifest, name: str) -> list[Example]:
+def read_examples(store: Store, manifest: Manifest, name: str) -> list[Example]:
     """A set as it was frozen; empty if the step froze none of this name.
 
     Raises:
@@ -47,12 +47,12 @@ def training_set(store: Store, step: StepDocument) -> list[Example]:
 
     A probing iteration leaves out a fold of the seed set, and the rows that go back to it.
     """
-    seeds = frozen(store, parent_manifest(store, step, INPUTS), SEED)
-    fold = probed(step, seeds)
+    seeds = read_examples(store, parent_manifest(store, step, INPUTS), SEED)
+    fold = probed_ids(step, seeds)
     return [row for row in (*seeds, *synthetic_rows(store, step)) if fold is None or row.root not in fold]
 
 
-def probed(step: StepDocument, seeds: Sequence[Example]) -> frozenset[str] | None:
+def probed_ids(step: StepDocument, seeds: Sequence[Example]) -> frozenset[str] | None:
     """Ids of the seed rows that an iteration leaves out of training and is asked; None where it leaves out none."""
     spec = AugmentationRunSpec.model_validate(step.spec)
     fold = fold_of(spec, step.iteration)
@@ -71,19 +71,19 @@ def synthetic_rows(store: Store, step: StepDocument) -> list[Example]:
         row
         for folder in folders
         if folder in step.parents
-        for row in frozen(store, parent_manifest(store, step, folder), SYNTHETIC)
+        for row in read_examples(store, parent_manifest(store, step, folder), SYNTHETIC)
     ]
 
 
-def asked(store: Store, step: StepDocument) -> dict[str, list[Example]]:
+def evaluation_sets(store: Store, step: StepDocument) -> dict[str, list[Example]]:
     """Dataset to the rows that Evaluate asks the student; what there is none of is left out."""
     inputs = parent_manifest(store, step, INPUTS)
-    seeds = frozen(store, inputs, SEED)
-    fold = probed(step, seeds)
+    seeds = read_examples(store, inputs, SEED)
+    fold = probed_ids(step, seeds)
     sets = {
         SEEDS if fold is None else PROBED: [row for row in seeds if fold is None or row.id in fold],
         WRITTEN: [row for row in synthetic_rows(store, step) if fold is None or row.root in fold],
-        HELD_OUT: frozen(store, inputs, EVALUATION),
+        HELD_OUT: read_examples(store, inputs, EVALUATION),
     }
     return {dataset: rows for dataset, rows in sets.items() if rows}
 
@@ -100,12 +100,12 @@ def predictions_in(store: Store, evaluated: Manifest, dataset: str) -> list[Pred
     return list(predictions_from_jsonl(read_object(store, evaluated, name)))
 
 
-def right(predictions: Iterable[Prediction]) -> dict[str, bool]:
+def correct_by_id(predictions: Iterable[Prediction]) -> dict[str, bool]:
     """Row id to whether its answer is right, in the order of the rows."""
     return {prediction.id: prediction.correct for prediction in predictions}
 
 
-def resolved(manifest: Manifest) -> Resolved:
+def read_resolved(manifest: Manifest) -> Resolved:
     """What Prepare found out.
 
     Raises:

@@ -11,7 +11,7 @@ from llm2llm.api.data import Share
 from llm2llm.records import digest_of
 
 
-def size_of(share: Share, rows: int) -> int:
+def sample_size(share: Share, rows: int) -> int:
     """Rows that a share means: its count, or its fraction of `rows`, rounded half up."""
     if share.count is not None:
         return share.count
@@ -37,7 +37,7 @@ def folds(labels: Sequence[str], count: int, *, seed: int) -> list[int]:
     return found
 
 
-def chosen(
+def choose_rows(
     labels: Sequence[str], count: int, *, seed: int, purpose: str, stratify: bool, leave_each: bool = False
 ) -> set[int]:
     """Indices of `count` rows, drawn without replacement.

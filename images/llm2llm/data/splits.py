@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from llm2llm.api.data import HeldOutSource, Share, folded
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.data.intake import Row, Rows, numbered
-from llm2llm.data.sampling import chosen, size_of
+from llm2llm.data.intake import SourceRow, SourceRows, format_line_numbers
+from llm2llm.data.sampling import choose_rows, sample_size
 from llm2llm.errors import DataError
 from llm2llm.loop.outcomes import FOLDS
 from llm2llm.tasks import Task, grading
@@ -19,7 +19,7 @@ BEFORE = {"evaluation": ("seed",), "test": ("seed", "evaluation")}
 """Held-out set to the sets that it may share no row with."""
 
 
-def sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpec) -> None:
+def sample_rows(name: str, rows: SourceRows, share: Share | None, spec: AugmentationRunSpec) -> None:
     """Leaves only some of the rows, of every label its share; broken ones stay broken, whichever would be drawn.
 
     Raises:
@@ -32,7 +32,7 @@ def sample(name: str, rows: Rows, share: Share | None, spec: AugmentationRunSpec
         raise DataError(
             f"spec.{name}.sample: {count} of the {len(rows.rows)} usable rows of {rows.uri} cannot be taken"
         )
-    kept = chosen(_labels(rows), count, seed=spec.random_seed, purpose=name, stratify=spec.task.labeled)
+    kept = choose_rows(_labels(rows), count, seed=spec.random_seed, purpose=name, stratify=spec.task.labeled)
     rows.rows = [row for index, row in enumerate(rows.rows) if index in kept]
 
 
@@ -42,13 +42,13 @@ def _rows_in_share(share: Share, rows: int, path: str) -> int:
     Raises:
         DataError: none.
     """
-    count = size_of(share, rows)
+    count = sample_size(share, rows)
     if not count and rows:
         raise DataError(f"{path}: {share.fraction} of {rows} rows is less than one: give a larger fraction, or a count")
     return count
 
 
-def split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
+def hold_out_rows(sets: dict[str, SourceRows], spec: AugmentationRunSpec) -> None:
     """Takes the rows of `fromSeed` out of the seed set.
 
     Raises:
@@ -67,14 +67,14 @@ def split_off(sets: dict[str, Rows], spec: AugmentationRunSpec) -> None:
                 f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
             )
         stratify = source.from_seed.stratify and spec.task.labeled
-        taken = chosen(
+        taken = choose_rows(
             _labels(seeds), count, seed=spec.random_seed, purpose=f"data.{name}", stratify=stratify, leave_each=True
         )
-        sets[name] = Rows(seeds.uri, [row for index, row in enumerate(seeds.rows) if index in taken])
+        sets[name] = SourceRows(seeds.uri, [row for index, row in enumerate(seeds.rows) if index in taken])
         seeds.rows = [row for index, row in enumerate(seeds.rows) if index not in taken]
 
 
-def check_folds(sets: Mapping[str, Rows], spec: AugmentationRunSpec) -> None:
+def check_folds(sets: Mapping[str, SourceRows], spec: AugmentationRunSpec) -> None:
     """
     Raises:
         DataError: there is not a seed row for each fold of `errorsFrom: Probe`.
@@ -85,11 +85,11 @@ def check_folds(sets: Mapping[str, Rows], spec: AugmentationRunSpec) -> None:
         )
 
 
-def _labels(rows: Rows) -> list[str]:
+def _labels(rows: SourceRows) -> list[str]:
     return [folded(row.example.completion) for row in rows.rows]
 
 
-def drop_known_rows(name: str, sets: Mapping[str, Rows], task: Task) -> str:
+def drop_known_rows(name: str, sets: Mapping[str, SourceRows], task: Task) -> str:
     """Takes out rows of a held-out set whose prompt is also in a set before it: a row that was trained on, or that
     chose the best iteration, proves nothing. Returns a sentence about them, '' if there is none.
 
@@ -110,16 +110,16 @@ def drop_known_rows(name: str, sets: Mapping[str, Rows], task: Task) -> str:
         return ""
     return (
         f"{len(dropped)} {name} rows are also {' or '.join(known)} rows and were dropped "
-        f"({numbered(dropped, _LINES_TOLD)})"
+        f"({format_line_numbers(dropped, _LINES_TOLD)})"
     )
 
 
-def contradictions(name: str, rows: Rows, task: Task) -> str:
+def contradictions(name: str, rows: SourceRows, task: Task) -> str:
     """A sentence about rows whose prompt another row answers differently, '' if there are none.
 
     No student can be right about both, so each iteration would pay for more rows like one of them.
     """
-    first: dict[str, Row] = {}
+    first: dict[str, SourceRow] = {}
     against: dict[int, list[int]] = defaultdict(list)
     for row in rows.rows:
         other = first.setdefault(task.render(row.example.fields), row)
@@ -127,7 +127,9 @@ def contradictions(name: str, rows: Rows, task: Task) -> str:
             against[other.line].append(row.line)
     if not against:
         return ""
-    shown = [numbered([line, *others], _LINES_TOLD) for line, others in list(against.items())[:_PROMPTS_TOLD]]
+    shown = [
+        format_line_numbers([line, *others], _LINES_TOLD) for line, others in list(against.items())[:_PROMPTS_TOLD]
+    ]
     more = f"; and {len(against) - _PROMPTS_TOLD} prompts more" if len(against) > _PROMPTS_TOLD else ""
     lines = "; ".join(shown) + more
     return f"data.{name} has prompts with several answers, of which a student can give but one ({lines})"

@@ -17,12 +17,12 @@ import numpy as np
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.layout import token_folder
-from llm2llm.models.tokenizer import Tokens
+from llm2llm.models.tokenizer import StudentTokenizer
 from llm2llm.records import Example, canonical_json, digest_of
 from llm2llm.runtime.context import StepContext
 from llm2llm.storage import ObjectMissing, Store
 from llm2llm.tasks import Task
-from llm2llm.training.data import Row
+from llm2llm.training.data import TokenizedRow
 
 _FORMAT = 2
 """Raised when the same row becomes other ids, or is kept in another way."""
@@ -30,7 +30,7 @@ _KEY_BYTES = 16
 
 
 @dataclass(frozen=True)
-class Tokenizer:
+class TokenCache:
     """One model's way from rows to ids.
 
     Attributes:
@@ -40,36 +40,36 @@ class Tokenizer:
     """
 
     task: Task
-    tokens: Tokens
+    tokens: StudentTokenizer
     folder: str
 
     @classmethod
-    def of(cls, spec: AugmentationRunSpec, revision: str, tokens: Tokens, task: Task) -> Tokenizer:
+    def of(cls, spec: AugmentationRunSpec, revision: str, tokens: StudentTokenizer, task: Task) -> TokenCache:
         """Another model, revision, chat template or version of the libraries may make other ids of the same text."""
         libraries = [version(name) for name in ("transformers", "tokenizers")]
         of = [_FORMAT, spec.student.model.uri, revision, spec.task.chat_template, spec.student.trust_remote_code]
         return cls(task, tokens, token_folder(digest_of([*of, *libraries])))
 
-    def rows(self, examples: Sequence[Example], store: Store, context: StepContext) -> list[Row]:
+    def rows(self, examples: Sequence[Example], store: Store, context: StepContext) -> list[TokenizedRow]:
         """Prompt, completion and EOS of every example as token ids; what is new of them is kept for later steps."""
         texts = [(self.task.render(example.fields), example.completion) for example in examples]
         keys = [_key(*text) for text in texts]
-        known = self._known(store)
+        known = self._read_cached(store)
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if new:
-            made = dict(zip(new, self._tokenized(list(new.values())), strict=True))
-            data = _packed(made)
+            made = dict(zip(new, self._tokenize(list(new.values())), strict=True))
+            data = _pack(made)
             store.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}.npz", data)
             known |= made
         context.progress({"rowsTokenized": len(new), "rowsTokenizedBefore": len(set(keys)) - len(new)})
-        return [Row(example.id, *known[key]) for example, key in zip(examples, keys, strict=True)]
+        return [TokenizedRow(example.id, *known[key]) for example, key in zip(examples, keys, strict=True)]
 
-    def _tokenized(self, texts: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
+    def _tokenize(self, texts: Sequence[tuple[str, str]]) -> list[tuple[list[int], int]]:
         prompts = self.tokens.prompts([prompt for prompt, _ in texts])
         completions = self.tokens.completions([completion for _, completion in texts])
         return [(prompt + completion, len(prompt)) for prompt, completion in zip(prompts, completions, strict=True)]
 
-    def _known(self, store: Store) -> dict[bytes, tuple[list[int], int]]:
+    def _read_cached(self, store: Store) -> dict[bytes, tuple[list[int], int]]:
         """Row key to ids and the number of them that are the prompt's."""
         known: dict[bytes, tuple[list[int], int]] = {}
         for key in store.list(f"{self.folder}/"):
@@ -78,7 +78,7 @@ class Tokenizer:
             except ObjectMissing:
                 continue  # removed in between
             if key == f"{self.folder}/{hashlib.sha256(data).hexdigest()}.npz":
-                known |= _unpacked(data)
+                known |= _unpack(data)
         return known
 
 
@@ -86,7 +86,7 @@ def _key(prompt: str, completion: str) -> bytes:
     return hashlib.sha256(canonical_json([prompt, completion]).encode()).digest()[:_KEY_BYTES]
 
 
-def _packed(rows: Mapping[bytes, tuple[list[int], int]]) -> bytes:
+def _pack(rows: Mapping[bytes, tuple[list[int], int]]) -> bytes:
     """As NumPy's npz: `keys` (rows x 16 bytes), `prompts` and `lengths` (a number a row), `ids` one after another."""
     file = io.BytesIO()
     np.savez_compressed(
@@ -99,7 +99,7 @@ def _packed(rows: Mapping[bytes, tuple[list[int], int]]) -> bytes:
     return file.getvalue()
 
 
-def _unpacked(data: bytes) -> dict[bytes, tuple[list[int], int]]:
+def _unpack(data: bytes) -> dict[bytes, tuple[list[int], int]]:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         keys, prompts, lengths, ids = (arrays[name] for name in ("keys", "prompts", "lengths", "ids"))
     ends = np.cumsum(lengths)

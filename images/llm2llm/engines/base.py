@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 
 from llm2llm.errors import ConfigurationError
 from llm2llm.models.device import has_bf16
-from llm2llm.models.imports import lean_imports
+from llm2llm.models.imports import without_torch_compile
 
 
 @dataclass(frozen=True)
-class Draws:
+class SamplingSettings:
     """How answers are drawn where they are not the most likely ones: a temperature above 0, and a seed a prompt."""
 
     temperature: float
@@ -24,7 +24,7 @@ class Engine(Protocol):
     """A student that is loaded and ready."""
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: Draws | None = None
+        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: SamplingSettings | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
         """The most likely continuation of each prompt, or one drawn by its seed, told as they come.
 
@@ -80,7 +80,7 @@ def engine_named(name: Literal["vLLM", "Transformers"]) -> LoadEngine:
         ConfigurationError: this image does not hold the engine.
     """
     if name == "Transformers":
-        with lean_imports():
+        with without_torch_compile():
             from llm2llm.engines.transformers import TransformersEngine
 
         return TransformersEngine

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 
-class SeededDraws:
+class SeededSampling:
     """A logits processor that leaves each row one token, drawn from softmax(logits / temperature).
 
     transformers draws a whole batch from one stream, so that an answer would depend on which rows share its batch.

@@ -10,8 +10,8 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
-from llm2llm.engines.base import Draws, Student, computes_in_bf16
-from llm2llm.engines.sampling import SeededDraws
+from llm2llm.engines.base import SamplingSettings, Student, computes_in_bf16
+from llm2llm.engines.sampling import SeededSampling
 from llm2llm.errors import GpuOutOfMemory
 from llm2llm.models.weights import load_weights
 
@@ -40,14 +40,14 @@ class TransformersEngine:
     ) -> None:
         dtype = torch.bfloat16 if computes_in_bf16(precision) else torch.float32
         try:
-            self._model = _loaded(student, dtype)
+            self._model = _load(student, dtype)
         except torch.cuda.OutOfMemoryError as error:
             raise _out_of_memory("the student's weights", "", error) from error
         self._eos = student.eos
         self._batch_tokens = _BATCH_TOKENS[self._model.device.type]
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: Draws | None = None
+        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: SamplingSettings | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
         """See Engine. Prompts of like length share a batch; padding is on the left and masked.
 
@@ -60,7 +60,7 @@ class TransformersEngine:
         left = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
         while left:
             batch = _batch([(row, len(prompts[row]), limits[row]) for row in left], self._batch_tokens)
-            of_batch = Draws(draws.temperature, [draws.seeds[row] for row in batch]) if draws else None
+            of_batch = SamplingSettings(draws.temperature, [draws.seeds[row] for row in batch]) if draws else None
             try:
                 answers = self._continue([prompts[row] for row in batch], limits[batch[0]], of_batch)
             except torch.cuda.OutOfMemoryError as error:
@@ -76,7 +76,9 @@ class TransformersEngine:
             torch.cuda.empty_cache()  # not in the handler, whose traceback holds what is to be freed
 
     @torch.inference_mode()
-    def _continue(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: Draws | None) -> list[list[int]]:
+    def _continue(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: SamplingSettings | None
+    ) -> list[list[int]]:
         width = max(len(prompt) for prompt in prompts)
         ids = torch.tensor([[self._eos] * (width - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -84,7 +86,7 @@ class TransformersEngine:
             input_ids=ids.to(self._model.device),
             attention_mask=mask.to(self._model.device),
             generation_config=_greedy(self._eos, max_new_tokens=max_new_tokens),
-            logits_processor=[SeededDraws(draws.seeds, draws.temperature, width, max_new_tokens)] if draws else [],
+            logits_processor=[SeededSampling(draws.seeds, draws.temperature, width, max_new_tokens)] if draws else [],
         )
         rows = output[:, width:].tolist()
         return [row[: row.index(self._eos) + 1] if self._eos in row else row for row in rows]
@@ -105,7 +107,7 @@ def _batch(left: Sequence[tuple[int, int, int]], tokens: int) -> list[int]:
     return [row for row, _, of_row in itertools.takewhile(lambda row: row[2] == limit, left[:most])]
 
 
-def _loaded(student: Student, dtype: torch.dtype) -> Any:
+def _load(student: Student, dtype: torch.dtype) -> Any:
     model = load_weights(student.model, dtype, student.quantization, trusted=student.trusted)
     # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
     model.generation_config = _greedy(student.eos)

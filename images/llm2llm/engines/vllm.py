@@ -15,7 +15,7 @@ from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
-from llm2llm.engines.base import Draws, Student, computes_in_bf16
+from llm2llm.engines.base import SamplingSettings, Student, computes_in_bf16
 from llm2llm.errors import ConfigurationError, GpuOutOfMemory
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -56,7 +56,7 @@ class VllmEngine:
         if gpus == 1:
             # A process of its own for the one GPU would tell of each failure in one and the same words.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        with _failures_told():
+        with _translate_failures():
             self._llm: Any = LLM(
                 model=str(student.model),
                 dtype="bfloat16" if bf16 else "float32",
@@ -76,7 +76,7 @@ class VllmEngine:
         self._eos = student.eos
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: Draws | None = None
+        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: SamplingSettings | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
         """See Engine. All prompts are queued at once, so that the batch stays full until the last of them."""
         sampling = [
@@ -116,7 +116,7 @@ class VllmEngine:
 
 
 @contextmanager
-def _failures_told() -> Iterator[None]:
+def _translate_failures() -> Iterator[None]:
     """What vLLM refuses to load it would refuse again, but for memory that another process holds now."""
     try:
         yield

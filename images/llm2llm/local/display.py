@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from llm2llm.loop.outcomes import Outcome, StepId, iteration_label, iteration_words
+from llm2llm.loop.outcomes import StepId, StepResult, describe_iteration, iteration_label
 from llm2llm.loop.stopping import objective_metric
 from llm2llm.records import ACCURACY, Metric, Report, Stage
 
@@ -22,7 +22,7 @@ OUTSIDE_THE_TABLE = (Stage.PREPARE, Stage.TEST)
 
 
 @dataclass
-class Iteration:
+class IterationView:
     """One row of the table, filled as its steps end."""
 
     index: int
@@ -41,7 +41,7 @@ class Iteration:
                 self.train_rows = report.train_examples
             case Stage.EVALUATE:
                 told = any(metric.name == self.metric for metric in report.metrics)
-                self.score = objective_metric(Outcome.of(report), self.metric if told else ACCURACY)
+                self.score = objective_metric(StepResult.of(report), self.metric if told else ACCURACY)
                 self.mistakes = report.mistakes
             case Stage.GENERATE:
                 self.generated, self.kept = report.generated, report.kept
@@ -73,13 +73,13 @@ def _number(value: int | None) -> str:
 class Display(Protocol):
     """Where a run shows itself."""
 
-    def begins(self, step: StepId) -> None:
+    def step_started(self, step: StepId) -> None:
         """A step begins."""
 
     def progress(self, event: Mapping[str, object]) -> None:
         """A stage tells how far it is."""
 
-    def ended(self, report: Report, *, before: bool) -> None:
+    def step_finished(self, report: Report, *, before: bool) -> None:
         """A step ended; `before` where its output was there already."""
 
     def say(self, sentence: str) -> None:
@@ -94,25 +94,25 @@ class Lines:
     """Plain lines, for logs and pipes: one for each step, and one a row of the table."""
 
     metric: str = ACCURACY
-    iterations: dict[int, Iteration] = field(default_factory=dict)
+    iterations: dict[int, IterationView] = field(default_factory=dict)
 
-    def begins(self, step: StepId) -> None:
+    def step_started(self, step: StepId) -> None:
         self.say(f"{_title(step.stage, step.iteration)} ...")
 
     def progress(self, event: Mapping[str, object]) -> None:
         if "message" in event:
             self.say(str(event["message"]))
 
-    def ended(self, report: Report, *, before: bool) -> None:
+    def step_finished(self, report: Report, *, before: bool) -> None:
         if before:
             self.say(f"{_title(report.stage, report.iteration)}: done before")
         elif _is_news(report):
-            self.say(_told(report))
+            self.say(_describe_result(report))
         if report.stage is Stage.TEST:
-            self.say(test_sentence(report, self.metric))
+            self.say(describe_test(report, self.metric))
         if report.stage in OUTSIDE_THE_TABLE:
             return
-        row = self.iterations.setdefault(report.iteration, Iteration(report.iteration, self.metric))
+        row = self.iterations.setdefault(report.iteration, IterationView(report.iteration, self.metric))
         row.take(report)
         if report.stage is not Stage.TRAIN:
             told = [f"{name} {cell}" for name, cell in zip(columns(self.metric), row.cells(), strict=True) if cell]
@@ -130,7 +130,7 @@ class Screen:
 
     def __init__(self, steps: int, metric: str) -> None:
         self._metric = metric
-        self._iterations: dict[int, Iteration] = {}
+        self._iterations: dict[int, IterationView] = {}
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), auto_refresh=False
         )
@@ -139,7 +139,7 @@ class Screen:
         self._live = Live(self._view(), console=Console(), refresh_per_second=4, redirect_stderr=False)
         self._live.start()
 
-    def begins(self, step: StepId) -> None:
+    def step_started(self, step: StepId) -> None:
         self._bars.remove_task(self._step)  # a reset would keep the last step's total
         self._step = self._bars.add_task(_title(step.stage, step.iteration), total=None)
         self._show()
@@ -152,13 +152,13 @@ class Screen:
             self._bars.update(self._step, completed=step, total=steps)
             self._show()
 
-    def ended(self, report: Report, *, before: bool) -> None:
+    def step_finished(self, report: Report, *, before: bool) -> None:
         if _is_news(report) and not before:
-            self.say(_told(report))
+            self.say(_describe_result(report))
         if report.stage is Stage.TEST:
-            self.say(test_sentence(report, self._metric))
+            self.say(describe_test(report, self._metric))
         if report.stage not in OUTSIDE_THE_TABLE:
-            row = self._iterations.setdefault(report.iteration, Iteration(report.iteration, self._metric))
+            row = self._iterations.setdefault(report.iteration, IterationView(report.iteration, self._metric))
             row.take(report)
         self._bars.advance(self._run)
         self._show()
@@ -178,7 +178,7 @@ class Screen:
         return Group(iteration_table(self._iterations, self._metric), self._bars)
 
 
-def iteration_table(iterations: Mapping[int, Iteration], metric: str) -> Table:
+def iteration_table(iterations: Mapping[int, IterationView], metric: str) -> Table:
     """The table of a run, one row an iteration."""
     table = Table()
     for name in columns(metric):
@@ -193,11 +193,11 @@ def display_for(steps: int, metric: str) -> Display:
     return Screen(steps, metric) if sys.stdout.isatty() else Lines(metric)
 
 
-def test_sentence(report: Report, metric: str) -> str:
+def describe_test(report: Report, metric: str) -> str:
     """The number to report, with its interval."""
     score = next((told for told in report.metrics if told.name == metric), report.metrics[0])
     return (
-        f"test set, {iteration_words(report.iteration)}: {score.name} {score.value:.3f} "
+        f"test set, {describe_iteration(report.iteration)}: {score.name} {score.value:.3f} "
         f"({score.low:.3f}-{score.high:.3f}, {score.examples} rows)"
     )
 
@@ -208,10 +208,10 @@ def _is_news(report: Report) -> bool:
     return bool(report.message) and not in_table
 
 
-def _told(report: Report) -> str:
+def _describe_result(report: Report) -> str:
     """What a step has to say beside its numbers: rows that were dropped, a budget that will not do, refused answers."""
     return f"{_title(report.stage, report.iteration)}: {report.message}"
 
 
 def _title(stage: Stage, iteration: int) -> str:
-    return "prepare" if stage is Stage.PREPARE else f"{iteration_words(iteration)}: {stage.value.lower()}"
+    return "prepare" if stage is Stage.PREPARE else f"{describe_iteration(iteration)}: {stage.value.lower()}"

@@ -15,7 +15,7 @@ import yaml
 from llm2llm.api import run as api
 from llm2llm.errors import InvalidManifest
 from llm2llm.local.kubectlyaml import load, load_all
-from llm2llm.local.problems import checked_spec
+from llm2llm.local.problems import validate_spec
 
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
@@ -70,7 +70,7 @@ def read_documents(paths: Iterable[Path]) -> Documents:
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             found.problems.append(f"{file}: {' '.join(str(error).split())}")
             continue
-        for document in _flat(documents):
+        for document in _flatten(documents):
             _sort(file, document, found)
     if not found.runs and not found.problems:
         found.problems.append(f"there is no document of kind {api.KIND} in {', '.join(map(str, paths))}")
@@ -79,18 +79,18 @@ def read_documents(paths: Iterable[Path]) -> Documents:
     return Documents(found.runs, found.secrets, found.config_maps)
 
 
-def checked_run(document: Mapping[str, Any]) -> LocalRun:
+def validate_run(document: Mapping[str, Any]) -> LocalRun:
     """The run of a document.
 
     Raises:
         InvalidManifest: with all its problems.
     """
-    spec = checked_spec(document)
+    spec = validate_spec(document)
     metadata = document["metadata"]
     return LocalRun(metadata["name"], str(metadata.get("namespace") or "default"), spec)
 
 
-def with_fields(document: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+def set_fields(document: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """A copy of the document with `path=value` set for each of these, e.g. `spec.maxIterations=2`.
 
     A value is read as YAML, except that a decimal stays a string and so does what replaces a string: fractions and
@@ -116,7 +116,7 @@ def with_fields(document: Mapping[str, Any], settings: Sequence[str]) -> dict[st
     return changed
 
 
-def with_secrets(
+def add_secrets(
     secrets: Mapping[str, Mapping[str, str]], settings: Sequence[str], environ: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
     """The Secrets with `name/key=ENVVAR` added for each of these.
@@ -150,7 +150,7 @@ def _files(paths: Iterable[Path], problems: list[str]) -> Iterator[Path]:
             problems.append(f"{path}: there is no such file or folder")
 
 
-def _flat(documents: Iterable[Any]) -> Iterator[Any]:
+def _flatten(documents: Iterable[Any]) -> Iterator[Any]:
     """The documents, with those of a List taken out of it; empty ones left out."""
     for document in documents:
         if isinstance(document, dict) and document.get("kind") == "List":

@@ -14,7 +14,7 @@ from llm2llm.podenv import (
     TEACHER_CA_BUNDLE,
     TEACHER_HUB_TOKEN,
     TEACHER_KEY,
-    variable,
+    env_name,
 )
 from llm2llm.records import Stage
 from llm2llm.storage.uri import CONFIG_MAPS_VARIABLE
@@ -35,7 +35,7 @@ def step_environment(
     for dataset, rows in spec.data.sources().items():
         if rows.credentials_secret_ref:
             given = secrets.get(rows.credentials_secret_ref.name, {})
-            environment |= {variable(dataset, name): given[name] for name in CREDENTIALS if name in given}
+            environment |= {env_name(dataset, name): given[name] for name in CREDENTIALS if name in given}
     source = spec.generate.teacher.source
     for name, reference in (
         (TEACHER_HUB_TOKEN, source.token_secret_ref if source else None),
@@ -52,7 +52,9 @@ def _value(secrets: Mapping[str, Mapping[str, str]], reference: SecretKeyReferen
     return secrets.get(reference.name, {}).get(reference.key) if reference else None
 
 
-def laid_out(spec: AugmentationRunSpec, config_maps: Mapping[str, Mapping[str, bytes]], folder: Path) -> dict[str, str]:
+def mount_config_maps(
+    spec: AugmentationRunSpec, config_maps: Mapping[str, Mapping[str, bytes]], folder: Path
+) -> dict[str, str]:
     """Writes ConfigMaps as an operator would mount them; returns the variables that say where.
 
     Authorities whose ConfigMap nobody gave are those that the environment has.
@@ -62,6 +64,6 @@ def laid_out(spec: AugmentationRunSpec, config_maps: Mapping[str, Mapping[str, b
         for key, content in entries.items():
             (folder / name / Path(key).name).write_bytes(content)
     bundles = {CA_BUNDLE: spec.artifacts.ca_bundle_ref, TEACHER_CA_BUNDLE: spec.generate.teacher.ca_bundle_ref}
-    bundles |= {variable(dataset, CA_BUNDLE): rows.ca_bundle_ref for dataset, rows in spec.data.sources().items()}
+    bundles |= {env_name(dataset, CA_BUNDLE): rows.ca_bundle_ref for dataset, rows in spec.data.sources().items()}
     paths = {name: folder / bundle.name / bundle.key for name, bundle in bundles.items() if bundle}
     return {CONFIG_MAPS_VARIABLE: str(folder)} | {name: str(path) for name, path in paths.items() if path.is_file()}

@@ -26,7 +26,7 @@ _METADATA = frozenset(
 """Fields of every object's metadata (Kubernetes ObjectMeta); the API server refuses others, too."""
 
 
-def checked_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
+def validate_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
     """The typed spec of an AugmentationRun.
 
     Raises:

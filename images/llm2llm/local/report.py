@@ -9,7 +9,7 @@ from rich.console import Console
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import ExitCode, StepError
-from llm2llm.local.display import Iteration, iteration_table
+from llm2llm.local.display import IterationView, iteration_table
 from llm2llm.local.runner import RECORD, RunRecord
 from llm2llm.report.views import committed_iterations
 from llm2llm.storage import LocalStore
@@ -34,10 +34,10 @@ def print_reports(workdir: Path) -> int:
     return ExitCode.DONE
 
 
-def _iterations(store: LocalStore, metric: str) -> dict[int, Iteration]:
-    found: dict[int, Iteration] = {}
+def _iterations(store: LocalStore, metric: str) -> dict[int, IterationView]:
+    found: dict[int, IterationView] = {}
     for of in committed_iterations(store):
-        found[of.index] = Iteration(of.index, metric)
+        found[of.index] = IterationView(of.index, metric)
         for manifest in (of.train, of.evaluate, of.generate):
             if manifest:
                 found[of.index].take(manifest.report)

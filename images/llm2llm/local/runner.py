@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec, identity_paths
-from llm2llm.artifacts.commit import committed, manifest_in
+from llm2llm.artifacts.commit import committed_manifest, manifest_in
 from llm2llm.budget import Spent, gpu_seconds_left
 from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
 from llm2llm.layout import INPUTS, run_root
 from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
-from llm2llm.loop.outcomes import Outcome, StepId
-from llm2llm.loop.steps import awaits_approval, ending_step, next_step, parents, release_words
+from llm2llm.loop.outcomes import StepId, StepResult
+from llm2llm.loop.steps import awaits_approval, describe_release, ending_step, next_step, parents
 from llm2llm.loop.stopping import Best, Finished, best_iteration
 from llm2llm.records import Record, Report, Stage, StepDocument, canonical_json
 from llm2llm.report.views import PAGE
@@ -94,30 +94,30 @@ class Runner:
             self.display.say(
                 "spec.budget: GPU time is not counted without a cluster, so what it may cost ends nothing here"
             )
-        outcomes: list[Outcome] = []
+        outcomes: list[StepResult] = []
         while True:
             step = next_step(self.spec, outcomes)
             if isinstance(step, Finished):
                 return self._result(step, outcomes, store)
             try:
-                report = self._ended(step, outcomes, store)
+                report = self._run_step(step, outcomes, store)
             except BudgetReached as error:
                 something = best_iteration(self.spec, outcomes, ended=True) is not None
                 if self.spec.budget.on_exceeded != "Complete" or not something:
                     raise
                 return self._complete_within_budget(error, outcomes, store)
-            outcomes.append(Outcome.of(report))
+            outcomes.append(StepResult.of(report))
 
-    def _complete_within_budget(self, error: BudgetReached, outcomes: list[Outcome], store: Store) -> Result:
+    def _complete_within_budget(self, error: BudgetReached, outcomes: list[StepResult], store: Store) -> Result:
         """`onExceeded: Complete`: the best adapter so far is the result, or the closing iteration's."""
         while (last := ending_step(self.spec, outcomes)) is not None:
-            outcomes.append(Outcome.of(self._ended(last, outcomes, store)))
+            outcomes.append(StepResult.of(self._run_step(last, outcomes, store)))
         return self._result(Finished(error.reason, error.message), outcomes, store)
 
-    def _result(self, finished: Finished, outcomes: Sequence[Outcome], store: Store) -> Result:
+    def _result(self, finished: Finished, outcomes: Sequence[StepResult], store: Store) -> Result:
         return Result(finished, best_iteration(self.spec, outcomes, ended=True), f"{store.uri}/{PAGE}")
 
-    def _ended(self, step: StepId, outcomes: Sequence[Outcome], store: Store) -> Report:
+    def _run_step(self, step: StepId, outcomes: Sequence[StepResult], store: Store) -> Report:
         """The report of a step, done before or now."""
         document = StepDocument(
             stage=step.stage,
@@ -125,21 +125,21 @@ class Runner:
             namespace=self.run.namespace,
             run=self.run.name,
             run_uid=self.uid,
-            spec=_dumped(self.spec),
+            spec=_dump(self.spec),
             parents=parents(self.spec, step, outcomes),
         )
-        before = committed(store, document)
+        before = committed_manifest(store, document)
         if before is not None:
-            self.display.ended(before.report, before=True)
+            self.display.step_finished(before.report, before=True)
             return before.report
         if awaits_approval(self.spec, step):
-            raise Terminated(f"{release_words(step, store.uri)}: the same command goes on from here")
-        self.display.begins(step)
-        report = self._with_retries(document, store)
-        self.display.ended(report, before=False)
+            raise Terminated(f"{describe_release(step, store.uri)}: the same command goes on from here")
+        self.display.step_started(step)
+        report = self._run_with_retries(document, store)
+        self.display.step_finished(report, before=False)
         return report
 
-    def _with_retries(self, step: StepDocument, store: Store) -> Report:
+    def _run_with_retries(self, step: StepDocument, store: Store) -> Report:
         """Attempts of one step: transient failures pause, out of memory halves the micro-batch."""
         transient = memory = 0
         if step.stage is Stage.TRAIN:
@@ -148,7 +148,7 @@ class Runner:
             if self.stopping.is_set():
                 raise Terminated("interrupted: the same command goes on from here")
             try:
-                return self._attempt(step, store)
+                return self._run_attempt(step, store)
             except GpuOutOfMemory as error:
                 memory += 1
                 if memory > self.spec.retries.out_of_memory or error.micro_batch <= 1:
@@ -165,7 +165,7 @@ class Runner:
                 self.display.say(f"{error.message}: again in {pause:.0f} s")
                 self.stopping.wait(pause)
 
-    def _attempt(self, step: StepDocument, store: Store) -> Report:
+    def _run_attempt(self, step: StepDocument, store: Store) -> Report:
         with tempfile.TemporaryDirectory(prefix="llm2llm-", ignore_cleanup_errors=True) as scratch:
             context = StepContext(
                 pod_uid=randomness.token_hex(8),
@@ -190,7 +190,7 @@ class Runner:
         Raises:
             IncompatibleArtifacts: a field that defines the experiment has changed.
         """
-        spec = _dumped(self.spec)
+        spec = _dump(self.spec)
         try:
             earlier = RunRecord.model_validate_json(store.read(RECORD)).spec
         except ObjectMissing:
@@ -233,6 +233,6 @@ def _at(spec: Mapping[str, Any], path: Sequence[str]) -> Any:
     return value
 
 
-def _dumped(spec: AugmentationRunSpec) -> dict[str, Any]:
+def _dump(spec: AugmentationRunSpec) -> dict[str, Any]:
     dumped: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
     return dumped

@@ -41,7 +41,7 @@ def iteration_label(iteration: int) -> str:
     return f"closing (after {iteration - CLOSING})" if iteration >= CLOSING else str(iteration)
 
 
-def iteration_words(iteration: int) -> str:
+def describe_iteration(iteration: int) -> str:
     """What people call an iteration."""
     if iteration >= CLOSING:
         return f"closing iteration (after {iteration - CLOSING})"
@@ -49,7 +49,7 @@ def iteration_words(iteration: int) -> str:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What a committed step told: the part of its report that later decisions need."""
 
     step: StepId
@@ -61,7 +61,7 @@ class Outcome:
     paired: Paired | None = None
 
     @classmethod
-    def of(cls, report: Report) -> Outcome:
+    def of(cls, report: Report) -> StepResult:
         """The outcome that a successful report tells."""
         return cls(
             step=StepId(report.stage, report.iteration),

@@ -16,7 +16,7 @@ LEVEL = 20
 """One in so many: students that are equally good pass for better at most that often (a one-sided level of .05)."""
 
 
-def compared(against: int, dataset: str, before: Mapping[str, bool], now: Mapping[str, bool]) -> Paired | None:
+def compare(against: int, dataset: str, before: Mapping[str, bool], now: Mapping[str, bool]) -> Paired | None:
     """How the verdicts on a set changed from an iteration to this one; None where both were asked no row.
 
     Args:
@@ -37,7 +37,7 @@ def compared(against: int, dataset: str, before: Mapping[str, bool], now: Mappin
 
 
 @lru_cache(maxsize=4096)
-def better(gained: int, lost: int) -> bool:
+def is_better(gained: int, lost: int) -> bool:
     """Whether so many rows gained against so many lost are more than chance: the one-sided exact sign test at LEVEL.
 
     Under equal students each row that changed is as likely gained as lost, so the number gained is binomial with one

@@ -10,21 +10,18 @@ from collections.abc import Sequence
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.layout import step_folder
-from llm2llm.loop.outcomes import CLOSING, Outcome, StepId, iteration_words
+from llm2llm.loop.outcomes import CLOSING, StepId, StepResult
 from llm2llm.loop.stopping import (
-    Best,
     Finished,
     best_iteration,
     evaluations_of,
-    objective_metric,
-    pool_size,
+    reference_iteration,
     stop_rule,
-    to_beat,
 )
 from llm2llm.records import Stage
 
 
-def next_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | Finished:
+def next_step(spec: AugmentationRunSpec, outcomes: Sequence[StepResult]) -> StepId | Finished:
     """What comes after these committed steps.
 
     The newest iteration decides, so an iteration that has begun is always evaluated, also when `maxIterations` was
@@ -57,7 +54,7 @@ def awaits_approval(spec: AugmentationRunSpec, step: StepId) -> bool:
     return approval.mode == "BeforeTraining" and step.stage is Stage.TRAIN and step.rounds > approval.approved_rounds
 
 
-def release_words(step: StepId, where: str) -> str:
+def describe_release(step: StepId, where: str) -> str:
     """What a person has to do before a step that awaits approval; `where` the run's artifacts lie."""
     return (
         f"iteration {step.rounds - 1} wrote its examples; read them below {where}, then set "
@@ -65,13 +62,13 @@ def release_words(step: StepId, where: str) -> str:
     )
 
 
-def newest_iteration(outcomes: Sequence[Outcome]) -> int:
+def newest_iteration(outcomes: Sequence[StepResult]) -> int:
     """The newest that began, closing ones not counted; 0 before there is one."""
     trained = (outcome.step for outcome in outcomes if outcome.step.stage is Stage.TRAIN and not outcome.step.closing)
     return max((step.iteration for step in trained), default=0)
 
 
-def closing_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> StepId | None:
+def closing_step(spec: AugmentationRunSpec, outcomes: Sequence[StepResult]) -> StepId | None:
     """What is left to do of the closing iteration after the iterations so far; None where nothing is, or none follows.
 
     It trains on the whole seed set and all rounds, is evaluated, and writes nothing.
@@ -84,7 +81,9 @@ def closing_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome]) -> Step
     return next((step for step in steps if step not in done), None)
 
 
-def ending_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], refused: StepId | None = None) -> StepId | None:
+def ending_step(
+    spec: AugmentationRunSpec, outcomes: Sequence[StepResult], refused: StepId | None = None
+) -> StepId | None:
     """What a run still does that has to end with what there is (its budget is spent, `onExceeded: Complete`).
 
     The closing iteration, which asks no teacher, then the test; None when both are done, or cannot be.
@@ -99,7 +98,7 @@ def ending_step(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], refused:
     return closing or test
 
 
-def final_test(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], *, ended: bool = False) -> StepId | None:
+def final_test(spec: AugmentationRunSpec, outcomes: Sequence[StepResult], *, ended: bool = False) -> StepId | None:
     """The step that scores the best adapter on the test set, None where it is done or there is nothing to score.
 
     A run that goes on after its end is scored again only if another iteration is best by then. `ended` as in
@@ -112,7 +111,7 @@ def final_test(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], *, ended:
     return None if any(outcome.step == step for outcome in outcomes) else step
 
 
-def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]) -> dict[str, str]:
+def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[StepResult]) -> dict[str, str]:
     """Folder to digest of every committed output that a step reads.
 
     Train reads the inputs, all synthetic sets before it, and the adapter that it starts from where there is one;
@@ -132,19 +131,19 @@ def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]
     if step.stage in (Stage.EVALUATE, Stage.TEST):
         needed.append(StepId(Stage.TRAIN, step.iteration))
     if step.stage is Stage.EVALUATE:
-        needed += _compared_with(spec, step, outcomes)
+        needed += _evaluations_to_compare(spec, step, outcomes)
     if step.stage is Stage.GENERATE:
         needed.append(StepId(Stage.EVALUATE, step.iteration))
     return {step_folder(parent.stage, parent.iteration): done[parent] for parent in needed}
 
 
-def _compared_with(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[Outcome]) -> list[StepId]:
+def _evaluations_to_compare(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[StepResult]) -> list[StepId]:
     """The evaluations whose verdicts this one's are compared with, row by row.
 
     Probing iterations are asked other seed rows than the one before, so only the evaluation set can be compared.
     """
     before = [outcome for outcome in evaluations_of(outcomes) if outcome.step.iteration < step.iteration]
-    standing = to_beat(before)
+    standing = reference_iteration(before)
     if standing is None or step.closing:
         return []
     if spec.errors_from == "Probe":
@@ -161,24 +160,3 @@ def expected_steps(spec: AugmentationRunSpec) -> int:
     """Steps of a run that uses all its iterations, for a progress bar."""
     closing = 2 if spec.errors_from == "Probe" else 0
     return 3 * spec.max_iterations + closing + (spec.data.test is not None)
-
-
-__all__ = [
-    "Best",
-    "Finished",
-    "Outcome",
-    "StepId",
-    "awaits_approval",
-    "best_iteration",
-    "ending_step",
-    "expected_steps",
-    "final_test",
-    "iteration_words",
-    "iterations_in_all",
-    "next_step",
-    "objective_metric",
-    "parents",
-    "pool_size",
-    "release_words",
-    "stop_rule",
-]

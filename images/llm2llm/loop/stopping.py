@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.loop.outcomes import FOLDS, Outcome, StepId
-from llm2llm.loop.signtest import better
+from llm2llm.loop.outcomes import FOLDS, StepId, StepResult
+from llm2llm.loop.signtest import is_better
 from llm2llm.records import ACCURACY, POOL, Metric, Paired, Stage
 
 JUDGED_ON = ("evaluation", "probe", "seed")
@@ -35,28 +35,28 @@ class Best:
     digest: str
 
 
-def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> Finished | None:
+def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[StepResult]) -> Finished | None:
     """Whether the loop ends after the last of these evaluations; they are in the order of their iterations."""
     last = evaluations[-1]
     iteration = last.step.iteration
-    name = judged_by(spec, evaluations)
+    name = objective_name(spec, evaluations)
     score = objective_metric(last, name)
     goal = spec.objective.goal
     if goal is not None and Decimal(f"{score.value:.{DECIMALS}f}") >= Decimal(goal):
         return Finished(
             "GoalReached", f"{score.name} {score.value:.3f} on the {score.dataset} set reached the goal {goal}"
         )
-    if _no_mistakes(spec, evaluations):
-        return Finished("NoMistakes", f"{_whose_rows(spec, last)} right{_memorized(spec, score)}")
+    if _nothing_left_to_write(spec, evaluations):
+        return Finished("NoMistakes", f"{_describe_rows(spec, last)} right{_memorization_warning(spec, score)}")
     if iteration + 1 >= spec.max_iterations:
         kind = "probing iterations" if spec.errors_from == "Probe" else "iterations"
         return Finished("MaxIterationsReached", f"all {spec.max_iterations} {kind} are done")
-    if spec.early_stopping and _plateaued(spec, evaluations, name):
+    if spec.early_stopping and _has_plateaued(spec, evaluations, name):
         return Finished("Plateaued", f"no improvement in the last {spec.early_stopping.patience} iterations")
     return None
 
 
-def _no_mistakes(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> bool:
+def _nothing_left_to_write(spec: AugmentationRunSpec, evaluations: Sequence[StepResult]) -> bool:
     """Whether nothing is left to write for; under `errorsFrom: Probe` one fold alone says nothing of the others.
 
     An untargeted round is written for random seed rows, mistakes or none, so it is never out of work.
@@ -68,14 +68,14 @@ def _no_mistakes(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> b
     return enough and all(outcome.mistakes == 0 for outcome in newest)
 
 
-def _whose_rows(spec: AugmentationRunSpec, last: Outcome) -> str:
+def _describe_rows(spec: AugmentationRunSpec, last: StepResult) -> str:
     if spec.errors_from == "Probe":
         return f"the last {FOLDS} iterations got every fold of the seed set"
     synthetic = any(metric.dataset == "synthetic" for metric in last.metrics)
     return f"iteration {last.step.iteration} got every seed {'and synthetic ' if synthetic else ''}example"
 
 
-def _memorized(spec: AugmentationRunSpec, score: Metric) -> str:
+def _memorization_warning(spec: AugmentationRunSpec, score: Metric) -> str:
     """A warning where the seeds are right and the evaluation set lags by more than its interval."""
     if spec.errors_from == "Seed" and score.dataset == "evaluation" and score.high < 1.0:
         return (
@@ -86,14 +86,14 @@ def _memorized(spec: AugmentationRunSpec, score: Metric) -> str:
     return ""
 
 
-def _plateaued(spec: AugmentationRunSpec, evaluations: Sequence[Outcome], name: str) -> bool:
+def _has_plateaued(spec: AugmentationRunSpec, evaluations: Sequence[StepResult], name: str) -> bool:
     """Whether none of the last `patience` iterations improved.
 
     Accuracy is judged row by row. An iteration improved if, of the rows on which it and the iteration to beat
-    (`to_beat`) differ, it gained more than chance explains (`paired.better`, a one-sided exact sign test at .05), and
-    if it has, less what it lost, at least `minDelta` of the rows, and one row, more than the one to beat had when these
-    `patience` iterations began. Neither is enough alone: accuracies of equal students swing by more than a usual
-    minDelta, and with many rows a gain that nobody wants to train for is more than chance.
+    (`reference_iteration`) differ, it gained more than chance explains (`signtest.is_better`, a one-sided exact sign
+    test at .05), and if it has, less what it lost, at least `minDelta` of the rows, and one row, more than the one to
+    beat had when these `patience` iterations began. Neither is enough alone: accuracies of equal students swing by
+    more than a usual minDelta, and with many rows a gain that nobody wants to train for is more than chance.
 
     A macro-F1 has no such test, and rows of one iteration only cannot be paired: there, and where a report of an older
     image tells no pairs, a score above the best before the window by `minDelta`, and by one row's worth, improves.
@@ -118,14 +118,14 @@ def _gained_enough(pairs: Sequence[Paired], least: float) -> bool:
     """Rows right add up: what one iteration is ahead of the one to beat, the next to beat has already."""
     ahead = 0
     for paired in pairs:
-        if better(paired.gained, paired.lost):
+        if is_better(paired.gained, paired.lost):
             ahead += paired.gained - paired.lost
             if ahead >= max(1.0, least * paired.examples - 1e-9):
                 return True
     return False
 
 
-def to_beat(evaluations: Sequence[Outcome]) -> int | None:
+def reference_iteration(evaluations: Sequence[StepResult]) -> int | None:
     """The iteration that the one after these is compared with row by row, None before there is one.
 
     The first; from then on the newest that was better than the one to beat before it. Not simply the one with the
@@ -134,22 +134,22 @@ def to_beat(evaluations: Sequence[Outcome]) -> int | None:
     add up. It depends on nothing that may change while a run goes on (not on `objective`, nor on `minDelta`), so an
     evaluation has the same parents whenever it is asked for.
     """
-    standing: Outcome | None = None
+    standing: StepResult | None = None
     for outcome in evaluations:
         if standing is None or _beats(outcome, standing):
             standing = outcome
     return standing.step.iteration if standing else None
 
 
-def _beats(outcome: Outcome, standing: Outcome) -> bool:
+def _beats(outcome: StepResult, standing: StepResult) -> bool:
     if outcome.paired:
-        return better(outcome.paired.gained, outcome.paired.lost)
+        return is_better(outcome.paired.gained, outcome.paired.lost)
     # an older image told no pairs
     score, other = objective_metric(outcome).value, objective_metric(standing).value
     return round(score, DECIMALS) > round(other, DECIMALS)
 
 
-def judged_by(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> str:
+def objective_name(spec: AugmentationRunSpec, evaluations: Sequence[StepResult]) -> str:
     """Name of the metric that these evaluations are compared by: the objective's, where each of them told it.
 
     Otherwise accuracy, which every evaluation tells: scores of different names are never compared with each other.
@@ -159,7 +159,7 @@ def judged_by(spec: AugmentationRunSpec, evaluations: Sequence[Outcome]) -> str:
     return wanted if told else ACCURACY
 
 
-def objective_metric(outcome: Outcome, name: str = ACCURACY) -> Metric:
+def objective_metric(outcome: StepResult, name: str = ACCURACY) -> Metric:
     """The score that an iteration is judged by: on the evaluation set, else on the seed set.
 
     Raises:
@@ -177,7 +177,7 @@ def pool_size(metrics: Sequence[Metric]) -> int:
     return sum(metric.examples for metric in metrics if metric.name == ACCURACY and metric.dataset in POOL)
 
 
-def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], *, ended: bool = False) -> Best | None:
+def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[StepResult], *, ended: bool = False) -> Best | None:
     """The iteration with the highest score; of equal ones the earliest, because it cost less.
 
     Under `errorsFrom: Probe` the newest closing iteration, whatever it scores: the others left out rows on purpose.
@@ -191,7 +191,7 @@ def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], *, en
     if spec.errors_from == "Probe":
         closings = [outcome for outcome in evaluations if outcome.step.closing]
         evaluations = closings[-1:] or (evaluations if ended else [])
-    name = judged_by(spec, evaluations)
+    name = objective_name(spec, evaluations)
     best: Best | None = None
     for outcome in evaluations:
         trained = done.get(StepId(Stage.TRAIN, outcome.step.iteration))
@@ -201,7 +201,7 @@ def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[Outcome], *, en
     return best
 
 
-def evaluations_of(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def evaluations_of(outcomes: Sequence[StepResult]) -> list[StepResult]:
     """The evaluations among these outcomes, in the order of their iterations."""
     found = [outcome for outcome in outcomes if outcome.step.stage is Stage.EVALUATE]
     return sorted(found, key=lambda outcome: outcome.step.iteration)

@@ -21,7 +21,7 @@ LIST = "llm2llm-files.json"
 _CHUNK = 16 * 1024 * 1024
 
 
-def problem_with(kept: Path) -> str:
+def invalid_reason(kept: Path) -> str:
     """What a model's folder lacks of its list, '' if nothing.
 
     Names and sizes only: whoever reads all weights to hash them waits longer than to load them.
@@ -50,12 +50,12 @@ def keep(folder: Path, kept: Path) -> Path:
     part = _beside(kept, "part")
     try:
         _fill(folder, part)
-        if problem_with(kept):  # else another pod was first
+        if invalid_reason(kept):  # else another pod was first
             _replace(part, kept)
     except OSError:
         pass  # what was fetched serves as well
     shutil.rmtree(part, ignore_errors=True)
-    return folder if problem_with(kept) else kept
+    return folder if invalid_reason(kept) else kept
 
 
 def _fill(folder: Path, part: Path) -> None:

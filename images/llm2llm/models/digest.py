@@ -43,7 +43,7 @@ def content_digest(folder: Path, store: Store | None) -> str:
         store: keeps what was found before; None to read everything, which is also what follows if it cannot be used.
     """
     key = model_files_key(digest_of(str(folder)))
-    known = _known(store, key) if store else {}
+    known = _read_known(store, key) if store else {}
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
         files = dict(zip(paths, threads.map(lambda name: _read(paths[name], known.get(name)), paths), strict=True))
@@ -53,7 +53,7 @@ def content_digest(folder: Path, store: Store | None) -> str:
     return digest_of({name: file.sha256 for name, file in files.items()})
 
 
-def _known(store: Store, key: str) -> dict[str, ModelFile]:
+def _read_known(store: Store, key: str) -> dict[str, ModelFile]:
     try:
         return ModelFiles.model_validate_json(store.read(key)).files
     except (ObjectMissing, ValidationError, StepError):

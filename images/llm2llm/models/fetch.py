@@ -101,7 +101,7 @@ def fetch_model(
         return _fetch(spec, _student(spec), revision, environ, scratch, weights=weights, store=store)
     kept = Path(cache) / digest_of([spec.student.model.uri, revision]).removeprefix("sha256:")[:24]
     if kept.exists():
-        problem = modelcache.problem_with(kept)
+        problem = modelcache.invalid_reason(kept)
         if not problem:
             return kept
         uri = spec.student.model.uri

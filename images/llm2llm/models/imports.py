@@ -11,7 +11,7 @@ _NO_COMPILER = "TORCHDYNAMO_DISABLE"
 
 
 @contextmanager
-def lean_imports() -> Iterator[None]:
+def without_torch_compile() -> Iterator[None]:
     """For the imports that bring peft: with it comes bitsandbytes where it is installed, quantized student or not.
 
     bitsandbytes asks for one of its own functions to be compiled, and merely asking loads torch's compiler: a second of

@@ -29,8 +29,8 @@ _TOKENIZER = "spec.student.model: the tokenizer"
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """What a student needs from its tokenizer. Made by `load_tokenizer` or `load_quickly`.
+class StudentTokenizer:
+    """What a student needs from its tokenizer. Made by `load_tokenizer` or `load_fast_tokenizer`.
 
     Attributes:
         encode: texts to token ids, with or without the special tokens of the model.
@@ -63,7 +63,7 @@ class Tokens:
             yield from self.encode(list(texts[start : start + _CHUNK]), special)
 
 
-def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) -> Tokens:
+def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) -> StudentTokenizer:
     """The tokenizer of a model's folder, as transformers loads it.
 
     Chat templates that ask for today's date (Llama 3.2, Granite) are told one and the same, or a prompt had other ids
@@ -100,7 +100,7 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
     has_template = chat and tokenizer.chat_template is not None
     if has_template:
         _try_template(as_turn)
-    return Tokens(
+    return StudentTokenizer(
         encode=lambda texts, special: tokenizer(texts, add_special_tokens=special)["input_ids"],
         decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)),
         eos=eos,
@@ -124,7 +124,7 @@ def _try_template(as_turn: Callable[[str], str]) -> None:
         )
 
 
-def load_quickly(folder: Path, *, chat: bool = True, trusted: bool = False) -> Tokens:
+def load_fast_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) -> StudentTokenizer:
     """The same tokenizer without transformers where its files allow that: a second instead of ten, for Prepare.
 
     Raises:
@@ -145,7 +145,7 @@ def load_quickly(folder: Path, *, chat: bool = True, trusted: bool = False) -> T
     eos = tokenizer.token_to_id(named["content"] if isinstance(named, dict) else named)
     if eos is None:
         return load_tokenizer(folder, chat=chat, trusted=trusted)
-    return Tokens(
+    return StudentTokenizer(
         encode=lambda texts, special: [
             encoded.ids for encoded in tokenizer.encode_batch(texts, add_special_tokens=special)
         ],
@@ -163,7 +163,7 @@ def has_chat_template(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelInfo:
     """Of a model, by its config; 0 where that says nothing.
 
     Attributes:
@@ -179,7 +179,7 @@ class Shape:
     vocabulary: int = 0
 
 
-def check_vocabulary(tokens: Tokens, shape: Shape) -> None:
+def check_vocabulary(tokens: StudentTokenizer, shape: ModelInfo) -> None:
     """A tokenizer that got a token which the model did not ends the training with an index error, or a dead GPU.
 
     What is added to a tokenizer are special tokens, so those around a word show it.
@@ -195,7 +195,7 @@ def check_vocabulary(tokens: Tokens, shape: Shape) -> None:
         )
 
 
-def model_shape(folder: Path, *, trusted: bool = False) -> Shape:
+def read_model_info(folder: Path, *, trusted: bool = False) -> ModelInfo:
     """The shape of the model of this folder.
 
     Raises:
@@ -217,7 +217,7 @@ def model_shape(folder: Path, *, trusted: bool = False) -> Shape:
     heads = config.get("num_attention_heads", config.get("n_head"))
     named = config.get("architectures")
     architectures = tuple(map(str, named)) if isinstance(named, list) else ()
-    return Shape(
+    return ModelInfo(
         context if context < _UNLIMITED else 0,
         heads if isinstance(heads, int) else 0,
         architectures,

@@ -25,7 +25,7 @@ WIDTH, HEIGHT, MARGIN = 640, 240, 40
 
 
 @dataclass(frozen=True)
-class Row:
+class IterationRow:
     """An iteration, as far as it is done; `judged` is the score that the objective looks at."""
 
     name: str
@@ -47,7 +47,7 @@ class Page:
 
     run: str
     uri: str
-    rows: Sequence[Row]
+    rows: Sequence[IterationRow]
     test: Sequence[Metric]
     suspects: Sequence[SeedHistory]
 
@@ -63,7 +63,7 @@ class Point:
     name: str
 
 
-def curve(rows: Sequence[Row]) -> list[Point]:
+def curve(rows: Sequence[IterationRow]) -> list[Point]:
     """The judged scores with their intervals; the scale is from 0 to 1, so that no swing looks larger than it is."""
     told = [(row.name, row.judged) for row in rows if row.judged]
     step = (WIDTH - 2 * MARGIN) / max(1, len(told) - 1)
@@ -77,7 +77,7 @@ def curve(rows: Sequence[Row]) -> list[Point]:
     ]
 
 
-def rendered(page: Page) -> bytes:
+def render(page: Page) -> bytes:
     """The page in UTF-8; what UTF-8 cannot say (a half of a surrogate pair) is a question mark."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["short"] = _short

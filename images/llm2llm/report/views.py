@@ -15,11 +15,11 @@ import jinja2
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.commit import manifest_in, read_object
-from llm2llm.data.rows import PROBED, SEED, SEEDS, SYNTHETIC, frozen, predictions_in
+from llm2llm.data.rows import PROBED, SEED, SEEDS, SYNTHETIC, predictions_in, read_examples
 from llm2llm.errors import StepError
 from llm2llm.layout import INPUTS, manifest_key, step_folder
-from llm2llm.loop.outcomes import Outcome, iteration_label
-from llm2llm.loop.stopping import Best, best_iteration, judged_by, objective_metric
+from llm2llm.loop.outcomes import StepResult, iteration_label
+from llm2llm.loop.stopping import Best, best_iteration, objective_metric, objective_name
 from llm2llm.records import Manifest, Metric, Stage, StepDocument, canonical_json
 from llm2llm.report import page
 from llm2llm.report.history import SeedHistory, histories
@@ -33,7 +33,7 @@ ITERATIONS = "iterations/"
 
 
 @dataclass(frozen=True)
-class Committed:
+class CommittedIteration:
     """What lies in the store of an iteration."""
 
     index: int
@@ -58,12 +58,14 @@ def write_views(step: StepDocument, store: Store, context: StepContext) -> None:
         context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} was not rewritten: {error}"})
 
 
-def outcomes_in(store: Store) -> list[Outcome]:
+def step_results_in(store: Store) -> list[StepResult]:
     """Training and evaluation of each iteration that has both committed."""
-    return _outcomes(list(committed_iterations(store)))
+    return _step_results(list(committed_iterations(store)))
 
 
-def _write_best(step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[Committed]) -> None:
+def _write_best(
+    step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[CommittedIteration]
+) -> None:
     """Which iteration is best, by which number, where its adapter lies, and its test score."""
     best = _best(step, spec, iterations)
     if best is not None:
@@ -79,19 +81,21 @@ def _write_best(step: StepDocument, spec: AugmentationRunSpec, store: Store, ite
         store.write(BEST, (canonical_json(view) + "\n").encode())
 
 
-def _best(step: StepDocument, spec: AugmentationRunSpec, iterations: Sequence[Committed]) -> Best | None:
+def _best(step: StepDocument, spec: AugmentationRunSpec, iterations: Sequence[CommittedIteration]) -> Best | None:
     """The best iteration; what is tested is what the run has ended with."""
-    return best_iteration(spec, _outcomes(iterations), ended=step.stage is Stage.TEST)
+    return best_iteration(spec, _step_results(iterations), ended=step.stage is Stage.TEST)
 
 
-def _write_report(step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[Committed]) -> None:
+def _write_report(
+    step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[CommittedIteration]
+) -> None:
     inputs = manifest_in(store, INPUTS)
     evaluated = {of.index: of.evaluate for of in iterations if of.evaluate}
     told = {
         index: [*predictions_in(store, manifest, SEEDS), *predictions_in(store, manifest, PROBED)]
         for index, manifest in evaluated.items()
     }
-    seeds = histories(frozen(store, inputs, SEED) if inputs else [], told)
+    seeds = histories(read_examples(store, inputs, SEED) if inputs else [], told)
     lines = (canonical_json(seed.document()) + "\n" for seed in seeds)
     store.write(SEED_HISTORIES, "".join(lines).encode())
     best = _best(step, spec, iterations)
@@ -102,24 +106,24 @@ def _write_report(step: StepDocument, spec: AugmentationRunSpec, store: Store, i
         test=_test_of(best.iteration, iterations) if best else (),
         suspects=sorted((seed for seed in seeds if seed.suspect), key=lambda seed: -len(seed.wrong)),
     )
-    store.write(PAGE, page.rendered(shown))
+    store.write(PAGE, page.render(shown))
 
 
 def _rows(
     spec: AugmentationRunSpec,
     store: Store,
-    iterations: Sequence[Committed],
+    iterations: Sequence[CommittedIteration],
     seeds: Sequence[SeedHistory],
     best: int | None,
-) -> list[page.Row]:
-    evaluations = [outcome for outcome in _outcomes(iterations) if outcome.step.stage is Stage.EVALUATE]
-    name = judged_by(spec, evaluations)
+) -> list[page.IterationRow]:
+    evaluations = [outcome for outcome in _step_results(iterations) if outcome.step.stage is Stage.EVALUATE]
+    name = objective_name(spec, evaluations)
     judged = {outcome.step.iteration: objective_metric(outcome, name) for outcome in evaluations}
     learned = Counter(index for seed in seeds for index in seed.learned)
     forgotten = Counter(index for seed in seeds for index in seed.forgotten)
     rows = []
     for of in iterations:
-        row = page.Row(
+        row = page.IterationRow(
             name=iteration_label(of.index),
             train=of.train.report,
             evaluate=of.evaluate.report if of.evaluate else None,
@@ -132,31 +136,31 @@ def _rows(
     return rows
 
 
-def _with_round(row: page.Row, store: Store, generated: Manifest) -> page.Row:
+def _with_round(row: page.IterationRow, store: Store, generated: Manifest) -> page.IterationRow:
     refused = read_object(store, generated, "rejected.jsonl").splitlines()
     return replace(
         row,
         generate=generated.report,
         rejected=dict(Counter(str(json.loads(line)["reason"]) for line in refused).most_common()),
-        samples=frozen(store, generated, SYNTHETIC)[: page.ROWS_SHOWN],
+        samples=read_examples(store, generated, SYNTHETIC)[: page.ROWS_SHOWN],
     )
 
 
-def _test_of(iteration: int, iterations: Sequence[Committed]) -> tuple[Metric, ...]:
+def _test_of(iteration: int, iterations: Sequence[CommittedIteration]) -> tuple[Metric, ...]:
     return next((of.test.report.metrics for of in iterations if of.index == iteration and of.test), ())
 
 
-def _outcomes(iterations: Sequence[Committed]) -> list[Outcome]:
+def _step_results(iterations: Sequence[CommittedIteration]) -> list[StepResult]:
     """Training and evaluation of each iteration that has both."""
     return [
-        Outcome.of(manifest.report)
+        StepResult.of(manifest.report)
         for of in iterations
         if of.evaluate is not None
         for manifest in (of.train, of.evaluate)
     ]
 
 
-def committed_iterations(store: Store) -> Iterator[Committed]:
+def committed_iterations(store: Store) -> Iterator[CommittedIteration]:
     """What is committed, iteration by iteration, closing ones last."""
     present = {key for key in store.list(ITERATIONS) if manifest_key(key.rpartition("/")[0]) == key}
 
@@ -168,4 +172,4 @@ def committed_iterations(store: Store) -> Iterator[Committed]:
         train = manifest(Stage.TRAIN, index)
         if train is not None:
             further = (manifest(stage, index) for stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST))
-            yield Committed(index, train, *further)
+            yield CommittedIteration(index, train, *further)

@@ -14,7 +14,7 @@ _CUT_SHORT = "unexpected pos"
 """All that torch.save says of a file that it could not write to its end."""
 
 
-def is_of_the_disk(error: BaseException) -> bool:
+def is_disk_error(error: BaseException) -> bool:
     """Whether a disk is full, or may not be written."""
     words = str(error)
     number = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
@@ -23,6 +23,6 @@ def is_of_the_disk(error: BaseException) -> bool:
     return number in _NUMBERS or (isinstance(error, RuntimeError) and _CUT_SHORT in words)
 
 
-def advice_on(error: BaseException) -> str:
+def disk_advice(error: BaseException) -> str:
     """What to add to an error's words: what to do, or nothing where it is not of the disk."""
-    return f": {ADVICE}" if is_of_the_disk(error) else ""
+    return f": {ADVICE}" if is_disk_error(error) else ""

@@ -65,7 +65,7 @@ class _Tee:
 
 
 @contextmanager
-def recorded() -> Iterator[Log]:
+def tee_output() -> Iterator[Log]:
     """What this process writes to stdout and stderr goes on there and into the log."""
     log = Log()
     with redirect_stdout(_Tee(sys.stdout, log)), redirect_stderr(_Tee(sys.stderr, log)):  # type: ignore[type-var]

@@ -32,7 +32,7 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         self._over.set()
 
-    def hearing(self, progress: Progress) -> Progress:
+    def wrap_progress(self, progress: Progress) -> Progress:
         """The same progress, heard by the watchdog."""
 
         def told(event: Mapping[str, object]) -> None:

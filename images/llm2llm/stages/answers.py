@@ -9,20 +9,20 @@ from dataclasses import dataclass
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.commit import download_folder, parent_manifest
-from llm2llm.artifacts.partials import Parts, Place
-from llm2llm.data.rows import SEED, WRITTEN, frozen, resolved
-from llm2llm.data.token_cache import Tokenizer
-from llm2llm.engines import Draws, Student, engine_named
+from llm2llm.artifacts.partials import PartialPredictions, RowKey
+from llm2llm.data.rows import SEED, WRITTEN, read_examples, read_resolved
+from llm2llm.data.token_cache import TokenCache
+from llm2llm.engines import SamplingSettings, Student, engine_named
 from llm2llm.errors import Terminated
 from llm2llm.layout import INPUTS, step_folder, trained_part
 from llm2llm.models.fetch import fetch_model
-from llm2llm.models.tokenizer import Tokens, load_tokenizer, model_shape
+from llm2llm.models.tokenizer import StudentTokenizer, load_tokenizer, read_model_info
 from llm2llm.records import Example, Manifest, Prediction, Stage, StepDocument, digest_of
 from llm2llm.runtime.context import StepContext
 from llm2llm.stages.engine_checks import check_engine
 from llm2llm.storage import Store
 from llm2llm.tasks import Task, grading, task_of
-from llm2llm.training.data import Row
+from llm2llm.training.data import TokenizedRow
 
 _LEAST_TOKENS = 4
 _KEEP_SECONDS = 60.0
@@ -47,7 +47,7 @@ class Answered:
 class _Question:
     """A row that is asked: its place among the sets, its prompt as token ids, and how many its answer may have."""
 
-    place: Place
+    place: RowKey
     example: Example
     prompt: Sequence[int]
     limit: int
@@ -71,11 +71,11 @@ def answers(
     with context.timed("load"):
         inputs = parent_manifest(store, step, INPUTS)
         student, tokens = _student(step, store, context, spec, inputs)
-        room = model_shape(student.model, trusted=student.trusted).context or sys.maxsize
+        room = read_model_info(student.model, trusted=student.trusted).context or sys.maxsize
         task = task_of(spec.task)
-        tokenizer = Tokenizer.of(spec, resolved(inputs).model_revision, tokens, task)
+        tokenizer = TokenCache.of(spec, read_resolved(inputs).model_revision, tokens, task)
         asked = [(dataset, example) for dataset, examples in sets.items() for example in examples]
-        seeds = frozen(store, inputs, SEED)
+        seeds = read_examples(store, inputs, SEED)
         rows = tokenizer.rows([*(example for _, example in asked), *seeds], store, context)
         limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(rows[len(asked) :])
         longest = min(spec.train.hyperparameters.max_length, room)
@@ -91,15 +91,15 @@ def answers(
             context=max((len(question.prompt) + question.limit for question in questions), default=1),
         )
 
-    def ask(left: Sequence[_Question]) -> Generator[dict[Place, Prediction]]:
-        draws = _draws([question.example for question in left], spec)
+    def ask(left: Sequence[_Question]) -> Generator[dict[RowKey, Prediction]]:
+        draws = _sampling_settings([question.example for question in left], spec)
         limits = [question.limit for question in left]
         for batch in engine.generate([question.prompt for question in left], limits, draws):
             asked = ((left[index], ids) for index, ids in batch.items())
             yield {question.place: predict(question.example, ids, task, tokens) for question, ids in asked}
 
     with context.timed("compute"):
-        told = _in_parts(questions, ask, step, store, context)
+        told = _answer_in_parts(questions, ask, step, store, context)
     by_set = {dataset: [question for question in questions if question.place[0] == dataset] for dataset in sets}
     return {
         dataset: Answered([row.example for row in of_set], [told[row.place] for row in of_set], task)
@@ -108,25 +108,25 @@ def answers(
     }
 
 
-def _in_parts(
+def _answer_in_parts(
     questions: Sequence[_Question],
-    ask: Callable[[Sequence[_Question]], Generator[dict[Place, Prediction]]],
+    ask: Callable[[Sequence[_Question]], Generator[dict[RowKey, Prediction]]],
     step: StepDocument,
     store: Store,
     context: StepContext,
-) -> dict[Place, Prediction]:
+) -> dict[RowKey, Prediction]:
     """All answers, those of earlier attempts among them.
 
     What is new is durable within a minute, and before SIGTERM ends the step; the last of it is committed with the step.
     """
     of_step = {"stage": step.stage.value, "iteration": step.iteration}
-    parts = Parts(store, step, context.pod_uid)
+    parts = PartialPredictions(store, step, context.pod_uid)
     told = parts.read()
     left = [question for question in questions if question.place not in told]
     if told:
         context.progress({**of_step, "answeredBefore": len(questions) - len(left)})
     done = len(questions) - len(left)
-    unkept: dict[Place, Prediction] = {}
+    unkept: dict[RowKey, Prediction] = {}
     since = context.clock()
     with closing(ask(left)) as batches:
         while done < len(questions):
@@ -145,7 +145,7 @@ def _in_parts(
 
 def _student(
     step: StepDocument, store: Store, context: StepContext, spec: AugmentationRunSpec, inputs: Manifest
-) -> tuple[Student, Tokens]:
+) -> tuple[Student, StudentTokenizer]:
     """The files of what this iteration trained, on this machine."""
     trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
     part = trained_part(spec)
@@ -154,28 +154,28 @@ def _student(
     if part == "model":
         model, adapter = folder, None
     else:
-        model = fetch_model(spec, resolved(inputs).model_revision, context.environ, context.scratch, store=store)
+        model = fetch_model(spec, read_resolved(inputs).model_revision, context.environ, context.scratch, store=store)
         adapter = folder
     trusted = spec.student.trust_remote_code
     tokens = load_tokenizer(model, chat=spec.task.chat_template == "Auto", trusted=trusted)
     return Student(model, adapter, spec.train.quantization, tokens.eos, trusted), tokens
 
 
-def _token_limit(seeds: Sequence[Row]) -> int:
+def _token_limit(seeds: Sequence[TokenizedRow]) -> int:
     """Twice the longest seed completion, its EOS not counted."""
     return max(_LEAST_TOKENS, 2 * max(len(row.ids) - row.prompt - 1 for row in seeds))
 
 
-def _draws(examples: Sequence[Example], spec: AugmentationRunSpec) -> Draws | None:
+def _sampling_settings(examples: Sequence[Example], spec: AugmentationRunSpec) -> SamplingSettings | None:
     """The seed of each row: of the run's and the row's id alone, so that every iteration draws a row alike."""
     temperature = float(spec.evaluate.sampling.temperature)
     if not temperature:
         return None
     digests = (digest_of([spec.random_seed, "answer", example.id]) for example in examples)
-    return Draws(temperature, [int(digest.removeprefix("sha256:")[:15], 16) for digest in digests])
+    return SamplingSettings(temperature, [int(digest.removeprefix("sha256:")[:15], 16) for digest in digests])
 
 
-def predict(example: Example, answer_ids: Sequence[int], task: Task, tokens: Tokens) -> Prediction:
+def predict(example: Example, answer_ids: Sequence[int], task: Task, tokens: StudentTokenizer) -> Prediction:
     """What an answer's token ids mean: an answer without EOS was cut off, and is wrong."""
     ended = tokens.eos in answer_ids
     output = tokens.text(answer_ids)

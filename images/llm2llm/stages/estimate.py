@@ -88,7 +88,7 @@ def estimate(
     )
 
 
-def in_words(found: Estimate, spec: AugmentationRunSpec) -> str:
+def describe_estimate(found: Estimate, spec: AugmentationRunSpec) -> str:
     """One sentence for the report."""
     told = f"the first training takes {found.steps} optimizer steps, {found.train_tokens} tokens"
     if not found.rounds:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm2llm.artifacts.commit import commit, parent_manifest
-from llm2llm.artifacts.partials import Parts
+from llm2llm.artifacts.partials import PartialPredictions
 from llm2llm.artifacts.retention import drop_weights
-from llm2llm.data.rows import SEEDS, asked, predictions_in, right
+from llm2llm.data.rows import SEEDS, correct_by_id, evaluation_sets, predictions_in
 from llm2llm.layout import step_folder
-from llm2llm.loop.signtest import compared
+from llm2llm.loop.signtest import compare
 from llm2llm.loop.stopping import JUDGED_ON
 from llm2llm.records import (
     POOL,
@@ -26,7 +26,7 @@ from llm2llm.records import (
 from llm2llm.report.views import write_views
 from llm2llm.runtime.context import StepContext
 from llm2llm.stages.answers import Answered, answers
-from llm2llm.stages.scores import scored
+from llm2llm.stages.scores import score_predictions
 from llm2llm.storage import Store
 
 
@@ -40,9 +40,9 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         MetricInvalid: a score is not a number.
     """
     with context.timed("load"):
-        sets = asked(store, step)
+        sets = evaluation_sets(store, step)
     answered = answers(step, store, context, sets)
-    metrics, files = results(answered)
+    metrics, files = score_sets(answered)
     wrong = {dataset: answered[dataset].mistakes for dataset in POOL if dataset in answered}
     changes = _changes(step, store, answered)
     files["changes.json"] = (canonical_json(changes.document()) + "\n").encode()
@@ -61,7 +61,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         ),
     )
     report = commit(store, step, context, files, report)
-    Parts(store, step, context.pod_uid).clear()
+    PartialPredictions(store, step, context.pod_uid).clear()
     write_views(step, store, context)
     drop_weights(step, store)
     return report
@@ -90,20 +90,20 @@ def _changes(step: StepDocument, store: Store, answered: Mapping[str, Answered])
 
     def verdicts(iteration: int, dataset: str) -> dict[str, bool]:
         evaluated = parent_manifest(store, step, step_folder(Stage.EVALUATE, iteration))
-        return right(predictions_in(store, evaluated, dataset))
+        return correct_by_id(predictions_in(store, evaluated, dataset))
 
     judged = next(dataset for dataset in JUDGED_ON if dataset in answered)
-    now = right(answered[judged].predictions)
-    seeds = right(answered[SEEDS].predictions) if SEEDS in answered else {}
+    now = correct_by_id(answered[judged].predictions)
+    seeds = correct_by_id(answered[SEEDS].predictions) if SEEDS in answered else {}
     before = verdicts(earlier[-1], SEEDS) if seeds else {}
     return Changes(
-        compared(earlier[0], judged, verdicts(earlier[0], judged), now),
+        compare(earlier[0], judged, verdicts(earlier[0], judged), now),
         [row for row, correct in seeds.items() if correct and before.get(row) is False],
         [row for row, correct in seeds.items() if not correct and before.get(row) is True],
     )
 
 
-def results(answered: Mapping[str, Answered]) -> tuple[tuple[Metric, ...], dict[str, bytes]]:
+def score_sets(answered: Mapping[str, Answered]) -> tuple[tuple[Metric, ...], dict[str, bytes]]:
     """The scores of some sets, and the files that hold them: predictions of each and `scores.json` of all.
 
     Raises:
@@ -113,7 +113,7 @@ def results(answered: Mapping[str, Answered]) -> tuple[tuple[Metric, ...], dict[
     told: dict[str, Any] = {}
     files: dict[str, bytes] = {}
     for dataset, of in answered.items():
-        scores, told[dataset] = scored(dataset, of.examples, of.predictions, of.task)
+        scores, told[dataset] = score_predictions(dataset, of.examples, of.predictions, of.task)
         metrics += scores
         files[f"predictions.{dataset}.jsonl"] = to_jsonl(of.predictions)
     files["scores.json"] = (canonical_json(told) + "\n").encode()

@@ -14,13 +14,13 @@ from pathlib import Path
 from llm2llm.api.data import HeldOutSource, Source
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.commit import commit
-from llm2llm.data.intake import Rows, lines_where, read_rows
+from llm2llm.data.intake import SourceRows, lines_where, read_rows
 from llm2llm.data.rows import EVALUATION, SEED, TEST
-from llm2llm.data.splits import BEFORE, check_folds, contradictions, drop_known_rows, sample, split_off
+from llm2llm.data.splits import BEFORE, check_folds, contradictions, drop_known_rows, hold_out_rows, sample_rows
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
 from llm2llm.models.fetch import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
-from llm2llm.models.tokenizer import Tokens, check_vocabulary, load_quickly, model_shape
+from llm2llm.models.tokenizer import StudentTokenizer, check_vocabulary, load_fast_tokenizer, read_model_info
 from llm2llm.podenv import access_of, environment_of, has_own
 from llm2llm.records import (
     Example,
@@ -35,9 +35,9 @@ from llm2llm.records import (
 )
 from llm2llm.runtime.context import StepContext
 from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads
-from llm2llm.stages.estimate import estimate, in_words
+from llm2llm.stages.estimate import describe_estimate, estimate
 from llm2llm.stages.roundtrip import answer_problem
-from llm2llm.stages.teacher_endpoint import TEACHER, resolved_teacher
+from llm2llm.stages.teacher_endpoint import TEACHER, resolve_teacher
 from llm2llm.storage import Store, read_source
 from llm2llm.tasks import Task, task_of
 
@@ -49,7 +49,7 @@ class _Model:
     """What Prepare needs of the base model."""
 
     revision: str
-    tokens: Tokens
+    tokens: StudentTokenizer
     context: int
 
     def count(self, texts: list[str]) -> list[int]:
@@ -66,49 +66,51 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     spec = AugmentationRunSpec.model_validate(step.spec)
     problems: list[StepError] = []
     found: list[str] = []
-    sets: dict[str, Rows] = {}
+    sets: dict[str, SourceRows] = {}
     lengths: dict[str, dict[str, int]] = {}
     task = model = teacher = None
-    with _noted(problems):
+    with _collect_problem(problems):
         check_engine(spec)
-    with _noted(problems):
+    with _collect_problem(problems):
         task = task_of(spec.task)
         _check_template(task)
     for name, source in spec.data.sources().items():
-        with _noted(problems), context.timed("load"):
+        with _collect_problem(problems), context.timed("load"):
             if source.uri:
                 sets[name] = _read(name, source.uri, source, spec, context)
                 if task is not None:
-                    sets[name].normalize(task.normal)
-                sample(f"data.{name}", sets[name], source.sample, spec)
-    with _noted(problems):
-        split_off(sets, spec)
+                    sets[name].normalize(task.normalize)
+                sample_rows(f"data.{name}", sets[name], source.sample, spec)
+    with _collect_problem(problems):
+        hold_out_rows(sets, spec)
         check_folds(sets, spec)
-    with _noted(problems):
+    with _collect_problem(problems):
         model = _inspect_model(spec, store, context)
-    with _noted(problems), context.timed("compute"):
+    with _collect_problem(problems), context.timed("compute"):
         for name, rows in sets.items():
             if task is not None:
                 _pass_through_task(rows, task)
             if task is not None and model is not None:
                 lengths[name] = _pass_through_tokenizer(rows, task, model, spec)
     problems += [DataError(problem) for name, rows in sets.items() if (problem := rows.problem(f"data.{name}"))]
-    with _noted(problems):
-        prove_create(store)
+    with _collect_problem(problems):
+        verify_conditional_put(store)
     ours = spec.generate.teacher.source
-    with _noted(problems), context.timed("probe"):
+    with _collect_problem(problems), context.timed("probe"):
         if ours is None:
             context.usage = _probe_teacher(spec, store, context, found.append)
         else:
-            teacher = resolved_teacher(spec, ours, store, context)
+            teacher = resolve_teacher(spec, ours, store, context)
     if problems or task is None or model is None:
-        raise _together(problems)
+        raise _combine_problems(problems)
     told = [drop_known_rows(name, sets, task) for name in BEFORE if name in sets]
     told += [contradictions(name, rows, task) for name, rows in sets.items()]
     told += found
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
     seeds = examples["seed"]
-    told.append(in_words(estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count), spec))
+    told.append(
+        describe_estimate(estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count), spec)
+    )
     return _commit(step, store, context, model, teacher, examples, "; ".join(filter(None, told)))
 
 
@@ -122,7 +124,7 @@ def _check_template(task: Task) -> None:
 
 
 @contextmanager
-def _noted(problems: list[StepError]) -> Iterator[None]:
+def _collect_problem(problems: list[StepError]) -> Iterator[None]:
     """A problem ends its own check and no other."""
     try:
         yield
@@ -130,14 +132,16 @@ def _noted(problems: list[StepError]) -> Iterator[None]:
         problems.append(error)
 
 
-def _together(problems: Sequence[StepError]) -> StepError:
+def _combine_problems(problems: Sequence[StepError]) -> StepError:
     """One error with all messages, of the kind of the first problem that no retry mends."""
     lasting = [error for error in problems if error.exit_code != ExitCode.TRANSIENT]
     kind = type((lasting or list(problems))[0])
     return kind("\n".join(error.message for error in problems))
 
 
-def _read(name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext) -> Rows:
+def _read(
+    name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext
+) -> SourceRows:
     mapping = source.fields or spec.data.seed.fields
     if "completion" not in mapping:
         raise ConfigurationError(f"spec.data.{name}.fields: 'completion' is missing, the name of the answer's field")
@@ -167,21 +171,21 @@ def _inspect_model(spec: AugmentationRunSpec, store: Store, context: StepContext
             spec, revision, context.environ, context.scratch, weights=MODEL_CACHE in context.environ, store=store
         )
         trusted = spec.student.trust_remote_code
-        tokens = load_quickly(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
-        shape = model_shape(folder, trusted=trusted)
+        tokens = load_fast_tokenizer(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
+        shape = read_model_info(folder, trusted=trusted)
         check_vocabulary(tokens, shape)
         check_heads("spec.evaluate", shape.heads, spec.evaluate.tensor_parallel_size)
         check_adapter(spec, shape.architectures)
         return _Model(revision, tokens, shape.context)
 
 
-def _pass_through_task(rows: Rows, task: Task) -> None:
+def _pass_through_task(rows: SourceRows, task: Task) -> None:
     rows.refuse(
-        lines_where(rows.rows, [task.problem_with(row.example.fields, row.example.completion) for row in rows.rows])
+        lines_where(rows.rows, [task.invalid_reason(row.example.fields, row.example.completion) for row in rows.rows])
     )
 
 
-def _pass_through_tokenizer(rows: Rows, task: Task, model: _Model, spec: AugmentationRunSpec) -> dict[str, int]:
+def _pass_through_tokenizer(rows: SourceRows, task: Task, model: _Model, spec: AugmentationRunSpec) -> dict[str, int]:
     """A row longer than maxLength would be cut silently, in its prompt or, worse, in its answer.
 
     One longer than the model's context could be neither learned nor answered; and one whose completion does not come
@@ -222,7 +226,7 @@ def _length_problem(prompt: int, completion: int, limit: int, context: int) -> s
     return None
 
 
-def prove_create(store: Store) -> None:
+def verify_conditional_put(store: Store) -> None:
     """Creates one random key twice: a store that lets both succeed would let two pods commit one step.
 
     Raises:

@@ -22,7 +22,7 @@ Cell = tuple[str, str | None]
 """The class of a row and the class that the student gave it; None where it gave none."""
 
 
-def scored(
+def score_predictions(
     dataset: str, examples: Sequence[Example], predictions: Sequence[Prediction], task: Task
 ) -> tuple[list[Metric], dict[str, Any]]:
     """The scores of a set, and what `scores.json` says of it: where there are labels, each class for itself.

@@ -26,7 +26,7 @@ TEACHER = "teacher.json"
 
 
 @dataclass(frozen=True)
-class Asked:
+class TeacherEndpoint:
     """Whom a step asks, for a client.
 
     Attributes:
@@ -43,13 +43,13 @@ class Asked:
 
 
 @contextmanager
-def asked(
+def open_teacher(
     spec: AugmentationRunSpec, step: StepDocument, store: Store, context: StepContext, tell: Callable[[str], None]
-) -> Iterator[Asked]:
+) -> Iterator[TeacherEndpoint]:
     """The teacher of a run, for as long as the step needs it; one of our own runs until then."""
     teacher, source = spec.generate.teacher, spec.generate.teacher.source
     if source is None:
-        yield Asked(teacher, context.environ, teacher.model)
+        yield TeacherEndpoint(teacher, context.environ, teacher.model)
         return
     from llm2llm.teacher.local import LocalTeacher
 
@@ -65,10 +65,10 @@ def asked(
         spec.generate, model, context.scratch / "teacher", context.environ, tell, context.stopping
     ) as local:
         identity = f"{teacher.model} {source.uri}@{revision}"
-        yield Asked(local.address, local.client_environ, identity, local.start, local.check)
+        yield TeacherEndpoint(local.address, local.client_environ, identity, local.start, local.check)
 
 
-def resolved_teacher(spec: AugmentationRunSpec, source: TeacherSource, store: Store, context: StepContext) -> bytes:
+def resolve_teacher(spec: AugmentationRunSpec, source: TeacherSource, store: Store, context: StepContext) -> bytes:
     """`teacher.json`, after a look at the teacher's config, tokenizer and chat template; no weights are fetched.
 
     Raises:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from llm2llm.artifacts.commit import commit, parent_manifest
-from llm2llm.artifacts.partials import Parts
-from llm2llm.data.rows import TEST, frozen
+from llm2llm.artifacts.partials import PartialPredictions
+from llm2llm.data.rows import TEST, read_examples
 from llm2llm.errors import MetricInvalid
 from llm2llm.layout import INPUTS
 from llm2llm.records import Report, Stage, StepDocument
 from llm2llm.report.views import write_views
 from llm2llm.runtime.context import StepContext
 from llm2llm.stages.answers import answers
-from llm2llm.stages.evaluate import results
+from llm2llm.stages.evaluate import score_sets
 from llm2llm.storage import Store
 
 
@@ -24,10 +24,10 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         GpuOutOfMemory: the GPU does not hold the student with one row.
         MetricInvalid: the score is not a number.
     """
-    rows = frozen(store, parent_manifest(store, step, INPUTS), TEST)
+    rows = read_examples(store, parent_manifest(store, step, INPUTS), TEST)
     if not rows:
         raise MetricInvalid("the test set has no rows: its score is not a number")
-    metrics, files = results(answers(step, store, context, {"test": rows}))
+    metrics, files = score_sets(answers(step, store, context, {"test": rows}))
     report = Report(
         run_uid=step.run_uid,
         stage=Stage.TEST,
@@ -36,6 +36,6 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         metrics=metrics,
     )
     report = commit(store, step, context, files, report)
-    Parts(store, step, context.pod_uid).clear()
+    PartialPredictions(store, step, context.pod_uid).clear()
     write_views(step, store, context)
     return report

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.checkpoints import Checkpoints, Uploads
 from llm2llm.artifacts.commit import commit, download_folder, parent_manifest
-from llm2llm.data.rows import resolved, training_set
-from llm2llm.data.token_cache import Tokenizer
+from llm2llm.data.rows import read_resolved, training_set
+from llm2llm.data.token_cache import TokenCache
 from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import INPUTS, data_folder, step_folder, trained_part
-from llm2llm.loop.outcomes import iteration_words
+from llm2llm.loop.outcomes import describe_iteration
 from llm2llm.models.fetch import fetch_model
-from llm2llm.models.imports import lean_imports
-from llm2llm.models.tokenizer import load_tokenizer, model_shape
+from llm2llm.models.imports import without_torch_compile
+from llm2llm.models.tokenizer import load_tokenizer, read_model_info
 from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
 from llm2llm.runtime.context import StepContext
 from llm2llm.storage import Store
 from llm2llm.tasks import task_of
-from llm2llm.tasks.presets import spelt_out
+from llm2llm.tasks.presets import expand_preset
 
 if TYPE_CHECKING:
-    from llm2llm.training.data import Row
-    from llm2llm.training.run import Job, Trained
+    from llm2llm.training.data import TokenizedRow
+    from llm2llm.training.run import TrainingJob, TrainingResult
 
 
 def run(step: StepDocument, store: Store, context: StepContext) -> Report:
@@ -42,16 +42,16 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     spec = AugmentationRunSpec.model_validate(step.spec)
     with context.timed("load"):
         examples = training_set(store, step)
-        revision = resolved(parent_manifest(store, step, INPUTS)).model_revision
-    with context.timed("imports"), lean_imports():
-        from llm2llm.training.run import Job
+        revision = read_resolved(parent_manifest(store, step, INPUTS)).model_revision
+    with context.timed("imports"), without_torch_compile():
+        from llm2llm.training.run import TrainingJob
     with context.timed("load"):
         base = fetch_model(spec, revision, context.environ, context.scratch, store=store)
         trusted = spec.student.trust_remote_code
         tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
-        tokenizer = Tokenizer.of(spec, revision, tokens, task_of(spec.task))
-        context_tokens = model_shape(base, trusted=trusted).context
-        rows, told = _fitting(tokenizer.rows(examples, store, context), spec, context_tokens)
+        tokenizer = TokenCache.of(spec, revision, tokens, task_of(spec.task))
+        context_tokens = read_model_info(base, trusted=trusted).context
+        rows, told = _drop_long_rows(tokenizer.rows(examples, store, context), spec, context_tokens)
         start = _start(step, store, spec, context)
     of_step = {"stage": "Train", "iteration": step.iteration}
     checkpoints = Checkpoints(
@@ -70,7 +70,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         context.progress(of_step | {"resumedFrom": restored.step})
         micro_batch = min(micro_batch, restored.micro_batch)
     part = trained_part(spec)
-    job = Job(
+    job = TrainingJob(
         base=base,
         start=start,
         rows=rows,
@@ -85,7 +85,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         trusted=trusted,
     )
     with Uploads(checkpoints) as uploads:
-        trained = _trained(job, step, uploads, context)
+        trained = _run_training(job, step, uploads, context)
         uploads.settle()
     if trained.outcome.stopped:
         raise Terminated(
@@ -104,12 +104,14 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         model_uri=f"{store.uri}/{folder}/{part}",
         message=told,
     )
-    report = commit(store, step, context, _files(work / part, spec, report, rows, chat=tokens.chat is not None), report)
+    report = commit(
+        store, step, context, _output_files(work / part, spec, report, rows, chat=tokens.chat is not None), report
+    )
     checkpoints.clear()
     return report
 
 
-def _trained(job: Job, step: StepDocument, uploads: Uploads, context: StepContext) -> Trained:
+def _run_training(job: TrainingJob, step: StepDocument, uploads: Uploads, context: StepContext) -> TrainingResult:
     """Trains in this process, or in one for each GPU."""
     with context.timed("imports"):
         import torch
@@ -133,7 +135,7 @@ def _trained(job: Job, step: StepDocument, uploads: Uploads, context: StepContex
         with context.timed("compute"):
             return train_in_processes(job, hooks, count)
     with context.timed("load"):
-        student = session.load(job)
+        student = session.load_model(job)
     with context.timed("compute"):
         return session.train(job, student, hooks, Ranks())
 
@@ -147,7 +149,9 @@ def _start(step: StepDocument, store: Store, spec: AugmentationRunSpec, context:
     return download_folder(store, parent_manifest(store, step, before), f"{trained_part(spec)}/", target)
 
 
-def _fitting(rows: list[Row], spec: AugmentationRunSpec, context_tokens: int) -> tuple[list[Row], str]:
+def _drop_long_rows(
+    rows: list[TokenizedRow], spec: AugmentationRunSpec, context_tokens: int
+) -> tuple[list[TokenizedRow], str]:
     """Rows within `maxLength` and the model's context, and what to say about the others, if there are any.
 
     Prepare refuses longer seed rows: only synthetic ones go.
@@ -165,15 +169,15 @@ def _fitting(rows: list[Row], spec: AugmentationRunSpec, context_tokens: int) ->
     )
 
 
-def _files(
-    student: Path, spec: AugmentationRunSpec, report: Report, rows: list[Row], *, chat: bool
+def _output_files(
+    student: Path, spec: AugmentationRunSpec, report: Report, rows: list[TokenizedRow], *, chat: bool
 ) -> Mapping[str, bytes | Path]:
     part = student.name
     files: dict[str, bytes | Path] = {
         f"{part}/{path.name}": path for path in sorted(student.iterdir()) if path.name != "README.md"
     }
-    files[f"{part}/prompt_template.jinja"] = spelt_out(spec.task).prompt_template.encode()
-    files[f"{part}/README.md"] = _card(spec, report, chat=chat).encode()
+    files[f"{part}/prompt_template.jinja"] = expand_preset(spec.task).prompt_template.encode()
+    files[f"{part}/README.md"] = _model_card(spec, report, chat=chat).encode()
     digest = digest_of([[row.id, row.ids, row.prompt] for row in rows])
     files["rows.json"] = (canonical_json({"examples": len(rows), "digest": digest}) + "\n").encode()
     return files
@@ -187,7 +191,7 @@ _RESULTS = {
 }
 
 
-def _card(spec: AugmentationRunSpec, report: Report, *, chat: bool) -> str:
+def _model_card(spec: AugmentationRunSpec, report: Report, *, chat: bool) -> str:
     uri = spec.student.model.uri
     whole = spec.train.method == "Full"
     turn = ", as the user's turn of the tokenizer's chat template" if chat else ""
@@ -197,7 +201,7 @@ def _card(spec: AugmentationRunSpec, report: Report, *, chat: bool) -> str:
         f"base_model_relation: {'finetune' if whole else 'adapter'}\n"
         f"library_name: {'transformers' if whole else 'peft'}\n"
         "---\n\n"
-        f"{_RESULTS[spec.train.method].format(uri=uri)}, {iteration_words(report.iteration)} of an LLM2LLM run: "
+        f"{_RESULTS[spec.train.method].format(uri=uri)}, {describe_iteration(report.iteration)} of an LLM2LLM run: "
         f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps, "
         f"random seed {spec.random_seed}.\n\n"
         f"A prompt is `prompt_template.jinja` over the fields of a row{turn}; an answer ends with the tokenizer's EOS "

@@ -53,7 +53,7 @@ class LocalStore:
             except OSError as error:
                 if error.errno not in _NO_HARD_LINKS:
                     raise
-                return _claimed(part, target)
+                return _claim(part, target)
         return True
 
     def upload(self, key: str, path: Path) -> None:
@@ -72,7 +72,7 @@ class LocalStore:
         with self._failures(prefix):
             found = [
                 (Path(folder) / name).relative_to(self._folder).as_posix()
-                for folder, _, names in os.walk(start, onerror=_unless_gone)
+                for folder, _, names in os.walk(start, onerror=_raise_unless_missing)
                 for name in names
                 if not name.startswith(_TEMPORARY)
             ]
@@ -109,7 +109,7 @@ class LocalStore:
             raise Transient(f"{self.uri}/{key}: {error.strerror or error} ({name}): {ADVICE}") from error
 
 
-def _unless_gone(error: OSError) -> None:
+def _raise_unless_missing(error: OSError) -> None:
     """A folder that cannot be read is not an empty one: the answers in it have been paid for."""
     if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
         raise error
@@ -131,7 +131,7 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _claimed(part: Path, target: Path) -> bool:
+def _claim(part: Path, target: Path) -> bool:
     """For file systems without hard links, where a folder cannot be renamed to one that is not empty either.
 
     The whole content is in the folder that wins, so whoever finds it there can finish what a killed winner began; and

@@ -28,7 +28,7 @@ from botocore.parsers import ResponseParserError
 
 from llm2llm.api.data import S3Access
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
-from llm2llm.runtime.disk import advice_on
+from llm2llm.runtime.disk import disk_advice
 from llm2llm.storage.base import ObjectMissing
 
 ATTEMPTS = 8
@@ -127,10 +127,10 @@ class S3Store:
                 data: bytes = body.read()
             return data
 
-        return self._tried(key, get)
+        return self._with_retries(key, get)
 
     def write(self, key: str, data: bytes) -> None:
-        self._tried(key, lambda: self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data))
+        self._with_retries(key, lambda: self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data))
 
     def create(self, key: str, data: bytes) -> bool:
         """See Store.create; after a lost answer the retry may find this writer's own object and say False."""
@@ -146,11 +146,11 @@ class S3Store:
                 raise
             return True
 
-        return self._tried(key, put)
+        return self._with_retries(key, put)
 
     def upload(self, key: str, path: Path) -> None:
         name = self._prefix + key
-        self._tried(key, lambda: self._client.upload_file(str(path), self._bucket, name, Config=_TRANSFER))
+        self._with_retries(key, lambda: self._client.upload_file(str(path), self._bucket, name, Config=_TRANSFER))
 
     def download(self, key: str, path: Path) -> None:
         """See Store.download; no file is left where it fails.
@@ -195,7 +195,7 @@ class S3Store:
                 raise _BrokenOffError(f"{place - start} bytes came of {span} of {size}")
             return size
 
-        return self._tried(key, go_on), tag
+        return self._with_retries(key, go_on), tag
 
     def list(self, prefix: str) -> Iterator[str]:
         for key, _, _ in self.entries(prefix):
@@ -205,7 +205,7 @@ class S3Store:
         """Key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order."""
         place: dict[str, str] = {}
         while True:
-            page = self._tried(prefix, lambda: self._page(prefix, **place))  # noqa: B023 - called at once
+            page = self._with_retries(prefix, lambda: self._page(prefix, **place))  # noqa: B023 - called at once
             for entry in page.get("Contents", ()):
                 yield entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"')
             if not page["IsTruncated"]:
@@ -219,9 +219,9 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         with suppress(ObjectMissing):
-            self._tried(key, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key))
+            self._with_retries(key, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key))
 
-    def _tried(self, key: str, call: Callable[[], Result]) -> Result:
+    def _with_retries(self, key: str, call: Callable[[], Result]) -> Result:
         """What a call gives. boto3 tries requests again, but no answer whose reading it began: these are tried here."""
         with self._failures(key):
             for attempt in range(1, self._attempts):
@@ -239,11 +239,11 @@ class S3Store:
             # The transfer manager raises its own error, which holds the one that tells, or came while it was handled.
             inner = getattr(error, "last_exception", error.__context__) if isinstance(error, Boto3Error) else None
             cause = inner if isinstance(inner, (ClientError, BotoCoreError)) else error
-            raise self._translated(cause, key) from error
+            raise self._translate(cause, key) from error
         except (OSError, ResponseParserError, ValueError, KeyError) as error:  # but for the first: see _BROKEN_OFF
-            raise Transient(f"{self.uri}/{key}: {error}{advice_on(error)}") from error
+            raise Transient(f"{self.uri}/{key}: {error}{disk_advice(error)}") from error
 
-    def _translated(self, error: Exception, key: str) -> StepError | ObjectMissing:
+    def _translate(self, error: Exception, key: str) -> StepError | ObjectMissing:
         code = _code(error) if isinstance(error, ClientError) else ""
         where = f"bucket {self._bucket} at {self._endpoint or 'AWS'}"
         if code in _MISSING:

@@ -54,11 +54,11 @@ class Task:
             return grading.NO_ANSWER
         return grading.CORRECT if answer == self.grader.answer(completion) else grading.WRONG
 
-    def normal(self, completion: str) -> str:
+    def normalize(self, completion: str) -> str:
         """A row's completion as it is taught: a class by its name, where a file has its number."""
-        return self.grader.normal(completion)
+        return self.grader.normalize(completion)
 
-    def problem_with(self, fields: Mapping[str, str], completion: str) -> str | None:
+    def invalid_reason(self, fields: Mapping[str, str], completion: str) -> str | None:
         """Why this row cannot be used in this task, or None."""
         try:
             prompt = self.render(fields)
@@ -72,7 +72,7 @@ class Task:
         if not completion.strip():
             return "the completion is empty"
         if self.grader.answer(completion) is None:
-            return f"the completion {completion[:80]!r} {self.grader.lacks}"
+            return f"the completion {completion[:80]!r} {self.grader.failure_phrase}"
         return None
 
 
@@ -89,7 +89,7 @@ def task_of(spec: api_data.Task) -> Task:
     )
     # A prompt is rendered anew in every step, and must be the same in each: nothing in it may be drawn.
     del environment.filters["random"], environment.globals["lipsum"]
-    task = presets.spelt_out(spec)
+    task = presets.expand_preset(spec)
     try:
         template = environment.from_string(task.prompt_template)
         names = frozenset(jinja2.meta.find_undeclared_variables(environment.parse(task.prompt_template)))

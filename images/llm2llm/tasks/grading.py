@@ -27,13 +27,13 @@ class Grader(Protocol):
     """Finds the answer in an output or in a row's completion."""
 
     @property
-    def lacks(self) -> str:
+    def failure_phrase(self) -> str:
         """What a completion without an answer is, as the end of a sentence about it."""
 
     def answer(self, text: str) -> str | None:
         """The answer in its normal form; None where there is none."""
 
-    def normal(self, completion: str) -> str:
+    def normalize(self, completion: str) -> str:
         """A completion as it is taught."""
 
 
@@ -41,12 +41,12 @@ class Grader(Protocol):
 class Exact:
     """The whole text, trimmed."""
 
-    lacks: str = "is empty"
+    failure_phrase: str = "is empty"
 
     def answer(self, text: str) -> str | None:
         return _composed(text.strip()) or None
 
-    def normal(self, completion: str) -> str:
+    def normalize(self, completion: str) -> str:
         return completion
 
 
@@ -57,13 +57,13 @@ class Choice:
     labels: tuple[str, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
     """What files write for a label; no answer of a student."""
-    lacks: str = "is none of spec.task.labels"
+    failure_phrase: str = "is none of spec.task.labels"
 
     def answer(self, text: str) -> str | None:
         wanted = _composed(folded(text))
         return next((label for label in self.labels if _composed(folded(label)) == wanted), None)
 
-    def normal(self, completion: str) -> str:
+    def normalize(self, completion: str) -> str:
         return self.aliases.get(completion.strip(), self.answer(completion) or completion)
 
 
@@ -72,7 +72,7 @@ class Numeric:
     """The one number on the line behind the last marker; in the whole text, where no marker is set."""
 
     marker: str = ""
-    lacks: str = "states no number, or several"
+    failure_phrase: str = "states no number, or several"
 
     def answer(self, text: str) -> str | None:
         if self.marker:
@@ -81,7 +81,7 @@ class Numeric:
         value = number_in(text)
         return None if value is None else str(value)
 
-    def normal(self, completion: str) -> str:
+    def normalize(self, completion: str) -> str:
         return completion
 
 
@@ -90,7 +90,7 @@ class Regex:
     """What the pattern finds last: its first group where it has one, folded in case and space."""
 
     pattern: re.Pattern[str]
-    lacks: str = "does not match spec.task.grader.pattern"
+    failure_phrase: str = "does not match spec.task.grader.pattern"
 
     def answer(self, text: str) -> str | None:
         last = None
@@ -99,7 +99,7 @@ class Regex:
         found = last and (last[1] if self.pattern.groups else last[0])
         return _composed(folded(found)) or None if found else None
 
-    def normal(self, completion: str) -> str:
+    def normalize(self, completion: str) -> str:
         return completion
 
 

@@ -138,7 +138,7 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-def spelt_out(task: Task) -> Task:
+def expand_preset(task: Task) -> Task:
     """The task with what its preset brings; a template of the user's own stays."""
     preset = PRESETS.get(task.preset)
     if preset is None:

@@ -23,7 +23,7 @@ from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuota
 from llm2llm.podenv import TEACHER_CA_BUNDLE, TEACHER_KEY
 from llm2llm.records import Usage
 from llm2llm.teacher.dialect import Dialect
-from llm2llm.teacher.ratelimit_headers import Announcement, announcements, retry_after
+from llm2llm.teacher.ratelimit_headers import RateLimitHeader, read_ratelimit_headers, retry_after
 from llm2llm.teacher.refusal import OF_A_REQUEST, read_refusal
 from llm2llm.teacher.reply import CONTEXT_LENGTH, EMPTY, Reply, read_reply, storable
 
@@ -44,13 +44,13 @@ _ABOUT_ITS_FORM = (
 class RateLimited(Exception):
     """The endpoint asked for a pause (429)."""
 
-    def __init__(self, message: str, retry_after: float | None, announced: Mapping[str, Announcement]) -> None:
+    def __init__(self, message: str, retry_after: float | None, announced: Mapping[str, RateLimitHeader]) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.announced = announced
 
 
-class Unavailable(Exception):
+class TeacherUnavailable(Exception):
     """5xx, a cut connection or a timeout; `maybe_paid` where the endpoint may have worked on the request."""
 
     def __init__(self, message: str, retry_after: float | None, *, maybe_paid: bool) -> None:
@@ -118,7 +118,7 @@ class TeacherClient:
 
     def _read(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         """The reply in an answer with status 200; raises RateLimited, Unavailable where it is no completion."""
-        announced = announcements(headers, time.time())
+        announced = read_ratelimit_headers(headers, time.time())
         reply = read_reply(body, announced)
         if isinstance(reply, Reply):
             self._works = True
@@ -127,7 +127,7 @@ class TeacherClient:
         if reply.code == str(HTTPStatus.TOO_MANY_REQUESTS.value):
             raise RateLimited(told, pause, announced)
         advice = "" if reply.code else ", which is no chat completion: check spec.generate.teacher.baseUrl"
-        raise Unavailable(f"{told}{advice}", pause, maybe_paid=True)
+        raise TeacherUnavailable(f"{told}{advice}", pause, maybe_paid=True)
 
     def _refused(self, error: openai.APIStatusError, chat: Sequence[Message], sent: Mapping[str, Any]) -> Reply | None:
         """A reply that rejects the row, or None where it is to be said another way; raises where neither helps."""
@@ -161,7 +161,7 @@ class TeacherClient:
                     f"{where}: the account is out of credit ({_brief(error)}): add credit, then raise spec.retry"
                 ) from error
             case openai.RateLimitError():
-                announced = announcements(error.response.headers, time.time())
+                announced = read_ratelimit_headers(error.response.headers, time.time())
                 raise RateLimited(f"{where}: {_brief(error)}", _retry_after(error), announced) from error
             case openai.NotFoundError():
                 raise ConfigurationError(
@@ -171,7 +171,7 @@ class TeacherClient:
             case openai.APIStatusError() if _worth_another_try(error.status_code):
                 message = f"{where}: {error.status_code} {_brief(error)}"
                 worked_on = error.status_code in _GATEWAY_TIMEOUTS
-                raise Unavailable(message, _retry_after(error), maybe_paid=worked_on) from error
+                raise TeacherUnavailable(message, _retry_after(error), maybe_paid=worked_on) from error
             case openai.BadRequestError() | openai.UnprocessableEntityError():
                 words = read_refusal(error.body, str(error)).words[:_MESSAGE_LIMIT]
                 raise ConfigurationError(
@@ -181,14 +181,16 @@ class TeacherClient:
             case openai.APIStatusError():
                 raise ConfigurationError(f"{where}: {error.status_code} {_brief(error)}") from error
             case openai.APITimeoutError():
-                raise Unavailable(
+                raise TeacherUnavailable(
                     f"{where}: no answer within {self.connection.timeout} s", None, maybe_paid=True
                 ) from error
             case openai.APIConnectionError() if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout"):
-                raise Unavailable(f"{where} cannot be reached: {_root(error)}", None, maybe_paid=False) from error
+                raise TeacherUnavailable(
+                    f"{where} cannot be reached: {_root(error)}", None, maybe_paid=False
+                ) from error
             case _:
                 # A cut connection, or an answer that is no completion: the endpoint may have done the work.
-                raise Unavailable(f"{where}: {_brief(error)}", None, maybe_paid=True) from error
+                raise TeacherUnavailable(f"{where}: {_brief(error)}", None, maybe_paid=True) from error
 
     def _key_advice(self) -> str:
         reference = self.teacher.api_key_secret_ref
@@ -283,7 +285,7 @@ async def _probe(teacher: api_stages.Teacher, environ: Mapping[str, str], tell: 
     async with connect(teacher, environ, tell) as client:
         try:
             reply = await client.complete(_PROBE, schema)
-        except (RateLimited, Unavailable) as error:
+        except (RateLimited, TeacherUnavailable) as error:
             raise Transient(f"{error}: tried again at the next attempt") from error
         if reply.finish == EMPTY:
             raise Transient(f"the teacher {client.where} answered a completion without a message: tried again")

@@ -213,7 +213,7 @@ def usage_of(records: Iterable[LedgerRecord]) -> Usage:
     )
 
 
-def merged(records: Iterable[LedgerRecord]) -> bytes:
+def merge_records(records: Iterable[LedgerRecord]) -> bytes:
     """`ledger.jsonl` of a committed step: one answer a request, in the order of the keys, so equal for equal rounds."""
     answers: dict[str, LedgerRecord] = {}
     for record in records:

@@ -53,39 +53,10 @@ CREDIT_SECONDS = 0.01
 """How much later than its turn a request may go without the next ones waiting for it: timers are that coarse."""
 SPREAD = 0.5
 """Requests that hold all slots are spread over this share of the time that an answer takes."""
-BURST_SECONDS = 3.0
-
-
-@dataclass
-class Pace:
-    """At most `per_minute` of something, spread over the minute: a burst of what three seconds allow, then evenly.
-
-    What is taken before it is there is owed, and waited for.
-    """
-
-    per_minute: float | None
-    _there: float = 0.0
-    _at: float | None = None
-
-    def pause(self, amount: float, now: float) -> float:
-        """Takes an amount; the seconds to wait before it may be used."""
-        if self.per_minute is None:
-            return 0.0
-        rate = self.per_minute / 60
-        burst = max(1.0, rate * BURST_SECONDS)
-        self._there = burst if self._at is None else min(burst, self._there + (now - self._at) * rate)
-        self._at = now
-        self._there -= amount
-        return max(0.0, -self._there / rate)
-
-    def give_back(self, amount: float) -> None:
-        """Less was used than was taken; or, where negative, more."""
-        if self.per_minute is not None:
-            self._there += amount
 
 
 @dataclass(eq=False)
-class Sent:
+class InFlightRequest:
     """One request on its way: when it was sent, how many others were, and what came of it."""
 
     at: float
@@ -102,7 +73,7 @@ class AdaptivePace:
     slots: int = 1
     rate: float = math.inf
     asking: int = 0
-    _sent: deque[Sent] = field(default_factory=deque)
+    _sent: deque[InFlightRequest] = field(default_factory=deque)
     _turn: float = 0.0
     """When the next request may go, by the rate."""
     _closed_until: float = 0.0
@@ -144,9 +115,9 @@ class AdaptivePace:
         self._rate_bound |= self._turn > max(now, self._closed_until)
         return max(0.0, turn)
 
-    def send(self, now: float) -> Sent:
+    def send(self, now: float) -> InFlightRequest:
         """A request goes out now; `answered`, `failed` or `refused` has to be called with it."""
-        sent = Sent(now, self.asking)
+        sent = InFlightRequest(now, self.asking)
         self.asking += 1
         self._slots_bound |= self._full and self.slots < self.ceiling and max(self._turn, self._closed_until) < now
         self._full = False
@@ -163,7 +134,7 @@ class AdaptivePace:
         self._probe(now)
         return sent
 
-    def answered(self, sent: Sent, now: float) -> None:
+    def answered(self, sent: InFlightRequest, now: float) -> None:
         """An answer came: the endpoint let it through."""
         self.failed(sent)
         self._latency += (now - sent.at - self._latency) / (8 if self._latency else 1)
@@ -172,12 +143,12 @@ class AdaptivePace:
         if self._event_at is None:
             self.slots = min(self.ceiling, self.slots + 1)
 
-    def failed(self, sent: Sent) -> None:
+    def failed(self, sent: InFlightRequest) -> None:
         """It ended in another way than by a 429."""
         self.asking -= 1
         sent.ended = True
 
-    def refused(self, sent: Sent, now: float, retry_after: float | None = None) -> None:
+    def refused(self, sent: InFlightRequest, now: float, retry_after: float | None = None) -> None:
         """A 429 came; several to requests that were sent before the first of them are one signal."""
         self.failed(sent)
         sent.refused = True
@@ -211,10 +182,10 @@ class AdaptivePace:
     def _any_through_since(self, begin: float | None, now: float) -> bool:
         return any((begin is None or sent.at > begin) and self._let_through(sent, now) for sent in self._sent)
 
-    def _let_through(self, sent: Sent, now: float) -> bool:
+    def _let_through(self, sent: InFlightRequest, now: float) -> bool:
         return not sent.refused and (sent.ended or now - sent.at > 2 * self._refusal_seconds)
 
-    def _learn(self, sent: Sent, now: float) -> None:
+    def _learn(self, sent: InFlightRequest, now: float) -> None:
         """Which of the two numbers was too high, and what it should be."""
         like_it = [other for other in self._sent if other.at > self._judged_at and other.others >= sent.others]
         refused = sum(other.refused for other in like_it)

@@ -29,7 +29,7 @@ LONGEST_SPREAD = 300.0
 
 
 @dataclass(frozen=True)
-class Announcement:
+class RateLimitHeader:
     """One limit as told by one answer: `reset` in seconds from then."""
 
     limit: float
@@ -37,7 +37,7 @@ class Announcement:
     reset: float
 
 
-def announcements(headers: Mapping[str, str], wall: float) -> dict[str, Announcement]:
+def read_ratelimit_headers(headers: Mapping[str, str], wall: float) -> dict[str, RateLimitHeader]:
     """What the headers of an answer tell; a limit that is told in part, or in nonsense, is left out.
 
     Args:
@@ -49,7 +49,7 @@ def announcements(headers: Mapping[str, str], wall: float) -> dict[str, Announce
         limit, remaining = (_number(headers.get(f"x-ratelimit-{part}-{kind}", "")) for part in ("limit", "remaining"))
         reset = seconds_until(headers.get(f"x-ratelimit-reset-{kind}", ""), wall)
         if limit is not None and remaining is not None and reset is not None:
-            told[kind] = Announcement(limit, remaining, reset)
+            told[kind] = RateLimitHeader(limit, remaining, reset)
     return told
 
 
@@ -107,10 +107,10 @@ def _number(text: str) -> float | None:
 
 
 @dataclass
-class Quota:
+class HeaderQuota:
     """What is left of one announced limit. The clock is a parameter, in seconds."""
 
-    _told: Announcement | None = None
+    _told: RateLimitHeader | None = None
     _told_at: float = 0.0
     _taken: list[tuple[float, float]] = field(default_factory=list)
     """When and how much was taken since the newest answer's request."""
@@ -120,11 +120,11 @@ class Quota:
     _turn: float = 0.0
 
     @property
-    def newest(self) -> Announcement | None:
+    def newest(self) -> RateLimitHeader | None:
         """What was told last."""
         return self._told
 
-    def told(self, announcement: Announcement, sent_at: float) -> None:
+    def told(self, announcement: RateLimitHeader, sent_at: float) -> None:
         """An answer to a request that was sent then; older ones than the newest are no news."""
         if self._told is not None and sent_at < self._told_at:
             return

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm2llm.records import Usage
-from llm2llm.teacher.ratelimit_headers import Announcement
+from llm2llm.teacher.ratelimit_headers import RateLimitHeader
 
 CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"
@@ -38,7 +38,7 @@ class Reply:
     text: str
     finish: str
     usage: Usage | None
-    announced: Mapping[str, Announcement] = field(default_factory=dict)
+    announced: Mapping[str, RateLimitHeader] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class NoCompletion:
     code: str = ""
 
 
-def read_reply(body: bytes, announced: Mapping[str, Announcement]) -> Reply | NoCompletion:
+def read_reply(body: bytes, announced: Mapping[str, RateLimitHeader]) -> Reply | NoCompletion:
     """The reply in the body of an answer with status 200."""
     try:
         completion = json.loads(body)

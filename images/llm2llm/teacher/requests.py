@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from llm2llm.errors import BudgetReached, StepError, Terminated, Transient
 from llm2llm.records import Usage
-from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable
+from llm2llm.teacher.client import RateLimited, TeacherClient, TeacherUnavailable
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, Request, usage_of
 from llm2llm.teacher.limits import PATIENCE_SECONDS, Limiter, Stopping, UsedUp
-from llm2llm.teacher.pacing import Sent
+from llm2llm.teacher.pacing import InFlightRequest
 from llm2llm.teacher.reply import Reply
-from llm2llm.teacher.reservations import Purse
+from llm2llm.teacher.reservations import BudgetReservations
 
 ATTEMPTS = 6
 """How often one request is sent, 429s not counted."""
@@ -32,13 +32,13 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass
-class PaidTeacher:
+class LedgeredTeacher:
     """The teacher, its pace and its ledger."""
 
     client: TeacherClient
     limiter: Limiter
     ledger: Ledger
-    purse: Purse
+    purse: BudgetReservations
     answered: Callable[[], None] = lambda: None
     waits: Callable[[float], None] = lambda _: None
     """Is told now and then that nothing can be sent for so many seconds at most, for the `reason`."""
@@ -121,18 +121,18 @@ class PaidTeacher:
     ) -> None:
         with suppress(Stopping):
             for place in queue:
-                results[place] = await self._pay(requests[place])
+                results[place] = await self._ask_with_retries(requests[place])
                 self._moved = asyncio.get_running_loop().time()
                 self.answered()
 
-    async def _pay(self, request: Request) -> LedgerRecord:
+    async def _ask_with_retries(self, request: Request) -> LedgerRecord:
         failures, asked = 0, 0.0
         while True:
             try:
-                record = await self._buy(request)
+                record = await self._ask_once(request)
                 if record is not None:
                     return record
-            except Unavailable as error:
+            except TeacherUnavailable as error:
                 self._trouble = str(error)
                 failures += 1
                 asked += error.retry_after or 0.0
@@ -142,7 +142,7 @@ class PaidTeacher:
                     raise Transient(f"{error} ({failures} times)") from error
                 await self.limiter.sleep(max(error.retry_after or 0.0, self.limiter.backoff(failures)))
 
-    async def _buy(self, request: Request) -> LedgerRecord | None:
+    async def _ask_once(self, request: Request) -> LedgerRecord | None:
         """A durable answer, or None after a 429; what it cost is settled in any case.
 
         Raises:
@@ -153,7 +153,7 @@ class PaidTeacher:
         reserved = await self._reserve(request)
         actual = Usage()
         try:
-            async with self.limiter.turn(_tokens(reserved)) as sent:
+            async with self.limiter.slot(_tokens(reserved)) as sent:
                 try:
                     reply = await self._ask(request, sent)
                 except asyncio.CancelledError:
@@ -169,7 +169,7 @@ class PaidTeacher:
         except UsedUp as error:
             self.limiter.stop()
             raise Transient(f"the teacher {self.client.where} announces {error}: check the account's limits") from error
-        except Unavailable as error:
+        except TeacherUnavailable as error:
             if error.maybe_paid:
                 actual = reserved
                 await self.ledger.add(self._lost(request, reserved))
@@ -185,7 +185,7 @@ class PaidTeacher:
             self.limiter.stop()
             raise
 
-    async def _ask(self, request: Request, sent: Sent) -> Reply | None:
+    async def _ask(self, request: Request, sent: InFlightRequest) -> Reply | None:
         """The reply, or None after a 429. Raises Unavailable."""
         try:
             reply = await self.client.complete(request.messages, request.schema)

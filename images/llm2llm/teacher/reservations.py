@@ -9,9 +9,9 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 from llm2llm.api.policy import Budget
-from llm2llm.budget import Spent, reached
+from llm2llm.budget import Spent, reached_limit
 from llm2llm.errors import BudgetReached
-from llm2llm.records import Usage, total
+from llm2llm.records import Usage, total_usage
 
 FIRST_OUTPUT = 1024
 """Tokens that an answer is expected to have at most, before the first one came and where no limit was asked for."""
@@ -20,7 +20,7 @@ MARGIN = 2
 
 
 @dataclass
-class Purse:
+class BudgetReservations:
     """The teacher's part of the budget of one generation step.
 
     Args:
@@ -46,7 +46,7 @@ class Purse:
             wanted = Usage(
                 teacher_requests=1, teacher_input_tokens=input_tokens, teacher_output_tokens=self._expected_output()
             )
-            over = reached(self.budget, self._with([*self._reserved, wanted], less=1), teacher=True, gpus=0)
+            over = reached_limit(self.budget, self._with([*self._reserved, wanted], less=1), teacher=True, gpus=0)
             if not over:
                 self._reserved.append(wanted)
                 return wanted
@@ -67,10 +67,10 @@ class Purse:
 
     def _with(self, more: list[Usage], less: int = 0) -> Spent:
         """Spent, with these; `less` tokens, since a budget may be used up to its last token."""
-        usage = total(self.spent.usage, *more)
+        usage = total_usage(self.spent.usage, *more)
         last = max(0, usage.teacher_output_tokens - less)
         return replace(self.spent, usage=usage.model_copy(update={"teacher_output_tokens": last}))
 
     def _words(self, over: str) -> str:
-        told = reached(self.budget, self.spent, teacher=True, gpus=0)
+        told = reached_limit(self.budget, self.spent, teacher=True, gpus=0)
         return told or f"one more request may go beyond it ({over.replace('are spent', 'would be')})"

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback
 
 from llm2llm.errors import MetricInvalid
-from llm2llm.training.checkpoint_schedule import Spacing, Upload
+from llm2llm.training.checkpoint_schedule import CheckpointSchedule, Upload
 from llm2llm.training.data import IGNORED
 from llm2llm.training.plan import Plan
 from llm2llm.training.ranks import Ranks
@@ -47,7 +47,7 @@ class Hooks:
     interval: float
 
 
-def diverged(step: int) -> MetricInvalid:
+def divergence_error(step: int) -> MetricInvalid:
     """The error for a loss or a weight that is no number."""
     return MetricInvalid(f"training diverged: not a number after step {step}; lower train.hyperparameters.learningRate")
 
@@ -86,7 +86,7 @@ class TokenMean:
         return self._steps[-1] if self._steps else torch.tensor(math.nan)
 
 
-class Durable(TrainerCallback):
+class CheckpointCallback(TrainerCallback):
     """Asks for a checkpoint by interval and at SIGTERM, hands it on, and tells progress.
 
     At the end of a step everything that the next one depends on is at rest: so a run that goes on from there ends
@@ -100,12 +100,12 @@ class Durable(TrainerCallback):
         self._hooks = hooks
         self._ranks = ranks
         self._told = self._begin = hooks.clock()
-        self._spacing = Spacing(hooks.interval, hooks.clock, self._begin)
+        self._spacing = CheckpointSchedule(hooks.interval, hooks.clock, self._begin)
         self._first = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         self._told = self._begin = self._hooks.clock()
-        self._spacing = Spacing(self._hooks.interval, self._hooks.clock, self._begin)
+        self._spacing = CheckpointSchedule(self._hooks.interval, self._hooks.clock, self._begin)
         self._first = state.global_step
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
@@ -117,22 +117,24 @@ class Durable(TrainerCallback):
         due = self._ranks.rank == 0 and not last and self._spacing.due(now)
         stopping = not last and self._hooks.stopping.is_set()
         tell = last or now - self._told >= _PROGRESS_SECONDS
-        self.stopped, save, tell = self._ranks.agree(stopping, stopping or due, tell)
+        self.stopped, save, tell = self._ranks.broadcast(stopping, stopping or due, tell)
         control.should_training_stop |= self.stopped
         control.should_save |= save
         if tell or save:
-            loss = float(self._ranks.sums(self._loss.last()))  # not in every step: on a GPU, looking at it waits for it
+            loss = float(
+                self._ranks.all_reduce_sum(self._loss.last())
+            )  # not in every step: on a GPU, looking at it waits for it
             if not math.isfinite(loss):
-                raise diverged(state.global_step)
+                raise divergence_error(state.global_step)
         if tell:
             self._told = now
             self._tell(state.global_step, now, loss)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        self._ranks.meet()  # each rank has written its state of the random numbers
+        self._ranks.barrier()  # each rank has written its state of the random numbers
         if self._ranks.rank == 0:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            self._spacing.took(self._hooks.save(folder, state.global_step, self._plan.micro_batch))
+            self._spacing.started(self._hooks.save(folder, state.global_step, self._plan.micro_batch))
 
     def _tell(self, step: int, now: float, loss: float) -> None:
         seconds = max(now - self._begin, 1e-9)

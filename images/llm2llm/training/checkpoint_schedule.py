@@ -15,7 +15,7 @@ class Upload(Protocol):
         """Waits until it is there; raises what befell it."""
 
 
-class Spacing:
+class CheckpointSchedule:
     """Keeps what is not in the store below `interval` seconds of training, the step under way included.
 
     A kill costs what came after the newest checkpoint in the store. So the next one is taken as long before its time as
@@ -52,7 +52,7 @@ class Spacing:
             self._arrive(self._upload, now)
         return not self._upload and self._costs() > self._interval - self._reserve
 
-    def took(self, upload: Upload) -> None:
+    def started(self, upload: Upload) -> None:
         """A checkpoint of the last step that `due` was asked about is on its way. Raises and waits as `due`."""
         self._left = self._clock()
         self._idle = self._left - self._trained

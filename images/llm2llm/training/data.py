@@ -10,7 +10,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenizedRow:
     """One training row: prompt, completion and EOS in `ids`, of which the first `prompt` are not learned."""
 
     id: str
@@ -18,7 +18,7 @@ class Row:
     prompt: int
 
 
-def padded(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
+def pad(rows: Sequence[TokenizedRow]) -> dict[str, list[list[int]]]:
     """A micro-batch, padded on the right to its longest row: input_ids, attention_mask and labels, one list a row.
 
     Each row is filled up with its own last token, EOS, which the model has a vector for: a padding token may have been
@@ -35,7 +35,7 @@ def padded(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
     }
 
 
-def packed(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
+def pack(rows: Sequence[TokenizedRow]) -> dict[str, list[list[int]]]:
     """A micro-batch without padding, its rows one behind another: input_ids, position_ids and labels, one list each.
 
     Positions begin anew with each row, which is all that keeps rows apart (separation.py): an attention mask would undo
@@ -52,5 +52,5 @@ def packed(rows: Sequence[Row]) -> dict[str, list[list[int]]]:
     }
 
 
-Collation = Callable[[Sequence[Row]], dict[str, list[list[int]]]]
+Collation = Callable[[Sequence[TokenizedRow]], dict[str, list[list[int]]]]
 """`padded` or `packed`: rows to what a model takes."""

@@ -28,12 +28,12 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from llm2llm.errors import ExitCode, StepError, Transient
-from llm2llm.runtime.disk import advice_on
+from llm2llm.runtime.disk import disk_advice
 from llm2llm.training import run as session
 from llm2llm.training.callback import Hooks
 from llm2llm.training.checkpoint_schedule import Upload
 from llm2llm.training.ranks import Ranks
-from llm2llm.training.run import Job, Trained
+from llm2llm.training.run import TrainingJob, TrainingResult
 
 _LOOK_SECONDS = 0.3
 _UPLOAD_LOOK_SECONDS = 0.02
@@ -42,7 +42,7 @@ _TOLD_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class _Shared:
+class _SharedFlag:
     """A flag in memory that processes share, without a lock: one that is killed could hold it for ever."""
 
     byte: Any
@@ -54,7 +54,7 @@ class _Shared:
         return bool(self.byte.value)
 
 
-def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
+def train_in_processes(job: TrainingJob, hooks: Hooks, count: int) -> TrainingResult:
     """See session.train.
 
     Raises:
@@ -64,7 +64,7 @@ def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads and a CUDA context
     pipes = [spawn.Pipe() for _ in range(count)]
     held, line = spawn.Pipe(duplex=False)
-    stopping = _Shared(spawn.RawValue("b", 0))
+    stopping = _SharedFlag(spawn.RawValue("b", 0))
     folder = job.scratch.with_name(f"{job.scratch.name}-ranks")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -84,10 +84,10 @@ def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
         signals_to_handle="SIGHUP",  # SIGTERM and SIGINT are the step's
     )
-    desk = _Desk([mine for mine, _ in pipes], line, hooks, stopping)
+    desk = _RankServer([mine for mine, _ in pipes], line, hooks, stopping)
     try:
         with desk:
-            results = elastic_launch(config, _work)(
+            results = elastic_launch(config, _run_rank)(
                 [theirs for _, theirs in pipes], held, folder / "ranks", job, hooks.interval, stopping
             )
     except ChildFailedError as error:
@@ -95,11 +95,11 @@ def train_in_processes(job: Job, hooks: Hooks, count: int) -> Trained:
         how = death.signal_name() if death.exitcode < 0 else f"exit code {death.exitcode}"
         words = f"the training process of rank {rank} died ({how}): the step is tried again from its last checkpoint"
         raise desk.failure(rank) or Transient(words) from error
-    trained: Trained = results[0]
+    trained: TrainingResult = results[0]
     return trained
 
 
-class _Awaited:
+class _RemoteUpload:
     """A checkpoint that the parent uploads; it says so once it is in the store, or ends this process."""
 
     def __init__(self, parent: Connection) -> None:
@@ -118,10 +118,10 @@ class _Awaited:
         return True
 
 
-class _Desk:
+class _RankServer:
     """Serves the ranks in a thread of its own, since torchrun's agent has the main one."""
 
-    def __init__(self, pipes: list[Connection], line: Connection, hooks: Hooks, stopping: _Shared) -> None:
+    def __init__(self, pipes: list[Connection], line: Connection, hooks: Hooks, stopping: _SharedFlag) -> None:
         self._pipes = pipes
         self._line = line
         self._hooks = hooks
@@ -189,34 +189,45 @@ class _Desk:
         return bool(ready)
 
 
-def _work(
-    pipes: list[Connection], held: Connection, rendezvous: Path, job: Job, interval: float, stopping: _Shared
-) -> Trained:
+def _run_rank(
+    pipes: list[Connection],
+    held: Connection,
+    rendezvous: Path,
+    job: TrainingJob,
+    interval: float,
+    stopping: _SharedFlag,
+) -> TrainingResult:
     """What one process does, from its start to its end."""
     rank, count, pipe = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), pipes[int(os.environ["RANK"])]
-    _end_when_told(held, stopping)
+    _exit_with_parent(held, stopping)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // count))
         os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     try:
-        return _trained(rank, count, rendezvous, pipe, job, interval, stopping)
+        return _train_rank(rank, count, rendezvous, pipe, job, interval, stopping)
     except StepError as error:
         _fail(pipe, error)
     except Exception as error:  # noqa: BLE001 - the top of a process: unknown causes are transient, and told in full
         traceback.print_exc()
         last = traceback.format_exception_only(error)[-1].strip()
-        told = Transient(f"training failed on rank {rank}: {last}{advice_on(error)}")
+        told = Transient(f"training failed on rank {rank}: {last}{disk_advice(error)}")
         _fail(pipe, told, linger=_LOOK_SECONDS)  # so that the agent sees first who ended first
     raise AssertionError
 
 
-def _trained(
-    rank: int, count: int, rendezvous: Path, parent: Connection, job: Job, interval: float, stopping: _Shared
-) -> Trained:
+def _train_rank(
+    rank: int,
+    count: int,
+    rendezvous: Path,
+    parent: Connection,
+    job: TrainingJob,
+    interval: float,
+    stopping: _SharedFlag,
+) -> TrainingResult:
     def save(folder: Path, step: int, micro_batch: int) -> Upload:
         parent.send(("save", folder, step, micro_batch))
-        return _Awaited(parent)
+        return _RemoteUpload(parent)
 
     def progress(event: Mapping[str, object]) -> None:
         if rank == 0:
@@ -224,7 +235,7 @@ def _trained(
 
     hooks = Hooks(save=save, stopping=stopping, progress=progress, clock=time.monotonic, interval=interval)
     ranks = Ranks.join(rank, count, rendezvous, job.train.progress_deadline_seconds)
-    trained = session.train(job, session.load(job), hooks, ranks)
+    trained = session.train(job, session.load_model(job), hooks, ranks)
     torch.distributed.destroy_process_group()
     return trained
 
@@ -237,7 +248,7 @@ def _fail(parent: Connection, error: StepError, *, linger: float = 0.0) -> None:
     os._exit(error.exit_code)
 
 
-def _end_when_told(held: Connection, stopping: _Shared) -> None:
+def _exit_with_parent(held: Connection, stopping: _SharedFlag) -> None:
     """Has a thread end this process when its parent has, and at torchrun's SIGTERM, whatever the main thread waits for.
 
     Slurm and systemd send a SIGTERM to the parent and the ranks alike: it asks for a checkpoint, as the parent says.

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from llm2llm.training.data import Row, packed
+from llm2llm.training.data import TokenizedRow, pack
 from llm2llm.training.model import Precision
 
 _TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
 """Of the length of a row's logits: rounding stays far below it, another row's tokens go far beyond."""
 
 
-def pays(model: Any) -> bool:
+def has_varlen_attention(model: Any) -> bool:
     """Whether attention over such a sequence costs no more than over each row: flash attention's kernels know the rows.
 
     The others fill in a mask that has the square of all tokens: on a CPU micro-batches of two rows of like length were
@@ -28,7 +28,7 @@ def pays(model: Any) -> bool:
     return str(model.config._attn_implementation).startswith("flash")  # noqa: SLF001 - there is no public name
 
 
-def separates(model: Any, rows: Sequence[Row], precision: Precision) -> bool:
+def isolates_rows(model: Any, rows: Sequence[TokenizedRow], precision: Precision) -> bool:
     """Whether the second of two rows gets the logits that it gets alone, on the device that trains."""
     if model.config.use_cache is not False:
         return False
@@ -51,8 +51,8 @@ def separates(model: Any, rows: Sequence[Row], precision: Precision) -> bool:
     return bool(torch.linalg.norm(behind - alone) <= _TOLERANCE[precision] * torch.linalg.norm(alone))
 
 
-def _logits(model: Any, rows: Sequence[Row], precision: Precision) -> torch.Tensor:
-    batch = {name: torch.tensor(values, device=model.device) for name, values in packed(rows).items()}
+def _logits(model: Any, rows: Sequence[TokenizedRow], precision: Precision) -> torch.Tensor:
+    batch = {name: torch.tensor(values, device=model.device) for name, values in pack(rows).items()}
     del batch["labels"]
     with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits: torch.Tensor = model(**batch).logits[0].float()

@@ -86,7 +86,11 @@ class Plan:
         room = self.micro_batch * max(self.lengths, default=0)
         for rows in self.step_rows():
             weighed = self.padded and parts <= len(rows) <= _WEIGHED_ROWS
-            yield least_padded(rows, self.lengths, parts, room) if weighed else even(rows, self.lengths, parts)
+            yield (
+                split_min_padding(rows, self.lengths, parts, room)
+                if weighed
+                else split_evenly(rows, self.lengths, parts)
+            )
 
     def _stream(self) -> Iterator[int]:
         for epoch in itertools.count():
@@ -118,7 +122,7 @@ def plan(
     return Plan(lengths, batch, steps, seed, min(micro_batch, share) if micro_batch else share, rank, ranks)
 
 
-def economical(made: Plan, waste: float) -> Plan:
+def limit_padding(made: Plan, waste: float) -> Plan:
     """The plan with the largest micro-batch, made's or a smaller one, that pads no more than `waste`; at least 2 rows.
 
     More rows at once are faster, less padding is, too, and half of a micro-batch's rows is not always what is needed.
@@ -137,14 +141,14 @@ def economical(made: Plan, waste: float) -> Plan:
     return replace(made, micro_batch=max(_FEWEST, _FEWEST + bisect_left(smaller, True, key=pads) - 1))
 
 
-def even(rows: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
+def split_evenly(rows: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
     """The rows of a step in `parts` micro-batches of nearly equally many, with rows of like length together."""
     ordered = _by_length(rows, lengths)
     bounds = [len(ordered) * part // parts for part in range(parts + 1)]
     return [ordered[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
-def least_padded(rows: Sequence[int], lengths: Sequence[int], parts: int, room: int) -> list[list[int]]:
+def split_min_padding(rows: Sequence[int], lengths: Sequence[int], parts: int, room: int) -> list[list[int]]:
     """The rows of a step in `parts` micro-batches with the fewest positions, of at most `room` each.
 
     Rows in order of length, and where to cut them by dynamic programming: the best `parts` of the first rows are the

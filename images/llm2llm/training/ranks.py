@@ -56,7 +56,7 @@ class Ranks:
         )
         return cls(rank, size, distributed.new_group(backend="gloo", timeout=timeout))
 
-    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+    def broadcast(self, *wishes: bool) -> tuple[bool, ...]:
         """What rank 0 wishes: a clock or a signal may be seen by one rank a step before another."""
         if self.size == 1:
             return wishes
@@ -64,15 +64,15 @@ class Ranks:
         distributed.broadcast(decided, 0, group=self.control)
         return tuple(bool(wish) for wish in decided)
 
-    def least(self, number: int) -> int:
+    def all_reduce_min(self, number: int) -> int:
         """The smallest number of any rank."""
         return int(self._reduced(torch.tensor(number), distributed.ReduceOp.MIN))
 
-    def sums(self, shares: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, shares: torch.Tensor) -> torch.Tensor:
         """Element by element, the sum over the ranks."""
         return self._reduced(shares.detach().cpu().clone(), distributed.ReduceOp.SUM)
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Returns once every rank is here."""
         if self.size > 1:
             distributed.barrier(group=self.control)

@@ -13,10 +13,10 @@ import torch
 from llm2llm.api import stages as api_stages
 from llm2llm.training import model as students
 from llm2llm.training import trainer
-from llm2llm.training.callback import Hooks, diverged
-from llm2llm.training.data import Collation, Row, packed, padded
-from llm2llm.training.packing import pays, separates
-from llm2llm.training.plan import Plan, economical, plan
+from llm2llm.training.callback import Hooks, divergence_error
+from llm2llm.training.data import Collation, TokenizedRow, pack, pad
+from llm2llm.training.packing import has_varlen_attention, isolates_rows
+from llm2llm.training.plan import Plan, limit_padding, plan
 from llm2llm.training.ranks import Ranks
 
 PACKED_TOKENS = 4096
@@ -26,7 +26,7 @@ PADDING_WASTE = 0.05
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One training. It passes between processes, so it holds nothing but data.
 
     Attributes:
@@ -46,7 +46,7 @@ class Job:
 
     base: Path
     start: Path | None
-    rows: Sequence[Row]
+    rows: Sequence[TokenizedRow]
     train: api_stages.Train
     seed: int
     micro_batch: int
@@ -59,15 +59,15 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What came of it. Nothing is in `target` if it was stopped."""
 
-    outcome: trainer.Outcome
+    outcome: trainer.FitResult
     planned_steps: int
     micro_batch: int
 
 
-def load(job: Job) -> Any:
+def load_model(job: TrainingJob) -> Any:
     """The student to be trained.
 
     Raises:
@@ -75,13 +75,13 @@ def load(job: Job) -> Any:
         GpuOutOfMemory: they do not fit.
     """
     precision = students.resolve_precision(job.train.precision)
-    with trainer.memory_told(1):
+    with trainer.translate_memory_errors(1):
         return students.load_student(
             job.base, job.train, precision, seed=job.seed, start=job.start, trusted=job.trusted
         )
 
 
-def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:
+def train(job: TrainingJob, student: Any, hooks: Hooks, ranks: Ranks) -> TrainingResult:
     """Trains a loaded student and writes it to `job.target`.
 
     Raises:
@@ -89,14 +89,14 @@ def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:
         MetricInvalid: the loss or a weight became NaN or infinite.
     """
     precision = students.resolve_precision(job.train.precision)
-    with trainer.memory_told(1):
-        collation, made = _planned(job, student, precision, ranks)
+    with trainer.translate_memory_errors(1):
+        collation, made = _plan_training(job, student, precision, ranks)
     hooks.progress(
         {
             "microBatch": made.micro_batch,
             "accumulation": made.accumulation,
-            "paddingFree": collation is packed,
-            "paddingWaste": 0.0 if collation is packed else round(made.padding_waste(), 3),
+            "paddingFree": collation is pack,
+            "paddingWaste": 0.0 if collation is pack else round(made.padding_waste(), 3),
         }
     )
     outcome, run = trainer.fit(
@@ -112,16 +112,18 @@ def train(job: Job, student: Any, hooks: Hooks, ranks: Ranks) -> Trained:
         resume=job.resume,
     )
     if not outcome.stopped:
-        if not ranks.least(int(students.is_finite(student))):
-            raise diverged(outcome.steps)
-        weights = run.accelerator.get_state_dict(run.model_wrapped) if trainer.sharded(job.train, ranks) else None
+        if not ranks.all_reduce_min(int(students.is_finite(student))):
+            raise divergence_error(outcome.steps)
+        weights = run.accelerator.get_state_dict(run.model_wrapped) if trainer.uses_fsdp(job.train, ranks) else None
         if ranks.rank == 0:
             _write(job, student, precision, weights)
-    ranks.meet()
-    return Trained(outcome, made.steps, made.micro_batch)
+    ranks.barrier()
+    return TrainingResult(outcome, made.steps, made.micro_batch)
 
 
-def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks) -> tuple[Collation, Plan]:
+def _plan_training(
+    job: TrainingJob, student: Any, precision: students.Precision, ranks: Ranks
+) -> tuple[Collation, Plan]:
     """The steps of this rank, and how a micro-batch is put together.
 
     Without padding where that pays and this model keeps rows apart; else with as little of it as rows of like length
@@ -132,9 +134,13 @@ def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks
     batch = min(parameters.effective_batch_size, len(lengths))
     micro_batch = min(job.micro_batch, math.ceil(batch / ranks.size))
     # In parts it fits where it would not as a whole, so a model that is divided over the GPUs is not tried before.
-    whole = not trainer.sharded(job.train, ranks)
-    apart = whole and pays(student) and bool(ranks.least(int(separates(student, job.rows, precision))))
-    collation: Collation = packed if apart else padded
+    whole = not trainer.uses_fsdp(job.train, ranks)
+    apart = (
+        whole
+        and has_varlen_attention(student)
+        and bool(ranks.all_reduce_min(int(isolates_rows(student, job.rows, precision))))
+    )
+    collation: Collation = pack if apart else pad
     made = plan(
         lengths,
         epochs=parameters.num_train_epochs,
@@ -149,9 +155,9 @@ def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks
         mean = sum(lengths) / len(lengths)
         made = replace(made, micro_batch=max(1, min(made.micro_batch, int(PACKED_TOKENS / mean))), padded=False)
     else:
-        made = economical(made, PADDING_WASTE)
+        made = limit_padding(made, PADDING_WASTE)
     if whole:
-        fits = trainer.fitting_micro_batch(
+        fits = trainer.find_micro_batch(
             student,
             job.rows,
             collation,
@@ -159,11 +165,13 @@ def _planned(job: Job, student: Any, precision: students.Precision, ranks: Ranks
             made.micro_batch,
             checkpointing=parameters.gradient_checkpointing,
         )
-        made = replace(made, micro_batch=ranks.least(fits))
+        made = replace(made, micro_batch=ranks.all_reduce_min(fits))
     return collation, made
 
 
-def _write(job: Job, student: Any, precision: students.Precision, weights: dict[str, torch.Tensor] | None) -> None:
+def _write(
+    job: TrainingJob, student: Any, precision: students.Precision, weights: dict[str, torch.Tensor] | None
+) -> None:
     if job.train.method == "Full":
         students.save_model(student, job.base, job.target, precision=precision, weights=weights)
     else:

@@ -21,8 +21,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from llm2llm.api import stages as api_stages
 from llm2llm.errors import GpuOutOfMemory
-from llm2llm.training.callback import Durable, Hooks, TokenMean
-from llm2llm.training.data import Collation, Row
+from llm2llm.training.callback import CheckpointCallback, Hooks, TokenMean
+from llm2llm.training.data import Collation, TokenizedRow
 from llm2llm.training.model import Precision
 from llm2llm.training.plan import Plan
 from llm2llm.training.ranks import Ranks
@@ -32,7 +32,7 @@ _CHECKPOINTING = {"use_reentrant": False}
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FitResult:
     """How far a training run came.
 
     Attributes:
@@ -48,7 +48,7 @@ class Outcome:
 
 def fit(
     model: Any,
-    rows: Sequence[Row],
+    rows: Sequence[TokenizedRow],
     plan: Plan,
     train: api_stages.Train,
     *,
@@ -58,7 +58,7 @@ def fit(
     hooks: Hooks,
     ranks: Ranks,
     resume: Path | None = None,
-) -> tuple[Outcome, Trainer]:
+) -> tuple[FitResult, Trainer]:
     """Trains `model` in place.
 
     Returns:
@@ -69,7 +69,7 @@ def fit(
         MetricInvalid: the loss is no number; no checkpoint of it is left.
     """
     loss = TokenMean()
-    callback = Durable(loss, plan, hooks, ranks)
+    callback = CheckpointCallback(loss, plan, hooks, ranks)
     trainer = _PlannedTrainer(
         model=model,
         args=_arguments(train, plan, precision, scratch, ranks),
@@ -81,17 +81,17 @@ def fit(
     trainer.plan = plan
     trainer.remove_callback(PrinterCallback)
     if ranks.size > 1:
-        trainer.add_callback(_Wrapped(trainer, FSDPModule if sharded(train, ranks) else DistributedDataParallel))
-    with memory_told(plan.micro_batch):
+        trainer.add_callback(_Wrapped(trainer, FSDPModule if uses_fsdp(train, ranks) else DistributedDataParallel))
+    with translate_memory_errors(plan.micro_batch):
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     stopped = callback.stopped and trainer.state.global_step < plan.steps
-    losses = tuple(ranks.sums(loss.shares()).tolist())
-    return Outcome(steps=trainer.state.global_step, losses=losses, stopped=stopped), trainer
+    losses = tuple(ranks.all_reduce_sum(loss.shares()).tolist())
+    return FitResult(steps=trainer.state.global_step, losses=losses, stopped=stopped), trainer
 
 
-def fitting_micro_batch(
+def find_micro_batch(
     model: Any,
-    rows: Sequence[Row],
+    rows: Sequence[TokenizedRow],
     collation: Collation,
     precision: Precision,
     ceiling: int,
@@ -118,7 +118,7 @@ def fitting_micro_batch(
 
 
 @contextmanager
-def memory_told(micro_batch: int) -> Iterator[None]:
+def translate_memory_errors(micro_batch: int) -> Iterator[None]:
     """Says which micro-batch the GPU's memory does not hold; 1 where a smaller one would not help."""
     try:
         yield
@@ -135,7 +135,7 @@ def _out_of_memory(micro_batch: int, error: Exception | None) -> GpuOutOfMemory:
     )
 
 
-def sharded(train: api_stages.Train, ranks: Ranks) -> bool:
+def uses_fsdp(train: api_stages.Train, ranks: Ranks) -> bool:
     """Whether the weights themselves are divided over the ranks: all of them are trained, on several GPUs.
 
     On CPUs accelerate makes DistributedDataParallel of it without a word; so does this, with one.
@@ -167,7 +167,7 @@ def _arguments(
     parameters = train.hyperparameters
     cuda = torch.cuda.is_available()
     checkpointing = parameters.gradient_checkpointing
-    shards = sharded(train, ranks)
+    shards = uses_fsdp(train, ranks)
     arguments = TrainingArguments(
         output_dir=str(scratch),
         max_steps=plan.steps,
@@ -221,7 +221,7 @@ class _Wrapped(TrainerCallback):
             raise AssertionError(f"the model is {type(wrapped).__name__}, not {self._expected.__name__}")  # noqa: TRY004
 
 
-def _collate(collation: Collation) -> Callable[[Sequence[Row]], dict[str, torch.Tensor]]:
+def _collate(collation: Collation) -> Callable[[Sequence[TokenizedRow]], dict[str, torch.Tensor]]:
     return lambda rows: {name: torch.tensor(values) for name, values in collation(rows).items()}
 
 

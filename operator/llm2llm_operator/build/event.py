@@ -11,10 +11,10 @@ from llm2llm_operator.constants import OPERATOR
 from llm2llm_operator.model.status import Run
 
 if TYPE_CHECKING:
-    from llm2llm_operator.decide.inputs import Note
+    from llm2llm_operator.decide.inputs import RunEvent
 
 
-def event_body(run: Run, note: Note, now: datetime) -> dict[str, Any]:
+def event_body(run: Run, note: RunEvent, now: datetime) -> dict[str, Any]:
     """A v1 Event. Its name is made of its content, so a pass that is repeated after a crash does not repeat it."""
     digest = hashlib.sha256(f"{run.uid}{note.reason}{note.message}".encode()).hexdigest()[:16]
     moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -22,7 +22,7 @@ from llm2llm.podenv import (
     TEACHER_CA_BUNDLE,
     TEACHER_HUB_TOKEN,
     TEACHER_KEY,
-    variable,
+    env_name,
 )
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.constants import (
@@ -38,7 +38,7 @@ from llm2llm_operator.constants import (
 CA_VARIABLES = {
     "artifacts": CA_BUNDLE,
     "teacher": TEACHER_CA_BUNDLE,
-    **{dataset: variable(dataset, CA_BUNDLE) for dataset in ("seed", "evaluation", "test")},
+    **{dataset: env_name(dataset, CA_BUNDLE) for dataset in ("seed", "evaluation", "test")},
 }
 CA_FILE = "ca.crt"
 
@@ -195,7 +195,7 @@ def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocu
         ours += _credentials(spec.artifacts.credentials_secret_ref.name, lambda name: name)
     for dataset, source in _sources(spec, document):
         if source.credentials_secret_ref:
-            ours += _credentials(source.credentials_secret_ref.name, partial(variable, dataset))
+            ours += _credentials(source.credentials_secret_ref.name, partial(env_name, dataset))
     if document.kind is Kind.RUN:
         teacher = spec.generate.teacher.api_key_secret_ref
         if teacher and document.stage in (Stage.PREPARE, Stage.GENERATE):

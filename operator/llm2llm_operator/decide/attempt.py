@@ -11,7 +11,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from llm2llm.errors import ExitCode
-from llm2llm.loop.outcomes import Outcome, StepId, iteration_words
+from llm2llm.loop.outcomes import StepId, StepResult, describe_iteration
 from llm2llm.loop.steps import ending_step, parents
 from llm2llm.loop.stopping import best_iteration, objective_metric
 from llm2llm.records import Kind, Report, Stage
@@ -19,9 +19,9 @@ from llm2llm_operator.build.job import block_of, job_manifest, job_name
 from llm2llm_operator.constants import PROGRESS_REASONS, STOPPING
 from llm2llm_operator.decide import history as st
 from llm2llm_operator.decide import usage as accounts
-from llm2llm_operator.decide.inputs import Facts, Note, Plan, earliest, progress, with_condition
+from llm2llm_operator.decide.inputs import Inputs, Plan, RunEvent, earliest, progress, with_condition
 from llm2llm_operator.decide.policies import budget, deadlines, retry, waiting
-from llm2llm_operator.decide.policies.cleanup import leftovers
+from llm2llm_operator.decide.policies.cleanup import obsolete_jobs
 from llm2llm_operator.model.observation import Job, Pod
 from llm2llm_operator.model.status import CurrentStep, RunStatus, StepRecord
 
@@ -31,10 +31,10 @@ class Recorded:
     """A step ended well and is in the ledger; the run goes on from this status."""
 
     status: RunStatus
-    note: Note
+    note: RunEvent
 
 
-def first(facts: Facts, status: RunStatus, step: StepId) -> CurrentStep:
+def first_attempt(facts: Inputs, status: RunStatus, step: StepId) -> CurrentStep:
     """The first attempt of a step; of one that the run ended without earlier, the one after those."""
     attempt = st.attempts_of(status, step)
     return CurrentStep(
@@ -47,7 +47,7 @@ def first(facts: Facts, status: RunStatus, step: StepId) -> CurrentStep:
     )
 
 
-def following(facts: Facts, current: CurrentStep) -> CurrentStep:
+def next_attempt(facts: Inputs, current: CurrentStep) -> CurrentStep:
     """The attempt after this one, with fresh limits; what the step's containers ran so far stays."""
     step = StepId(Stage(current.stage), current.iteration)
     return CurrentStep(
@@ -62,9 +62,9 @@ def following(facts: Facts, current: CurrentStep) -> CurrentStep:
     )
 
 
-def create(facts: Facts, status: RunStatus, current: CurrentStep, notes: tuple[Note, ...] = ()) -> Plan:
+def create_job(facts: Inputs, status: RunStatus, current: CurrentStep, notes: tuple[RunEvent, ...] = ()) -> Plan:
     """Persists the attempt and creates its Job: within the budget, after its back-off, when nothing else runs."""
-    name = words(current)
+    name = describe_attempt(current)
     over = budget.reached(facts.spec, status, current)
     if over:
         return over_budget(facts, status, current, over)
@@ -82,7 +82,7 @@ def create(facts: Facts, status: RunStatus, current: CurrentStep, notes: tuple[N
     status = status.model_copy(update={"current_step": current})
     busy = [pod for pod in facts.seen.pods if pod.phase in ("Pending", "Running")]
     if busy:
-        return wait_for(facts, status, busy, notes)
+        return wait_for_pods(facts, status, busy, notes)
     status = progress(facts, status, PROGRESS_REASONS[current.stage], name, value=True)
     step = StepId(Stage(current.stage), current.iteration)
     try:
@@ -95,11 +95,11 @@ def create(facts: Facts, status: RunStatus, current: CurrentStep, notes: tuple[N
             gpu_seconds=status.usage.gpu_seconds,
         )
     except ValueError as error:
-        return fail(facts, status, current, "InvalidSpec", str(error))
-    return Plan(status, create=body, delete=leftovers(facts.run, status, facts.seen), notes=notes)
+        return fail_run(facts, status, current, "InvalidSpec", str(error))
+    return Plan(status, create=body, delete=obsolete_jobs(facts.run, status, facts.seen), notes=notes)
 
 
-def wait_for(facts: Facts, status: RunStatus, busy: list[Pod], notes: tuple[Note, ...] = ()) -> Plan:
+def wait_for_pods(facts: Inputs, status: RunStatus, busy: list[Pod], notes: tuple[RunEvent, ...] = ()) -> Plan:
     """One pod of a run at a time (rule 7): waits for these to stop, and deletes their Jobs if nobody has."""
     names = ", ".join(pod.name for pod in busy)
     uids = {pod.job_uid for pod in busy}
@@ -108,21 +108,23 @@ def wait_for(facts: Facts, status: RunStatus, busy: list[Pod], notes: tuple[Note
     return Plan(status, delete=alive, notes=notes)
 
 
-def without_job(facts: Facts, status: RunStatus, current: CurrentStep) -> Plan:
+def judge_missing(facts: Inputs, status: RunStatus, current: CurrentStep) -> Plan:
     """The attempt has no Job in the cache: not created yet, or deleted by somebody."""
     if not current.job_uid:
-        return create(facts, status, current)
-    if current.job_name not in facts.gone:
-        return Plan(status, verify_gone=current.job_name)
-    status, current = closed(facts, status, current, [])
-    return _follow(facts, status, current, retry.after(retry.Ending(job_vanished=True), current, facts.spec.retries))
+        return create_job(facts, status, current)
+    if current.job_name not in facts.confirmed_deleted:
+        return Plan(status, confirm_deleted=current.job_name)
+    status, current = close_interval(facts, status, current, [])
+    return _follow(
+        facts, status, current, retry.after_failure(retry.Ending(job_vanished=True), current, facts.spec.retries)
+    )
 
 
-def in_progress(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Plan:
+def judge_running(facts: Inputs, status: RunStatus, current: CurrentStep, job: Job) -> Plan:
     """The Job lives: tell that it runs, or why it does not, and hold it to its deadlines."""
     pods = facts.seen.pods_of(job)
     running = next((pod for pod in pods if pod.started and not pod.finished), None)
-    reason = waiting.why(job, pods, facts.events, facts.now)
+    reason = waiting.waiting_reason(job, pods, facts.events, facts.now)
     current = current.model_copy(update={"disruptions": max(current.disruptions, sum(pod.disrupted for pod in pods))})
     if running and running.started and current.state != "Running":
         moment = st.timestamp(running.started)
@@ -134,39 +136,41 @@ def in_progress(facts: Facts, status: RunStatus, current: CurrentStep, job: Job)
         since = status.active_since
     elif status.active_since and since != status.active_since:  # its pod was evicted: the Job runs another one
         before = [pod for pod in pods if pod is not running]
-        status, current = closed(facts, status, current, before)
+        status, current = close_interval(facts, status, current, before)
     status = status.model_copy(update={"current_step": current, "active_since": since})
-    ended = _over(facts, status, current, pods, reason)
+    ended = _must_end(facts, status, current, pods, reason)
     if isinstance(ended, retry.GiveUp):
-        status, spent = closed(facts, status, current.model_copy(update={"job_uid": job.uid}), pods)
-        failed = fail(facts, status, spent, ended.reason, _naming_what_is_left(ended.message, pods))
+        status, spent = close_interval(facts, status, current.model_copy(update={"job_uid": job.uid}), pods)
+        failed = fail_run(facts, status, spent, ended.reason, _name_remaining_pods(ended.message, pods))
         return replace(failed, delete=(job,) if not job.deleting else ())
     if isinstance(ended, budget.Over):
         stopping = current.model_copy(update={"state": STOPPING, "message": ended.message, "job_uid": job.uid})
         status = status.model_copy(update={"current_step": stopping})
-        status = progress(facts, status, "BudgetExceeded", f"{words(current)}: {ended.message}", value=False)
+        status = progress(facts, status, "BudgetExceeded", f"{describe_attempt(current)}: {ended.message}", value=False)
         return Plan(status, delete=(job,) if not job.deleting else ())
     if reason:
-        status = progress(facts, status, reason.reason, f"{words(current)}: {reason.message}", value=False)
+        status = progress(facts, status, reason.reason, f"{describe_attempt(current)}: {reason.message}", value=False)
     elif running:
-        status = progress(facts, status, PROGRESS_REASONS[current.stage], words(current), value=True)
+        status = progress(facts, status, PROGRESS_REASONS[current.stage], describe_attempt(current), value=True)
     silent = not running and not job.suspended and (reason is None or bool(facts.events))
     pause = _until_events(facts, current) if silent else None
-    return Plan(status, delete=leftovers(facts.run, status, facts.seen), wake_after=earliest(ended.seconds, pause))
+    return Plan(status, delete=obsolete_jobs(facts.run, status, facts.seen), wake_after=earliest(ended.seconds, pause))
 
 
-def ended(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Recorded | Plan:
+def judge_ended(facts: Inputs, status: RunStatus, current: CurrentStep, job: Job) -> Recorded | Plan:
     """The Job has its terminal condition: record its result, or ask what follows its failure."""
     pods = facts.seen.pods_of(job)
     last = next((pod for pod in reversed(pods) if pod.exit_code is not None), None)
     report = _report(facts, current, last)
-    status, current = closed(facts, status, current.model_copy(update={"job_uid": job.uid}), pods)
+    status, current = close_interval(facts, status, current.model_copy(update={"job_uid": job.uid}), pods)
     if report is not None:
         status, current = accounts.with_teacher_usage(status, current, report.usage)
     if job.complete and report is not None and report.exit_code == 0:
         status = st.record_success(status, current, report, _record(current, last), facts.spec)
         status = status.model_copy(update={"current_step": None})
-        note = Note("Normal", f"{current.stage}Succeeded", f"{words(current)}: {_result_words(report)}")
+        note = RunEvent(
+            "Normal", f"{current.stage}Succeeded", f"{describe_attempt(current)}: {_describe_result(report)}"
+        )
         return Recorded(status, note)
     if job.complete:
         return _follow(facts, status, current, retry.lost_report(current, facts.spec.retries))
@@ -176,40 +180,40 @@ def ended(facts: Facts, status: RunStatus, current: CurrentStep, job: Job) -> Re
         message=(last.message if last and report is None else "") or job.failure_message,
         pod_reason=last.terminated_reason if last else "",
     )
-    return _follow(facts, status, current, retry.after(ending, current, facts.spec.retries))
+    return _follow(facts, status, current, retry.after_failure(ending, current, facts.spec.retries))
 
 
-def fail(facts: Facts, status: RunStatus, current: CurrentStep, reason: str, message: str) -> Plan:
+def fail_run(facts: Inputs, status: RunStatus, current: CurrentStep, reason: str, message: str) -> Plan:
     """Ends the run with Failed, at this step."""
-    told = f"{words(current)}: {message}"
+    told = f"{describe_attempt(current)}: {message}"
     current = current.model_copy(update={"message": message[:1024]})
     status = status.model_copy(update={"current_step": current, "active_since": ""})
     status = st.failed(status, reason, told, now=facts.now, generation=facts.run.generation)
-    return Plan(status, notes=(Note("Warning", reason, told),))
+    return Plan(status, notes=(RunEvent("Warning", reason, told),))
 
 
-def words(current: CurrentStep) -> str:
+def describe_attempt(current: CurrentStep) -> str:
     """What people call this attempt."""
     name = current.stage
     if current.stage != Stage.PREPARE:
-        name += f" of {iteration_words(current.iteration)}"
+        name += f" of {describe_iteration(current.iteration)}"
     if current.kind == Kind.COLLECT:
         name += " (collect)"
     return f"{name}, attempt {current.attempt}" if current.attempt else name
 
 
 def _follow(
-    facts: Facts, status: RunStatus, current: CurrentStep, verdict: retry.Again | retry.Hold | retry.GiveUp
+    facts: Inputs, status: RunStatus, current: CurrentStep, verdict: retry.Again | retry.Hold | retry.GiveUp
 ) -> Plan:
     """Begins the next attempt of a step, holds the run, or fails it."""
     if isinstance(verdict, retry.GiveUp):
-        return fail(facts, status, current, verdict.reason, verdict.message)
+        return fail_run(facts, status, current, verdict.reason, verdict.message)
     if isinstance(verdict, retry.Hold) and verdict.reason == budget.REASON:
-        return over_budget(facts, status, following(facts, current), verdict.message)
+        return over_budget(facts, status, next_attempt(facts, current), verdict.message)
     if isinstance(verdict, retry.Hold):
         status = status.model_copy(update={"current_step": current, "active_since": ""})
-        return hold(facts, status, verdict.reason, f"{words(current)}: {verdict.message}")
-    then = following(facts, current).model_copy(
+        return hold_run(facts, status, verdict.reason, f"{describe_attempt(current)}: {verdict.message}")
+    then = next_attempt(facts, current).model_copy(
         update={
             "kind": verdict.kind.value,
             "micro_batch": verdict.micro_batch,
@@ -218,10 +222,15 @@ def _follow(
             "message": verdict.message[:1024],
         }
     )
-    return create(facts, status, then, (Note("Warning", f"{then.stage}Retried", f"{words(then)}: {verdict.message}"),))
+    return create_job(
+        facts,
+        status,
+        then,
+        (RunEvent("Warning", f"{then.stage}Retried", f"{describe_attempt(then)}: {verdict.message}"),),
+    )
 
 
-def over_budget(facts: Facts, status: RunStatus, current: CurrentStep, message: str) -> Plan:
+def over_budget(facts: Inputs, status: RunStatus, current: CurrentStep, message: str) -> Plan:
     """The budget does not allow this attempt: hold the run, end it with what there is, or fail it, as the user wants.
 
     Args:
@@ -237,26 +246,30 @@ def over_budget(facts: Facts, status: RunStatus, current: CurrentStep, message: 
         if last is None or last.stage is Stage.TEST:
             status = st.with_best(status, facts.spec, ended=True)
         if last is not None:
-            return create(facts, status, first(facts, status, last))
-        return complete(facts, status, budget.REASON, f"{words(current)} would go beyond the budget: {message}")
+            return create_job(facts, status, first_attempt(facts, status, last))
+        return complete_run(
+            facts, status, budget.REASON, f"{describe_attempt(current)} would go beyond the budget: {message}"
+        )
     if policy == "Suspend":
         status = status.model_copy(update={"current_step": current})
-        told = f"{words(current)}: {message}; raise the budget to go on, nothing is paid for twice"
-        return hold(facts, status, budget.REASON, told)
-    return fail(facts, status, current, budget.REASON, f"{message}. Raise the budget, then spec.retry")
+        told = f"{describe_attempt(current)}: {message}; raise the budget to go on, nothing is paid for twice"
+        return hold_run(facts, status, budget.REASON, told)
+    return fail_run(facts, status, current, budget.REASON, f"{message}. Raise the budget, then spec.retry")
 
 
-def complete(facts: Facts, status: RunStatus, reason: str, message: str) -> Plan:
+def complete_run(facts: Inputs, status: RunStatus, reason: str, message: str) -> Plan:
     """The run has what it wanted; what is left of its Jobs goes, but for the newest."""
     status = st.complete(status, reason, message, now=facts.now, generation=facts.run.generation)
-    return Plan(status, delete=leftovers(facts.run, status, facts.seen), notes=(Note("Normal", reason, message),))
+    return Plan(
+        status, delete=obsolete_jobs(facts.run, status, facts.seen), notes=(RunEvent("Normal", reason, message),)
+    )
 
 
-def hold(facts: Facts, status: RunStatus, reason: str, message: str) -> Plan:
+def hold_run(facts: Inputs, status: RunStatus, reason: str, message: str) -> Plan:
     """The run waits for a person: Suspended with a reason, nothing running, nothing lost."""
     status = with_condition(facts, status, "Suspended", True, reason, message)
     status = progress(facts, status, reason, message, value=False)
-    return Plan(status, notes=(Note("Warning", reason, message),))
+    return Plan(status, notes=(RunEvent("Warning", reason, message),))
 
 
 def _is_ending(pods: list[Pod]) -> bool:
@@ -265,8 +278,8 @@ def _is_ending(pods: list[Pod]) -> bool:
     return last is not None and last.exit_code not in (None, ExitCode.TERMINATED) and not last.disrupted
 
 
-def _over(
-    facts: Facts, status: RunStatus, current: CurrentStep, pods: list[Pod], reason: waiting.Waiting | None
+def _must_end(
+    facts: Inputs, status: RunStatus, current: CurrentStep, pods: list[Pod], reason: waiting.Waiting | None
 ) -> retry.GiveUp | budget.Over | deadlines.Left:
     """Whether the attempt in progress has to end now, and with which reason."""
     if current.disruptions > facts.spec.max_disruptions:
@@ -283,13 +296,13 @@ def _over(
     return deadlines.Left(earliest(verdict.seconds, allowed.seconds))
 
 
-def _naming_what_is_left(message: str, pods: list[Pod]) -> str:
+def _name_remaining_pods(message: str, pods: list[Pod]) -> str:
     """A deadline does not wait for the pod to stop, and says so."""
     left = [pod.name for pod in pods if pod.phase in ("Pending", "Running")]
     return f"{message} (pod {', '.join(left)} is told to stop)" if left else message
 
 
-def _until_events(facts: Facts, current: CurrentStep) -> float:
+def _until_events(facts: Inputs, current: CurrentStep) -> float:
     """When to look at the Job's events: after a while, and then now and again."""
     waited = facts.seconds_since(current.since)
     if waited < waiting.LOOK_AT_EVENTS_SECONDS:
@@ -297,12 +310,14 @@ def _until_events(facts: Facts, current: CurrentStep) -> float:
     return waiting.LOOK_AT_EVENTS_SECONDS
 
 
-def _in_state(facts: Facts, current: CurrentStep, state: str, job: Job) -> CurrentStep:
+def _in_state(facts: Inputs, current: CurrentStep, state: str, job: Job) -> CurrentStep:
     since = current.since if current.state == state else st.timestamp(facts.now)
     return current.model_copy(update={"state": state, "since": since, "job_uid": job.uid})
 
 
-def closed(facts: Facts, status: RunStatus, current: CurrentStep, pods: list[Pod]) -> tuple[RunStatus, CurrentStep]:
+def close_interval(
+    facts: Inputs, status: RunStatus, current: CurrentStep, pods: list[Pod]
+) -> tuple[RunStatus, CurrentStep]:
     """Closes the interval: what the pods of an attempt ran goes into the accounts of run, step and GPUs.
 
     Where no pod is left to tell (it was deleted), its container counts as running from `activeSince` until now.
@@ -317,7 +332,7 @@ def closed(facts: Facts, status: RunStatus, current: CurrentStep, pods: list[Pod
     return accounts.with_active(status, current, seconds, block_of(facts.spec, current).gpus)
 
 
-def _report(facts: Facts, current: CurrentStep, pod: Pod | None) -> Report | None:
+def _report(facts: Inputs, current: CurrentStep, pod: Pod | None) -> Report | None:
     """The report in a termination message, if it is one and is about this very step."""
     if pod is None or not pod.message:
         return None
@@ -336,7 +351,7 @@ def _has_score(report: Report) -> bool:
     if report.stage is Stage.TEST:
         return any(metric.dataset == "test" for metric in report.metrics)
     try:
-        return report.stage is not Stage.EVALUATE or bool(objective_metric(Outcome.of(report)))
+        return report.stage is not Stage.EVALUATE or bool(objective_metric(StepResult.of(report)))
     except ValueError:
         return False
 
@@ -358,7 +373,7 @@ def _record(current: CurrentStep, pod: Pod | None) -> StepRecord:
     )
 
 
-def _result_words(report: Report) -> str:
+def _describe_result(report: Report) -> str:
     match report.stage:
         case Stage.PREPARE:
             return _with_message("inputs are frozen", report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.loop.outcomes import Outcome, StepId
+from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.stopping import Best, best_iteration, pool_size
 from llm2llm.records import ACCURACY, Metric, Paired, Report, Stage
 from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
@@ -98,15 +98,15 @@ def phase_of(status: RunStatus) -> str:
     return "Running" if started else "Pending"
 
 
-def outcomes(status: RunStatus) -> list[Outcome]:
+def outcomes(status: RunStatus) -> list[StepResult]:
     """The committed steps in the form that the loop decides by."""
-    found = [Outcome(StepId(Stage(record.stage)), record.digest) for record in status.steps if _succeeded(record)]
+    found = [StepResult(StepId(Stage(record.stage)), record.digest) for record in status.steps if _succeeded(record)]
     for row in status.iterations:
         for record in row.steps:
             if _succeeded(record):
                 stage = Stage(record.stage)
                 found.append(
-                    Outcome(
+                    StepResult(
                         step=StepId(stage, row.index),
                         digest=record.digest,
                         metrics=tuple(_metric(metric) for metric in row.metrics) if stage is Stage.EVALUATE else (),

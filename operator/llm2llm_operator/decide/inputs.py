@@ -13,7 +13,7 @@ from llm2llm_operator.model.status import Run, RunStatus
 
 
 @dataclass(frozen=True)
-class Note:
+class RunEvent:
     """An Event on the run, for people: written once, after the status that it tells of."""
 
     type: str
@@ -28,16 +28,16 @@ class Plan:
     status: RunStatus
     create: dict[str, Any] | None = None
     delete: tuple[Job, ...] = ()
-    notes: tuple[Note, ...] = ()
+    notes: tuple[RunEvent, ...] = ()
     wake_after: float | None = None
     delete_run: bool = False
     """The run itself: its time after its end is over."""
-    verify_gone: str = ""
+    confirm_deleted: str = ""
     """Name of a Job that the cache does not show: it has to be read before it may count as deleted (rule 3)."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class Inputs:
     """What a decision may depend on, gathered once."""
 
     run: Run
@@ -46,7 +46,7 @@ class Facts:
     now: datetime
     images: dict[str, str]
     backoff_base: float
-    gone: frozenset[str] = frozenset()
+    confirmed_deleted: frozenset[str] = frozenset()
     """Names of Jobs that a read found missing."""
     events: tuple[Event, ...] = ()
     """What the cluster told about a Job that does not start, where somebody looked."""
@@ -57,13 +57,13 @@ class Facts:
 
 
 def with_condition(
-    facts: Facts, status: RunStatus, kind: str, value: bool, reason: str, message: str = ""
+    facts: Inputs, status: RunStatus, kind: str, value: bool, reason: str, message: str = ""
 ) -> RunStatus:
     """The status with one condition set, at the time and generation of these facts."""
     return st.with_condition(status, kind, value, reason, message, now=facts.now, generation=facts.run.generation)
 
 
-def progress(facts: Facts, status: RunStatus, reason: str, message: str, *, value: bool) -> RunStatus:
+def progress(facts: Inputs, status: RunStatus, reason: str, message: str, *, value: bool) -> RunStatus:
     """The status with the condition Progressing and the message beside it."""
     return st.progressing(status, reason, message, value=value, now=facts.now, generation=facts.run.generation)
 

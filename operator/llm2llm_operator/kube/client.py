@@ -21,7 +21,8 @@ from kubernetes.aio import client, config
 from llm2llm.api.run import GROUP, PLURAL, VERSION
 from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID, OPERATOR
 from llm2llm_operator.kube import decode as wire
-from llm2llm_operator.kube.errors import Conflict, NotFound, NotLeading, Unavailable, error_of
+from llm2llm_operator.kube.errors import ApiUnavailable, Conflict, NotFound, NotLeading, error_of
+from llm2llm_operator.kube.ratelimit import WriteRate
 from llm2llm_operator.observability import metrics
 
 READ_TIMEOUT = aiohttp.ClientTimeout(total=60)
@@ -31,10 +32,6 @@ LEASE_TIMEOUT = aiohttp.ClientTimeout(total=4)
 TRIES = 5
 CONNECTIONS = 128
 """More than workers, so that the lease never waits for them."""
-RECOVERY_SECONDS = 20.0
-"""After a 429, until the rate of writes is full again."""
-TOGETHER_SECONDS = 1.0
-"""429s so close to each other are one answer: to requests that went together."""
 RUNS = f"/apis/{GROUP}/{VERSION}"
 PAGE = 250
 """Objects in one answer to a list: three are read at once, and cutting one up holds the event loop for some 3 ms."""
@@ -59,48 +56,6 @@ async def load_configuration() -> client.Configuration:
     else:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     return configuration
-
-
-class TokenBucket:
-    """At most `rate` writes a second, after a burst of at most `burst`; fewer where the API server asks for it.
-
-    A 429 makes the request that it refused wait as long as Retry-After says; the others only become fewer. Letting all
-    of them wait was tried: while a thousand runs are applied the API server refuses now and then (its own priority and
-    fairness), and the first Jobs came ten times as late.
-    """
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._full_rate = rate
-        self._rate = rate
-        self._burst = float(burst)
-        self._tokens = float(burst)
-        self._filled: float | None = None
-        self._halved = -TOGETHER_SECONDS
-
-    async def take(self) -> None:
-        """Waits until one write may go."""
-        self._fill()
-        self._tokens -= 1
-        if self._tokens < 0:
-            await asyncio.sleep(-self._tokens / self._rate)
-
-    def slow_down(self) -> None:
-        """A 429: half the rate and no burst; within 20 s without another one the rate is full again."""
-        now = self._fill()
-        if now - self._halved < TOGETHER_SECONDS:
-            return
-        self._halved = now
-        self._rate = max(self._full_rate / 32, self._rate / 2)
-        self._tokens = min(self._tokens, 0.0)
-
-    def _fill(self) -> float:
-        """Puts in what has come since the last look; returns the time."""
-        now = asyncio.get_running_loop().time()
-        passed = 0.0 if self._filled is None else now - self._filled
-        self._filled = now
-        self._tokens = min(self._burst, self._tokens + passed * self._rate)
-        self._rate = min(self._full_rate, self._rate + passed * self._full_rate / RECOVERY_SECONDS)
-        return now
 
 
 class WriteGate:
@@ -131,7 +86,7 @@ def _never() -> bool:
     return False
 
 
-class Cluster:
+class KubeClient:
     """Requests to the API server; every method raises ApiError, and those that write raise NotLeading.
 
     Attributes:
@@ -145,7 +100,7 @@ class Cluster:
         self.gate = WriteGate()
         self._agent = f"{OPERATOR} ({identity})" if identity else OPERATOR  # an audit log tells the replicas apart
         self._client = client.ApiClient(configuration)
-        self._bucket = TokenBucket(write_rate, write_burst)
+        self._write_rate = WriteRate(write_rate, write_burst)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -157,7 +112,7 @@ class Cluster:
         where = f"{path}/namespaces/{namespace}/{plural}" if namespace else f"{path}/{plural}"
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         while True:
-            page = await self._request("GET", f"{where}?{urlencode(query)}", decode=wire.page)
+            page = await self._request("GET", f"{where}?{urlencode(query)}", decode=wire.decode_page)
             yield page
             if not page.more:
                 return
@@ -174,7 +129,7 @@ class Cluster:
     async def pods_of_job(self, namespace: str, job: str) -> list[dict[str, Any]]:
         """The pods of a Job as they are now."""
         query = urlencode({"labelSelector": f"{LABEL_JOB_NAME}={job}"})
-        page = await self._request("GET", f"/api/v1/namespaces/{namespace}/pods?{query}", decode=wire.decoded)
+        page = await self._request("GET", f"/api/v1/namespaces/{namespace}/pods?{query}", decode=wire.decode)
         return list(page.get("items") or [])
 
     async def events_about(self, namespace: str, uids: list[str]) -> list[dict[str, Any]]:
@@ -183,7 +138,7 @@ class Cluster:
         for uid in uids:
             query = urlencode({"fieldSelector": f"involvedObject.uid={uid}"})
             path = f"/api/v1/namespaces/{namespace}/events?{query}"
-            page = await self._request("GET", path, decode=wire.decoded)
+            page = await self._request("GET", path, decode=wire.decode)
             found += page.get("items") or []
         return found
 
@@ -230,7 +185,7 @@ class Cluster:
         """A Lease as it is now, or None. One try: the elector has its own pace, and no write of ours delays it."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
         try:
-            return await self._once("GET", path, None, LEASE_TIMEOUT, wire.decoded)
+            return await self._once("GET", path, None, LEASE_TIMEOUT, wire.decode)
         except NotFound:
             return None
 
@@ -239,19 +194,19 @@ class Cluster:
         metrics.API_WRITES.labels("lease").inc()
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         if "resourceVersion" not in body["metadata"]:
-            return await self._once("POST", path, body, LEASE_TIMEOUT, wire.decoded)
-        return await self._once("PUT", f"{path}/{body['metadata']['name']}", body, LEASE_TIMEOUT, wire.decoded)
+            return await self._once("POST", path, body, LEASE_TIMEOUT, wire.decode)
+        return await self._once("PUT", f"{path}/{body['metadata']['name']}", body, LEASE_TIMEOUT, wire.decode)
 
     async def _get(self, path: str) -> dict[str, Any] | None:
         try:
-            return await self._request("GET", path, decode=wire.decoded)
+            return await self._request("GET", path, decode=wire.decode)
         except NotFound:
             return None
 
     async def _write(self, method: str, path: str, body: Mapping[str, Any], *, kind: str) -> dict[str, Any]:
-        await self._bucket.take()
+        await self._write_rate.take()
         metrics.API_WRITES.labels(kind).inc()
-        return await self._request(method, path, body, decode=wire.decoded)
+        return await self._request(method, path, body, decode=wire.decode)
 
     async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, decode: Callable[[bytes], Answer]
@@ -263,7 +218,7 @@ class Cluster:
                 self.gate.check()
             try:
                 return await self._once(method, path, body, patience, decode)
-            except Unavailable as error:
+            except ApiUnavailable as error:
                 if attempt + 1 == TRIES:
                     raise
                 await asyncio.sleep(max(error.retry_after, random.uniform(0.5, 1.0) * 0.2 * 2**attempt))  # noqa: S311 - jitter
@@ -289,10 +244,10 @@ class Cluster:
             data: bytes = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             metrics.API_ERRORS.labels("connection").inc()
-            raise Unavailable(0, type(error).__name__, str(error)) from error
+            raise ApiUnavailable(0, type(error).__name__, str(error)) from error
         if response.status < 400:  # noqa: PLR2004
             return _read(data, decode)
-        document = _read(data, wire.decoded) if data[:1] == b"{" else {}
+        document = _read(data, wire.decode) if data[:1] == b"{" else {}
         metrics.API_ERRORS.labels(str(response.status)).inc()
         refused = error_of(
             response.status,
@@ -302,7 +257,7 @@ class Cluster:
             [cause.get("reason", "") for cause in (document.get("details") or {}).get("causes") or ()],
         )
         if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-            self._bucket.slow_down()
+            self._write_rate.slow_down()
         raise refused
 
 
@@ -311,4 +266,4 @@ def _read(data: bytes, decode: Callable[[bytes], Answer]) -> Answer:
     try:
         return decode(data)
     except wire.JsonError as error:
-        raise Unavailable(0, "BadAnswer", f"{error}: {data[:100].decode(errors='replace')}") from error
+        raise ApiUnavailable(0, "BadAnswer", f"{error}: {data[:100].decode(errors='replace')}") from error

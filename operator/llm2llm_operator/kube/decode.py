@@ -60,7 +60,7 @@ _DOCUMENT = msgspec.json.Decoder(_Document)
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedObject:
     """One object of a page: which one, in which version, and its document where somebody wants it."""
 
     uid: str
@@ -78,20 +78,20 @@ class Listed:
 class Page:
     """Some objects of a list; `version` is what the whole list stands for, `more` how to ask for the next page."""
 
-    items: list[Listed]
+    items: list[ListedObject]
     version: int
     more: str
 
 
-def decoded(data: bytes) -> dict[str, Any]:
+def decode(data: bytes) -> dict[str, Any]:
     """A JSON document. Raises JsonError."""
     document: dict[str, Any] = msgspec.json.decode(data)
     return document
 
 
-def page(data: bytes) -> Page:
+def decode_page(data: bytes) -> Page:
     """A page of a list. Raises JsonError."""
     found = _LIST.decode(data)
     heads = [(_OBJECT.decode(raw).metadata, raw) for raw in found.items or ()]
-    items = [Listed(head.uid, int(head.resource_version), raw) for head, raw in heads]
+    items = [ListedObject(head.uid, int(head.resource_version), raw) for head, raw in heads]
     return Page(items, int(found.metadata.resource_version), found.metadata.continue_)

@@ -46,7 +46,7 @@ class Rejected(ApiError):
     pass
 
 
-class Unavailable(ApiError):
+class ApiUnavailable(ApiError):
     pass
 
 
@@ -57,7 +57,7 @@ class NotLeading(Exception):
 def error_of(status: int, reason: str, message: str, retry_after: str = "", causes: Iterable[str] = ()) -> ApiError:
     """The class that fits an HTTP status and the causes in its details."""
     kinds: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict}
-    kind = kinds.get(status) or (Unavailable if status in (401, 408, 429) or status >= 500 else Rejected)  # noqa: PLR2004
+    kind = kinds.get(status) or (ApiUnavailable if status in (401, 408, 429) or status >= 500 else Rejected)  # noqa: PLR2004
     if NAMESPACE_TERMINATING in causes:
         kind = NotFound
     return kind(status, reason, message, float(retry_after) if retry_after.isdigit() else 0.0)

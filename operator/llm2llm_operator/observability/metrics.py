@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from llm2llm_operator.watch.cache import Standing
+from llm2llm_operator.watch.cache import RunSummary
 
 MINUTE, HOUR = 60, 3600
 _SHORT = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -84,13 +84,13 @@ RUNS_HELD = ("llm2llm_runs_held", "Runs that wait for a person, by the reason of
 RUNS_WAITING = ("llm2llm_runs_waiting", "Runs that make no progress, by the reason of Progressing=False.", "reason")
 
 
-class RunsNow(Collector):
+class RunStates(Collector):
     """Counts the runs of a cache anew at each scrape: increments would drift, and a restart would forget them."""
 
     def __init__(self) -> None:
-        self._standings: Callable[[], Iterable[Standing]] = tuple
+        self._standings: Callable[[], Iterable[RunSummary]] = tuple
 
-    def count(self, standings: Callable[[], Iterable[Standing]]) -> None:
+    def count(self, standings: Callable[[], Iterable[RunSummary]]) -> None:
         """From now on these runs are counted."""
         self._standings = standings
 
@@ -109,5 +109,5 @@ class RunsNow(Collector):
             yield family
 
 
-RUNS_NOW = RunsNow()
-REGISTRY.register(RUNS_NOW)
+RUN_STATES = RunStates()
+REGISTRY.register(RUN_STATES)

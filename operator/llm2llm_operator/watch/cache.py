@@ -20,16 +20,16 @@ from llm2llm_operator.model.observation import Job, Observation, Pod, job_from_o
 from llm2llm_operator.model.status import Key, Run
 
 
-class Standing(NamedTuple):
+class RunSummary(NamedTuple):
     """How a run is now, in words of a small vocabulary: `held` and `waiting` are reasons, empty where it is neither."""
 
     phase: str
-    at_rest: bool
+    finished: bool
     held: str
     waiting: str
 
 
-def standing_of(run: Run) -> Standing:
+def summarize(run: Run) -> RunSummary:
     """The standing that the status of a run tells."""
     conditions = {one.get("type"): one for one in run.status.get("conditions") or ()}
     true = {kind for kind, one in conditions.items() if one.get("status") == "True"}
@@ -38,7 +38,7 @@ def standing_of(run: Run) -> Standing:
     progressing = conditions.get(PROGRESSING, {})
     waits = progressing.get("status") == "False" and not at_rest and not held
     waiting = progressing.get("reason", "") if waits else ""
-    return Standing(sys.intern(run.status.get("phase") or "Pending"), at_rest, sys.intern(held), sys.intern(waiting))
+    return RunSummary(sys.intern(run.status.get("phase") or "Pending"), at_rest, sys.intern(held), sys.intern(waiting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class PackedRun:
     version: int
     generation: int
     deleting: bool
-    standing: Standing
+    summary: RunSummary
     packed: bytes
 
     @property
@@ -69,9 +69,7 @@ class PackedRun:
         """The view of an object of the API."""
         run = Run.from_object(body)
         packed = zlib.compress(msgspec.json.encode([run.spec, run.status]), level=1)
-        return cls(
-            run.namespace, run.name, run.uid, run.version, run.generation, run.deleting, standing_of(run), packed
-        )
+        return cls(run.namespace, run.name, run.uid, run.version, run.generation, run.deleting, summarize(run), packed)
 
     def unpacked(self) -> Run:
         """The run with its documents."""
@@ -107,14 +105,14 @@ class Cache:
         """All runs."""
         return list(self._runs)
 
-    def at_rest(self, key: Key) -> bool:
+    def finished(self, key: Key) -> bool:
         """Whether a run has ended, or is gone."""
         run = self._runs.get(key)
-        return run is None or run.standing.at_rest
+        return run is None or run.summary.finished
 
-    def standings(self) -> list[Standing]:
+    def summaries(self) -> list[RunSummary]:
         """How each run is now."""
-        return [run.standing for run in self._runs.values()]
+        return [run.summary for run in self._runs.values()]
 
     def observation(self, run: Run) -> Observation:
         """Jobs and pods that bear this very run's UID, without the pods of Jobs that only bear it and are not ours."""

@@ -23,7 +23,7 @@ import uvloop
 
 from llm2llm.api.run import GROUP, PLURAL, VERSION
 from llm2llm_operator.constants import LABEL_RUN_UID, OPERATOR
-from llm2llm_operator.kube.client import COLLECTIONS, Cluster
+from llm2llm_operator.kube.client import COLLECTIONS, KubeClient
 from llm2llm_operator.kube.errors import ApiError, Forbidden, NotFound
 from llm2llm_operator.model.status import Key
 from llm2llm_operator.observability import metrics
@@ -69,14 +69,14 @@ class Informer:
     """Keeps the cache in step with the cluster; `synced` is set once it is whole."""
 
     def __init__(
-        self, cluster: Cluster, cache: Cache, enqueue: Enqueue, namespaces: tuple[str, ...], resync: float
+        self, cluster: KubeClient, cache: Cache, enqueue: Enqueue, namespaces: tuple[str, ...], resync: float
     ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._enqueue = enqueue
         self._namespaces = namespaces
         self._resync = resync
-        self._moved = math.inf
+        self._progressed_at = math.inf
         self._kopf_listed = asyncio.Event()
         self._kopf_listed_at = -math.inf
         self._deaths = 0
@@ -89,7 +89,7 @@ class Informer:
             tasks.create_task(self._supervise())
             tasks.create_task(self._relist_forever())
 
-    async def list_anew(self) -> None:
+    async def relist_until_ok(self) -> None:
         """Lists everything, however long the API server is away; asks for a pass over every run."""
         while True:
             try:
@@ -98,16 +98,16 @@ class Informer:
                 log.warning("waiting for a fresh list: %s", error)
                 await asyncio.sleep(1)
 
-    def watch_silence(self) -> float:
+    def seconds_since_watch_activity(self) -> float:
         """Seconds since kopf last sent a request or told of an object; that requests fail is no silence."""
-        return max(0.0, time.monotonic() - self._moved)
+        return max(0.0, time.monotonic() - self._progressed_at)
 
     def watch_deaths(self) -> int:
         """How often in a row the watches died soon after their start, without one event between."""
         return self._deaths
 
-    def _move(self) -> None:
-        self._moved = time.monotonic()
+    def _mark_progress(self) -> None:
+        self._progressed_at = time.monotonic()
 
     async def _relist_forever(self) -> None:
         for pause in itertools.chain(EARLY_RELISTS, itertools.repeat(self._resync)):
@@ -146,7 +146,7 @@ class Informer:
                 task.cancel()
         self.synced.set()
         for key in self._cache.keys():  # noqa: SIM118 - a method, not a dict's
-            at_rest = self._cache.at_rest(key)
+            at_rest = self._cache.finished(key)
             if every_run or not at_rest or key in changed:
                 self._enqueue(key, urgent=not at_rest if every_run else key in changed)
 
@@ -191,7 +191,7 @@ class Informer:
         """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: restart it (rule 13)."""
         loop = asyncio.get_running_loop()
         while True:
-            self._move()
+            self._mark_progress()
             started = time.monotonic()
             ended = asyncio.Event()
             stop = threading.Event()
@@ -225,7 +225,7 @@ class Informer:
         try:
             tasks = await kopf.spawn_tasks(
                 registry=self._registry(loop),
-                settings=_settings(self._move),
+                settings=_settings(self._mark_progress),
                 identity=KOPF_IDENTITY,
                 standalone=True,
                 clusterwide=not self._namespaces,
@@ -244,13 +244,13 @@ class Informer:
             with contextlib.suppress(RuntimeError):  # our loop is closed: the process ends
                 loop.call_soon_threadsafe(ended.set)
 
-    def _heard(self, collection: str, kind: str | None, body: dict[str, Any]) -> None:
+    def _on_watch_event(self, collection: str, kind: str | None, body: dict[str, Any]) -> None:
         """Takes one watch event into the cache, in our own loop."""
-        self._move()
+        self._mark_progress()
         self._deaths = 0
         metrics.WATCH_EVENTS.labels(collection).inc()
         if kind is None:
-            self._kopf_listed_at = self._moved
+            self._kopf_listed_at = self._progressed_at
             self._kopf_listed.set()
         if kind == "DELETED":
             key = self._cache.drop(collection, body["metadata"]["uid"])
@@ -264,7 +264,7 @@ class Informer:
 
         def handler(collection: str) -> Callable[..., Any]:
             async def on_event(event: dict[str, Any], **_: object) -> None:
-                loop.call_soon_threadsafe(self._heard, collection, event["type"], event["object"])
+                loop.call_soon_threadsafe(self._on_watch_event, collection, event["type"], event["object"])
 
             return on_event
 
@@ -278,7 +278,7 @@ class Informer:
         return registry
 
 
-async def connection_info(cluster: Cluster) -> kopf.ConnectionInfo:
+async def connection_info(cluster: KubeClient) -> kopf.ConnectionInfo:
     """Our client's credentials for kopf; they expire soon, so that a rotated token is read again (rule 13)."""
     configuration = cluster.configuration
     token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
@@ -326,10 +326,10 @@ class _Backoffs:
     """Endless jittered pauses; kopf iterates anew for each request, which is also how we hear that it goes on."""
 
     def __init__(self, move: Callable[[], None]) -> None:
-        self._move = move
+        self._mark_progress = move
 
     def __iter__(self) -> Iterator[float]:
         """1 s, 2 s, 4 s, then about 5 s for ever."""
         for n in itertools.count():
-            self._move()
+            self._mark_progress()
             yield min(5.0, 2.0**n) * random.uniform(0.75, 1.0)  # noqa: S311 - jitter

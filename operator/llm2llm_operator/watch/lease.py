@@ -32,7 +32,7 @@ TERM_CHECK_SECONDS = 0.25
 CONFLICT_PAUSE_SECONDS = 0.1
 
 
-class Move(Enum):
+class Action(Enum):
     """What to do about the lease."""
 
     CREATE = "create"
@@ -42,7 +42,7 @@ class Move(Enum):
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedLease:
     """The lease as last read; `since` is when, on the local clock, it was first seen like this."""
 
     holder: str
@@ -52,12 +52,12 @@ class Seen:
     spec: Mapping[str, Any] = field(repr=False)
 
 
-def look(known: Seen | None, body: Mapping[str, Any] | None, now: float) -> Seen | None:
+def observe(known: ObservedLease | None, body: Mapping[str, Any] | None, now: float) -> ObservedLease | None:
     """The lease as read at `now`. Only its spec tells that the holder lives; anybody may set a label."""
     if body is None:
         return None
     spec = body.get("spec") or {}
-    return Seen(
+    return ObservedLease(
         holder=spec.get("holderIdentity") or "",
         seconds=float(spec.get("leaseDurationSeconds") or LEASE_SECONDS),
         since=known.since if known and known.spec == spec else now,
@@ -66,18 +66,18 @@ def look(known: Seen | None, body: Mapping[str, Any] | None, now: float) -> Seen
     )
 
 
-def decide(seen: Seen | None, identity: str, now: float) -> Move:
+def decide(seen: ObservedLease | None, identity: str, now: float) -> Action:
     """What comes next, by the local clock alone."""
     if seen is None:
-        return Move.CREATE
+        return Action.CREATE
     if seen.holder == identity:
-        return Move.RENEW
+        return Action.RENEW
     if not seen.holder or now - seen.since >= seen.seconds:
-        return Move.TAKE
-    return Move.WAIT
+        return Action.TAKE
+    return Action.WAIT
 
 
-def claimed(seen: Seen | None, namespace: str, name: str, identity: str, wall: datetime) -> dict[str, Any]:
+def claim_body(seen: ObservedLease | None, namespace: str, name: str, identity: str, wall: datetime) -> dict[str, Any]:
     """The lease as ours. Its times are for people; nobody decides by them."""
     moment = wall.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     old = seen.spec if seen else {}
@@ -93,7 +93,7 @@ def claimed(seen: Seen | None, namespace: str, name: str, identity: str, wall: d
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
 
 
-def released(seen: Seen) -> dict[str, Any]:
+def release_body(seen: ObservedLease) -> dict[str, Any]:
     """The lease as nobody's: another replica need not wait until it expires."""
     spec = {name: value for name, value in seen.spec.items() if name != "holderIdentity"}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": dict(seen.metadata), "spec": spec}
@@ -140,7 +140,7 @@ class Elector:
         self._identity = identity
         self._clock = clock
         self._wall = wall
-        self._seen: Seen | None = None
+        self._seen: ObservedLease | None = None
         self._outdated = True
         self._renewed = -math.inf
         self._in_term = False
@@ -165,21 +165,21 @@ class Elector:
         if self._outdated or self._seen is None or self._seen.holder != self._identity:
             await self._read()
         move = decide(self._seen, self._identity, self._clock())
-        if move is not Move.RENEW:
+        if move is not Action.RENEW:
             self._renewed = -math.inf
-            if move is Move.WAIT or self._in_term:  # a term of ours ends before another one begins
+            if move is Action.WAIT or self._in_term:  # a term of ours ends before another one begins
                 return
         sent = self._clock()
-        body = claimed(self._seen, self._namespace, self._name, self._identity, self._wall())
+        body = claim_body(self._seen, self._namespace, self._name, self._identity, self._wall())
         self._outdated = True  # until the answer is there
-        self._seen = look(self._seen, await self._leases.put_lease(self._namespace, body), sent)
+        self._seen = observe(self._seen, await self._leases.put_lease(self._namespace, body), sent)
         self._outdated = False
         self._renewed = sent
         self._acquired.set()
 
     async def _read(self) -> None:
         body = await self._leases.get_lease(self._namespace, self._name)
-        seen = look(self._seen, body, self._clock())
+        seen = observe(self._seen, body, self._clock())
         if seen and seen.holder and seen.holder != (self._seen.holder if self._seen else ""):
             log.info("%s holds the lease", seen.holder)
         self._seen = seen
@@ -242,7 +242,7 @@ class Elector:
                     return
                 self._outdated = True
                 try:
-                    await self._leases.put_lease(self._namespace, released(self._seen))
+                    await self._leases.put_lease(self._namespace, release_body(self._seen))
                 except Conflict:
                     continue
                 log.info("released the lease")

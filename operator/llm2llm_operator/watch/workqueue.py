@@ -18,8 +18,8 @@ from llm2llm_operator.model.status import Key
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 300.0
-FAIR_TURN = 8
-PATIENT_AT_ONCE = 4
+LOW_PRIORITY_EVERY = 8
+MAX_LOW_PRIORITY_WORKERS = 4
 """Passes at once that are not urgent: most find nothing to do, wait for nothing, and so block the loop in turn."""
 
 
@@ -33,7 +33,7 @@ class WorkQueue:
         self._later: OrderedDict[Key, float] = OrderedDict()
         self._taken = 0
         self._active: set[Key] = set()
-        self._patient: set[Key] = set()  # of the active ones
+        self._low_priority: set[Key] = set()  # of the active ones
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._timers: list[tuple[float, Key]] = []
@@ -105,21 +105,21 @@ class WorkQueue:
     def _next(self) -> Key | None:
         """An urgent key, or every FAIR_TURN-th time another one: a busy queue must not put those off for ever."""
         self._taken += 1
-        may = self._later and len(self._patient) < PATIENT_AT_ONCE
-        turn = may and (not self._ready or self._taken % FAIR_TURN == 0)
+        may = self._later and len(self._low_priority) < MAX_LOW_PRIORITY_WORKERS
+        turn = may and (not self._ready or self._taken % LOW_PRIORITY_EVERY == 0)
         lane = self._later if turn else self._ready
         if not lane:
             return None
         key, since = lane.popitem(last=False)
         if turn:
-            self._patient.add(key)
+            self._low_priority.add(key)
         self._waited(time.monotonic() - since)
         return key
 
     def _release(self, key: Key) -> None:
         self._active.discard(key)
-        if key in self._patient:
-            self._patient.discard(key)
+        if key in self._low_priority:
+            self._low_priority.discard(key)
             self._changed.set()
         if key in self._again:
             self._again.discard(key)

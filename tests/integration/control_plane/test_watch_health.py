@@ -12,12 +12,12 @@ import pytest
 from kubernetes.aio import client
 
 from llm2llm_operator.kube import decode as wire
-from llm2llm_operator.kube.client import Cluster
+from llm2llm_operator.kube.client import KubeClient
 from llm2llm_operator.watch.cache import Cache
 from llm2llm_operator.watch.informer import Informer
 
 
-class Listed(Cluster):
+class Listed(KubeClient):
     """Lists are there, and nothing else is."""
 
     async def pages(self, _collection: str, _namespace: str = "") -> AsyncIterator[wire.Page]:
@@ -43,12 +43,12 @@ def test_trying_is_progress(answers: bool, seconds: int, listener: socket.socket
     async def scenario() -> list[float]:
         cluster = Listed(client.Configuration(host=f"https://127.0.0.1:{port}"), write_rate=1, write_burst=1)
         informer = Informer(cluster, Cache(), lambda *_, **__: None, (), 300)
-        assert informer.watch_silence() == 0
+        assert informer.seconds_since_watch_activity() == 0
         task = asyncio.create_task(informer.run())
         silences = []
         for _ in range(seconds):
             await asyncio.sleep(1)
-            silences.append(informer.watch_silence())
+            silences.append(informer.seconds_since_watch_activity())
         task.cancel()
         await asyncio.wait({task})
         await cluster.close()

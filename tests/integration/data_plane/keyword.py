@@ -15,7 +15,7 @@ from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.layout import step_folder
-from llm2llm.loop.outcomes import Outcome, StepId
+from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.steps import parents
 from llm2llm.records import Report, Stage, StepDocument
 from llm2llm.storage import Store
@@ -134,7 +134,7 @@ class Run:
         self.reports: list[Report] = []
 
     def step(self, stage: Stage, iteration: int = 0, **more: Any) -> StepDocument:
-        outcomes = [Outcome.of(report) for report in self.reports]
+        outcomes = [StepResult.of(report) for report in self.reports]
         return StepDocument(
             stage=stage,
             iteration=iteration,

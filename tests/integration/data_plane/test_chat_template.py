@@ -10,9 +10,9 @@ import pytest
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
-from llm2llm.artifacts.commit import committed, read_object
+from llm2llm.artifacts.commit import committed_manifest, read_object
 from llm2llm.errors import ConfigurationError
-from llm2llm.models.tokenizer import load_quickly, load_tokenizer
+from llm2llm.models.tokenizer import load_fast_tokenizer, load_tokenizer
 from llm2llm.records import Stage
 from llm2llm.step import run_step
 
@@ -37,13 +37,13 @@ def test_a_prompt_is_the_users_turn_up_to_where_the_model_answers(student: Path,
     expected = bare.prompts([f"{text} <sep>" for text in texts])
 
     assert load_tokenizer(chatty).prompts(texts) == expected
-    assert load_quickly(chatty).prompts(texts) == expected
+    assert load_fast_tokenizer(chatty).prompts(texts) == expected
     assert load_tokenizer(chatty).completions(keyword.LABELS) == bare.completions(keyword.LABELS)
 
 
 def test_never_gives_the_bare_prompt(student: Path, chatty: Path) -> None:
     texts = [row["text"] for row in keyword.rows(2, 3)]
-    for load in (load_tokenizer, load_quickly):
+    for load in (load_tokenizer, load_fast_tokenizer):
         assert load(chatty, chat=False).prompts(texts) == load_tokenizer(student).prompts(texts)
 
 
@@ -53,7 +53,7 @@ def test_a_template_in_the_tokenizers_config_counts_as_well(student: Path, tmp_p
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": TEMPLATE}))
 
-    assert load_quickly(folder).prompts(["f1"]) == load_tokenizer(student).prompts(["f1 <sep>"])
+    assert load_fast_tokenizer(folder).prompts(["f1"]) == load_tokenizer(student).prompts(["f1 <sep>"])
 
 
 DATED = (
@@ -65,7 +65,7 @@ DATED = (
 def test_a_template_that_asks_for_the_date_gives_the_same_prompt_on_every_day(student: Path, tmp_path: Path) -> None:
     folder = with_template(student, tmp_path / "dated", DATED)
 
-    assert load_quickly(folder).prompts(["f1"]) == load_tokenizer(student).prompts(["f07 f26 f24 f1"])
+    assert load_fast_tokenizer(folder).prompts(["f1"]) == load_tokenizer(student).prompts(["f07 f26 f24 f1"])
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_template_that_cannot_ask_is_told_before_a_gpu_is_asked_for(
     student: Path, tmp_path: Path, template: str, words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
-        load_quickly(with_template(student, tmp_path / "broken", template))
+        load_fast_tokenizer(with_template(student, tmp_path / "broken", template))
     assert "spec.task.chatTemplate: Never" in caught.value.message
 
 
@@ -95,7 +95,10 @@ def test_training_and_evaluation_see_what_a_run_without_a_template_writes_out(
         run, store = bench.run("run", task=task)
         for stage in (Stage.TRAIN, Stage.EVALUATE):
             run.add(run_step(run.step(stage), store, bench.context(f"pod-{stage}")))
-        trained, scored = committed(store, run.step(Stage.TRAIN)), committed(store, run.step(Stage.EVALUATE))
+        trained, scored = (
+            committed_manifest(store, run.step(Stage.TRAIN)),
+            committed_manifest(store, run.step(Stage.EVALUATE)),
+        )
         assert trained
         assert scored
         outputs.append([read_object(store, trained, "rows.json"), read_object(store, scored, "predictions.seed.jsonl")])

@@ -15,16 +15,16 @@ from tests.integration.data_plane.test_processes import job, weights
 
 from llm2llm.training import run as session
 from llm2llm.training.callback import Hooks
-from llm2llm.training.packing import separates
+from llm2llm.training.packing import isolates_rows
 from llm2llm.training.ranks import Ranks
-from llm2llm.training.run import Job, Trained
+from llm2llm.training.run import TrainingJob, TrainingResult
 
 
-def trained(work: Job) -> tuple[Trained, Mapping[str, Any]]:
+def trained(work: TrainingJob) -> tuple[TrainingResult, Mapping[str, Any]]:
     """What came of it, and what was told at its start."""
     told: list[Mapping[str, Any]] = []
     hooks = Hooks(lambda *_: Future(), threading.Event(), told.append, time.monotonic, 300)
-    return session.train(work, session.load(work), hooks, Ranks()), told[0]
+    return session.train(work, session.load_model(work), hooks, Ranks()), told[0]
 
 
 @pytest.mark.parametrize("method", ["LoRA", "QLoRA", "Full"])
@@ -33,7 +33,7 @@ def test_padded_micro_batches_and_none_padded_have_the_losses_of_rows_one_by_one
 ) -> None:
     import torch
 
-    def work(name: str, micro_batch: int) -> Job:
+    def work(name: str, micro_batch: int) -> TrainingJob:
         made = job(tmp_path / name, student, method, micro_batch, 8)
         checkpointing = made.train.hyperparameters.model_copy(update={"gradient_checkpointing": method == "LoRA"})
         return replace(made, train=made.train.model_copy(update={"hyperparameters": checkpointing}))
@@ -69,15 +69,15 @@ def test_a_model_that_mixes_rows_is_found_out_and_padded(
     from transformers import LlamaModel
 
     work = job(tmp_path, student, "LoRA", 8, 8)
-    model = session.load(work)
-    assert separates(model, work.rows, "fp32")
+    model = session.load_model(work)
+    assert isolates_rows(model, work.rows, "fp32")
     forward = LlamaModel.forward
 
     def caching(self: Any, *arguments: Any, **more: Any) -> Any:
         return forward(self, *arguments, **(more | {"use_cache": True}))
 
     monkeypatch.setattr(LlamaModel, "forward", caching)
-    assert not separates(model, work.rows, "fp32")
+    assert not isolates_rows(model, work.rows, "fp32")
     monkeypatch.setattr(session, "pays", lambda _: True)
     monkeypatch.setattr(session, "PADDING_WASTE", 0.5)
     _, told = trained(work)
@@ -88,7 +88,7 @@ def test_a_model_that_mixes_rows_is_found_out_and_padded(
 
 def test_rows_are_not_packed_with_a_cache(tmp_path: Path, student: Path) -> None:
     work = job(tmp_path, student, "LoRA", 8, 8)
-    model = session.load(work)
+    model = session.load_model(work)
     model.config.use_cache = True
 
-    assert not separates(model, work.rows, "fp32")
+    assert not isolates_rows(model, work.rows, "fp32")

@@ -16,7 +16,7 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.vllmprocess import run_step_with_vllm
 from tests.support.install import CHECKOUT
 
-from llm2llm.artifacts.commit import committed, read_object
+from llm2llm.artifacts.commit import committed_manifest, read_object
 from llm2llm.records import Prediction, Stage, predictions_from_jsonl
 from llm2llm.runtime.context import StepContext
 from llm2llm.step import run_step
@@ -58,7 +58,7 @@ def answers(run: keyword.Run, folder: Path, engine: dict[str, Any]) -> list[Pred
         run_step_with_vllm(step, folder, folder.with_name("scratch-of-vllm"))
     else:
         run_step(step, store, StepContext("pod", folder.with_name("scratch"), progress=lambda _: None))
-    manifest = committed(store, step)
+    manifest = committed_manifest(store, step)
     assert manifest is not None
     return [
         told

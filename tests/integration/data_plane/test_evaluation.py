@@ -11,9 +11,9 @@ from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm, run_step_with_vllm
 
 from llm2llm.api.data import Task
-from llm2llm.artifacts.commit import committed, read_object
+from llm2llm.artifacts.commit import committed_manifest, read_object
 from llm2llm.errors import GpuOutOfMemory, IncompatibleArtifacts
-from llm2llm.models.tokenizer import load_quickly, load_tokenizer
+from llm2llm.models.tokenizer import load_fast_tokenizer, load_tokenizer
 from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl
 from llm2llm.stages import answers
 from llm2llm.stages.answers import predict
@@ -37,7 +37,7 @@ def learned(bench: Bench) -> tuple[keyword.Run, LocalStore]:
 
 
 def predictions(store: LocalStore, run: keyword.Run, name: str) -> list[Prediction]:
-    manifest = committed(store, run.step(Stage.EVALUATE))
+    manifest = committed_manifest(store, run.step(Stage.EVALUATE))
     assert manifest is not None
     return list(predictions_from_jsonl(read_object(store, manifest, f"predictions.{name}.jsonl")))
 
@@ -78,7 +78,7 @@ def test_both_sets_are_answered_by_one_load(bench: Bench, monkeypatch: pytest.Mo
 def test_each_class_is_told_for_itself_and_sums_up_to_the_set(bench: Bench) -> None:
     run, store = learned(bench)
     report = run_step(run.step(Stage.EVALUATE), store, bench.context())
-    manifest = committed(store, run.step(Stage.EVALUATE))
+    manifest = committed_manifest(store, run.step(Stage.EVALUATE))
     assert manifest is not None
     classes = json.loads(read_object(store, manifest, "scores.json"))["seed"]["classes"]
 
@@ -116,7 +116,7 @@ def test_the_test_set_is_scored_like_the_evaluation_set_and_shown_beside_the_bes
         run.add(run_step(run.step(stage), store, bench.context()))
     step = run.step(Stage.TEST)
     report = run_step(step, store, bench.context())
-    manifest = committed(store, step)
+    manifest = committed_manifest(store, step)
     assert manifest is not None
     answered = list(predictions_from_jsonl(read_object(store, manifest, "predictions.test.jsonl")))
 
@@ -267,7 +267,7 @@ def test_an_answer_without_an_end_is_truncated_and_wrong(student: Path, words: l
 
 def test_prepare_counts_tokens_as_training_does(student: Path) -> None:
     texts = [row["text"] + " <sep>" for row in keyword.rows(2, 3)]
-    slow, quick = load_tokenizer(student), load_quickly(student)
+    slow, quick = load_tokenizer(student), load_fast_tokenizer(student)
 
     assert quick.prompts(texts) == slow.prompts(texts)
     assert quick.completions(keyword.LABELS) == slow.completions(keyword.LABELS)

@@ -16,12 +16,12 @@ from llm2llm.training import run as session
 from llm2llm.training import trainer
 from llm2llm.training.model import load_student
 from llm2llm.training.plan import plan
-from llm2llm.training.run import Job
+from llm2llm.training.run import TrainingJob
 
 UNUSUAL = {"learning_rate": "3e-3", "warmup_ratio": "0.3", "max_grad_norm": "0.05", "weight_decay": "0.4"}
 
 
-def work(folder: Path, student: Path, **changes: Any) -> Job:
+def work(folder: Path, student: Path, **changes: Any) -> TrainingJob:
     made = job(folder, student, "Full", 4, 8)
     parameters = made.train.hyperparameters.model_copy(update={**UNUSUAL, **changes})
     return replace(made, train=made.train.model_copy(update={"hyperparameters": parameters}))
@@ -35,7 +35,7 @@ def factor(schedule: str, step: int, steps: int, warm_up: int) -> float:
     return {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left)))}[schedule]
 
 
-def plainly(made: Job) -> dict[str, torch.Tensor]:
+def plainly(made: TrainingJob) -> dict[str, torch.Tensor]:
     """The weights after a loop over single rows."""
     parameters = made.train.hyperparameters
     lengths = [len(row.ids) for row in made.rows]

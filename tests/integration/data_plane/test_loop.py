@@ -17,7 +17,7 @@ from tests.integration.generation import rounds
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.commit import manifest_in, read_object
 from llm2llm.layout import INPUTS, step_folder
-from llm2llm.loop.outcomes import Outcome, StepId
+from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.steps import next_step, parents
 from llm2llm.loop.stopping import Finished
 from llm2llm.records import Example, Prediction, Record, Report, Stage, StepDocument
@@ -45,7 +45,7 @@ class Loop:
         """Runs what the loop asks for until it is over."""
         spec = AugmentationRunSpec.model_validate(self.spec)
         while True:
-            outcomes = [Outcome.of(report) for report in self.reports.values()]
+            outcomes = [StepResult.of(report) for report in self.reports.values()]
             step = next_step(spec, outcomes)
             if isinstance(step, Finished):
                 return step
@@ -55,7 +55,7 @@ class Loop:
     def document(self, step: StepId) -> StepDocument:
         """The step as the loop gives it to a pod, now or after the run's end."""
         spec = AugmentationRunSpec.model_validate(self.spec)
-        outcomes = [Outcome.of(report) for report in self.reports.values()]
+        outcomes = [StepResult.of(report) for report in self.reports.values()]
         return StepDocument(
             stage=step.stage,
             iteration=step.iteration,

@@ -12,7 +12,7 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_training import markers, stop_after
 
-from llm2llm.artifacts.commit import commit, committed, read_object
+from llm2llm.artifacts.commit import commit, committed_manifest, read_object
 from llm2llm.errors import ConfigurationError, Terminated
 from llm2llm.records import Example, Prediction, Report, Stage, predictions_from_jsonl, to_jsonl
 from llm2llm.step import run_step
@@ -37,7 +37,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def predictions(store: LocalStore, run: keyword.Run) -> list[Prediction]:
-    manifest = committed(store, run.step(Stage.EVALUATE))
+    manifest = committed_manifest(store, run.step(Stage.EVALUATE))
     assert manifest is not None
     return list(predictions_from_jsonl(read_object(store, manifest, "predictions.seed.jsonl")))
 

@@ -18,9 +18,9 @@ from tests.integration.generation.rounds import KEY, Teacher, teacher_server
 
 from llm2llm.api.data import Artifacts
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import committed, read_object
+from llm2llm.artifacts.commit import committed_manifest, read_object
 from llm2llm.errors import FAILS_AT_ONCE
-from llm2llm.loop.outcomes import Outcome
+from llm2llm.loop.outcomes import StepResult
 from llm2llm.loop.steps import next_step
 from llm2llm.loop.stopping import Finished
 from llm2llm.records import Example, Report, Stage, examples_from_jsonl, predictions_from_jsonl
@@ -54,7 +54,7 @@ class OnS3:
 
     def frozen(self, name: str) -> list[Example]:
         store, step = self.opened(), keyword.Run(self.run.document).step(Stage.PREPARE)
-        manifest = committed(store, step)
+        manifest = committed_manifest(store, step)
         assert manifest is not None
         return list(examples_from_jsonl(read_object(store, manifest, name)))
 
@@ -124,7 +124,7 @@ def test_fault_33_a_run_with_no_mistakes_left_is_complete_and_warns_of_an_evalua
         code, report = there.attempt(stage, LLM2LLM_TEACHER_API_KEY=KEY)
         assert code == 0, report.message
     spec = AugmentationRunSpec.model_validate(there.run.document)
-    ended = next_step(spec, [Outcome.of(report) for report in there.run.reports])
+    ended = next_step(spec, [StepResult.of(report) for report in there.run.reports])
 
     assert isinstance(ended, Finished)
     assert ended.reason == "NoMistakes"
@@ -167,7 +167,7 @@ def test_fault_48_hostile_rows_are_data_in_every_step(bench: Bench, bucket: Stor
 
     frozen = there.frozen("seed.jsonl")
     assert [row.fields["text"] for row in frozen] == HOSTILE
-    manifest = committed(there.opened(), there.run.step(Stage.EVALUATE))
+    manifest = committed_manifest(there.opened(), there.run.step(Stage.EVALUATE))
     assert manifest is not None
     answered = predictions_from_jsonl(read_object(there.opened(), manifest, "predictions.seed.jsonl"))
     assert [row.id for row in answered] == [row.id for row in frozen]
@@ -255,7 +255,7 @@ def test_fault_50_a_pod_that_comes_back_after_another_committed_tells_the_others
 
     monkeypatch.setattr(late, "create", overtaken)
     told = run_step(step, late, bench.context("pod-a", environ=s3.keys))
-    manifest = committed(there.opened(), step)
+    manifest = committed_manifest(there.opened(), step)
 
     assert [told] == won
     assert "/pod-b/" in told.model_uri

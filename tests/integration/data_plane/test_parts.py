@@ -16,7 +16,7 @@ from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_evaluation import learned, predictions
 
 from llm2llm.api.data import Artifacts
-from llm2llm.artifacts.partials import Parts
+from llm2llm.artifacts.partials import PartialPredictions
 from llm2llm.errors import Terminated
 from llm2llm.records import Prediction, Report, Stage, StepDocument
 from llm2llm.runtime.context import StepContext
@@ -162,12 +162,12 @@ def test_a_part_gives_back_whatever_a_student_says(bench: Bench, tmp_path: Path)
         )
         for number, text in enumerate(texts)
     }
-    Parts(store, step, "pod-1").keep(told)
+    PartialPredictions(store, step, "pod-1").keep(told)
     folder = next(iter(store.list(""))).rpartition("/")[0]
     for number, junk in enumerate((b"5\n", b"[1]\n", b'{"a": 1, "b": 2}\n', b"\xff\n", b'["seed", null]\n')):
         store.write(f"{folder}/junk-{number}.jsonl", junk)
 
-    assert Parts(store, step, "pod-2").read() == told
+    assert PartialPredictions(store, step, "pod-2").read() == told
 
 
 def test_a_part_that_is_damaged_or_of_another_experiment_is_asked_again(attempts: Attempts) -> None:

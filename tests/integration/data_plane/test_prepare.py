@@ -9,7 +9,7 @@ from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 
 from llm2llm.api.data import Artifacts
-from llm2llm.artifacts.commit import committed, read_object
+from llm2llm.artifacts.commit import committed_manifest, read_object
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, StepError
 from llm2llm.records import Report, Stage, examples_from_jsonl
 from llm2llm.runtime.context import StepContext
@@ -56,7 +56,7 @@ def prepare(spec: dict[str, Any], store: LocalStore, context: StepContext) -> Re
 def test_the_inputs_are_frozen_and_told(tmp_path: Path, model: Path, store: LocalStore, context: StepContext) -> None:
     spec = document(tmp_path, model, keyword.jsonl(keyword.rows(3, 1)))
     report = prepare(spec, store, context)
-    manifest = committed(store, keyword.Run(spec).step(Stage.PREPARE))
+    manifest = committed_manifest(store, keyword.Run(spec).step(Stage.PREPARE))
 
     assert manifest is not None
     assert report.resolved is not None
@@ -179,7 +179,7 @@ def test_a_teacher_of_our_own_is_resolved_and_asked_nothing(
     local = {"mode": "Local", "teacher": {"model": "m", "source": {"uri": model.as_uri()}}}
     spec = document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), generate=local, maxIterations=2)
     report = prepare(spec, store, context)
-    manifest = committed(store, keyword.Run(spec).step(Stage.PREPARE))
+    manifest = committed_manifest(store, keyword.Run(spec).step(Stage.PREPARE))
     assert manifest is not None
     teacher = json.loads(read_object(store, manifest, "teacher.json"))
     assert teacher["revision"] == report.resolved.model_revision  # the same folder is the student here
@@ -233,7 +233,7 @@ def test_another_experiment_under_the_same_path_is_named(
 def sets_of(spec: dict[str, Any], store: LocalStore, context: StepContext) -> dict[str, list[str]]:
     """Texts of the frozen sets by name, after Prepare."""
     prepare(spec, store, context)
-    manifest = committed(store, keyword.Run(spec).step(Stage.PREPARE))
+    manifest = committed_manifest(store, keyword.Run(spec).step(Stage.PREPARE))
     assert manifest is not None
     return {
         entry.name: [row.fields["text"] for row in examples_from_jsonl(read_object(store, manifest, entry.name))]
@@ -322,7 +322,7 @@ def test_a_known_task_freezes_classes_by_their_names_and_refuses_what_is_none(
         "evaluation": {"fromSeed": {"count": 6}},
     }
     prepare(spec, store, context)
-    manifest = committed(store, keyword.Run(spec).step(Stage.PREPARE))
+    manifest = committed_manifest(store, keyword.Run(spec).step(Stage.PREPARE))
     assert manifest is not None
     frozen = [
         row.completion for name in ("seed.jsonl", "evaluation.jsonl")

@@ -24,26 +24,26 @@ from llm2llm.records import Stage
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 from llm2llm.training.callback import Hooks
-from llm2llm.training.data import Row
+from llm2llm.training.data import TokenizedRow
 from llm2llm.training.launch import train_in_processes
 from llm2llm.training.ranks import PROCESSES, Ranks, processes
-from llm2llm.training.run import Job, load, train
+from llm2llm.training.run import TrainingJob, load_model, train
 
 
 def hooks() -> Hooks:
     return Hooks(lambda *_: Future(), threading.Event(), lambda _: None, time.monotonic, 300)
 
 
-def rows_of_many_lengths(count: int) -> list[Row]:
+def rows_of_many_lengths(count: int) -> list[TokenizedRow]:
     rng = random.Random(0)
     rows = []
     for number in range(count):
         ids = [rng.randrange(3, len(keyword.WORDS)) for _ in range(rng.randrange(4, 40))]
-        rows.append(Row(str(number), ids, rng.randrange(1, len(ids))))
+        rows.append(TokenizedRow(str(number), ids, rng.randrange(1, len(ids))))
     return rows
 
 
-def job(folder: Path, base: Path, method: str, micro_batch: int, batch: int) -> Job:
+def job(folder: Path, base: Path, method: str, micro_batch: int, batch: int) -> TrainingJob:
     document: dict[str, Any] = {
         "method": method,
         "hyperparameters": {**keyword.HYPERPARAMETERS, "effectiveBatchSize": batch, "numTrainEpochs": 2},
@@ -51,7 +51,7 @@ def job(folder: Path, base: Path, method: str, micro_batch: int, batch: int) -> 
     }
     if method != "Full":
         document["lora"] = {"r": 8, "alpha": 16, "dropout": "0"}
-    return Job(
+    return TrainingJob(
         base=base,
         start=None,
         rows=rows_of_many_lengths(23),
@@ -67,7 +67,7 @@ def job(folder: Path, base: Path, method: str, micro_batch: int, batch: int) -> 
     )
 
 
-def weights(trained: Job) -> dict[str, Any]:
+def weights(trained: TrainingJob) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     return load_file(next(trained.target.glob("*.safetensors")))
@@ -90,7 +90,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(
 
     alone = job(tmp_path / "one", student, method, micro_batch, batch)
     together = job(tmp_path / "two", student, method, micro_batch, batch)
-    one = train(alone, load(alone), hooks(), Ranks())
+    one = train(alone, load_model(alone), hooks(), Ranks())
     two = train_in_processes(together, hooks(), 2)
 
     assert two.outcome.steps == one.outcome.steps == len(one.outcome.losses)

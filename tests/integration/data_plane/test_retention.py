@@ -11,10 +11,10 @@ from tests.integration.data_plane import keyword
 from llm2llm.api.data import Reuse
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.commit import commit, manifest_in
-from llm2llm.artifacts.retention import drop_weights, is_whole
-from llm2llm.artifacts.reuse import copied
+from llm2llm.artifacts.retention import drop_weights, has_all_objects
+from llm2llm.artifacts.reuse import copy_from_reused_run
 from llm2llm.layout import step_folder
-from llm2llm.loop.outcomes import CLOSING, Outcome, StepId
+from llm2llm.loop.outcomes import CLOSING, StepId, StepResult
 from llm2llm.loop.steps import parents
 from llm2llm.records import Metric, Report, Stage, StepDocument
 from llm2llm.runtime.context import StepContext
@@ -34,7 +34,7 @@ class History:
         document["artifacts"] |= artifacts
         self.spec = AugmentationRunSpec.model_validate(document)
         self.context = StepContext(pod_uid="pod", scratch=folder / "scratch")
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[StepResult] = []
         self.step = self._commit(Stage.PREPARE, 0)
 
     def _commit(self, stage: Stage, iteration: int, **told: Any) -> StepDocument:
@@ -48,7 +48,7 @@ class History:
             "adapter/adapter_model.safetensors": f"{iteration}".encode(),
         }
         report = Report(run_uid="u", stage=stage, iteration=iteration, **told)
-        self.outcomes.append(Outcome.of(commit(self.store, step, self.context, files, report)))
+        self.outcomes.append(StepResult.of(commit(self.store, step, self.context, files, report)))
         return step
 
     def iterate(self, score: float) -> None:
@@ -68,7 +68,7 @@ class History:
 
     def with_weights(self) -> list[int]:
         found = {i: manifest_in(self.store, step_folder(Stage.TRAIN, i)) for i in (*range(9), *range(100, 109))}
-        return [i for i, manifest in found.items() if manifest and is_whole(self.store, manifest)]
+        return [i for i, manifest in found.items() if manifest and has_all_objects(self.store, manifest)]
 
 
 def test_a_probing_run_keeps_what_it_might_end_with_and_then_what_it_closed_with(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_run_that_reuses_such_a_run_trains_anew_what_has_no_weights(tmp_path: 
             spec=spec.model_dump(mode="json", by_alias=True, exclude_none=True),
             parents=parents(spec, StepId(Stage.TRAIN, iteration), run.outcomes),
         )  # fmt: skip
-        report = copied(
+        report = copy_from_reused_run(
             step, LocalStore(tmp_path / "again"), StepContext(pod_uid="p", scratch=tmp_path / f"{iteration}")
         )
         taken.append(report is not None)

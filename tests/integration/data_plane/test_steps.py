@@ -20,7 +20,7 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
 from llm2llm.api.data import Artifacts
-from llm2llm.artifacts.commit import committed
+from llm2llm.artifacts.commit import committed_manifest
 from llm2llm.errors import ExitCode
 from llm2llm.records import REPORT_LIMIT, Kind, Report, Stage, StepDocument
 from llm2llm.runtime.context import StepContext
@@ -152,7 +152,7 @@ def test_fault_46_sigkill_costs_at_most_one_interval_and_changes_nothing_in_the_
     pods.until_trained(killed, "pod-1", seconds=random.uniform(0.6, 2.5))
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
-    assert committed(pods.store, step) is None
+    assert committed_manifest(pods.store, step) is None
     second = pods.start(step, "pod-2")
 
     assert second.wait(timeout=300) == ExitCode.DONE, pods.log("pod-2")

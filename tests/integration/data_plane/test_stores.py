@@ -17,7 +17,7 @@ from tests.cluster.s3 import S3Server
 
 from llm2llm.api.data import Artifacts
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, Transient
-from llm2llm.stages.prepare import prove_create
+from llm2llm.stages.prepare import verify_conditional_put
 from llm2llm.storage import LocalStore, ObjectMissing, Store, open_store, read_source
 from llm2llm.storage.s3 import PART, S3Store
 
@@ -248,4 +248,4 @@ def test_a_store_that_ignores_conditions_is_refused(tmp_path: Path) -> None:
             return True
 
     with pytest.raises(ConfigurationError, match="If-None-Match"):
-        prove_create(Careless(tmp_path))
+        verify_conditional_put(Careless(tmp_path))

@@ -17,9 +17,9 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from llm2llm.artifacts.commit import committed, read_object
+from llm2llm.artifacts.commit import committed_manifest, read_object
 from llm2llm.errors import ConfigurationError, DataError
-from llm2llm.models.tokenizer import load_quickly, load_tokenizer
+from llm2llm.models.tokenizer import load_fast_tokenizer, load_tokenizer
 from llm2llm.records import Report, Stage
 from llm2llm.runtime.context import StepContext
 from llm2llm.step import run_step
@@ -67,17 +67,17 @@ AS_OBJECT = {"__type": "AddedToken", "content": END}
 def test_prepare_finds_the_end_of_an_answer_wherever_training_does(tmp_path: Path, files: dict[str, Any]) -> None:
     folder = with_files(tmp_path / "model", byte_level(), {"config.json": {"model_type": "gpt2"}} | files)
 
-    assert load_quickly(folder).eos == load_tokenizer(folder).eos == len(ByteLevel.alphabet())
+    assert load_fast_tokenizer(folder).eos == load_tokenizer(folder).eos == len(ByteLevel.alphabet())
 
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
     folder = with_files(tmp_path / "model", byte_level(), {"tokenizer_config.json": GENERIC})
 
     with pytest.raises(ConfigurationError, match="the tokenizer has no EOS token"):
-        load_quickly(folder)
+        load_fast_tokenizer(folder)
 
 
-@pytest.mark.parametrize("load", [load_quickly, load_tokenizer])
+@pytest.mark.parametrize("load", [load_fast_tokenizer, load_tokenizer])
 def test_a_prompt_goes_on_and_an_answer_ends_whatever_the_tokenizer_puts_around_a_text(
     tmp_path: Path, load: Any
 ) -> None:
@@ -94,7 +94,7 @@ def test_a_prompt_goes_on_and_an_answer_ends_whatever_the_tokenizer_puts_around_
     assert tokens.text([*answer, *prompt]) == "yes"
 
 
-@pytest.mark.parametrize("load", [load_quickly, load_tokenizer])
+@pytest.mark.parametrize("load", [load_fast_tokenizer, load_tokenizer])
 def test_special_tokens_are_no_part_of_an_answer(tmp_path: Path, load: Any) -> None:
     tokenizer = byte_level()
     tokenizer.add_special_tokens(["<|turn|>"])
@@ -149,7 +149,7 @@ def test_spaces_before_a_full_stop_come_back_in_prepare_and_in_evaluation(tmp_pa
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"clean_up_tokenization_spaces": clean_up}))
 
-    for load in (load_quickly, load_tokenizer):
+    for load in (load_fast_tokenizer, load_tokenizer):
         tokens = load(folder)
         assert tokens.text(tokens.completions(["f1 ."])[0]) == "f1 ."
 
@@ -173,7 +173,7 @@ def learned_and_said(folder: Path, padding: str) -> dict[str, bytes]:
     store = LocalStore(folder / "runs")
     for stage in (Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE):
         run.add(run_step(run.step(stage), store, StepContext("pod-1", folder / "scratch", progress=lambda _: None)))
-    manifest = committed(store, run.step(Stage.EVALUATE))
+    manifest = committed_manifest(store, run.step(Stage.EVALUATE))
     assert manifest is not None
     weights = keyword.adapter_bytes(store, 0)["adapter/adapter_model.safetensors"]
     return {"adapter": weights, "answers": read_object(store, manifest, "predictions.evaluation.jsonl")}

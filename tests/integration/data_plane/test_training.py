@@ -21,7 +21,7 @@ from llm2llm.records import Example, Report, Stage, to_jsonl
 from llm2llm.runtime.context import StepContext
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
-from llm2llm.training.callback import Durable
+from llm2llm.training.callback import CheckpointCallback
 
 
 @pytest.fixture
@@ -295,13 +295,13 @@ def test_training_waits_for_a_checkpoint_that_would_come_too_late(
     far = FarStore(bench.folder / "far")
     context = bench.context()
     lost: list[int] = []
-    ended = Durable.on_step_end
+    ended = CheckpointCallback.on_step_end
 
-    def step_ends(self: Durable, args: Any, state: Any, control: Any, **more: Any) -> None:
+    def step_ends(self: CheckpointCallback, args: Any, state: Any, control: Any, **more: Any) -> None:
         lost.append(state.global_step - max((int(key.split("/")[4].split("-")[0]) for key in markers(far)), default=0))
         ended(self, args, state, control, **more)
 
-    monkeypatch.setattr(Durable, "on_step_end", step_ends)
+    monkeypatch.setattr(CheckpointCallback, "on_step_end", step_ends)
     context.clock = lambda: float(len(lost))  # a step is a second long
     run_step(run.step(Stage.TRAIN), far, context)
     assert max(lost) <= 2, lost

@@ -22,7 +22,7 @@ from llm2llm.errors import ConfigurationError, StepError, Terminated, Transient
 from llm2llm.records import StepDocument
 from llm2llm.runtime.context import StepContext
 from llm2llm.stages import generate
-from llm2llm.stages.teacher_endpoint import TEACHER, resolved_teacher
+from llm2llm.stages.teacher_endpoint import TEACHER, resolve_teacher
 from llm2llm.storage import LocalStore
 
 MISTAKES = 4
@@ -49,7 +49,7 @@ def bare_model(folder: Path) -> Path:
 def resolved(spec: dict[str, Any], context: StepContext) -> bytes:
     parsed = AugmentationRunSpec.model_validate(spec)
     assert parsed.generate.teacher.source
-    return resolved_teacher(parsed, parsed.generate.teacher.source, LocalStore(context.scratch / "artifacts"), context)
+    return resolve_teacher(parsed, parsed.generate.teacher.source, LocalStore(context.scratch / "artifacts"), context)
 
 
 def prepared(

@@ -19,7 +19,7 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.generation import rounds
 
-from llm2llm.artifacts.commit import committed, read_object
+from llm2llm.artifacts.commit import committed_manifest, read_object
 from llm2llm.records import Report, StepDocument, to_jsonl
 from llm2llm.stages import generate
 from llm2llm.storage import LocalStore, Store
@@ -125,7 +125,7 @@ def test_fault_50_of_two_pods_at_once_one_wins_and_both_report_it(place: tuple[S
         ]
         told = [pod.communicate(timeout=60)[0].splitlines()[-1] for pod in pods]
     assert [pod.returncode for pod in pods] == [0, 0]
-    manifest = committed(store, step)
+    manifest = committed_manifest(store, step)
     assert manifest is not None
     assert [Report.model_validate_json(line) for line in told] == [manifest.report] * 2
     assert len({entry.key.split("/")[4] for entry in manifest.objects}) == 1  # all of one pod
@@ -139,7 +139,7 @@ def test_the_committed_ledger_holds_what_was_judged_whatever_another_pod_was_ans
     """Another pod of the step asks the same and is answered otherwise, as by a teacher that samples."""
     with rounds.teacher_server() as teacher:
         store, step = rounds.prepared(tmp_path / "store", rounds.spec_for(teacher, samples=1), 12)
-        play = generate._play
+        play = generate._run_waves
 
         async def beside(*given: Any) -> Any:
             played = await play(*given)
@@ -148,7 +148,7 @@ def test_the_committed_ledger_holds_what_was_judged_whatever_another_pod_was_ans
             store.write(f"{LEDGER}/pod-0/000000.jsonl", to_jsonl(theirs))
             return played
 
-        monkeypatch.setattr(generate, "_play", beside)
+        monkeypatch.setattr(generate, "_run_waves", beside)
         generate.run(step, store, rounds.context_for("pod-1", tmp_path))
     told = {record["key"]: json.loads(record["text"])["prompt"] for record in rounds.rows(store, "ledger.jsonl")}
     kept = rounds.rows(store, "synthetic.jsonl")

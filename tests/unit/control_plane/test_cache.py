@@ -43,8 +43,8 @@ def test_a_run_is_at_rest_once_it_ended():
         body = run(1, name)
         body["metadata"]["name"] = name
         cache.put("runs", body | {"status": {"conditions": [{"type": kind, "status": "True"}] if kind else []}})
-    assert {name for _, name in cache.keys() if cache.at_rest(("ns", name))} == {"done", "broken"}  # noqa: SIM118
-    assert cache.at_rest(("ns", "gone"))
+    assert {name for _, name in cache.keys() if cache.finished(("ns", name))} == {"done", "broken"}  # noqa: SIM118
+    assert cache.finished(("ns", "gone"))
 
 
 def test_a_version_is_news_once_and_never_after_the_object_was_deleted():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm2llm_operator.kube.errors import ApiError, Conflict, Forbidden, NotFound, Rejected, Unavailable, error_of
+from llm2llm_operator.kube.errors import ApiError, ApiUnavailable, Conflict, Forbidden, NotFound, Rejected, error_of
 
 
 @pytest.mark.parametrize(
@@ -13,9 +13,9 @@ from llm2llm_operator.kube.errors import ApiError, Conflict, Forbidden, NotFound
         pytest.param(404, [], NotFound, id="nothing is there"),
         pytest.param(409, [], Conflict, id="somebody was first"),
         pytest.param(422, ["FieldValueInvalid"], Rejected, id="an object that is not taken"),
-        pytest.param(429, [], Unavailable, id="throttled"),
-        pytest.param(401, [], Unavailable, id="a token that is read again"),
-        pytest.param(500, [], Unavailable, id="a broken server"),
+        pytest.param(429, [], ApiUnavailable, id="throttled"),
+        pytest.param(401, [], ApiUnavailable, id="a token that is read again"),
+        pytest.param(500, [], ApiUnavailable, id="a broken server"),
     ],
 )
 def test_an_answer_is_known_by_what_has_to_follow(status: int, causes: list[str], kind: type[ApiError]):

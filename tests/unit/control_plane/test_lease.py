@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm2llm_operator.kube.errors import Conflict, Unavailable
-from llm2llm_operator.watch.lease import Elector, Move, Seen, claimed, decide, look, released
+from llm2llm_operator.kube.errors import ApiUnavailable, Conflict
+from llm2llm_operator.watch.lease import Action, Elector, ObservedLease, claim_body, decide, observe, release_body
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -25,36 +25,36 @@ def lease(
     return {"metadata": {"name": "l", "resourceVersion": "7", **metadata}, "spec": spec}
 
 
-SEEN_AT_100 = look(None, lease(), 100.0)
+SEEN_AT_100 = observe(None, lease(), 100.0)
 
 
 @pytest.mark.parametrize(
     ("known", "body", "now", "move"),
     [
-        pytest.param(None, None, 0.0, Move.CREATE, id="no lease: created"),
-        pytest.param(SEEN_AT_100, None, 101.0, Move.CREATE, id="deleted by somebody: created"),
-        pytest.param(None, lease("me"), 0.0, Move.RENEW, id="ours: renewed"),
-        pytest.param(None, lease(""), 0.0, Move.TAKE, id="released: taken at once"),
-        pytest.param(None, lease(), 10.0**9, Move.WAIT, id="another's, seen for the first time: waits, however old it looks"),
-        pytest.param(SEEN_AT_100, lease(), 114.9, Move.WAIT, id="another's, unchanged for less than its duration: waits"),
-        pytest.param(SEEN_AT_100, lease(), 115.0, Move.TAKE, id="another's, unchanged for its duration: taken"),
-        pytest.param(SEEN_AT_100, lease(renewed=NOON + timedelta(seconds=2)), 115.0, Move.WAIT, id="renewed: waits anew"),
-        pytest.param(SEEN_AT_100, lease(renewed=NOON - timedelta(days=99)), 115.0, Move.WAIT, id="renewed by a clock that went back: waits anew"),
-        pytest.param(SEEN_AT_100, lease(renewed=NOON + timedelta(days=99)), 115.0, Move.WAIT, id="renewed by a clock far ahead: waits anew"),
-        pytest.param(SEEN_AT_100, lease("third"), 115.0, Move.WAIT, id="taken by a third: waits anew"),
-        pytest.param(SEEN_AT_100, lease(resourceVersion="8", labels={"a": "b"}), 115.0, Move.TAKE, id="a label renews nobody's lease"),
-        pytest.param(look(None, lease(seconds=60), 100.0), lease(seconds=60), 115.0, Move.WAIT, id="its own duration counts, not ours"),
-        pytest.param(look(None, lease(seconds=None), 100.0), lease(seconds=None), 115.0, Move.TAKE, id="without a duration, ours counts"),
+        pytest.param(None, None, 0.0, Action.CREATE, id="no lease: created"),
+        pytest.param(SEEN_AT_100, None, 101.0, Action.CREATE, id="deleted by somebody: created"),
+        pytest.param(None, lease("me"), 0.0, Action.RENEW, id="ours: renewed"),
+        pytest.param(None, lease(""), 0.0, Action.TAKE, id="released: taken at once"),
+        pytest.param(None, lease(), 10.0**9, Action.WAIT, id="another's, seen for the first time: waits, however old it looks"),
+        pytest.param(SEEN_AT_100, lease(), 114.9, Action.WAIT, id="another's, unchanged for less than its duration: waits"),
+        pytest.param(SEEN_AT_100, lease(), 115.0, Action.TAKE, id="another's, unchanged for its duration: taken"),
+        pytest.param(SEEN_AT_100, lease(renewed=NOON + timedelta(seconds=2)), 115.0, Action.WAIT, id="renewed: waits anew"),
+        pytest.param(SEEN_AT_100, lease(renewed=NOON - timedelta(days=99)), 115.0, Action.WAIT, id="renewed by a clock that went back: waits anew"),
+        pytest.param(SEEN_AT_100, lease(renewed=NOON + timedelta(days=99)), 115.0, Action.WAIT, id="renewed by a clock far ahead: waits anew"),
+        pytest.param(SEEN_AT_100, lease("third"), 115.0, Action.WAIT, id="taken by a third: waits anew"),
+        pytest.param(SEEN_AT_100, lease(resourceVersion="8", labels={"a": "b"}), 115.0, Action.TAKE, id="a label renews nobody's lease"),
+        pytest.param(observe(None, lease(seconds=60), 100.0), lease(seconds=60), 115.0, Action.WAIT, id="its own duration counts, not ours"),
+        pytest.param(observe(None, lease(seconds=None), 100.0), lease(seconds=None), 115.0, Action.TAKE, id="without a duration, ours counts"),
     ],
 )  # fmt: skip
 def test_what_follows_from_the_lease_and_the_local_clock(
-    known: Seen | None, body: dict[str, Any] | None, now: float, move: Move
+    known: ObservedLease | None, body: dict[str, Any] | None, now: float, move: Action
 ):
-    assert decide(look(known, body, now), "me", now) is move
+    assert decide(observe(known, body, now), "me", now) is move
 
 
 def test_taking_counts_a_transition_and_keeps_what_others_wrote_on_the_lease():
-    taken = claimed(look(None, lease(labels={"a": "b"}), 0.0), "ns", "l", "me", NOON)
+    taken = claim_body(observe(None, lease(labels={"a": "b"}), 0.0), "ns", "l", "me", NOON)
     assert taken["metadata"] == {"name": "l", "resourceVersion": "7", "labels": {"a": "b"}}
     assert taken["spec"] == {
         "holderIdentity": "me",
@@ -63,11 +63,11 @@ def test_taking_counts_a_transition_and_keeps_what_others_wrote_on_the_lease():
         "renewTime": "2026-01-01T12:00:00.000000Z",
         "leaseTransitions": 1,
     }
-    mine = look(None, taken, 1.0)
+    mine = observe(None, taken, 1.0)
     assert mine is not None
-    renewed = claimed(mine, "ns", "l", "me", NOON + timedelta(seconds=2))["spec"]
+    renewed = claim_body(mine, "ns", "l", "me", NOON + timedelta(seconds=2))["spec"]
     assert (renewed["leaseTransitions"], renewed["acquireTime"]) == (1, "2026-01-01T12:00:00.000000Z")
-    assert "holderIdentity" not in released(mine)["spec"]
+    assert "holderIdentity" not in release_body(mine)["spec"]
 
 
 class World:
@@ -111,7 +111,7 @@ class World:
         self.body["metadata"]["resourceVersion"] = str(version + 1)
         self.pass_time(8)
         if not self.calm and self.chance.random() < 0.2:
-            raise Unavailable(0, "ServerDisconnectedError", "the answer was lost")
+            raise ApiUnavailable(0, "ServerDisconnectedError", "the answer was lost")
         return copy.deepcopy(self.body)
 
 
@@ -124,7 +124,7 @@ def test_whatever_clocks_delays_and_lost_answers_do_never_two_lead(seed: int):
             world.add()
         for _ in range(80):
             elector = world.chance.choice(world.electors)
-            with contextlib.suppress(Conflict, Unavailable):
+            with contextlib.suppress(Conflict, ApiUnavailable):
                 await elector.step()
             world.pass_time(world.chance.choice([0, 0, 2, 7.5, 15]))
         assert world.ever  # or the test shows nothing

@@ -9,7 +9,7 @@ from tests.support import builders
 
 from llm2llm_crdgen.reference import metrics_reference
 from llm2llm_operator.observability import metrics
-from llm2llm_operator.watch.cache import standing_of
+from llm2llm_operator.watch.cache import summarize
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -29,8 +29,8 @@ def test_runs_are_counted_by_phase_and_by_what_they_wait_for():
         status("Failed", Failed=("True", "InvalidData"), Progressing=("False", "InvalidData")),
         status("Succeeded", Complete=("True", "NoMistakes"), Progressing=("False", "NoMistakes")),
     ]
-    counted = metrics.RunsNow()
-    counted.count(lambda: [standing_of(builders.run(one)) for one in statuses])
+    counted = metrics.RunStates()
+    counted.count(lambda: [summarize(builders.run(one)) for one in statuses])
     registry = CollectorRegistry()
     registry.register(counted)
     lines = {line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")}

@@ -64,7 +64,9 @@ class Histories(RuleBasedStateMachine):
         again = self.world.decide()
         assert again.create is None or again.create["metadata"]["name"] in self.world.jobs
         phase = self.world.status["phase"]
-        assert phase in ("Succeeded", "Failed", "Suspended") or self.live() or decided.wake_after or again.verify_gone
+        assert (
+            phase in ("Succeeded", "Failed", "Suspended") or self.live() or decided.wake_after or again.confirm_deleted
+        )
         assert self.world.status["message"]
 
     @precondition(live)

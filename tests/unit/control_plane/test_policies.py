@@ -88,6 +88,6 @@ def test_why_a_run_waits(
     job: dict[str, Any], pods: list[dict[str, Any]], events: list[Event], reason: str | None, words: str
 ):
     subject = builders.job("j", **job)
-    told = waiting.why(subject, [builders.pod(subject, **pod) for pod in pods], tuple(events), NOW)
+    told = waiting.waiting_reason(subject, [builders.pod(subject, **pod) for pod in pods], tuple(events), NOW)
     assert (told.reason if told else None) == reason
     assert words in (told.message if told else "")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from llm2llm_operator.watch.workqueue import PATIENT_AT_ONCE, WorkQueue
+from llm2llm_operator.watch.workqueue import MAX_LOW_PRIORITY_WORKERS, WorkQueue
 
 A, B = ("ns", "a"), ("ns", "b")
 
@@ -48,9 +48,9 @@ def test_a_busy_queue_does_not_put_off_for_ever_what_is_not_urgent():
 def test_few_passes_at_once_are_not_urgent_and_the_next_begins_when_one_is_over():
     async def scenario() -> tuple[int, object, object]:
         queue = WorkQueue()
-        for number in range(PATIENT_AT_ONCE + 3):
+        for number in range(MAX_LOW_PRIORITY_WORKERS + 3):
             queue.add(("ns", str(number)), urgent=False)
-        taken = [await queue.get() for _ in range(PATIENT_AT_ONCE)]
+        taken = [await queue.get() for _ in range(MAX_LOW_PRIORITY_WORKERS)]
         left = len(queue)
         waiting = asyncio.create_task(queue.get())
         await asyncio.sleep(0)
@@ -62,7 +62,7 @@ def test_few_passes_at_once_are_not_urgent_and_the_next_begins_when_one_is_over(
         queue.failed(taken[0])
         return left, urgent, await waiting
 
-    assert asyncio.run(scenario()) == (3, ("ns", "urgent"), ("ns", str(PATIENT_AT_ONCE)))
+    assert asyncio.run(scenario()) == (3, ("ns", "urgent"), ("ns", str(MAX_LOW_PRIORITY_WORKERS)))
 
 
 def test_a_key_that_is_added_during_its_own_pass_comes_back_after_it():

@@ -32,7 +32,9 @@ class Listed:
         self.lists: dict[str, list[dict[str, Any]]] = {"runs": [RUN], "jobs": [JOB], "pods": []}
 
     async def pages(self, collection: str, _namespace: str = "") -> AsyncIterator[wire.Page]:
-        yield wire.page(json.dumps({"metadata": {"resourceVersion": "10"}, "items": self.lists[collection]}).encode())
+        yield wire.decode_page(
+            json.dumps({"metadata": {"resourceVersion": "10"}, "items": self.lists[collection]}).encode()
+        )
 
 
 def test_a_job_that_vanished_unseen_is_missed_soon_after_kopf_listed_anew(monkeypatch: pytest.MonkeyPatch):
@@ -47,7 +49,7 @@ def test_a_job_that_vanished_unseen_is_missed_soon_after_kopf_listed_anew(monkey
         await informer.synced.wait()
         cluster.lists["jobs"] = []
         asked.clear()
-        informer._heard("runs", None, RUN)
+        informer._on_watch_event("runs", None, RUN)
         deadline = time.monotonic() + 3  # the first list of its own is due after 4.5 s at the earliest
         run = cache.run(("ns", "r"))
         assert run
@@ -76,7 +78,7 @@ def test_watches_that_die_again_and_again_without_an_event_between_are_counted(m
         supervisor.cancel()
         await asyncio.wait({supervisor})
         dead = informer.watch_deaths()
-        informer._heard("runs", "MODIFIED", RUN)
+        informer._on_watch_event("runs", "MODIFIED", RUN)
         return at_start, dead, informer.watch_deaths()
 
     at_start, dead, after_an_event = asyncio.run(scenario())

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 from kubernetes.aio import client
 
-from llm2llm_operator.kube.client import Cluster
-from llm2llm_operator.kube.errors import NotLeading, Unavailable
+from llm2llm_operator.kube.client import KubeClient
+from llm2llm_operator.kube.errors import ApiUnavailable, NotLeading
 
 NOBODY = "http://127.0.0.1:1"  # port 1: refused
-WRITES: dict[str, Callable[[Cluster], Awaitable[object]]] = {
+WRITES: dict[str, Callable[[KubeClient], Awaitable[object]]] = {
     "the status of a run": lambda cluster: cluster.patch_status("ns", "r", 1, {}),
     "a new Job": lambda cluster: cluster.create_job("ns", {"metadata": {"name": "j"}}),
     "the end of a Job": lambda cluster: cluster.delete_job("ns", "j", "uid", "Background"),
@@ -18,8 +18,8 @@ WRITES: dict[str, Callable[[Cluster], Awaitable[object]]] = {
 }
 
 
-async def with_cluster(use: Callable[[Cluster], Awaitable[object]]) -> object:
-    cluster = Cluster(client.Configuration(host=NOBODY), write_rate=100, write_burst=100)
+async def with_cluster(use: Callable[[KubeClient], Awaitable[object]]) -> object:
+    cluster = KubeClient(client.Configuration(host=NOBODY), write_rate=100, write_burst=100)
     try:
         return await use(cluster)
     finally:
@@ -27,13 +27,13 @@ async def with_cluster(use: Callable[[Cluster], Awaitable[object]]) -> object:
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_while_the_gate_is_closed_no_request_is_made_for(write: Callable[[Cluster], Awaitable[object]]):
+def test_while_the_gate_is_closed_no_request_is_made_for(write: Callable[[KubeClient], Awaitable[object]]):
     with pytest.raises(NotLeading):
         asyncio.run(with_cluster(write))
 
 
 def test_a_write_that_is_tried_again_passes_the_gate_again():
-    async def write(cluster: Cluster) -> None:
+    async def write(cluster: KubeClient) -> None:
         chances = iter([True, True, False])
         cluster.gate.open(lambda: next(chances))
         with pytest.raises(NotLeading):
@@ -44,5 +44,5 @@ def test_a_write_that_is_tried_again_passes_the_gate_again():
 
 
 def test_the_lease_passes_whatever_the_gate_says():
-    with pytest.raises(Unavailable):
+    with pytest.raises(ApiUnavailable):
         asyncio.run(with_cluster(lambda cluster: cluster.put_lease("ns", {"metadata": {"name": "l"}})))

@@ -7,7 +7,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any
 
-from llm2llm_operator.kube.client import RECOVERY_SECONDS, TokenBucket
+from llm2llm_operator.kube.ratelimit import RECOVERY_SECONDS, WriteRate
 
 
 class Clock(selectors.SelectSelector):
@@ -30,7 +30,7 @@ def times(scenario: Coroutine[Any, Any, list[float]], clock: Clock) -> list[floa
         loop.close()
 
 
-async def writes(bucket: TokenBucket, clock: Clock, count: int) -> list[float]:
+async def writes(bucket: WriteRate, clock: Clock, count: int) -> list[float]:
     async def one() -> float:
         await bucket.take()
         return clock.now
@@ -40,12 +40,12 @@ async def writes(bucket: TokenBucket, clock: Clock, count: int) -> list[float]:
 
 def test_after_a_burst_writes_follow_each_other_at_the_rate():
     clock = Clock()
-    assert times(writes(TokenBucket(10, 3), clock, 6), clock) == [0, 0, 0, 0.1, 0.2, 0.3]
+    assert times(writes(WriteRate(10, 3), clock, 6), clock) == [0, 0, 0, 0.1, 0.2, 0.3]
 
 
 def test_fault_05_429s_to_requests_that_went_together_halve_the_rate_once_and_end_the_burst():
     clock = Clock()
-    bucket = TokenBucket(100, 100)
+    bucket = WriteRate(100, 100)
 
     async def scenario() -> list[float]:
         await bucket.take()
@@ -60,7 +60,7 @@ def test_fault_05_429s_to_requests_that_went_together_halve_the_rate_once_and_en
 
 def test_fault_05_429s_that_go_on_lower_the_rate_to_a_thirty_second_and_no_further():
     clock = Clock()
-    bucket = TokenBucket(320, 10)
+    bucket = WriteRate(320, 10)
 
     async def scenario() -> list[float]:
         for _ in range(50):
@@ -75,7 +75,7 @@ def test_fault_05_429s_that_go_on_lower_the_rate_to_a_thirty_second_and_no_furth
 
 def test_fault_05_twenty_seconds_later_the_rate_is_what_it_was():
     clock = Clock()
-    bucket = TokenBucket(10, 1)
+    bucket = WriteRate(10, 1)
 
     async def scenario() -> list[float]:
         bucket.slow_down()

@@ -10,7 +10,7 @@ from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Paired, Report, Stage
-from llm2llm_operator.decide.inputs import Facts, Plan
+from llm2llm_operator.decide.inputs import Inputs, Plan
 from llm2llm_operator.decide.plan import plan
 from llm2llm_operator.model.observation import Event, Job, Observation, Pod
 from llm2llm_operator.model.status import RunStatus
@@ -44,19 +44,19 @@ class World:
     generation: int = 1
     _seen: dict[str, Any] | None = None
 
-    def facts(self, gone: frozenset[str] = frozenset()) -> Facts:
+    def facts(self, confirmed_deleted: frozenset[str] = frozenset()) -> Inputs:
         if self._seen is not None and self._seen is not self.spec:  # a new document is an edit
             self.generation += 1
         self._seen = self.spec
         run = replace(builders.run(self.status), spec=self.spec, generation=self.generation)
-        return Facts(
+        return Inputs(
             run=run,
             spec=AugmentationRunSpec.model_validate(self.spec),
             seen=Observation(tuple(self.jobs.values()), tuple(p for pods in self.pods.values() for p in pods)),
             now=builders.NOW + timedelta(seconds=self.seconds),
             images=IMAGES,
             backoff_base=10.0,
-            gone=gone,
+            confirmed_deleted=confirmed_deleted,
             events=self.events,
         )
 
@@ -64,8 +64,8 @@ class World:
         """What a pass would do now; a Job that is not here is really gone."""
         status = RunStatus.model_validate(self.status)
         decided = plan(self.facts(), status)
-        if decided.verify_gone:
-            decided = plan(self.facts(gone=frozenset({decided.verify_gone})), status)
+        if decided.confirm_deleted:
+            decided = plan(self.facts(confirmed_deleted=frozenset({decided.confirm_deleted})), status)
         return decided
 
     def step(self) -> Plan:

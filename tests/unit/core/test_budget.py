@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm2llm.api.policy import Budget
-from llm2llm.budget import Spent, cost, gpu_seconds_left, reached
+from llm2llm.budget import Spent, cost, gpu_seconds_left, reached_limit
 from llm2llm.records import Usage
 
 PRICES = {"inputPerMillion": "2", "outputPerMillion": "10", "gpuHour": "3"}
@@ -52,6 +52,6 @@ def test_gpus_may_go_on_until_the_first_limit(budget: dict[str, Any], seconds: f
     ],
 )
 def test_a_limit_stands_in_the_way_of_what_uses_it(budget: dict[str, Any], step: dict[str, Any], words: str):
-    told = reached(Budget.model_validate(budget), SPENT, **step)
+    told = reached_limit(Budget.model_validate(budget), SPENT, **step)
     assert told.startswith(words)
     assert bool(told) == bool(words)

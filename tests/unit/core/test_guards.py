@@ -39,7 +39,7 @@ def test_importing_a_part_does_not_load_what_its_image_does_not_hold(modules: st
     "code",
     [
         "from llm2llm.engines import engine_named; engine_named('Transformers')",
-        "from llm2llm.models.imports import lean_imports\nwith lean_imports(): import llm2llm.training.run",
+        "from llm2llm.models.imports import without_torch_compile\nwith without_torch_compile(): import llm2llm.training.run",
     ],
     ids=["asked", "trained"],
 )

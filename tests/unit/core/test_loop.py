@@ -6,9 +6,9 @@ import pytest
 from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.loop.outcomes import Outcome, StepId
+from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.steps import next_step, parents
-from llm2llm.loop.stopping import Finished, best_iteration, objective_metric, stop_rule, to_beat
+from llm2llm.loop.stopping import Finished, best_iteration, objective_metric, reference_iteration, stop_rule
 from llm2llm.records import Paired, Stage
 
 
@@ -18,13 +18,13 @@ def spec(**changes: Any) -> AugmentationRunSpec:
 
 def evaluation(
     iteration: int, value: float, mistakes: int = 5, examples: int = 100, paired: tuple[int, int, int] | None = None
-) -> Outcome:
+) -> StepResult:
     """`paired` is the iteration to beat, rows gained and rows lost."""
     metric = builders.accuracy(value, examples=examples)
     pair = paired and Paired(
         against=paired[0], dataset="evaluation", examples=examples, gained=paired[1], lost=paired[2]
     )
-    return Outcome(StepId(Stage.EVALUATE, iteration), f"E{iteration}", (metric,), mistakes, paired=pair)
+    return StepResult(StepId(Stage.EVALUATE, iteration), f"E{iteration}", (metric,), mistakes, paired=pair)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_loop_ends(values: list[float], changes: dict[str, Any], reason: str
 
 def test_no_mistakes_speaks_of_what_was_asked():
     synthetic = builders.accuracy(1.0, "synthetic")
-    last = Outcome(StepId(Stage.EVALUATE, 1), "e1", (builders.accuracy(1.0), synthetic), 0)
+    last = StepResult(StepId(Stage.EVALUATE, 1), "e1", (builders.accuracy(1.0), synthetic), 0)
     finished = stop_rule(spec(augmentFrom="SeedAndSynthetic", maxIterations=9), [evaluation(0, 0.5), last])
     assert finished == Finished("NoMistakes", "iteration 1 got every seed and synthetic example right")
 
@@ -74,7 +74,7 @@ def test_no_mistakes_left_ends_the_loop_and_warns_when_the_evaluation_set_lags()
 def test_an_untargeted_run_goes_on_without_mistakes(changes: dict[str, Any]):
     """The control arm writes for random rows: a student that has memorized its seeds leaves it as much to do."""
     untargeted = spec(generate=builders.spec()["generate"] | changes)
-    done = [Outcome(StepId(stage, 0), stage.value) for stage in (Stage.PREPARE, Stage.TRAIN)]
+    done = [StepResult(StepId(stage, 0), stage.value) for stage in (Stage.PREPARE, Stage.TRAIN)]
     evaluated = [*done, evaluation(0, 0.6, mistakes=0)]
     assert next_step(untargeted, evaluated) == StepId(Stage.GENERATE, 0)
     assert next_step(spec(), evaluated) == stop_rule(spec(), evaluated[-1:])
@@ -82,14 +82,14 @@ def test_an_untargeted_run_goes_on_without_mistakes(changes: dict[str, Any]):
 
 def test_stages_follow_each_other_and_the_last_iteration_does_not_generate():
     order: list[StepId | Finished] = []
-    done: list[Outcome] = []
+    done: list[StepResult] = []
     while True:
         following = next_step(spec(maxIterations=2), done)
         order.append(following)
         if isinstance(following, Finished):
             break
         metrics = (builders.accuracy(0.5),) if following.stage is Stage.EVALUATE else ()
-        done.append(Outcome(following, f"{following.stage}{following.iteration}", metrics, mistakes=3))
+        done.append(StepResult(following, f"{following.stage}{following.iteration}", metrics, mistakes=3))
     assert [step.stage.value for step in order[:-1] if isinstance(step, StepId)] == [
         "Prepare", "Train", "Evaluate", "Generate", "Train", "Evaluate",
     ]  # fmt: skip
@@ -97,8 +97,8 @@ def test_stages_follow_each_other_and_the_last_iteration_does_not_generate():
 
 def test_a_step_reads_exactly_what_it_needs():
     done = [
-        Outcome(StepId(Stage.PREPARE), "p"),
-        *(Outcome(StepId(stage, i), f"{stage.value[0]}{i}") for i in range(3) for stage in (Stage.TRAIN, Stage.GENERATE)),
+        StepResult(StepId(Stage.PREPARE), "p"),
+        *(StepResult(StepId(stage, i), f"{stage.value[0]}{i}") for i in range(3) for stage in (Stage.TRAIN, Stage.GENERATE)),
         *(evaluation(i, 0.5, paired=(0, 3, 2)) for i in range(3)),
     ]  # fmt: skip
     assert parents(spec(), StepId(Stage.TRAIN, 2), done) == {
@@ -117,8 +117,8 @@ def test_a_step_reads_exactly_what_it_needs():
 
 def test_an_evaluation_reads_the_synthetic_sets_where_their_mistakes_count():
     done = [
-        Outcome(StepId(Stage.PREPARE), "p"),
-        *(Outcome(StepId(stage, i), f"{stage.value[0]}{i}") for i in range(3) for stage in (Stage.TRAIN, Stage.GENERATE)),
+        StepResult(StepId(Stage.PREPARE), "p"),
+        *(StepResult(StepId(stage, i), f"{stage.value[0]}{i}") for i in range(3) for stage in (Stage.TRAIN, Stage.GENERATE)),
     ]  # fmt: skip
     assert parents(spec(augmentFrom="SeedAndSynthetic"), StepId(Stage.EVALUATE, 2), done) == {
         "inputs": "p", "iterations/000/generate": "G0", "iterations/001/generate": "G1", "iterations/002/train": "T2",
@@ -127,9 +127,9 @@ def test_an_evaluation_reads_the_synthetic_sets_where_their_mistakes_count():
 
 def test_training_from_the_previous_iteration_reads_its_adapter():
     done = [
-        Outcome(StepId(Stage.PREPARE), "p"),
-        Outcome(StepId(Stage.TRAIN, 0), "T0"),
-        Outcome(StepId(Stage.GENERATE, 0), "G0"),
+        StepResult(StepId(Stage.PREPARE), "p"),
+        StepResult(StepId(Stage.TRAIN, 0), "T0"),
+        StepResult(StepId(Stage.GENERATE, 0), "G0"),
     ]
     ablation = spec(startFrom="PreviousIteration")
     assert parents(ablation, StepId(Stage.TRAIN, 0), done) == {"inputs": "p"}
@@ -140,7 +140,7 @@ def test_training_from_the_previous_iteration_reads_its_adapter():
 
 def test_best_is_the_highest_score_and_of_equal_ones_the_earliest():
     done = [evaluation(0, 0.7), evaluation(1, 0.8), evaluation(2, 0.8)]
-    done += [Outcome(StepId(Stage.TRAIN, i), f"t{i}", model_uri=f"m{i}") for i in range(3)]
+    done += [StepResult(StepId(Stage.TRAIN, i), f"t{i}", model_uri=f"m{i}") for i in range(3)]
     best = best_iteration(spec(), done)
     assert best is not None
     assert (best.iteration, best.model_uri, best.digest) == (1, "m1", "t1")
@@ -150,15 +150,15 @@ def labeled(**changes: Any) -> AugmentationRunSpec:
     return spec(task={"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": ["a", "b"]}, **changes)
 
 
-def with_f1(iteration: int, value: float, f1: float) -> Outcome:
+def with_f1(iteration: int, value: float, f1: float) -> StepResult:
     f1_metric = builders.accuracy(f1).model_copy(update={"name": "macroF1"})
-    return Outcome(StepId(Stage.EVALUATE, iteration), f"e{iteration}", (builders.accuracy(value), f1_metric), 5)
+    return StepResult(StepId(Stage.EVALUATE, iteration), f"e{iteration}", (builders.accuracy(value), f1_metric), 5)
 
 
 def test_the_objective_s_metric_decides_goal_and_best():
     f1 = labeled(maxIterations=9, objective={"metric": "macroF1", "goal": "0.6"})
     done = [with_f1(0, 0.9, 0.5), with_f1(1, 0.8, 0.59)]
-    trained = [Outcome(StepId(Stage.TRAIN, i), f"t{i}") for i in range(3)]
+    trained = [StepResult(StepId(Stage.TRAIN, i), f"t{i}") for i in range(3)]
     assert stop_rule(f1, done) is None
     finished = stop_rule(f1, [*done, with_f1(2, 0.7, 0.61)])
     assert finished is not None
@@ -179,12 +179,12 @@ def test_the_objective_s_metric_decides_goal_and_best():
 )
 def test_an_iteration_is_judged_on_the_best_set_that_it_was_asked(datasets: list[str], judged_on: str):
     metrics = tuple(builders.accuracy(0.5, dataset) for dataset in datasets)
-    assert objective_metric(Outcome(StepId(Stage.EVALUATE, 0), "E0", metrics)).dataset == judged_on
+    assert objective_metric(StepResult(StepId(Stage.EVALUATE, 0), "E0", metrics)).dataset == judged_on
 
 
 def test_scores_of_different_names_are_not_compared():
     f1 = labeled(objective={"metric": "macroF1"})
-    done = [evaluation(0, 0.9), with_f1(1, 0.8, 0.95), *(Outcome(StepId(Stage.TRAIN, i), f"t{i}") for i in range(2))]
+    done = [evaluation(0, 0.9), with_f1(1, 0.8, 0.95), *(StepResult(StepId(Stage.TRAIN, i), f"t{i}") for i in range(2))]
     best = best_iteration(f1, done)
     assert best is not None
     assert (best.iteration, best.metric.name) == (0, "accuracy")
@@ -226,7 +226,7 @@ def test_a_run_that_gains_a_little_each_time_is_seen_to_gain():
     small = [(0, 22, 14), (0, 36, 20), (0, 50, 26)]
     done = [evaluation(0, 0.5, examples=800)]
     done += [evaluation(i, 0.5 + i / 100, examples=800, paired=pair) for i, pair in enumerate(small, 1)]
-    assert [to_beat(done[:n]) for n in range(5)] == [None, 0, 0, 2, 3]
+    assert [reference_iteration(done[:n]) for n in range(5)] == [None, 0, 0, 2, 3]
     assert stop_rule(spec(**STOPPING), done) is None
     against_the_newest = [evaluation(i, 0.5, examples=800, paired=(i - 1, 22, 14)) for i in range(1, 4)]
     assert stop_rule(spec(**STOPPING), [done[0], *against_the_newest]).reason == "Plateaued"  # type: ignore[union-attr]
@@ -236,11 +236,11 @@ def test_reports_without_pairs_are_judged_by_their_scores():
     done = [evaluation(0, 0.7), evaluation(1, 0.69), evaluation(2, 0.70, paired=(0, 50, 2)), evaluation(3, 0.70)]
     assert stop_rule(spec(**STOPPING), done).reason == "Plateaued"  # type: ignore[union-attr]
     assert stop_rule(spec(**STOPPING), [*done[:3], evaluation(3, 0.72)]) is None
-    assert to_beat([evaluation(0, 0.7), evaluation(1, 0.69), evaluation(2, 0.71)]) == 2
+    assert reference_iteration([evaluation(0, 0.7), evaluation(1, 0.69), evaluation(2, 0.71)]) == 2
 
 
 def test_what_is_compared_does_not_depend_on_what_may_change_in_the_spec():
-    done = [Outcome(StepId(Stage.PREPARE), "p"), *(Outcome(StepId(Stage.TRAIN, i), f"T{i}") for i in range(4))]
+    done = [StepResult(StepId(Stage.PREPARE), "p"), *(StepResult(StepId(Stage.TRAIN, i), f"T{i}") for i in range(4))]
     done += [evaluation(0, 0.5), evaluation(1, 0.9, paired=(0, 12, 10)), evaluation(2, 0.6, paired=(0, 30, 9))]
     plain = parents(spec(), StepId(Stage.EVALUATE, 3), done)
     changed = labeled(objective={"metric": "macroF1", "goal": "0.9"}, earlyStopping={"patience": 3, "minDelta": "0.5"})

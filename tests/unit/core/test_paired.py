@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from llm2llm.loop.signtest import better, compared
+from llm2llm.loop.signtest import compare, is_better
 from llm2llm.records import Paired
 
 
@@ -25,17 +25,17 @@ from llm2llm.records import Paired
     ],
 )
 def test_a_gain_is_more_than_chance_at_one_in_twenty(gained: int, lost: int, more_than_chance: bool):
-    assert better(gained, lost) is more_than_chance
+    assert is_better(gained, lost) is more_than_chance
 
 
 @given(some.integers(0, 60), some.integers(0, 60))
 def test_the_test_is_the_tail_of_the_binomial(gained: int, lost: int):
     tail = sum(comb(gained + lost, k) for k in range(gained, gained + lost + 1)) / 2 ** (gained + lost)
-    assert better(gained, lost) == (tail <= 0.05 and gained > lost)
+    assert is_better(gained, lost) == (tail <= 0.05 and gained > lost)
 
 
 def test_only_rows_that_both_were_asked_are_compared():
     before = {"a": True, "b": False, "c": False, "only before": False}
     now = {"a": False, "b": True, "c": False, "only now": True}
-    assert compared(2, "seed", before, now) == Paired(against=2, dataset="seed", examples=3, gained=1, lost=1)
-    assert compared(2, "seed", {"x": True}, now) is None
+    assert compare(2, "seed", before, now) == Paired(against=2, dataset="seed", examples=3, gained=1, lost=1)
+    assert compare(2, "seed", {"x": True}, now) is None

@@ -9,7 +9,7 @@ from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.layout import content_key, fold_of
-from llm2llm.loop.outcomes import CLOSING, Outcome, StepId, iteration_words
+from llm2llm.loop.outcomes import CLOSING, StepId, StepResult, describe_iteration
 from llm2llm.loop.steps import ending_step, expected_steps, next_step, parents
 from llm2llm.loop.stopping import Finished, best_iteration
 from llm2llm.records import Stage, StepDocument
@@ -19,13 +19,13 @@ def spec(**changes: Any) -> AugmentationRunSpec:
     return AugmentationRunSpec.model_validate(builders.spec(errorsFrom="Probe", **changes))
 
 
-def outcome(step: StepId, mistakes: int = 3, value: float = 0.5) -> Outcome:
+def outcome(step: StepId, mistakes: int = 3, value: float = 0.5) -> StepResult:
     metrics = (builders.accuracy(value),) if step.stage is Stage.EVALUATE else ()
     name = f"{step.stage.value[0]}{step.iteration}"
-    return Outcome(step, name, metrics, mistakes if metrics else 0, model_uri=f"m{step.iteration}")
+    return StepResult(step, name, metrics, mistakes if metrics else 0, model_uri=f"m{step.iteration}")
 
 
-def played(run: AugmentationRunSpec, done: list[Outcome], **told: Any) -> Finished:
+def played(run: AugmentationRunSpec, done: list[StepResult], **told: Any) -> Finished:
     """Does what the loop asks for until it is over; `done` has it all then."""
     while True:
         following = next_step(run, done)
@@ -34,20 +34,20 @@ def played(run: AugmentationRunSpec, done: list[Outcome], **told: Any) -> Finish
         done.append(outcome(following, **told))
 
 
-def names(done: list[Outcome]) -> list[str]:
+def names(done: list[StepResult]) -> list[str]:
     return [done_.digest for done_ in done]
 
 
 def test_a_stop_rule_is_followed_by_one_closing_iteration_that_writes_nothing():
-    done: list[Outcome] = []
+    done: list[StepResult] = []
     finished = played(spec(maxIterations=2), done)
     assert names(done) == ["P0", "T0", "E0", "G0", "T1", "E1", "T102", "E102"]
     assert finished == Finished("MaxIterationsReached", "all 2 probing iterations are done")
-    assert iteration_words(102) == "closing iteration (after 2)"
+    assert describe_iteration(102) == "closing iteration (after 2)"
 
 
 def test_the_closing_iteration_is_best_whatever_it_scores_and_no_other_ever_is():
-    done: list[Outcome] = []
+    done: list[StepResult] = []
     run = spec(maxIterations=2, data={**builders.spec()["data"], "test": {"uri": "s3://b/test.jsonl"}})
     while (following := next_step(run, done)) != StepId(Stage.EVALUATE, 102):
         assert isinstance(following, StepId)
@@ -61,7 +61,7 @@ def test_the_closing_iteration_is_best_whatever_it_scores_and_no_other_ever_is()
 
 
 def test_the_closing_iteration_trains_on_all_rounds_and_is_compared_with_nothing():
-    done: list[Outcome] = []
+    done: list[StepResult] = []
     run = spec(maxIterations=3, augmentFrom="SeedAndSynthetic")
     played(run, done)
     assert parents(run, StepId(Stage.TRAIN, 103), done) == {
@@ -73,7 +73,7 @@ def test_the_closing_iteration_trains_on_all_rounds_and_is_compared_with_nothing
 
 
 def test_without_an_evaluation_set_folds_are_not_compared():
-    done: list[Outcome] = []
+    done: list[StepResult] = []
     run = spec(maxIterations=3, data={"seed": {"uri": "s3://b/seed.jsonl"}})
     played(run, done)
     assert parents(run, StepId(Stage.EVALUATE, 2), done) == {"inputs": "P0", "iterations/002/train": "T2"}
@@ -90,7 +90,7 @@ def test_without_an_evaluation_set_folds_are_not_compared():
 )
 def test_no_mistakes_takes_every_fold(mistakes: list[int], over: bool):
     run = spec(maxIterations=20)
-    done = [Outcome(StepId(Stage.PREPARE), "P0")]
+    done = [StepResult(StepId(Stage.PREPARE), "P0")]
     for iteration, count in enumerate(mistakes):
         done += [outcome(StepId(stage, iteration), count) for stage in (Stage.TRAIN, Stage.EVALUATE)]
         done += [outcome(StepId(Stage.GENERATE, iteration))] if iteration + 1 < len(mistakes) else []
@@ -101,7 +101,7 @@ def test_no_mistakes_takes_every_fold(mistakes: list[int], over: bool):
 
 
 def test_a_continued_run_goes_on_probing_where_it_was_and_closes_again():
-    done: list[Outcome] = []
+    done: list[StepResult] = []
     played(spec(maxIterations=2), done)
     more = spec(maxIterations=3)
     assert next_step(more, done) == StepId(Stage.GENERATE, 1)
@@ -113,10 +113,10 @@ def test_a_continued_run_goes_on_probing_where_it_was_and_closes_again():
 
 def test_what_the_steps_of_a_continued_run_are_does_not_depend_on_when_it_was_continued():
     """The same folder, found by a run that had three iterations from the start (artifacts.key, the local runner)."""
-    continued: list[Outcome] = []
+    continued: list[StepResult] = []
     played(spec(maxIterations=2), continued)
     played(spec(maxIterations=3), continued)
-    at_once: list[Outcome] = []
+    at_once: list[StepResult] = []
     played(spec(maxIterations=3), at_once)
     run = spec(maxIterations=3)
     for done in at_once:
@@ -124,7 +124,7 @@ def test_what_the_steps_of_a_continued_run_are_does_not_depend_on_when_it_was_co
 
 
 def test_lowering_max_iterations_closes_after_the_iteration_in_progress():
-    done = [Outcome(StepId(Stage.PREPARE), "P0")]
+    done = [StepResult(StepId(Stage.PREPARE), "P0")]
     for iteration in range(3):
         done += [outcome(StepId(stage, iteration)) for stage in (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)]
     done.append(outcome(StepId(Stage.TRAIN, 3)))
@@ -135,7 +135,7 @@ def test_lowering_max_iterations_closes_after_the_iteration_in_progress():
 
 def test_a_run_that_has_to_end_closes_first_and_else_ends_with_its_best_probing_iteration():
     run = spec(maxIterations=5, data={**builders.spec()["data"], "test": {"uri": "s3://b/test.jsonl"}})
-    done = [Outcome(StepId(Stage.PREPARE), "P0")]
+    done = [StepResult(StepId(Stage.PREPARE), "P0")]
     for iteration, value in enumerate((0.7, 0.6)):
         done += [outcome(StepId(stage, iteration), value=value) for stage in (Stage.TRAIN, Stage.EVALUATE)]
         done += [outcome(StepId(Stage.GENERATE, iteration))] if not iteration else []

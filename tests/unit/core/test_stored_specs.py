@@ -13,7 +13,7 @@ from tests.unit.control_plane.world import World
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import InvalidManifest
 from llm2llm.layout import content_key
-from llm2llm.local.problems import checked_spec
+from llm2llm.local.problems import validate_spec
 from llm2llm.records import Stage, StepDocument
 
 
@@ -62,7 +62,7 @@ def test_a_stored_spec_with_a_field_of_a_newer_release_is_the_same_experiment(pa
 def test_what_a_user_wrote_is_refused_with_the_path_of_the_unknown_field(path: str):
     document = {"apiVersion": "llm2llm.dev/v1alpha1", "kind": "AugmentationRun", "metadata": {"name": "r"}}
     with pytest.raises(InvalidManifest) as refused:
-        checked_spec(document | {"spec": with_newer_field(path)})
+        validate_spec(document | {"spec": with_newer_field(path)})
     assert any(problem.startswith(f"{path}.ofNextYear: unknown field") for problem in refused.value.problems)
 
 

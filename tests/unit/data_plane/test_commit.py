@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 from tests.support import builders
 
-from llm2llm.artifacts.commit import commit, committed, download_folder, manifest_in, parent_manifest, read_object
-from llm2llm.artifacts.retention import is_whole, weights_of
+from llm2llm.artifacts.commit import (
+    commit,
+    committed_manifest,
+    download_folder,
+    manifest_in,
+    parent_manifest,
+    read_object,
+)
+from llm2llm.artifacts.retention import has_all_objects, weights_of
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.records import Manifest, Report, Stage, StepDocument
 from llm2llm.runtime.context import StepContext
@@ -51,7 +58,7 @@ def test_a_manifest_tells_size_and_digest_of_each_object_and_what_was_read(store
     assert all(entry.key == f"{FOLDER}/data/pod-a/{entry.name}" for entry in found.objects)
     assert found.parents == {"inputs": "p"}
     assert (found.digest, found.report.digest) == (report.digest, report.digest)
-    assert committed(store, step()) == found
+    assert committed_manifest(store, step()) == found
 
 
 def test_fault_50_of_two_pods_the_first_wins_and_the_other_tells_its_report(store: LocalStore):
@@ -65,7 +72,7 @@ def test_fault_50_of_two_pods_the_first_wins_and_the_other_tells_its_report(stor
 def test_the_output_of_another_experiment_is_refused_with_the_field_that_differs(store: LocalStore):
     wrote(store)
     with pytest.raises(IncompatibleArtifacts, match=r"another experiment \(randomSeed: 3 here, 0 there\)"):
-        committed(store, step(randomSeed=3))
+        committed_manifest(store, step(randomSeed=3))
 
 
 def test_a_parent_is_the_very_one_that_this_run_committed(store: LocalStore):
@@ -97,9 +104,9 @@ def test_a_folder_is_downloaded_as_it_was(store: LocalStore, tmp_path: Path):
 def test_weights_in_parts_are_whole_only_while_all_are_there(store: LocalStore):
     parts = {f"model/model-{part}-of-2.safetensors": b"weights" for part in (1, 2)}
     commit(store, step(), StepContext("pod-a", Path("unused")), FILES | parts, Report(run_uid="u", stage=Stage.TRAIN))
-    assert is_whole(store, manifest(store))
+    assert has_all_objects(store, manifest(store))
     store.delete(weights_of(manifest(store))[0])
-    assert not is_whole(store, manifest(store))
+    assert not has_all_objects(store, manifest(store))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from tests.support import builders
 
 from llm2llm.artifacts.commit import commit, manifest_in, read_object
-from llm2llm.artifacts.reuse import copied
+from llm2llm.artifacts.reuse import copy_from_reused_run
 from llm2llm.records import Report, Stage, StepDocument, Usage
 from llm2llm.runtime.context import StepContext
 from llm2llm.storage import LocalStore
@@ -32,7 +32,7 @@ def copy_of(folder: Path, stage: Stage, **changes: Any) -> Report | None:
     commit(other, step(stage, "other"), StepContext("pod-a", folder), {"rows.jsonl": b"{}"}, told)
     context = StepContext("pod-b", folder, progress=lambda _: None)
     again = step(stage, "again", reuseFrom=[{"uri": other.uri}], **changes)
-    return copied(again, LocalStore(folder / "again"), context)
+    return copy_from_reused_run(again, LocalStore(folder / "again"), context)
 
 
 @pytest.mark.parametrize("stage", [Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE])

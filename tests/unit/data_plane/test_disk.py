@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from llm2llm.runtime.disk import is_of_the_disk
+from llm2llm.runtime.disk import is_disk_error
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ from llm2llm.runtime.disk import is_of_the_disk
     ],
 )
 def test_fault_47_errors_of_the_disk_are_known_by_number_or_words(error: Exception, of_the_disk: bool) -> None:
-    assert is_of_the_disk(error) is of_the_disk
+    assert is_disk_error(error) is of_the_disk

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from llm2llm.errors import MetricInvalid
-from llm2llm.training.callback import Durable, Hooks, TokenMean
+from llm2llm.training.callback import CheckpointCallback, Hooks, TokenMean
 from llm2llm.training.plan import Plan
 from llm2llm.training.ranks import Ranks
 
@@ -46,7 +46,7 @@ class Training:
         """Whether it was stopped before its end; SIGTERM comes within step `sigterm`."""
         loss, plan = TokenMean(), Plan([5] * 8, batch=2, steps=STEPS, seed=0, micro_batch=2)
         hooks = Hooks(self.save, self.stopping, self.events.append, lambda: self.now, self.interval)
-        durable = Durable(loss, plan, hooks, Ranks())
+        durable = CheckpointCallback(loss, plan, hooks, Ranks())
         arguments, state = SimpleNamespace(output_dir="unused"), SimpleNamespace(global_step=self.first)
         durable.on_train_begin(arguments, state, None)
         for step in range(self.first + 1, STEPS + 1):

@@ -9,7 +9,7 @@ from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Example
-from llm2llm.stages.estimate import Estimate, estimate, in_words
+from llm2llm.stages.estimate import Estimate, describe_estimate, estimate
 
 SEEDS = [Example(id=str(number), fields={"prompt": "a b c"}, completion="d") for number in range(40)]
 
@@ -46,12 +46,15 @@ def test_a_row_is_as_long_as_a_seed_and_its_request_longer():
 def test_the_sentence_tells_money_where_there_are_prices_and_a_budget_that_cannot_do():
     told = Estimate(100, 8000, rounds=2, most_rows=40, request_tokens=90, row_tokens=10)
     prices = {"prices": {"inputPerMillion": "10", "outputPerMillion": "100"}}
-    assert in_words(told, spec(budget=prices | {"maxTeacherTokens": 500})) == (
+    assert describe_estimate(told, spec(budget=prices | {"maxTeacherTokens": 500})) == (
         "the first training takes 100 optimizer steps, 8000 tokens; 100 rows of the teacher take about 10000 tokens "
         "(0.19), and 2 rounds of 40 rows, the most there can be, 8000 (0.15): more than spec.budget.maxTeacherTokens "
         "(500) allows"
     )
-    assert in_words(Estimate(9, 8, 0, 40, 90, 10), spec()) == "the first training takes 9 optimizer steps, 8 tokens"
+    assert (
+        describe_estimate(Estimate(9, 8, 0, 40, 90, 10), spec())
+        == "the first training takes 9 optimizer steps, 8 tokens"
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,7 @@ def test_the_sentence_tells_money_where_there_are_prices_and_a_budget_that_canno
 def test_a_budget_that_cannot_do_is_told_and_no_other(budget: dict[str, Any], rows: int, told: str):
     found = Estimate(1, 1, rounds=1, most_rows=rows, request_tokens=90, row_tokens=10)
     prices = {"inputPerMillion": "10", "outputPerMillion": "100"}  # 0.019 for ten rows
-    sentence = in_words(found, spec(budget=budget | {"prices": prices}))
+    sentence = describe_estimate(found, spec(budget=budget | {"prices": prices}))
     assert sentence.partition(": more than ")[2] == told
 
 
@@ -80,5 +83,5 @@ def test_probing_asks_a_quarter_of_the_seeds_and_trains_on_the_others():
 
 
 def test_rows_that_are_written_for_rows_that_were_written_have_no_known_most():
-    told = in_words(found(augmentFrom="SeedAndSynthetic"), spec(augmentFrom="SeedAndSynthetic"))
+    told = describe_estimate(found(augmentFrom="SeedAndSynthetic"), spec(augmentFrom="SeedAndSynthetic"))
     assert "the most there can be" not in told

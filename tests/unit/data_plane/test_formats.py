@@ -10,17 +10,17 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from llm2llm.data.intake import Rows, read_rows
+from llm2llm.data.intake import SourceRows, read_rows
 from llm2llm.errors import DataError
 
 MAPPING = {"prompt": "question", "completion": "answer"}
 
 
-def rows_of(name: str, data: bytes) -> Rows:
+def rows_of(name: str, data: bytes) -> SourceRows:
     return read_rows(f"s3://b/{name}", data, MAPPING)
 
 
-def texts(rows: Rows) -> list[tuple[int, str, str]]:
+def texts(rows: SourceRows) -> list[tuple[int, str, str]]:
     return [(row.line, row.example.fields["prompt"], row.example.completion) for row in rows.rows]
 
 

@@ -74,7 +74,7 @@ def test_fault_48_a_value_is_data_and_never_evaluated(value: str) -> None:
 def test_a_template_that_fails_on_a_row_is_a_problem_of_the_row(template: str, words: str) -> None:
     task = task_of(api.Task.model_validate({"promptTemplate": template}))
 
-    assert words in str(task.problem_with({"text": "x"}, "y"))
+    assert words in str(task.invalid_reason({"text": "x"}, "y"))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_template_that_fails_on_a_row_is_a_problem_of_the_row(template: str, w
     ],
 )
 def test_a_row_that_fills_in_nothing_is_refused(task: Any, fields: dict[str, str], completion: str, words: str | None):
-    problem = task_of(api.Task.model_validate(task)).problem_with(fields, completion)
+    problem = task_of(api.Task.model_validate(task)).invalid_reason(fields, completion)
     assert problem is None if words is None else words in str(problem)
 
 
@@ -109,11 +109,11 @@ def test_a_template_with_a_syntax_error_is_a_problem_of_the_spec() -> None:
 
 
 def test_a_completion_that_is_no_label_is_a_problem_of_the_row() -> None:
-    assert "none of spec.task.labels" in str(task_of(CHOICE).problem_with({"text": "x"}, "maybe"))
+    assert "none of spec.task.labels" in str(task_of(CHOICE).invalid_reason({"text": "x"}, "maybe"))
 
 
 def test_a_template_cannot_draw_at_random():
     with pytest.raises(ConfigurationError, match=r"spec\.task\.promptTemplate: No filter named 'random'"):
         task_of(api.Task.model_validate({"promptTemplate": "{{ text|random }}"}))
     task = task_of(api.Task.model_validate({"promptTemplate": "{{ text }} {{ lipsum() }}"}))
-    assert "'lipsum' is undefined" in str(task.problem_with({"text": "x"}, "y"))
+    assert "'lipsum' is undefined" in str(task.invalid_reason({"text": "x"}, "y"))

@@ -2,11 +2,11 @@ import sys
 
 import pytest
 
-from llm2llm.runtime.logs import LIMIT, recorded
+from llm2llm.runtime.logs import LIMIT, tee_output
 
 
 def test_what_is_written_goes_on_and_is_recorded_with_secrets_masked(capsys: pytest.CaptureFixture[str]) -> None:
-    with recorded() as log:
+    with tee_output() as log:
         print("key is s3cr3t-key")
         print("trouble", file=sys.stderr)
 
@@ -15,7 +15,7 @@ def test_what_is_written_goes_on_and_is_recorded_with_secrets_masked(capsys: pyt
 
 
 def test_only_the_end_of_a_long_log_is_kept() -> None:
-    with recorded() as log:
+    with tee_output() as log:
         for number in range(200_000):
             log.add(f"{number:09d}\n")
 

@@ -13,9 +13,9 @@ from llm2llm.errors import GpuOutOfMemory
 from llm2llm.local.runner import Runner
 from llm2llm.records import Stage, StepDocument
 from llm2llm.training import trainer
-from llm2llm.training.data import Row, padded
+from llm2llm.training.data import TokenizedRow, pad
 
-ROWS = [Row(str(number), [1] * (3 + number), 1) for number in range(20)]
+ROWS = [TokenizedRow(str(number), [1] * (3 + number), 1) for number in range(20)]
 
 
 @dataclass
@@ -60,7 +60,7 @@ def fitting(monkeypatch: pytest.MonkeyPatch, device: Device, *, checkpointing: b
         return empty_like(weight)
 
     monkeypatch.setattr(torch, "empty_like", counted)
-    found = trainer.fitting_micro_batch(model, ROWS, padded, "fp32", ceiling, checkpointing=checkpointing)
+    found = trainer.find_micro_batch(model, ROWS, pad, "fp32", ceiling, checkpointing=checkpointing)
     assert model.weight.grad is None
     return found
 
@@ -104,7 +104,7 @@ def test_fault_21_the_local_runner_keeps_the_micro_batch_that_fitted(monkeypatch
         if step.stage is Stage.TRAIN and not 0 < step.micro_batch <= 4:
             raise GpuOutOfMemory("too little", step.micro_batch or 16)
 
-    monkeypatch.setattr(Runner, "_attempt", attempt)
+    monkeypatch.setattr(Runner, "_run_attempt", attempt)
     spec = SimpleNamespace(retries=SimpleNamespace(out_of_memory=3, transient=0))
     display = SimpleNamespace(say=lambda _: None)
     runner = Runner(cast("Any", SimpleNamespace(spec=spec)), {}, {}, cast("Any", display))
@@ -112,7 +112,7 @@ def test_fault_21_the_local_runner_keeps_the_micro_batch_that_fitted(monkeypatch
         step = StepDocument(
             stage=stage, iteration=iteration, namespace="n", run="r", run_uid="0123456789abcdef", spec={}, parents={}
         )
-        runner._with_retries(step, cast("Any", None))
+        runner._run_with_retries(step, cast("Any", None))
     assert tried == [
         (Stage.TRAIN, 0),
         (Stage.TRAIN, 8),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm2llm.training.plan import economical, even, least_padded, plan
+from llm2llm.training.plan import limit_padding, plan, split_evenly, split_min_padding
 
 settings = st.fixed_dictionaries(
     {
@@ -100,22 +100,22 @@ def test_another_seed_is_another_order() -> None:
 
 
 def test_rows_of_like_length_share_a_micro_batch() -> None:
-    assert even([0, 1, 2, 3], [9, 1, 8, 2], 2) == [[1, 3], [2, 0]]
+    assert split_evenly([0, 1, 2, 3], [9, 1, 8, 2], 2) == [[1, 3], [2, 0]]
 
 
 def test_an_odd_row_is_left_alone_and_more_short_ones_take_the_room_of_a_long_one() -> None:
     lengths = [100, 25, 25, 24, 24]
 
-    assert even(range(5), lengths, 2) == [[3, 4], [1, 2, 0]]
-    assert least_padded(range(5), lengths, 2, room=300) == [[3, 4, 1, 2], [0]]
-    assert least_padded(range(5), lengths, 3, room=50) == [[3, 4], [1, 2], [0]]
+    assert split_evenly(range(5), lengths, 2) == [[3, 4], [1, 2, 0]]
+    assert split_min_padding(range(5), lengths, 2, room=300) == [[3, 4, 1, 2], [0]]
+    assert split_min_padding(range(5), lengths, 3, room=50) == [[3, 4], [1, 2], [0]]
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=9), st.data())
 def test_no_other_cut_of_a_step_pads_less(lengths: list[int], data: st.DataObject) -> None:
     parts = data.draw(st.integers(1, len(lengths)))
     room = data.draw(st.integers(-(-len(lengths) // parts), len(lengths))) * max(lengths)
-    found = least_padded(range(len(lengths)), lengths, parts, room)
+    found = split_min_padding(range(len(lengths)), lengths, parts, room)
     ordered = sorted(range(len(lengths)), key=lambda row: (lengths[row], row))
     cuts = (
         [ordered[begin:end] for begin, end in itertools.pairwise((0, *places, len(ordered)))]
@@ -153,7 +153,7 @@ def test_without_padding_a_step_is_cut_evenly() -> None:
 def test_a_large_step_is_cut_in_time() -> None:
     rng = random.Random(0)
     lengths = [int(rng.lognormvariate(5, 0.5)) + 1 for _ in range(5000)]
-    made = economical(plan(lengths, epochs=1, batch=4096, min_steps=1, seed=0, micro_batch=4096), 0.05)
+    made = limit_padding(plan(lengths, epochs=1, batch=4096, min_steps=1, seed=0, micro_batch=4096), 0.05)
 
     assert made.padding_waste() <= 0.05
     assert made.micro_batch > 32
@@ -177,7 +177,7 @@ def test_ranks_share_the_rows_of_a_step_in_equally_many_micro_batches(
 @given(row_lengths, settings)
 def test_an_economical_plan_pads_little_or_has_two_rows_at_a_time(lengths: list[int], chosen: dict[str, int]) -> None:
     made = plan(lengths, **chosen)
-    better = economical(made, 0.05)
+    better = limit_padding(made, 0.05)
 
     assert better.padding_waste() <= 0.05 or better.micro_batch <= 2
     assert list(better.step_rows()) == list(made.step_rows())

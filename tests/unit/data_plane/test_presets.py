@@ -109,7 +109,7 @@ def test_a_gsm8k_answer_is_the_number_behind_the_last_marker(output: str, verdic
     ],
 )
 def test_a_class_is_taught_by_its_name(preset: str, completion: str, taught: str):
-    assert task(preset).normal(completion) == taught
+    assert task(preset).normalize(completion) == taught
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_pattern_finds_the_answer(output: str, verdict: str):
     spec = {"promptTemplate": "x", "grader": {"type": "Regex", "pattern": r"answer: (\w+)"}}
     custom = task_of(Task.model_validate(spec))
     assert custom.judge(custom.extract(output), "it is so, answer: blue") == verdict
-    assert "does not match" in str(custom.problem_with({}, "blue"))
+    assert "does not match" in str(custom.invalid_reason({}, "blue"))
 
 
 def test_a_pattern_that_is_no_regular_expression_is_a_problem_of_the_spec():

@@ -10,7 +10,7 @@ from tests.support import builders
 
 from llm2llm.records import Example, Paired, Prediction, Stage, Usage
 from llm2llm.report.history import SeedHistory, histories
-from llm2llm.report.page import Page, Row, curve, rendered
+from llm2llm.report.page import IterationRow, Page, curve, render
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=\"alert('2')\"> {{ 7*7 }} & \u202etxet \ud800"
 VOID = {"meta", "line", "circle", "polyline", "img", "br"}
@@ -79,7 +79,7 @@ def page(text: str, **changes: Any) -> Page:
     example = Example(id=text, fields={text: text}, completion=text, lineage={"seed": text, "parent": text})
     paired = Paired(against=0, dataset="evaluation", examples=100, gained=9, lost=4)
     usage = Usage(teacher_requests=30, teacher_input_tokens=1000, teacher_output_tokens=234)
-    row = Row(
+    row = IterationRow(
         name="1",
         train=builders.report(Stage.TRAIN, 1),
         evaluate=builders.report(Stage.EVALUATE, 1, paired=paired),
@@ -91,13 +91,13 @@ def page(text: str, **changes: Any) -> Page:
         rejected={text: 3},
         samples=[example],
     )
-    first = Row(name="0", train=builders.report(Stage.TRAIN), judged=builders.accuracy(0.5))
+    first = IterationRow(name="0", train=builders.report(Stage.TRAIN), judged=builders.accuracy(0.5))
     suspect = SeedHistory(example, [(n, told(text, False, text)) for n in range(3)])
     return Page(run=text, uri=text, rows=[first, row], test=[builders.accuracy(0.69, "test")], suspects=[suspect])
 
 
 def test_a_page_of_hostile_rows_has_the_elements_of_one_of_harmless_rows() -> None:
-    hostile, harmless = Checked(rendered(page(HOSTILE))), Checked(rendered(page("harmless")))
+    hostile, harmless = Checked(render(page(HOSTILE))), Checked(render(page("harmless")))
 
     assert hostile.tags == harmless.tags
     assert hostile.attributes == harmless.attributes
@@ -107,17 +107,17 @@ def test_a_page_of_hostile_rows_has_the_elements_of_one_of_harmless_rows() -> No
 
 
 def test_a_page_fetches_nothing_and_forbids_what_it_does_not_need() -> None:
-    checked = Checked(rendered(page("x")))
+    checked = Checked(render(page("x")))
 
     assert not {"link", "script", "img", "iframe", "object", "a", "form"} & set(checked.tags)
     assert not {"src", "href", "style", "onload"} & {name for name, _ in checked.attributes}
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in checked.attributes
-    assert "@import" not in rendered(page("x")).decode()
-    assert "url(" not in rendered(page("x")).decode()
+    assert "@import" not in render(page("x")).decode()
+    assert "url(" not in render(page("x")).decode()
 
 
 def test_a_page_tells_the_numbers() -> None:
-    text = " ".join(" ".join(Checked(rendered(page("x"))).text).split())
+    text = " ".join(" ".join(Checked(render(page("x"))).text).split())
 
     for words in (
         "1 (best)", "accuracy 0.700 [0.650, 0.750]", "100 evaluation rows", "9 / 4 against 0", "28 / 30",
@@ -127,7 +127,7 @@ def test_a_page_tells_the_numbers() -> None:
 
 
 def test_a_long_text_is_cut() -> None:
-    assert len(rendered(page("y" * 100_000))) < 40_000
+    assert len(render(page("y" * 100_000))) < 40_000
 
 
 def test_the_curve_is_drawn_on_the_whole_scale() -> None:

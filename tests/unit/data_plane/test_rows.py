@@ -9,7 +9,7 @@ import pytest
 from tests.support import builders
 
 from llm2llm.artifacts.commit import commit
-from llm2llm.data.rows import asked, training_set
+from llm2llm.data.rows import evaluation_sets, training_set
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.layout import step_folder
 from llm2llm.loop.outcomes import CLOSING
@@ -54,7 +54,7 @@ class Run:
         return [row.id for row in training_set(self.store, self.step(Stage.TRAIN, iteration))]
 
     def asks(self, iteration: int, *without: str) -> dict[str, list[str]]:
-        found = asked(self.store, self.step(Stage.EVALUATE, iteration, *without))
+        found = evaluation_sets(self.store, self.step(Stage.EVALUATE, iteration, *without))
         return {dataset: [row.id for row in rows] for dataset, rows in found.items()}
 
 

@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 import torch
 
-from llm2llm.engines.sampling import SeededDraws
+from llm2llm.engines.sampling import SeededSampling
 
 LOGITS = torch.log(torch.tensor([0.5, 0.3, 0.2]))
 
 
 def drawn(rows: int, temperature: float) -> Counter[int]:
-    processor = SeededDraws(range(rows), temperature, width=1, max_new_tokens=1)
+    processor = SeededSampling(range(rows), temperature, width=1, max_new_tokens=1)
     left = processor(torch.zeros((rows, 1), dtype=torch.long), LOGITS.expand(rows, 3).clone())  # type: ignore[arg-type]
     assert (left > -torch.inf).sum() == rows
     return Counter(left.argmax(dim=-1).tolist())
@@ -31,8 +31,8 @@ def test_tokens_are_drawn_in_their_proportions(temperature: float, shares: list[
 
 
 def test_a_row_draws_the_same_in_any_batch_and_another_token_next() -> None:
-    wide = SeededDraws([1, 2, 3], 1.0, width=2, max_new_tokens=8)
-    alone = SeededDraws([3], 1.0, width=5, max_new_tokens=8)
+    wide = SeededSampling([1, 2, 3], 1.0, width=2, max_new_tokens=8)
+    alone = SeededSampling([3], 1.0, width=5, max_new_tokens=8)
     flat = torch.zeros((1, 1000))
     tokens = []
     for place in range(8):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from llm2llm.api.data import Task
 from llm2llm.errors import MetricInvalid
 from llm2llm.records import Example, Prediction
-from llm2llm.stages.scores import accuracy, confusion, macro_f1, scored, wilson
+from llm2llm.stages.scores import accuracy, confusion, macro_f1, score_predictions, wilson
 from llm2llm.tasks import task_of
 
 
@@ -116,8 +116,10 @@ def test_half_of_40_rows_right_has_about_the_interval_of_an_accuracy() -> None:
 
 def test_scores_tell_each_class_and_leave_classes_out_where_there_are_no_labels() -> None:
     examples, predictions = zip(*[row("a", "a"), row("a", "b"), row("b", "b"), row("c", None)], strict=True)
-    metrics, document = scored("seed", examples, predictions, CHOICE)
-    plain, without = scored("seed", examples, predictions, task_of(Task.model_validate({"promptTemplate": "x"})))
+    metrics, document = score_predictions("seed", examples, predictions, CHOICE)
+    plain, without = score_predictions(
+        "seed", examples, predictions, task_of(Task.model_validate({"promptTemplate": "x"}))
+    )
 
     assert [metric.name for metric in metrics] == ["accuracy", "macroF1"]
     assert document["classes"] == [

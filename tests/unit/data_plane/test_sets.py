@@ -5,17 +5,20 @@ from __future__ import annotations
 import pytest
 
 from llm2llm.api.data import Task
-from llm2llm.data.intake import Row, Rows
+from llm2llm.data.intake import SourceRow, SourceRows
 from llm2llm.data.splits import contradictions, drop_known_rows
 from llm2llm.records import Example
 from llm2llm.tasks import task_of
 
 
-def rows_of(*pairs: tuple[str, str]) -> Rows:
+def rows_of(*pairs: tuple[str, str]) -> SourceRows:
     """Rows of a prompt and its answer, from line 1 on."""
-    return Rows(
+    return SourceRows(
         "file:///rows.jsonl",
-        [Row(n, Example(id=str(n), fields={"prompt": p}, completion=c)) for n, (p, c) in enumerate(pairs, start=1)],
+        [
+            SourceRow(n, Example(id=str(n), fields={"prompt": p}, completion=c))
+            for n, (p, c) in enumerate(pairs, start=1)
+        ],
     )
 
 

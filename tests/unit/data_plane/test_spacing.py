@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm2llm.training.checkpoint_schedule import Spacing
+from llm2llm.training.checkpoint_schedule import CheckpointSchedule
 
 
 class Time:
@@ -36,7 +36,7 @@ def losses(
 ) -> tuple[list[float], Time]:
     """Seconds of training that are not in the store when each step ends; a checkpoint stops training for `save`."""
     time = Time()
-    spacing = Spacing(interval, time, time.now)
+    spacing = CheckpointSchedule(interval, time, time.now)
     taken: list[tuple[float, Uploading]] = []
     lost = []
     for number in range(1, steps + 1):
@@ -45,7 +45,7 @@ def losses(
         if spacing.due(time.now):
             time.now += save
             taken.append((number * step, Uploading(time, upload)))
-            spacing.took(taken[-1][1])
+            spacing.started(taken[-1][1])
     return lost, time
 
 
@@ -70,13 +70,13 @@ def test_training_waits_only_for_uploads_that_take_longer_than_half_an_interval(
 
 
 def test_checkpoints_are_no_more_frequent_than_their_uploads_ask_for() -> None:
-    spacing = Spacing(100, time := Time(), 1000)
+    spacing = CheckpointSchedule(100, time := Time(), 1000)
     taken = []
     for number in range(1, 1001):
         time.now += 1
         if spacing.due(time.now):
             taken.append(number)
-            spacing.took(Uploading(time, 9.5))
+            spacing.started(Uploading(time, 9.5))
     assert taken[0] == 50
     assert {after - before for before, after in pairwise(taken)} == {90}
 
@@ -86,10 +86,10 @@ def test_what_befalls_an_upload_is_raised() -> None:
         def result(self) -> None:
             raise RuntimeError("no space")
 
-    spacing = Spacing(10, time := Time(), 1000)
+    spacing = CheckpointSchedule(10, time := Time(), 1000)
     time.now += 3
     assert spacing.due(time.now)
-    spacing.took(Lost(time, 0))
+    spacing.started(Lost(time, 0))
     time.now += 3
     with pytest.raises(RuntimeError, match="no space"):
         spacing.due(time.now)

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from llm2llm.api.data import Share
-from llm2llm.data.sampling import chosen, folds, size_of
+from llm2llm.data.sampling import choose_rows, folds, sample_size
 
 LABELS = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
 
@@ -20,20 +20,20 @@ LABELS = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
     ],
 )
 def test_the_size_of_a_share(share: dict[str, str], rows: int, size: int):
-    assert size_of(Share.model_validate(share), rows) == size
+    assert sample_size(Share.model_validate(share), rows) == size
 
 
 def test_a_draw_is_the_same_every_time_and_another_one_for_another_seed_or_purpose():
-    first = chosen(LABELS, 20, seed=0, purpose="p", stratify=False)
-    assert first == chosen(LABELS, 20, seed=0, purpose="p", stratify=False)
-    assert first != chosen(LABELS, 20, seed=1, purpose="p", stratify=False)
-    assert first != chosen(LABELS, 20, seed=0, purpose="q", stratify=False)
+    first = choose_rows(LABELS, 20, seed=0, purpose="p", stratify=False)
+    assert first == choose_rows(LABELS, 20, seed=0, purpose="p", stratify=False)
+    assert first != choose_rows(LABELS, 20, seed=1, purpose="p", stratify=False)
+    assert first != choose_rows(LABELS, 20, seed=0, purpose="q", stratify=False)
     assert len(first) == 20
 
 
 @pytest.mark.parametrize("count", [1, 10, 20, 33, 99, 100])
 def test_stratified_every_label_gets_its_share_to_within_one_row(count: int):
-    drawn = chosen(LABELS, count, seed=3, purpose="p", stratify=True)
+    drawn = choose_rows(LABELS, count, seed=3, purpose="p", stratify=True)
     assert len(drawn) == count
     by_label = Counter(LABELS[index] for index in drawn)
     for label, members in Counter(LABELS).items():
@@ -48,19 +48,19 @@ def test_stratified_every_label_gets_its_share_to_within_one_row(count: int):
     ],
 )
 def test_stratified_what_is_left_goes_to_the_largest_remainders(count: int, sizes: dict[str, int]):
-    drawn = chosen(LABELS, count, seed=3, purpose="p", stratify=True)
+    drawn = choose_rows(LABELS, count, seed=3, purpose="p", stratify=True)
     assert Counter(LABELS[index] for index in drawn) == sizes
 
 
 def test_what_is_held_out_leaves_a_row_of_each_label_as_long_as_others_have_more():
     labels = ["a"] * 10 + list("bcdef")
-    without = [chosen(labels, 3, seed=seed, purpose="p", stratify=True) for seed in range(20)]
-    drawn = [chosen(labels, 3, seed=seed, purpose="p", stratify=True, leave_each=True) for seed in range(20)]
+    without = [choose_rows(labels, 3, seed=seed, purpose="p", stratify=True) for seed in range(20)]
+    drawn = [choose_rows(labels, 3, seed=seed, purpose="p", stratify=True, leave_each=True) for seed in range(20)]
 
     assert any(labels[index] != "a" for taken in without for index in taken)
     assert all(labels[index] == "a" and len(taken) == 3 for taken in drawn for index in taken)
-    assert len(chosen(labels, 12, seed=0, purpose="p", stratify=True, leave_each=True)) == 12
-    assert chosen(LABELS, 20, seed=3, purpose="p", stratify=True, leave_each=True) == chosen(
+    assert len(choose_rows(labels, 12, seed=0, purpose="p", stratify=True, leave_each=True)) == 12
+    assert choose_rows(LABELS, 20, seed=3, purpose="p", stratify=True, leave_each=True) == choose_rows(
         LABELS, 20, seed=3, purpose="p", stratify=True
     )
 

@@ -1,11 +1,11 @@
-from llm2llm.training.data import IGNORED, Row, packed, padded
+from llm2llm.training.data import IGNORED, TokenizedRow, pack, pad
 
 
 def test_the_prompt_and_the_padding_are_masked_and_eos_is_learned_though_it_pads() -> None:
     eos = 9
-    rows = [Row("a", [1, 2, 3, eos], 2), Row("b", [eos, 5, 6, 7, 8, eos], 3)]
+    rows = [TokenizedRow("a", [1, 2, 3, eos], 2), TokenizedRow("b", [eos, 5, 6, 7, 8, eos], 3)]
 
-    assert padded(rows) == {
+    assert pad(rows) == {
         "input_ids": [[1, 2, 3, eos, eos, eos], [eos, 5, 6, 7, 8, eos]],
         "attention_mask": [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]],
         "labels": [[IGNORED, IGNORED, 3, eos, IGNORED, IGNORED], [IGNORED, IGNORED, IGNORED, 7, 8, eos]],
@@ -13,9 +13,9 @@ def test_the_prompt_and_the_padding_are_masked_and_eos_is_learned_though_it_pads
 
 
 def test_packed_rows_begin_anew_and_none_is_asked_for_its_first_token() -> None:
-    rows = [Row("a", [1, 2, 3, 9], 2), Row("b", [4, 5, 9], 0)]
+    rows = [TokenizedRow("a", [1, 2, 3, 9], 2), TokenizedRow("b", [4, 5, 9], 0)]
 
-    assert packed(rows) == {
+    assert pack(rows) == {
         "input_ids": [[1, 2, 3, 9, 4, 5, 9]],
         "position_ids": [[0, 1, 2, 3, 0, 1, 2]],
         "labels": [[IGNORED, IGNORED, 3, 9, IGNORED, 5, 9]],
@@ -23,6 +23,6 @@ def test_packed_rows_begin_anew_and_none_is_asked_for_its_first_token() -> None:
 
 
 def test_a_rank_without_a_row_learns_nothing_along_with_the_others() -> None:
-    for collated in (padded([]), packed([])):
+    for collated in (pad([]), pack([])):
         assert collated["input_ids"] == [[0, 0]]
         assert collated["labels"] == [[IGNORED, IGNORED]]

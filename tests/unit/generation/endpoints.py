@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from typing import Protocol
 
-from llm2llm.teacher.pacing import AdaptivePace, Sent
+from llm2llm.teacher.pacing import AdaptivePace, InFlightRequest
 
 NETWORK = 0.02
 """Seconds that a request or an answer is on its way."""
@@ -136,7 +136,7 @@ class Play:
         if now == self._waking:  # else another event has changed when to look next
             self.ask(now)
 
-    def _arrive(self, sent: Sent, now: float) -> None:
+    def _arrive(self, sent: InFlightRequest, now: float) -> None:
         pause = self.limit.admits(now)
         if pause is None:
             self.accepted.append(now)
@@ -145,15 +145,15 @@ class Play:
             self.refused.append(now)
             self.at(now + NETWORK, partial(self._refuse, sent, self.retry_after(pause)))
 
-    def _leave(self, sent: Sent, now: float) -> None:
+    def _leave(self, sent: InFlightRequest, now: float) -> None:
         self.limit.left()
         self.at(now + NETWORK, partial(self._answer, sent))
 
-    def _answer(self, sent: Sent, now: float) -> None:
+    def _answer(self, sent: InFlightRequest, now: float) -> None:
         self.pace.answered(sent, now)
         self.ask(now)
 
-    def _refuse(self, sent: Sent, told: float | None, now: float) -> None:
+    def _refuse(self, sent: InFlightRequest, told: float | None, now: float) -> None:
         self.pace.refused(sent, now, told)
         self.ask(now)
 

@@ -7,7 +7,13 @@ import pytest
 from tests.unit.generation.test_client import complete
 
 from llm2llm.teacher.client import RateLimited
-from llm2llm.teacher.ratelimit_headers import Announcement, Quota, announcements, retry_after, seconds_until
+from llm2llm.teacher.ratelimit_headers import (
+    HeaderQuota,
+    RateLimitHeader,
+    read_ratelimit_headers,
+    retry_after,
+    seconds_until,
+)
 
 NOW = 1_700_000_000.0
 """2023-11-14T22:13:20Z."""
@@ -75,7 +81,7 @@ def test_a_limit_told_in_part_is_left_out():
         "x-ratelimit-reset-requests": "120ms",
         "x-ratelimit-limit-tokens": "30000",
     }
-    assert announcements(headers, NOW) == {"requests": Announcement(500, 499, 0.12)}
+    assert read_ratelimit_headers(headers, NOW) == {"requests": RateLimitHeader(500, 499, 0.12)}
 
 
 def test_a_429_tells_its_limits_as_an_answer_does():
@@ -83,10 +89,10 @@ def test_a_429_tells_its_limits_as_an_answer_does():
     headers = {f"x-ratelimit-{part}-tokens": value for part, value in told.items()}
     with pytest.raises(RateLimited) as caught:
         complete(httpx.Response(429, json={"error": {"message": "slow down"}}, headers=headers))
-    assert caught.value.announced == {"tokens": Announcement(30_000, 0, 2)}
+    assert caught.value.announced == {"tokens": RateLimitHeader(30_000, 0, 2)}
 
 
-def asked(quota: Quota, announce, seconds: float, step: float = 0.05) -> int:  # noqa: ANN001
+def asked(quota: HeaderQuota, announce, seconds: float, step: float = 0.05) -> int:  # noqa: ANN001
     """Requests that go out in this time, each answered at once by what `announce(now, sent)` tells."""
     now, sent = 0.0, 0
     while now < seconds:
@@ -102,17 +108,17 @@ def asked(quota: Quota, announce, seconds: float, step: float = 0.05) -> int:  #
 
 
 def test_what_is_left_of_a_window_is_spread_over_it():
-    def announce(now: float, sent: int) -> Announcement:
+    def announce(now: float, sent: int) -> RateLimitHeader:
         """60 in each minute, told by the seconds until its end."""
-        return Announcement(60, 60 * (int(now // 60) + 1) - sent, 60 - now % 60)
+        return RateLimitHeader(60, 60 * (int(now // 60) + 1) - sent, 60 - now % 60)
 
-    assert 28 <= asked(Quota(), announce, 30) <= 32
-    assert 295 <= asked(Quota(), announce, 300) <= 301
+    assert 28 <= asked(HeaderQuota(), announce, 30) <= 32
+    assert 295 <= asked(HeaderQuota(), announce, 300) <= 301
 
 
 def test_what_is_on_its_way_is_taken_from_what_was_told():
-    quota = Quota()
-    quota.told(Announcement(10, 2, 60), 0.0)
+    quota = HeaderQuota()
+    quota.told(RateLimitHeader(10, 2, 60), 0.0)
     quota.take(1, 1.0)
     assert quota.wait(1, 1.0) == pytest.approx(29.5)  # one more until the window ends
     quota.take(1, 31.0)
@@ -122,40 +128,40 @@ def test_what_is_on_its_way_is_taken_from_what_was_told():
 def test_a_bucket_that_fills_up_all_the_time_is_told_from_a_window():
     there, last = 60.0, 0.0
 
-    def bucket(now: float, _: int) -> Announcement:
+    def bucket(now: float, _: int) -> RateLimitHeader:
         """60 at most, one a second; reset is when it is full again, as OpenAI tells it."""
         nonlocal there, last
         there, last = min(60.0, there + now - last) - 1, now
         assert there >= -0.01  # nothing was sent that it would have refused
-        return Announcement(60, max(0.0, there), 60 - there)
+        return RateLimitHeader(60, max(0.0, there), 60 - there)
 
-    assert asked(Quota(), bucket, 300) >= 340
+    assert asked(HeaderQuota(), bucket, 300) >= 340
 
 
 def test_an_empty_bucket_is_waited_for_until_it_holds_what_is_asked_for():
-    quota = Quota()
-    quota.told(Announcement(60, 2, 29), 0.0)
-    quota.told(Announcement(60, 0, 30), 1.0)  # full later than was told: two a second
+    quota = HeaderQuota()
+    quota.told(RateLimitHeader(60, 2, 29), 0.0)
+    quota.told(RateLimitHeader(60, 0, 30), 1.0)  # full later than was told: two a second
     assert quota.wait(1, 1.0) == pytest.approx(0.5)
     assert quota.wait(6, 1.0) == pytest.approx(3.0)
     assert quota.wait(6, 4.0) == 0.0
 
 
 def test_an_answer_to_an_older_request_is_no_news():
-    quota = Quota()
-    quota.told(Announcement(10, 0, 100), 5.0)
-    quota.told(Announcement(10, 9, 100), 4.0)
+    quota = HeaderQuota()
+    quota.told(RateLimitHeader(10, 0, 100), 5.0)
+    quota.told(RateLimitHeader(10, 9, 100), 4.0)
     assert quota.wait(1, 6.0) > 90
 
 
 def test_more_than_the_whole_limit_is_not_waited_for_for_ever():
-    quota = Quota()
-    quota.told(Announcement(100, 100, 60), 0.0)
+    quota = HeaderQuota()
+    quota.told(RateLimitHeader(100, 100, 60), 0.0)
     assert quota.wait(1000, 1.0) == 0.0
 
 
 def test_what_is_left_of_a_day_is_used_up_and_not_spread_over_it():
-    quota = Quota()
-    sent = asked(quota, lambda now, sent: Announcement(20, 20 - sent, 86_400 - now), 20 * 300)
+    quota = HeaderQuota()
+    sent = asked(quota, lambda now, sent: RateLimitHeader(20, 20 - sent, 86_400 - now), 20 * 300)
     assert sent == 20
     assert quota.wait(1, 6000.0) == pytest.approx(86_400 - 6000.0)

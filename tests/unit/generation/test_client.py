@@ -14,7 +14,7 @@ import pytest
 from llm2llm.api.stages import Generate, Teacher
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
 from llm2llm.records import Usage
-from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable, probe
+from llm2llm.teacher.client import RateLimited, TeacherClient, TeacherUnavailable, probe
 from llm2llm.teacher.reply import Reply
 
 COUNTED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
@@ -115,7 +115,7 @@ def test_a_completion_that_came_is_a_reply_whatever_it_holds(content: bytes, rep
     ],
 )
 def test_a_200_that_is_no_completion_is_no_answer_and_may_have_been_paid(content: bytes, words: str):
-    with pytest.raises(Unavailable, match=words) as caught:
+    with pytest.raises(TeacherUnavailable, match=words) as caught:
         complete(httpx.Response(200, content=content, headers={"retry-after": "3"}))
     assert (caught.value.maybe_paid, caught.value.retry_after) == (True, 3.0)
 
@@ -138,7 +138,7 @@ def test_a_200_that_is_no_completion_does_not_show_that_the_endpoint_works():
         )
         teacher = Teacher.model_validate({"model": "m", "baseUrl": "http://teacher/v1"})
         async with TeacherClient(teacher, connection) as client:
-            for error in (Unavailable, ConfigurationError):
+            for error in (TeacherUnavailable, ConfigurationError):
                 with pytest.raises(error):
                     await client.complete([{"role": "user", "content": "x"}], {"type": "object"})
 
@@ -306,6 +306,6 @@ def test_the_words_of_an_endpoint_that_forbids_are_told():
     ],
 )
 def test_a_request_that_a_gateway_gave_up_may_have_been_paid(status: int, maybe_paid: bool):
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(TeacherUnavailable) as caught:
         complete(httpx.Response(status, content=b"<html>", headers={"retry-after": "3"}))
     assert (caught.value.maybe_paid, caught.value.retry_after) == (maybe_paid, 3.0)

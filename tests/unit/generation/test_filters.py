@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from llm2llm.augment.filters import Filters, filters_for
+from llm2llm.augment.filters import Filters, build_filters
 from llm2llm.records import Example
 
 
@@ -25,13 +25,13 @@ LONG = words(39, "long")
 
 @pytest.fixture
 def filters() -> Filters:
-    return filters_for(
+    return build_filters(
         seeds=[SEED],
         evaluation=[row("evaluation-0001", words(9, "held"))],
         synthetic=[row("s0-seed-0001-1", f"{LONG} end")],
         threshold=0.95,
         ngram=13,
-        problem_with=lambda fields, _: "the prompt shouts" if fields["prompt"].isupper() else None,
+        invalid_reason=lambda fields, _: "the prompt shouts" if fields["prompt"].isupper() else None,
         choice=True,
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 from llm2llm.errors import IncompatibleArtifacts, Transient
 from llm2llm.storage import LocalStore
-from llm2llm.teacher.ledger import LedgerRecord, Request, merged, open_ledger, read_segments, usage_of
+from llm2llm.teacher.ledger import LedgerRecord, Request, merge_records, open_ledger, read_segments, usage_of
 
 REQUEST = Request(
     seed="s1",
@@ -92,7 +92,7 @@ def test_segments_of_all_pods_are_read_as_one(tmp_path: Path):
     assert ledger.answers["k1"].text == "x"
     assert usage_of(ledger.records).teacher_requests == 4  # and each was paid for
     assert usage_of(ledger.records).teacher_input_tokens == 12
-    assert [line.count(b'"key":"k') for line in merged(ledger.records).splitlines()] == [1, 1]
+    assert [line.count(b'"key":"k') for line in merge_records(ledger.records).splitlines()] == [1, 1]
 
 
 def test_a_damaged_segment_is_not_guessed_at(tmp_path: Path):

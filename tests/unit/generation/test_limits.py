@@ -8,9 +8,8 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from llm2llm.teacher.limits import Limiter, Stopping
-from llm2llm.teacher.pacing import Pace
-from llm2llm.teacher.ratelimit_headers import Announcement
+from llm2llm.teacher.limits import Limiter, Stopping, bucket_per_minute
+from llm2llm.teacher.ratelimit_headers import RateLimitHeader
 
 
 def run(scenario: Callable[[Limiter], Coroutine[None, None, None]], ceiling: int = 8) -> None:
@@ -21,13 +20,13 @@ def run(scenario: Callable[[Limiter], Coroutine[None, None, None]], ceiling: int
 
 
 async def enters(limiter: Limiter, tokens: int = 0) -> None:
-    async with limiter.turn(tokens):
+    async with limiter.slot(tokens):
         pass
 
 
 def test_the_first_request_goes_alone():
     async def scenario(limiter: Limiter) -> None:
-        async with limiter.turn(0):
+        async with limiter.slot(0):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(enters(limiter), 0.02)
 
@@ -36,7 +35,7 @@ def test_the_first_request_goes_alone():
 
 def test_an_answer_that_is_not_on_record_yet_counts_against_the_ceiling():
     async def scenario(limiter: Limiter) -> None:
-        async with limiter.turn(0) as sent:
+        async with limiter.slot(0) as sent:
             limiter.succeeded(sent, {})
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(enters(limiter), 0.02)
@@ -46,7 +45,7 @@ def test_an_answer_that_is_not_on_record_yet_counts_against_the_ceiling():
 
 def test_a_place_that_becomes_free_goes_to_who_waits():
     async def scenario(limiter: Limiter) -> None:
-        async with limiter.turn(0) as sent:
+        async with limiter.slot(0) as sent:
             waiting = asyncio.create_task(enters(limiter))
             await asyncio.sleep(0.01)
             limiter.succeeded(sent, {})
@@ -59,8 +58,8 @@ def test_a_place_that_becomes_free_goes_to_who_waits():
 def test_a_limit_that_an_answer_announces_is_waited_for(kind: str):
     async def scenario(limiter: Limiter) -> None:
         began = asyncio.get_running_loop().time()
-        async with limiter.turn(0) as sent:
-            limiter.succeeded(sent, {kind: Announcement(10, 0, 0.2)})
+        async with limiter.slot(0) as sent:
+            limiter.succeeded(sent, {kind: RateLimitHeader(10, 0, 0.2)})
         await enters(limiter, tokens=5)
         assert asyncio.get_running_loop().time() - began >= 0.2
 
@@ -70,8 +69,8 @@ def test_a_limit_that_an_answer_announces_is_waited_for(kind: str):
 def test_of_an_announced_limit_of_requests_each_takes_one():
     async def scenario(limiter: Limiter) -> None:
         began = asyncio.get_running_loop().time()
-        async with limiter.turn(0) as sent:
-            limiter.succeeded(sent, {"requests": Announcement(10, 3, 1.0)})
+        async with limiter.slot(0) as sent:
+            limiter.succeeded(sent, {"requests": RateLimitHeader(10, 3, 1.0)})
         await enters(limiter)
         await enters(limiter)
         assert asyncio.get_running_loop().time() - began < 0.9  # of three a second the second goes after a third
@@ -83,8 +82,8 @@ def test_a_limit_that_a_refusal_announces_is_waited_for():
     async def scenario(limiter: Limiter) -> None:
         limiter.pace.rate = 1000.0  # so that the pause of its own is short
         began = asyncio.get_running_loop().time()
-        async with limiter.turn(0) as sent:
-            limiter.limited(sent, {"tokens": Announcement(10, 0, 0.2)}, None)
+        async with limiter.slot(0) as sent:
+            limiter.limited(sent, {"tokens": RateLimitHeader(10, 0, 0.2)}, None)
         await enters(limiter, tokens=5)
         assert asyncio.get_running_loop().time() - began >= 0.2
 
@@ -93,7 +92,7 @@ def test_a_limit_that_a_refusal_announces_is_waited_for():
 
 def test_a_ceiling_of_tokens_a_minute_is_waited_for():
     async def scenario(limiter: Limiter) -> None:
-        limiter.tokens = Pace(6000)  # 300 at once, 100 a second
+        limiter.tokens = bucket_per_minute(6000)  # 300 at once, 100 a second
         began = asyncio.get_running_loop().time()
         await enters(limiter, tokens=300)
         assert asyncio.get_running_loop().time() - began < 0.2
@@ -121,7 +120,7 @@ def test_a_failed_request_is_sent_again_after_half_its_pause_at_least(failures: 
 
 def test_a_stop_wakes_everybody_who_waits():
     async def scenario(limiter: Limiter) -> None:
-        async with limiter.turn(0):
+        async with limiter.slot(0):
             waiting = [asyncio.create_task(enters(limiter)) for _ in range(2)]
             waiting.append(asyncio.create_task(limiter.sleep(60)))
             await asyncio.sleep(0.01)
@@ -134,8 +133,8 @@ def test_a_stop_wakes_everybody_who_waits():
 
 def test_a_stop_ends_the_wait_for_a_ceiling_a_minute():
     async def scenario(limiter: Limiter) -> None:
-        limiter.requests = Pace(1)
-        async with limiter.turn(0) as sent:
+        limiter.requests = bucket_per_minute(1)
+        async with limiter.slot(0) as sent:
             limiter.succeeded(sent, {})
         waiting = asyncio.create_task(enters(limiter))
         await asyncio.sleep(0.01)

@@ -13,7 +13,9 @@ from random import Random
 import pytest
 from tests.unit.generation.endpoints import AtOnce, FixedWindow, Limit, TokenBucket, play
 
-from llm2llm.teacher.pacing import AdaptivePace, Pace
+from llm2llm import tokenbucket
+from llm2llm.teacher.limits import bucket_per_minute
+from llm2llm.teacher.pacing import AdaptivePace
 
 WARM_UP = 30.0
 MINUTE = 60.0
@@ -144,12 +146,12 @@ def test_an_endpoint_that_refuses_everything_is_asked_ever_more_rarely(told: flo
     assert 30 <= asked <= 40
 
 
-def sent_within(pace: Pace, seconds: float, amount: float = 1.0) -> int:
+def sent_within(bucket: tokenbucket.TokenBucket, seconds: float, amount: float = 1.0) -> int:
     """Requests that one sender gets through in this time, asking again as soon as it may."""
     now = 0.0
     sent = 0
     while True:
-        now += pace.pause(amount, now)
+        now += bucket.take(amount, now)
         if now >= seconds:
             return sent
         sent += 1
@@ -164,24 +166,24 @@ def sent_within(pace: Pace, seconds: float, amount: float = 1.0) -> int:
     ],
 )
 def test_a_ceiling_a_minute_is_used_and_not_exceeded(per_minute: float, seconds: float, fewest: int, most: int):
-    assert fewest <= sent_within(Pace(per_minute), seconds) <= most
+    assert fewest <= sent_within(bucket_per_minute(per_minute), seconds) <= most
 
 
 def test_tokens_that_were_reserved_and_not_used_are_there_for_others():
-    pace = Pace(6000)  # 300 at once, 100 a second
-    assert pace.pause(300, 0.0) == 0.0
-    pace.give_back(200)
-    assert pace.pause(200, 0.0) == 0.0
-    assert pace.pause(100, 0.0) == pytest.approx(1.0)
+    bucket = bucket_per_minute(6000)  # 300 at once, 100 a second
+    assert bucket.take(300, 0.0) == 0.0
+    bucket.give_back(200)
+    assert bucket.take(200, 0.0) == 0.0
+    assert bucket.take(100, 0.0) == pytest.approx(1.0)
 
 
 def test_an_answer_that_was_longer_than_reserved_is_owed():
-    pace = Pace(6000)
-    pace.pause(300, 0.0)
-    pace.give_back(-100)
-    assert pace.pause(100, 0.0) == pytest.approx(2.0)
+    bucket = bucket_per_minute(6000)
+    bucket.take(300, 0.0)
+    bucket.give_back(-100)
+    assert bucket.take(100, 0.0) == pytest.approx(2.0)
 
 
 def test_without_a_ceiling_nothing_waits():
-    pace = Pace(None)
-    assert all(pace.pause(10**9, 0.0) == 0.0 for _ in range(100))
+    bucket = bucket_per_minute(None)
+    assert all(bucket.take(10**9, 0.0) == 0.0 for _ in range(100))

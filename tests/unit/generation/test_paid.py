@@ -19,13 +19,13 @@ from llm2llm.records import Usage
 from llm2llm.storage import LocalStore
 from llm2llm.teacher import limits, pacing
 from llm2llm.teacher import requests as paid
-from llm2llm.teacher.client import RateLimited, TeacherClient, Unavailable
+from llm2llm.teacher.client import RateLimited, TeacherClient, TeacherUnavailable
 from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments, usage_of
-from llm2llm.teacher.limits import Limiter
-from llm2llm.teacher.pacing import Pace
-from llm2llm.teacher.ratelimit_headers import Announcement
+from llm2llm.teacher.limits import Limiter, bucket_per_minute
+from llm2llm.teacher.ratelimit_headers import RateLimitHeader
 from llm2llm.teacher.reply import Reply
-from llm2llm.teacher.reservations import Purse
+from llm2llm.teacher.reservations import BudgetReservations
+from llm2llm.tokenbucket import TokenBucket
 
 ANSWER = Reply("x", "stop", Usage(teacher_requests=1, teacher_input_tokens=1, teacher_output_tokens=1))
 LIMIT = 50
@@ -74,7 +74,7 @@ def asked(
     *,
     timeout: float = 60.0,
     store: LocalStore | None = None,
-    tokens: Pace | None = None,
+    tokens: TokenBucket | None = None,
 ) -> Asked:
     """Asks for so many answers, up to four at once."""
     came = Asked(Endpoint(answer, timeout=timeout), store or LocalStore(folder))
@@ -83,11 +83,11 @@ def asked(
     ]
 
     async def play() -> None:
-        limiter = Limiter(4, tokens=tokens or Pace(None))
+        limiter = Limiter(4, tokens=tokens or TokenBucket(None))
         limiter.pace.slots = 4
         ledger = open_ledger(came.store, "ledger", f"pod-{len(came.records)}", lambda: limiter.in_flight)
-        purse = Purse(Budget(), Spent(), LIMIT)
-        teacher = paid.PaidTeacher(cast("TeacherClient", came.endpoint), limiter, ledger, purse)
+        purse = BudgetReservations(Budget(), Spent(), LIMIT)
+        teacher = paid.LedgeredTeacher(cast("TeacherClient", came.endpoint), limiter, ledger, purse)
 
         def told(left: float) -> None:
             came.waits.append(left)
@@ -119,7 +119,7 @@ def once(first: Exception | Reply) -> Answer:
 
 
 def day(remaining: int = 0) -> Reply:
-    told = {"requests": Announcement(100, remaining, 86_400)}
+    told = {"requests": RateLimitHeader(100, remaining, 86_400)}
     return Reply(ANSWER.text, ANSWER.finish, ANSWER.usage, told)
 
 
@@ -127,7 +127,7 @@ def day(remaining: int = 0) -> Reply:
     ("first", "words"),
     [
         pytest.param(
-            Unavailable("503 overloaded", 3600.0, maybe_paid=False),
+            TeacherUnavailable("503 overloaded", 3600.0, maybe_paid=False),
             "503 overloaded; asked to come back in 3600 s",
             id="a 503 that asks for an hour",
         ),
@@ -153,7 +153,7 @@ def test_short_waits_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(paid, "PATIENCE_SECONDS", 0.25)
 
     async def answer(_: str) -> Reply:
-        raise Unavailable("503", 0.1, maybe_paid=False)
+        raise TeacherUnavailable("503", 0.1, maybe_paid=False)
 
     came = asked(tmp_path, answer, number=1)
     assert isinstance(came.error, Transient)
@@ -164,7 +164,7 @@ def test_a_503_that_says_come_back_at_once_is_not_hammered(tmp_path: Path, monke
     monkeypatch.setattr(limits, "FIRST_PAUSE", 0.02)
 
     async def answer(_: str) -> Reply:
-        raise Unavailable("503", 0.0, maybe_paid=False)
+        raise TeacherUnavailable("503", 0.0, maybe_paid=False)
 
     came = asked(tmp_path, answer, number=1)
     assert isinstance(came.error, Transient)
@@ -174,7 +174,7 @@ def test_a_503_that_says_come_back_at_once_is_not_hammered(tmp_path: Path, monke
 
 def test_tokens_that_were_reserved_and_not_used_are_there_for_the_next_request(tmp_path: Path):
     # 24 answers reserve 1248 tokens and use 48, where there are 300 at once and 100 a second
-    came = asked(tmp_path, held(), 24, tokens=Pace(6000))
+    came = asked(tmp_path, held(), 24, tokens=bucket_per_minute(6000))
     assert came.error is None
     assert came.seconds < 5
 
@@ -213,8 +213,8 @@ def test_a_request_may_be_refused_for_long_while_others_are_answered(tmp_path: P
 @pytest.mark.parametrize(
     ("first", "number", "reason"),
     [
-        pytest.param(Unavailable("a 503", 0.5, maybe_paid=False), 1, "after a 503", id="a 503 that asks for a moment"),
-        pytest.param(Reply("x", "stop", ANSWER.usage, {"requests": Announcement(1, 0, 0.5)}), 6,
+        pytest.param(TeacherUnavailable("a 503", 0.5, maybe_paid=False), 1, "after a 503", id="a 503 that asks for a moment"),
+        pytest.param(Reply("x", "stop", ANSWER.usage, {"requests": RateLimitHeader(1, 0, 0.5)}), 6,
                      "for the limits of the teacher http://teacher/v1", id="an announced limit"),
     ],
 )  # fmt: skip
@@ -305,7 +305,7 @@ def failing_first(others: Answer) -> Answer:
         if text != "question-0":
             return await others(text)
         await asyncio.sleep(0.5)
-        raise Unavailable("503", 3600.0, maybe_paid=False)
+        raise TeacherUnavailable("503", 3600.0, maybe_paid=False)
 
     return answer
 

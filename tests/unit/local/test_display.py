@@ -19,13 +19,13 @@ def test_what_a_step_says_is_shown_when_it_ends(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     display: Display = make()
-    display.ended(PREPARED, before=False)
+    display.step_finished(PREPARED, before=False)
     display.close()
     assert f"prepare: {DROPPED}\n" in capsys.readouterr().out
 
 
 def test_what_a_step_said_before_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
-    Lines().ended(PREPARED, before=True)
+    Lines().step_finished(PREPARED, before=True)
     assert capsys.readouterr().out == "prepare: done before\n"
 
 
@@ -41,7 +41,7 @@ def test_what_a_step_said_before_is_not_said_again(capsys: pytest.CaptureFixture
 def test_what_the_table_shows_is_not_said_beside_it(
     stage: Stage, rows: dict[str, int], shown: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Lines().ended(
+    Lines().step_finished(
         PREPARED.model_copy(update={"stage": stage, "message": "words", "metrics": SCORED, **rows}), before=False
     )
     assert ("words" in capsys.readouterr().out) == shown

@@ -8,8 +8,8 @@ import pytest
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import InvalidManifest
-from llm2llm.local.documents import checked_run, read_documents, with_fields, with_secrets
-from llm2llm.local.environment import laid_out, step_environment
+from llm2llm.local.documents import add_secrets, read_documents, set_fields, validate_run
+from llm2llm.local.environment import mount_config_maps, step_environment
 from llm2llm.records import Stage
 from llm2llm.storage import read_source
 
@@ -37,12 +37,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def spec_of(folder: Path) -> AugmentationRunSpec:
-    return checked_run(read_documents([folder]).the_run()).spec
+    return validate_run(read_documents([folder]).the_run()).spec
 
 
 def test_a_folder_is_its_manifests_and_secrets_are_decoded(folder: Path):
     documents = read_documents([folder])
-    assert checked_run(documents.the_run()).name == "keyword"
+    assert validate_run(documents.the_run()).name == "keyword"
     assert documents.secrets == {
         "teacher": {"api-key": "hush"},
         "s3": {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "psst"},
@@ -80,9 +80,9 @@ spec:
 """
     )
     documents = read_documents([tmp_path])
-    spec = checked_run(documents.the_run()).spec
+    spec = validate_run(documents.the_run()).spec
     (tmp_path / "mounted").mkdir()
-    environment = laid_out(spec, documents.config_maps, tmp_path / "mounted")
+    environment = mount_config_maps(spec, documents.config_maps, tmp_path / "mounted")
 
     authorities = str(tmp_path / "mounted/corporate/ca.crt")
     assert environment == {
@@ -94,13 +94,13 @@ spec:
 
 
 def test_a_secret_comes_from_the_environment_and_wins():
-    given = with_secrets({"teacher": {"api-key": "old"}}, ["teacher/api-key=KEY"], {"KEY": "new"})
+    given = add_secrets({"teacher": {"api-key": "old"}}, ["teacher/api-key=KEY"], {"KEY": "new"})
     assert given == {"teacher": {"api-key": "new"}}
 
 
 def test_the_variables_of_a_step_block_are_set_for_that_step(folder: Path):
-    document = with_fields(read_documents([folder]).the_run(), ["spec.train.env=[{name: A, value: b}]"])
-    spec = checked_run(document).spec
+    document = set_fields(read_documents([folder]).the_run(), ["spec.train.env=[{name: A, value: b}]"])
+    spec = validate_run(document).spec
     assert step_environment(spec, Stage.TRAIN, {}, {}) == {"A": "b"}
     assert step_environment(spec, Stage.EVALUATE, {}, {}) == {}
 
@@ -119,24 +119,24 @@ def test_the_variables_of_a_step_block_are_set_for_that_step(folder: Path):
 )
 def test_set(folder: Path, setting: str, path: tuple[str, ...], value: object):
     document = read_documents([folder]).the_run()
-    changed = with_fields(document, [setting])
-    found = checked_run(changed).spec.model_dump(by_alias=True)
+    changed = set_fields(document, [setting])
+    found = validate_run(changed).spec.model_dump(by_alias=True)
     for name in path:
         found = found[name]
     assert found == value
-    assert checked_run(document).spec.max_iterations == 5  # the file's document is untouched
+    assert validate_run(document).spec.max_iterations == 5  # the file's document is untouched
 
 
 @pytest.mark.parametrize("setting", ["spec.maxIterations", "spec.maxIterations.x=1", "=1"])
 def test_a_set_without_sense_is_refused(folder: Path, setting: str):
     with pytest.raises(InvalidManifest, match="must be path=value"):
-        with_fields(read_documents([folder]).the_run(), [setting])
+        set_fields(read_documents([folder]).the_run(), [setting])
 
 
 @pytest.mark.parametrize(("setting", "told"), [("teacher=KEY", "must be name/key"), ("a/b=NONE", "has no NONE")])
 def test_a_secret_without_sense_is_refused(setting: str, told: str):
     with pytest.raises(InvalidManifest, match=told):
-        with_secrets({}, [setting], {"KEY": "x"})
+        add_secrets({}, [setting], {"KEY": "x"})
 
 
 def test_two_runs_are_one_too_many(folder: Path):

@@ -31,7 +31,7 @@ def reached(spec: AugmentationRunSpec, status: RunStatus, current: CurrentStep, 
     """
     if current.stage == Stage.PREPARE or current.kind == Kind.COLLECT:
         return ""
-    return budget.reached(
+    return budget.reached_limit(
         spec.budget,
         spent_by(status, open_gpu_seconds),
         teacher=current.stage == Stage.GENERATE,
@@ -49,7 +49,7 @@ def check(
         return deadlines.Left(None)
     here = (deadlines.closed_seconds(pods, current.counted_until) + running) * gpus
     spent = spent_by(status, here)
-    over = budget.reached(spec.budget, spent, teacher=False, gpus=gpus)
+    over = budget.reached_limit(spec.budget, spent, teacher=False, gpus=gpus)
     if over:
         return Over(over)
     left = budget.gpu_seconds_left(spec.budget, spent)

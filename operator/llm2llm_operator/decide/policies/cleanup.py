@@ -9,7 +9,7 @@ from llm2llm_operator.model.observation import Job, Observation
 from llm2llm_operator.model.status import Run, RunStatus
 
 
-def leftovers(run: Run, status: RunStatus, seen: Observation) -> tuple[Job, ...]:
+def obsolete_jobs(run: Run, status: RunStatus, seen: Observation) -> tuple[Job, ...]:
     """Jobs of this run that nobody needs any more."""
     keep = {_newest_recorded(run, status)}
     current = status.current_step

@@ -60,7 +60,7 @@ class GiveUp:
     message: str
 
 
-def after(ending: Ending, current: CurrentStep, limits: Retries) -> Again | Hold | GiveUp:
+def after_failure(ending: Ending, current: CurrentStep, limits: Retries) -> Again | Hold | GiveUp:
     """What follows this ending of the current attempt.
 
     Args:

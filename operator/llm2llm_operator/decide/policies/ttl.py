@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from llm2llm_operator.decide.inputs import Facts
+from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.model.status import RunStatus
 
 
-def seconds_left(facts: Facts, status: RunStatus) -> float | None:
+def seconds_left(facts: Inputs, status: RunStatus) -> float | None:
     """Seconds until an ended run goes, 0 where its time is over; None where it stays."""
     ttl = facts.spec.ttl_seconds_after_finished
     if ttl is None or not status.completion_time:

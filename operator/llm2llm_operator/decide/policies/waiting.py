@@ -26,7 +26,7 @@ class Waiting:
     hopeless: bool = False
 
 
-def why(job: Job, pods: list[Pod], events: tuple[Event, ...], now: datetime) -> Waiting | None:
+def waiting_reason(job: Job, pods: list[Pod], events: tuple[Event, ...], now: datetime) -> Waiting | None:
     """The reason why this Job makes no progress, or None while nothing is wrong."""
     stuck = _stuck(job, pods, now)
     if stuck:
@@ -44,7 +44,7 @@ def why(job: Job, pods: list[Pod], events: tuple[Event, ...], now: datetime) -> 
             hopeless = pod.waiting_reason in HOPELESS
             reason = "InvalidImage" if hopeless else pod.waiting_reason
             return Waiting(reason, f"pod {pod.name}: {pod.waiting_message or pod.waiting_reason}", hopeless)
-    return _told_by(events, job)
+    return _from_events(events, job)
 
 
 def only_events_can_tell(job: Job, pods: list[Pod]) -> bool:
@@ -65,7 +65,7 @@ def _stuck(job: Job, pods: list[Pod], now: datetime) -> Waiting | None:
     return Waiting("PodStuckTerminating", f"{names} should have ended and did not: check the node, or delete the pod")
 
 
-def _told_by(events: tuple[Event, ...], job: Job) -> Waiting | None:
+def _from_events(events: tuple[Event, ...], job: Job) -> Waiting | None:
     """The newest warning about the Job or its pods (faults 24 and 28)."""
     told = [event for event in events if event.reason not in STALE]
     if not told:
