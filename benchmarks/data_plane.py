@@ -142,7 +142,7 @@ def _rows(rng: random.Random, count: int) -> list[dict[str, str]]:
 
 def _same(folder: Path, store: LocalStore, run: Any) -> tuple[int, int]:
     """Rows whose answers are equal, and rows that both were asked."""
-    from llm2llm.artifacts.commit import committed_manifest, read_object
+    from llm2llm.artifacts.committed import committed_manifest, read_object
     from llm2llm.records import predictions_from_jsonl
 
     manifest = committed_manifest(store, run.step(Stage.EVALUATE))

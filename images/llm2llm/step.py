@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llm2llm.api.run import AugmentationRunSpec, step_block
-from llm2llm.artifacts.commit import committed_manifest
+from llm2llm.artifacts.committed import committed_manifest
 from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError, Transient
 from llm2llm.layout import log_key, run_root
 from llm2llm.records import Kind, Report, Stage, StepDocument

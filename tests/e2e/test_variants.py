@@ -11,7 +11,8 @@ from tests.e2e.test_run import OPERATOR_USER, job_names
 from tests.support.install import OperatorProcess
 from tests.support.platform import BUCKET, Platform
 
-from llm2llm.loop.outcomes import CLOSING, FOLDS
+from llm2llm.loop.outcomes import CLOSING
+from llm2llm.loop.probing import FOLDS
 
 QUICK = {"numTrainEpochs": 4}
 

@@ -16,9 +16,11 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError
 
-from llm2llm.artifacts.commit import FILES_AT_ONCE, upload
+from llm2llm.artifacts.commit import upload
+from llm2llm.artifacts.committed import FILES_AT_ONCE
+from llm2llm.artifacts.keys import content_key, differing_fields, key_fields
 from llm2llm.errors import IncompatibleArtifacts
-from llm2llm.layout import checkpoint_folder, content_key, differing_fields, key_fields, step_folder
+from llm2llm.layout import checkpoint_folder, step_folder
 from llm2llm.records import Record, StepDocument, StoredObject
 from llm2llm.storage import ObjectMissing, Store
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from llm2llm.layout import content_key, part_folder, step_folder
+from llm2llm.artifacts.keys import content_key
+from llm2llm.layout import part_folder, step_folder
 from llm2llm.records import Prediction, StepDocument, canonical_json
 from llm2llm.storage import ObjectMissing, Store
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from contextlib import suppress
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import manifest_in
+from llm2llm.artifacts.committed import manifest_in
+from llm2llm.artifacts.iterations import step_results_in
 from llm2llm.errors import StepError
 from llm2llm.layout import step_folder
 from llm2llm.loop.stopping import best_iteration
 from llm2llm.records import Manifest, Stage, StepDocument
-from llm2llm.report.views import step_results_in
 from llm2llm.storage import Store
 
 WEIGHTS = ".safetensors"

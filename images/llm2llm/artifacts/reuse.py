@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import commit, download_folder, manifest_in, read_object
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import download_folder, manifest_in, read_object
+from llm2llm.artifacts.keys import content_key
 from llm2llm.artifacts.retention import has_all_objects
-from llm2llm.layout import content_key, data_folder, ledger_folder, step_folder, trained_part
+from llm2llm.layout import data_folder, ledger_folder, step_folder, trained_part
 from llm2llm.records import Manifest, Report, Stage, StepDocument, Usage
 from llm2llm.runtime.context import StepContext
 from llm2llm.storage import Store, open_store

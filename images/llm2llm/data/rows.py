@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from llm2llm.api.data import folded
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import parent_manifest, read_object
+from llm2llm.artifacts.committed import parent_manifest, read_object
 from llm2llm.data.sampling import folds
 from llm2llm.errors import IncompatibleArtifacts
-from llm2llm.layout import INPUTS, fold_of, step_folder
-from llm2llm.loop.outcomes import FOLDS, StepId
+from llm2llm.layout import INPUTS, step_folder
+from llm2llm.loop.outcomes import StepId
+from llm2llm.loop.probing import FOLDS, fold_of
 from llm2llm.records import (
     Example,
     Manifest,

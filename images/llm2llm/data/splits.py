@@ -10,7 +10,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.data.intake import SourceRow, SourceRows, format_line_numbers
 from llm2llm.data.sampling import choose_rows, sample_size
 from llm2llm.errors import DataError
-from llm2llm.loop.outcomes import FOLDS
+from llm2llm.loop.probing import FOLDS
 from llm2llm.tasks import Task, grading
 
 _LINES_TOLD = 10

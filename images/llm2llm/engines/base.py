@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from llm2llm.errors import ConfigurationError
 from llm2llm.models.device import has_bf16
-from llm2llm.models.imports import without_torch_compile
 
 
 @dataclass(frozen=True)
@@ -60,35 +58,3 @@ class Student:
 def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:
     """Whether an engine computes in bf16: Auto does where the device has it."""
     return precision == "bf16" or (precision == "Auto" and has_bf16())
-
-
-class LoadEngine(Protocol):
-    """Loads a student; what an engine does not need it takes and leaves.
-
-    `context` is what the longest prompt takes with its answer, in tokens.
-    """
-
-    def __call__(
-        self, student: Student, *, precision: Literal["Auto", "fp32", "bf16"], gpus: int, context: int
-    ) -> Engine: ...
-
-
-def engine_named(name: Literal["vLLM", "Transformers"]) -> LoadEngine:
-    """The engine of this name, imported (seconds) and not yet loaded.
-
-    Raises:
-        ConfigurationError: this image does not hold the engine.
-    """
-    if name == "Transformers":
-        with without_torch_compile():
-            from llm2llm.engines.transformers import TransformersEngine
-
-        return TransformersEngine
-    try:
-        from llm2llm.engines.vllm import VllmEngine
-    except ImportError as error:
-        raise ConfigurationError(
-            f"spec.evaluate.engine is vLLM, and this image cannot import it ({error}): use the evaluator image, "
-            "or set engine: Transformers"
-        ) from error
-    return VllmEngine

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.iterations import committed_iterations
 from llm2llm.errors import ExitCode, StepError
 from llm2llm.local.display import IterationView, iteration_table
 from llm2llm.local.runner import RECORD, RunRecord
-from llm2llm.report.views import committed_iterations
 from llm2llm.storage import LocalStore
 
 

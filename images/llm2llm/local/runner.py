@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec, identity_paths
-from llm2llm.artifacts.commit import committed_manifest, manifest_in
+from llm2llm.artifacts.committed import committed_manifest, manifest_in
 from llm2llm.budget import Spent, gpu_seconds_left
 from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
 from llm2llm.layout import INPUTS, run_root

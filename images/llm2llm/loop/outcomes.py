@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from llm2llm.records import Metric, Paired, Report, Stage
 
-FOLDS = 4
-"""Parts of the seed set under `errorsFrom: Probe`: iteration i leaves out part i mod FOLDS, and is asked it."""
 CLOSING = 100
 """Iteration CLOSING + n is the closing one after n probing ones. A number of its own, beyond the 64 iterations that a
 run can have: so a run whose `maxIterations` is raised goes on at iteration n, and what a number means is never a matter

@@ -11,13 +11,7 @@ from collections.abc import Sequence
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.layout import step_folder
 from llm2llm.loop.outcomes import CLOSING, StepId, StepResult
-from llm2llm.loop.stopping import (
-    Finished,
-    best_iteration,
-    evaluations_of,
-    reference_iteration,
-    stop_rule,
-)
+from llm2llm.loop.stopping import Finished, best_iteration, evaluations_of, reference_iteration, stop_rule
 from llm2llm.records import Stage
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.loop.outcomes import FOLDS, StepId, StepResult
+from llm2llm.loop.outcomes import StepId, StepResult
+from llm2llm.loop.probing import FOLDS
 from llm2llm.loop.signtest import is_better
 from llm2llm.records import ACCURACY, POOL, Metric, Paired, Stage
 

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jinja2
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import manifest_in, read_object
+from llm2llm.artifacts.committed import manifest_in, read_object
+from llm2llm.artifacts.iterations import CommittedIteration, committed_iterations, step_results
 from llm2llm.data.rows import PROBED, SEED, SEEDS, SYNTHETIC, predictions_in, read_examples
 from llm2llm.errors import StepError
-from llm2llm.layout import INPUTS, manifest_key, step_folder
-from llm2llm.loop.outcomes import StepResult, iteration_label
+from llm2llm.layout import INPUTS
+from llm2llm.loop.outcomes import iteration_label
 from llm2llm.loop.stopping import Best, best_iteration, objective_metric, objective_name
 from llm2llm.records import Manifest, Metric, Stage, StepDocument, canonical_json
 from llm2llm.report import page
@@ -29,18 +30,6 @@ from llm2llm.storage import Store
 BEST = "best.json"
 SEED_HISTORIES = "report/seeds.jsonl"
 PAGE = "report/index.html"
-ITERATIONS = "iterations/"
-
-
-@dataclass(frozen=True)
-class CommittedIteration:
-    """What lies in the store of an iteration."""
-
-    index: int
-    train: Manifest
-    evaluate: Manifest | None
-    generate: Manifest | None
-    test: Manifest | None
 
 
 def write_views(step: StepDocument, store: Store, context: StepContext) -> None:
@@ -56,11 +45,6 @@ def write_views(step: StepDocument, store: Store, context: StepContext) -> None:
         _write_report(step, spec, store, iterations)
     except (StepError, ValueError, LookupError, jinja2.TemplateError) as error:
         context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} was not rewritten: {error}"})
-
-
-def step_results_in(store: Store) -> list[StepResult]:
-    """Training and evaluation of each iteration that has both committed."""
-    return _step_results(list(committed_iterations(store)))
 
 
 def _write_best(
@@ -83,7 +67,7 @@ def _write_best(
 
 def _best(step: StepDocument, spec: AugmentationRunSpec, iterations: Sequence[CommittedIteration]) -> Best | None:
     """The best iteration; what is tested is what the run has ended with."""
-    return best_iteration(spec, _step_results(iterations), ended=step.stage is Stage.TEST)
+    return best_iteration(spec, step_results(iterations), ended=step.stage is Stage.TEST)
 
 
 def _write_report(
@@ -116,7 +100,7 @@ def _rows(
     seeds: Sequence[SeedHistory],
     best: int | None,
 ) -> list[page.IterationRow]:
-    evaluations = [outcome for outcome in _step_results(iterations) if outcome.step.stage is Stage.EVALUATE]
+    evaluations = [outcome for outcome in step_results(iterations) if outcome.step.stage is Stage.EVALUATE]
     name = objective_name(spec, evaluations)
     judged = {outcome.step.iteration: objective_metric(outcome, name) for outcome in evaluations}
     learned = Counter(index for seed in seeds for index in seed.learned)
@@ -148,28 +132,3 @@ def _with_round(row: page.IterationRow, store: Store, generated: Manifest) -> pa
 
 def _test_of(iteration: int, iterations: Sequence[CommittedIteration]) -> tuple[Metric, ...]:
     return next((of.test.report.metrics for of in iterations if of.index == iteration and of.test), ())
-
-
-def _step_results(iterations: Sequence[CommittedIteration]) -> list[StepResult]:
-    """Training and evaluation of each iteration that has both."""
-    return [
-        StepResult.of(manifest.report)
-        for of in iterations
-        if of.evaluate is not None
-        for manifest in (of.train, of.evaluate)
-    ]
-
-
-def committed_iterations(store: Store) -> Iterator[CommittedIteration]:
-    """What is committed, iteration by iteration, closing ones last."""
-    present = {key for key in store.list(ITERATIONS) if manifest_key(key.rpartition("/")[0]) == key}
-
-    def manifest(stage: Stage, index: int) -> Manifest | None:
-        folder = step_folder(stage, index)
-        return manifest_in(store, folder) if manifest_key(folder) in present else None
-
-    for index in sorted({int(key.split("/")[1]) for key in present}):
-        train = manifest(Stage.TRAIN, index)
-        if train is not None:
-            further = (manifest(stage, index) for stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST))
-            yield CommittedIteration(index, train, *further)

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import download_folder, parent_manifest
+from llm2llm.artifacts.committed import download_folder, parent_manifest
 from llm2llm.artifacts.partials import PartialPredictions, RowKey
 from llm2llm.data.rows import SEED, WRITTEN, read_examples, read_resolved
 from llm2llm.data.token_cache import TokenCache

@@ -15,7 +15,7 @@ from llm2llm.api.policy import Budget
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.augment import prompt
 from llm2llm.budget import Spent, cost
-from llm2llm.loop.outcomes import FOLDS
+from llm2llm.loop.probing import FOLDS
 from llm2llm.records import Example, Usage
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import instructions_for

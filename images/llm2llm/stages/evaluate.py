@@ -6,23 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm2llm.artifacts.commit import commit, parent_manifest
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import parent_manifest
 from llm2llm.artifacts.partials import PartialPredictions
 from llm2llm.artifacts.retention import drop_weights
 from llm2llm.data.rows import SEEDS, correct_by_id, evaluation_sets, predictions_in
 from llm2llm.layout import step_folder
 from llm2llm.loop.signtest import compare
 from llm2llm.loop.stopping import JUDGED_ON
-from llm2llm.records import (
-    POOL,
-    Metric,
-    Paired,
-    Report,
-    Stage,
-    StepDocument,
-    canonical_json,
-    to_jsonl,
-)
+from llm2llm.records import POOL, Metric, Paired, Report, Stage, StepDocument, canonical_json, to_jsonl
 from llm2llm.report.views import write_views
 from llm2llm.runtime.context import StepContext
 from llm2llm.stages.answers import Answered, answers

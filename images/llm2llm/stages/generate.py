@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import commit, parent_manifest
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import parent_manifest
 from llm2llm.artifacts.reuse import read_reused_answers
 from llm2llm.augment import prompt
 from llm2llm.budget import Spent
@@ -21,16 +22,7 @@ from llm2llm.data.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in
 from llm2llm.data.rows import read_examples as frozen_rows
 from llm2llm.errors import StepError
 from llm2llm.layout import INPUTS, ledger_folder, step_folder
-from llm2llm.records import (
-    POOL,
-    Example,
-    Manifest,
-    Report,
-    Stage,
-    StepDocument,
-    to_jsonl,
-    total_usage,
-)
+from llm2llm.records import POOL, Example, Manifest, Report, Stage, StepDocument, to_jsonl, total_usage
 from llm2llm.report.views import write_views
 from llm2llm.runtime.context import StepContext
 from llm2llm.stages.round import Inputs, Round, begin_round

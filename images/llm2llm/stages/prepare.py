@@ -21,24 +21,14 @@ from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
 from llm2llm.models.fetch import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.models.tokenizer import StudentTokenizer, check_vocabulary, load_fast_tokenizer, read_model_info
-from llm2llm.podenv import access_of, environment_of, has_own
-from llm2llm.records import (
-    Example,
-    Report,
-    Resolved,
-    Stage,
-    StepDocument,
-    Usage,
-    canonical_json,
-    digest_of,
-    to_jsonl,
-)
+from llm2llm.records import Example, Report, Resolved, Stage, StepDocument, Usage, canonical_json, digest_of, to_jsonl
 from llm2llm.runtime.context import StepContext
 from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads
 from llm2llm.stages.estimate import describe_estimate, estimate
 from llm2llm.stages.roundtrip import answer_problem
 from llm2llm.stages.teacher_endpoint import TEACHER, resolve_teacher
 from llm2llm.storage import Store, read_source
+from llm2llm.storage.access import access_of, environment_of, has_own
 from llm2llm.tasks import Task, task_of
 
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}

@@ -12,12 +12,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.augment import prompt
 from llm2llm.augment.filters import Filters, Verdict, build_filters
 from llm2llm.errors import LowAcceptance
-from llm2llm.records import (
-    Example,
-    Record,
-    Usage,
-    digest_of,
-)
+from llm2llm.records import Example, Record, Usage, digest_of
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import instructions_for
 from llm2llm.teacher.ledger import LedgerRecord, Request

@@ -11,7 +11,7 @@ from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.api.stages import Teacher, TeacherSource
-from llm2llm.artifacts.commit import parent_manifest, read_object
+from llm2llm.artifacts.committed import parent_manifest, read_object
 from llm2llm.errors import ConfigurationError
 from llm2llm.layout import INPUTS
 from llm2llm.models.fetch import fetch_model, model_revision, teacher_source

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llm2llm.artifacts.commit import commit, parent_manifest
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import parent_manifest
 from llm2llm.artifacts.partials import PartialPredictions
 from llm2llm.data.rows import TEST, read_examples
 from llm2llm.errors import MetricInvalid

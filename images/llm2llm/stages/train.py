@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.checkpoints import Checkpoints, Uploads
-from llm2llm.artifacts.commit import commit, download_folder, parent_manifest
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import download_folder, parent_manifest
 from llm2llm.data.rows import read_resolved, training_set
 from llm2llm.data.token_cache import TokenCache
 from llm2llm.errors import DataError, Terminated

@@ -21,8 +21,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from llm2llm.api import stages as api_stages
 from llm2llm.errors import GpuOutOfMemory
-from llm2llm.training.callback import CheckpointCallback, Hooks, TokenMean
+from llm2llm.training.callback import CheckpointCallback, Hooks
 from llm2llm.training.data import Collation, TokenizedRow
+from llm2llm.training.loss import TokenMean
 from llm2llm.training.model import Precision
 from llm2llm.training.plan import Plan
 from llm2llm.training.ranks import Ranks

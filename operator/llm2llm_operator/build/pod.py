@@ -25,15 +25,7 @@ from llm2llm.podenv import (
     env_name,
 )
 from llm2llm.records import Kind, Stage, StepDocument
-from llm2llm_operator.constants import (
-    CA_BUNDLES,
-    CLAIMS,
-    CONFIG_MAPS,
-    CONTAINER,
-    MODELS,
-    SCRATCH,
-    SHARED_MEMORY,
-)
+from llm2llm_operator.constants import CA_BUNDLES, CLAIMS, CONFIG_MAPS, CONTAINER, MODELS, SCRATCH, SHARED_MEMORY
 
 CA_VARIABLES = {
     "artifacts": CA_BUNDLE,

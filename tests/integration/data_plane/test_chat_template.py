@@ -10,7 +10,7 @@ import pytest
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
-from llm2llm.artifacts.commit import committed_manifest, read_object
+from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.errors import ConfigurationError
 from llm2llm.models.tokenizer import load_fast_tokenizer, load_tokenizer
 from llm2llm.records import Stage

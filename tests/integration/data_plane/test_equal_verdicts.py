@@ -16,7 +16,7 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.vllmprocess import run_step_with_vllm
 from tests.support.install import CHECKOUT
 
-from llm2llm.artifacts.commit import committed_manifest, read_object
+from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.records import Prediction, Stage, predictions_from_jsonl
 from llm2llm.runtime.context import StepContext
 from llm2llm.step import run_step

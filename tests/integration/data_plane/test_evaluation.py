@@ -11,7 +11,7 @@ from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm, run_step_with_vllm
 
 from llm2llm.api.data import Task
-from llm2llm.artifacts.commit import committed_manifest, read_object
+from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.errors import GpuOutOfMemory, IncompatibleArtifacts
 from llm2llm.models.tokenizer import load_fast_tokenizer, load_tokenizer
 from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl

@@ -12,7 +12,8 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_training import markers, stop_after
 
-from llm2llm.artifacts.commit import commit, committed_manifest, read_object
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.errors import ConfigurationError, Terminated
 from llm2llm.records import Example, Prediction, Report, Stage, predictions_from_jsonl, to_jsonl
 from llm2llm.step import run_step

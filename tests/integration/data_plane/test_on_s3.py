@@ -18,7 +18,7 @@ from tests.integration.generation.rounds import KEY, Teacher, teacher_server
 
 from llm2llm.api.data import Artifacts
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import committed_manifest, read_object
+from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.errors import FAILS_AT_ONCE
 from llm2llm.loop.outcomes import StepResult
 from llm2llm.loop.steps import next_step

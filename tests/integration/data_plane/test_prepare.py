@@ -9,7 +9,7 @@ from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 
 from llm2llm.api.data import Artifacts
-from llm2llm.artifacts.commit import committed_manifest, read_object
+from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, StepError
 from llm2llm.records import Report, Stage, examples_from_jsonl
 from llm2llm.runtime.context import StepContext

@@ -10,7 +10,8 @@ from tests.integration.data_plane import keyword
 
 from llm2llm.api.data import Reuse
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import commit, manifest_in
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import manifest_in
 from llm2llm.artifacts.retention import drop_weights, has_all_objects
 from llm2llm.artifacts.reuse import copy_from_reused_run
 from llm2llm.layout import step_folder

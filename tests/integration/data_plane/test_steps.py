@@ -20,7 +20,7 @@ from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 
 from llm2llm.api.data import Artifacts
-from llm2llm.artifacts.commit import committed_manifest
+from llm2llm.artifacts.committed import committed_manifest
 from llm2llm.errors import ExitCode
 from llm2llm.records import REPORT_LIMIT, Kind, Report, Stage, StepDocument
 from llm2llm.runtime.context import StepContext
@@ -275,7 +275,7 @@ def test_fault_21_running_out_of_gpu_memory_tells_the_micro_batch(
 ) -> None:
     import torch
 
-    from llm2llm.training import callback as durable
+    from llm2llm.training import loss
 
     def fail(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
@@ -283,7 +283,7 @@ def test_fault_21_running_out_of_gpu_memory_tells_the_micro_batch(
     document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri())
     run, main = keyword.Run(document), Main(bench.folder)
     run.add(main(run.step(Stage.PREPARE))[1])
-    monkeypatch.setattr(durable.TokenMean, "__call__", fail)
+    monkeypatch.setattr(loss.TokenMean, "__call__", fail)
     code, report = main(run.step(Stage.TRAIN, micro_batch=8))
 
     assert (code, report.reason, report.micro_batch) == (69, "OutOfMemory", 8)

@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from llm2llm.artifacts.commit import committed_manifest, read_object
+from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.errors import ConfigurationError, DataError
 from llm2llm.models.tokenizer import load_fast_tokenizer, load_tokenizer
 from llm2llm.records import Report, Stage

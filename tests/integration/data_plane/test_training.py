@@ -15,8 +15,9 @@ from tests.integration.data_plane.bench import STEPS, Bench
 
 from llm2llm.artifacts.checkpoints import Checkpoints
 from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.keys import content_key
 from llm2llm.errors import IncompatibleArtifacts, MetricInvalid, Terminated, Transient
-from llm2llm.layout import content_key, step_folder
+from llm2llm.layout import step_folder
 from llm2llm.records import Example, Report, Stage, to_jsonl
 from llm2llm.runtime.context import StepContext
 from llm2llm.step import run_step

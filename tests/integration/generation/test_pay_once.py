@@ -19,7 +19,7 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.generation import rounds
 
-from llm2llm.artifacts.commit import committed_manifest, read_object
+from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.records import Report, StepDocument, to_jsonl
 from llm2llm.stages import generate
 from llm2llm.storage import LocalStore, Store

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tests.integration.generation import rounds
 
-from llm2llm.artifacts.commit import commit, manifest_in, read_object
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import manifest_in, read_object
 from llm2llm.layout import INPUTS, step_folder
 from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
 from llm2llm.stages import generate

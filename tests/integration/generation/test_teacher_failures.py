@@ -11,13 +11,7 @@ import pytest
 from tests.integration.generation import rounds
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.errors import (
-    AuthenticationError,
-    LowAcceptance,
-    StepError,
-    TeacherQuotaExhausted,
-    Transient,
-)
+from llm2llm.errors import AuthenticationError, LowAcceptance, StepError, TeacherQuotaExhausted, Transient
 from llm2llm.records import Report, to_jsonl
 from llm2llm.stages import generate
 from llm2llm.storage import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm2llm.api.data import Artifacts, Source
-from llm2llm.podenv import access_of, environment_of
+from llm2llm.storage.access import access_of, environment_of
 
 ARTIFACTS = Artifacts.model_validate(
     {

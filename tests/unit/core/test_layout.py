@@ -6,7 +6,8 @@ import pytest
 from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.layout import content_key, differing_fields, key_fields, run_root
+from llm2llm.artifacts.keys import content_key, differing_fields, key_fields
+from llm2llm.layout import run_root
 from llm2llm.records import Stage, StepDocument
 
 

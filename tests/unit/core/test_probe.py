@@ -8,8 +8,9 @@ import pytest
 from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.layout import content_key, fold_of
+from llm2llm.artifacts.keys import content_key
 from llm2llm.loop.outcomes import CLOSING, StepId, StepResult, describe_iteration
+from llm2llm.loop.probing import fold_of
 from llm2llm.loop.steps import ending_step, expected_steps, next_step, parents
 from llm2llm.loop.stopping import Finished, best_iteration
 from llm2llm.records import Stage, StepDocument

@@ -11,8 +11,8 @@ from tests.support import builders
 from tests.unit.control_plane.world import World
 
 from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.artifacts.keys import content_key
 from llm2llm.errors import InvalidManifest
-from llm2llm.layout import content_key
 from llm2llm.local.problems import validate_spec
 from llm2llm.records import Stage, StepDocument
 

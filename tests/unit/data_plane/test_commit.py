@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 from tests.support import builders
 
-from llm2llm.artifacts.commit import (
-    commit,
-    committed_manifest,
-    download_folder,
-    manifest_in,
-    parent_manifest,
-    read_object,
-)
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import committed_manifest, download_folder, manifest_in, parent_manifest, read_object
 from llm2llm.artifacts.retention import has_all_objects, weights_of
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.records import Manifest, Report, Stage, StepDocument

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.artifacts.commit import commit, manifest_in, read_object
+from llm2llm.artifacts.commit import commit
+from llm2llm.artifacts.committed import manifest_in, read_object
 from llm2llm.artifacts.reuse import copy_from_reused_run
 from llm2llm.records import Report, Stage, StepDocument, Usage
 from llm2llm.runtime.context import StepContext

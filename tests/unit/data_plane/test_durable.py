@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from llm2llm.errors import MetricInvalid
-from llm2llm.training.callback import CheckpointCallback, Hooks, TokenMean
+from llm2llm.training.callback import CheckpointCallback, Hooks
+from llm2llm.training.loss import TokenMean
 from llm2llm.training.plan import Plan
 from llm2llm.training.ranks import Ranks
 

@@ -1,0 +1,55 @@
+"""The iterations that lie in a run's store, read from their manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from llm2llm.artifacts.committed import manifest_in
+from llm2llm.layout import manifest_key, step_folder
+from llm2llm.loop.outcomes import StepResult
+from llm2llm.records import Manifest, Stage
+from llm2llm.storage import Store
+
+ITERATIONS = "iterations/"
+
+
+@dataclass(frozen=True)
+class CommittedIteration:
+    """What lies in the store of an iteration."""
+
+    index: int
+    train: Manifest
+    evaluate: Manifest | None
+    generate: Manifest | None
+    test: Manifest | None
+
+
+def step_results_in(store: Store) -> list[StepResult]:
+    """Training and evaluation of each iteration that has both committed."""
+    return step_results(list(committed_iterations(store)))
+
+
+def step_results(iterations: Sequence[CommittedIteration]) -> list[StepResult]:
+    """Training and evaluation of each iteration that has both."""
+    return [
+        StepResult.of(manifest.report)
+        for of in iterations
+        if of.evaluate is not None
+        for manifest in (of.train, of.evaluate)
+    ]
+
+
+def committed_iterations(store: Store) -> Iterator[CommittedIteration]:
+    """What is committed, iteration by iteration, closing ones last."""
+    present = {key for key in store.list(ITERATIONS) if manifest_key(key.rpartition("/")[0]) == key}
+
+    def manifest(stage: Stage, index: int) -> Manifest | None:
+        folder = step_folder(stage, index)
+        return manifest_in(store, folder) if manifest_key(folder) in present else None
+
+    for index in sorted({int(key.split("/")[1]) for key in present}):
+        train = manifest(Stage.TRAIN, index)
+        if train is not None:
+            further = (manifest(stage, index) for stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST))
+            yield CommittedIteration(index, train, *further)

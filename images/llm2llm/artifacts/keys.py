@@ -1,0 +1,107 @@
+"""PURE: what makes two steps the same step.
+
+A step's content key is a digest of what its output depends on: its parents' digests, the schema version of its stage,
+the random seed and a listed set of the spec's fields (rule D1). All else may change while a run is under way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm2llm.api.data import S3Access
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.loop.probing import fold_of
+from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
+
+STAGE_SCHEMAS: dict[Stage, int] = {
+    Stage.PREPARE: 3,
+    Stage.TRAIN: 4,
+    Stage.EVALUATE: 4,
+    Stage.GENERATE: 4,
+    Stage.TEST: 4,
+}
+"""Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
+
+
+def key_fields(step: StepDocument) -> dict[str, Any]:
+    """What a step's output depends on: the parents' digests and a listed set of the spec's fields (data plane, rule 1).
+
+    Budgets, limits, resources, scheduling, deadlines, images, the micro-batch and addresses are left out on purpose:
+    they change how a step runs, not what comes out.
+    """
+    spec = AugmentationRunSpec.model_validate(step.spec)
+    fields: dict[str, Any] = {"stage": step.stage.value, "schema": STAGE_SCHEMAS[step.stage], "parents": step.parents}
+    match step.stage:
+        case Stage.PREPARE:
+            chosen: dict[str, Any] = {
+                "task": _dump(spec.task),
+                "data": {name: _dump(source, exclude=_ACCESS) for name, source in spec.data.sources().items()},
+                "student.model": _dump(spec.student.model),
+                "student.trustRemoteCode": spec.student.trust_remote_code,
+                "evaluate.engine": spec.evaluate.resolved_engine(),
+                "generate.teacher.model": spec.generate.teacher.model,
+                "generate.teacher.parameters": spec.generate.teacher.parameters,
+            } | _local_teacher(spec)
+        case Stage.TRAIN:
+            train = _dump(spec.train)
+            chosen = {
+                f"train.{name}": train.get(name)
+                for name in ("method", "lora", "hyperparameters", "minSteps", "precision")
+            }
+            chosen["train.quantization"] = spec.train.quantization
+            chosen["startFrom"] = spec.start_from
+            chosen["fold"] = fold_of(spec, step.iteration)
+            chosen["iteration"] = step.iteration
+        case Stage.EVALUATE | Stage.TEST:
+            chosen = {
+                "task": _dump(spec.task),
+                "evaluate.engine": spec.evaluate.resolved_engine(),
+                "evaluate.precision": spec.evaluate.precision,
+                "evaluate.sampling": _dump(spec.evaluate.sampling),
+                "train.quantization": spec.train.quantization,
+            }
+            if step.stage is Stage.EVALUATE:
+                chosen["augmentFrom"] = spec.augment_from
+                chosen["fold"] = fold_of(spec, step.iteration)
+        case Stage.GENERATE:
+            generate = _dump(spec.generate)
+            chosen = {f"generate.{name}": generate.get(name) for name in _GENERATE_IDENTITY}
+            chosen["generate.teacher.model"] = spec.generate.teacher.model
+            chosen["generate.teacher.parameters"] = spec.generate.teacher.parameters
+            chosen["augmentFrom"] = spec.augment_from
+            chosen |= _local_teacher(spec)
+            chosen["iteration"] = step.iteration
+    return fields | chosen | {"randomSeed": spec.random_seed}
+
+
+_ACCESS = frozenset(S3Access.model_fields)
+"""How a source is reached is no part of what is computed."""
+
+
+def _local_teacher(spec: AugmentationRunSpec) -> dict[str, Any]:
+    """What a teacher of our own adds to a key; an endpoint is not part of one."""
+    source = spec.generate.teacher.source
+    if source is None:
+        return {}
+    return {"generate.teacher.source.uri": source.uri, "generate.teacher.source.revision": source.revision}
+
+
+_GENERATE_IDENTITY = ("instructions", "strategy", "examplesPerMistake", "rowsPerRound", "filters")
+
+
+def content_key(step: StepDocument) -> str:
+    """Equal for two steps exactly when one's output can stand for the other's."""
+    return digest_of(key_fields(step))
+
+
+def differing_fields(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Names of the key fields that two steps disagree in, with both values, shortest first."""
+    names = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+    return [
+        f"{name}: {canonical_json(mine.get(name))} here, {canonical_json(theirs.get(name))} there" for name in names
+    ]
+
+
+def _dump(model: Any, *, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
+    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=exclude)
+    return dumped
