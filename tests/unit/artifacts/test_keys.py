@@ -1,0 +1,38 @@
+"""Content keys outlive releases: what was computed under a key must be found under it for ever."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llm2llm.artifacts.keys import content_key
+from llm2llm.records import Stage, StepDocument
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+RECORDED: dict[str, dict[str, str]] = json.loads((DATA / "content-keys.json").read_text())
+"""The first half of each key as the first release computed it (commit 00c09cf), by manifest, stage and iteration.
+
+A key here changes only with the schema version of its stage; a manifest that is new since then is not in it.
+"""
+
+
+def key(spec: dict[str, Any], stage: Stage, iteration: int) -> str:
+    parents = {} if stage is Stage.PREPARE else {"inputs": "sha256:1"}
+    step = StepDocument(
+        stage=stage, iteration=iteration, namespace="ns", run="r", run_uid="u", spec=spec, parents=parents
+    )
+    return content_key(step).removeprefix("sha256:")
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_key_is_the_one_that_the_first_release_computed(name: str):
+    spec = yaml.safe_load((DATA / "manifests" / "valid" / name).read_text())["spec"]
+    keys = {}
+    for step in RECORDED[name]:
+        stage, iteration = step.split()
+        keys[step] = key(spec, Stage(stage), int(iteration))[:32]
+    assert keys == RECORDED[name]
