@@ -121,12 +121,12 @@ _EVALUATE = """
 import sys
 from pathlib import Path
 from llm2llm.records import StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 context = StepContext(pod_uid="pod", scratch=Path(sys.argv[3]) / "scratch-of-evaluate", progress=lambda _: None)
-run_step(StepDocument.model_validate_json(sys.argv[1]), LocalStore(Path(sys.argv[2])), context)
+run_step(Step.of(StepDocument.model_validate_json(sys.argv[1])), LocalStore(Path(sys.argv[2])), context)
 """
 
 

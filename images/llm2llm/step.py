@@ -1,4 +1,10 @@
-"""One step from its document to its report: what `llm2llm step` does in a pod, and the local runner in its process."""
+"""One step from its document to its report: what `llm2llm step` does in a pod, and the local runner in its process.
+
+The document is parsed once. Output that is committed already, by this run or by one in `spec.reuseFrom`, is the result.
+Otherwise the stage makes files and a report, and one manifest commits both. Then what the step left on its way is
+tidied up. In a pod the report goes to the termination message, the log to the store, and the exit code says what kind
+of end it was (errors.py).
+"""
 
 from __future__ import annotations
 
@@ -17,12 +23,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from llm2llm.api.run import AugmentationRunSpec, step_block
+from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import committed_manifest
 from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError, Transient
-from llm2llm.layout import log_key, run_root
+from llm2llm.layout import log_key
 from llm2llm.records import Kind, Report, Stage, StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.runtime.disk import ADVICE, is_disk_error
 from llm2llm.runtime.logs import Log, secret_values, tee_output
 from llm2llm.runtime.watchdog import Watchdog
@@ -37,34 +43,47 @@ NOT_COMMITTED = "NotCommitted"
 _MESSAGE_LENGTH = 2048
 _LOG_SECONDS = 20.0
 
-RunStage = Callable[[StepDocument, Store, StepContext], Report]
+RunStage = Callable[[Step, Store, StepContext], StageResult]
 
 
-def run_step(step: StepDocument, store: Store, context: StepContext) -> Report:
-    """The report of a step: of its committed output if there is one, else of the work done now.
+def run_step(step: Step, store: Store, context: StepContext) -> Report:
+    """Returns the report of a step: of its committed output if there is one, else of the work done now.
 
     Raises:
         StepError: the step ended without a result.
     """
-    report = _done_before(step, store, context)
-    if report is not None:
-        if step.stage is Stage.TRAIN:  # a pod that was killed between its commit and its end has left them
-            from llm2llm.artifacts.checkpoints import Checkpoints
-
-            Checkpoints(store, step, pod_uid=context.pod_uid, keep=1).clear()
-        if step.stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST):
-            from llm2llm.artifacts.retention import drop_weights
-            from llm2llm.report.views import write_views
-
-            write_views(step, store, context)
-            drop_weights(step, store)
-        return report
-    if step.kind is Kind.COLLECT:
-        return _report_of(step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} holds no output of this step")
-    return _stage(step.stage)(step, store, context)
+    report = _committed_report(step, store, context)
+    if report is None:
+        if step.kind is Kind.COLLECT:
+            return _ended_report(step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} holds no output of this step")
+        result = _stage(step.stage)(step, store, context)
+        report = commit(store, step, context, result.files, result.report)
+    tidy_up(step, store, context)
+    return report
 
 
-def _done_before(step: StepDocument, store: Store, context: StepContext) -> Report | None:
+def tidy_up(step: Step, store: Store, context: StepContext) -> None:
+    """Removes what a committed step needs no more, and rewrites the views of the run (rule D7).
+
+    Also where the output was found committed: a pod that was killed between its commit and its end has left both.
+    """
+    if step.stage is Stage.TRAIN:
+        from llm2llm.artifacts.checkpoints import Checkpoints
+
+        Checkpoints(store, step, pod_uid=context.pod_uid, keep=1).clear()
+    if step.stage in (Stage.EVALUATE, Stage.TEST):
+        from llm2llm.artifacts.partials import PartialPredictions
+
+        PartialPredictions(store, step, context.pod_uid).clear()
+    if step.stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST):
+        from llm2llm.artifacts.retention import drop_weights
+        from llm2llm.report.views import write_views
+
+        write_views(step, store, context)
+        drop_weights(step, store)
+
+
+def _committed_report(step: Step, store: Store, context: StepContext) -> Report | None:
     """The report of this step's committed output: this run's own, or a copy of another run's."""
     manifest = committed_manifest(store, step)
     if manifest is not None:
@@ -72,7 +91,7 @@ def _done_before(step: StepDocument, store: Store, context: StepContext) -> Repo
         return manifest.report.model_copy(
             update={"run_uid": step.run_uid, "attempt": step.attempt, "seconds": {}, "exit_code": 0}
         )
-    if step.kind is Kind.COLLECT or not step.spec.get("reuseFrom"):
+    if step.kind is Kind.COLLECT or not step.spec.reuse_from:
         return None
     from llm2llm.artifacts.reuse import copy_from_reused_run
 
@@ -82,8 +101,7 @@ def _done_before(step: StepDocument, store: Store, context: StepContext) -> Repo
 def main_step(environ: Mapping[str, str]) -> int:
     """`llm2llm step`: runs the step of LLM2LLM_STEP and returns the exit code of this process."""
     try:
-        step = StepDocument.model_validate_json(environ.get(STEP, ""))
-        spec = AugmentationRunSpec.model_validate(step.spec)
+        step = Step.of(StepDocument.model_validate_json(environ.get(STEP, "")))
     except ValidationError as error:
         print(f"{STEP} is no step document: {error}", file=sys.stderr)
         return ExitCode.BAD_CONFIGURATION
@@ -97,25 +115,25 @@ def main_step(environ: Mapping[str, str]) -> int:
             stopping=stopping,
         )
         with Watchdog(
-            step_block(spec, step.stage).progress_deadline_seconds,
-            lambda still: _end_hung_step(still, log, step, spec, context),
+            step.block.progress_deadline_seconds,
+            lambda still: _end_hung_step(still, log, step, context),
         ) as watchdog:
             context.progress = watchdog.wrap_progress(context.progress)
-            report = _attempt(step, spec, context)
+            report = _attempt(step, context)
         _print_report(report, environ)
-        _store_log(log, step, spec, context)
+        _store_log(log, step, context)
         if not environ.get(SCRATCH):
             shutil.rmtree(context.scratch, ignore_errors=True)
     return report.exit_code
 
 
-def _end_hung_step(still: float, log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
+def _end_hung_step(still: float, log: Log, step: Step, context: StepContext) -> None:
     """Ends this process from the watchdog's thread: exit 75, with where every thread was."""
     print(_threads(), file=sys.stderr)
     words = f"nothing moved for {still:.0f} s, more than progressDeadlineSeconds: the step gives up to be tried again"
-    report = _report_of(step, ExitCode.TRANSIENT, "NoProgress", words)
+    report = _ended_report(step, ExitCode.TRANSIENT, "NoProgress", words)
     _print_report(report.model_copy(update={"usage": context.usage}), context.environ)
-    leaving = threading.Thread(target=_store_log, args=(log, step, spec, context), daemon=True)
+    leaving = threading.Thread(target=_store_log, args=(log, step, context), daemon=True)
     leaving.start()
     leaving.join(_LOG_SECONDS)  # the store may be what hangs
     os._exit(ExitCode.TRANSIENT)
@@ -137,26 +155,26 @@ def _print_report(report: Report, environ: Mapping[str, str]) -> None:
     _write_termination_message(report, environ)
 
 
-def failed_report(step: StepDocument, error: StepError) -> Report:
+def failed_report(step: Step, error: StepError) -> Report:
     """The report of a step that ended without a result."""
-    report = _report_of(step, error.exit_code, error.reason, error.message)
+    report = _ended_report(step, error.exit_code, error.reason, error.message)
     if isinstance(error, GpuOutOfMemory):
         return report.model_copy(update={"micro_batch": error.micro_batch})
     return report
 
 
-def _attempt(step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> Report:
+def _attempt(step: Step, context: StepContext) -> Report:
     """Every way that a step can end, as a report."""
     try:
         context.scratch.mkdir(parents=True, exist_ok=True)
-        store = open_store(_root(step, spec), spec.artifacts, context.environ)
+        store = open_store(step.root, step.spec.artifacts, context.environ)
         report = run_step(step, store, context)
     except StepError as error:
         report = failed_report(step, error)
     except Exception as error:  # noqa: BLE001 - the top of the process: unknown causes are transient, and told in full
         traceback.print_exc()
         last = traceback.format_exception_only(error)[-1].strip()
-        report = _report_of(step, ExitCode.TRANSIENT, "UnexpectedError", last)
+        report = _ended_report(step, ExitCode.TRANSIENT, "UnexpectedError", last)
         if is_disk_error(error):
             report = failed_report(step, Transient(f"{last}: {ADVICE} ({context.scratch})"))
     message = report.message
@@ -182,20 +200,9 @@ def _stage(stage: Stage) -> RunStage:
     return run
 
 
-def _report_of(step: StepDocument, code: ExitCode, reason: str, message: str) -> Report:
-    return Report(
-        run_uid=step.run_uid,
-        stage=step.stage,
-        iteration=step.iteration,
-        attempt=step.attempt,
-        exit_code=code,
-        reason=reason,
-        message=message[:_MESSAGE_LENGTH],
-    )
-
-
-def _root(step: StepDocument, spec: AugmentationRunSpec) -> str:
-    return run_root(spec, step.namespace, step.run, step.run_uid)
+def _ended_report(step: Step, code: ExitCode, reason: str, message: str) -> Report:
+    """The report of a step that has nothing to show."""
+    return Report(**step.address, exit_code=code, reason=reason, message=message[:_MESSAGE_LENGTH])
 
 
 def _write_termination_message(report: Report, environ: Mapping[str, str]) -> None:
@@ -208,10 +215,10 @@ def _write_termination_message(report: Report, environ: Mapping[str, str]) -> No
             print(f"the report could not be written to {path}: {error}", file=sys.stderr)
 
 
-def _store_log(log: Log, step: StepDocument, spec: AugmentationRunSpec, context: StepContext) -> None:
+def _store_log(log: Log, step: Step, context: StepContext) -> None:
     """A log helps people; that it cannot be stored changes nothing about the step."""
     key = log_key(step.stage, step.iteration, step.attempt, context.pod_uid)
     try:
-        open_store(_root(step, spec), spec.artifacts, context.environ).write(key, log.masked(context.environ))
+        open_store(step.root, step.spec.artifacts, context.environ).write(key, log.masked(context.environ))
     except StepError as error:
         print(f"the log could not be stored: {error.message}", file=sys.stderr)

@@ -20,8 +20,9 @@ from llm2llm.artifacts.commit import upload
 from llm2llm.artifacts.committed import FILES_AT_ONCE
 from llm2llm.artifacts.keys import content_key, differing_fields, key_fields
 from llm2llm.errors import IncompatibleArtifacts
-from llm2llm.layout import checkpoint_folder, step_folder
-from llm2llm.records import Record, StepDocument, StoredObject
+from llm2llm.layout import checkpoint_folder
+from llm2llm.records import Record, StoredObject
+from llm2llm.runtime.context import Step
 from llm2llm.storage import ObjectMissing, Store
 
 _MARKER = "marker.json"
@@ -52,14 +53,14 @@ class Checkpoints:
     def __init__(
         self,
         store: Store,
-        step: StepDocument,
+        step: Step,
         *,
         pod_uid: str,
         keep: int,
         told: Callable[[Mapping[str, object]], None] = lambda _: None,
     ) -> None:
         self._store = store
-        self._folder = step_folder(step.stage, step.iteration)
+        self._folder = step.folder
         self._content_key = content_key(step)
         self._key_fields = key_fields(step)
         self._pod_uid = pod_uid

@@ -15,21 +15,19 @@ from pathlib import Path
 from llm2llm.artifacts.committed import FILES_AT_ONCE, committed_manifest
 from llm2llm.artifacts.keys import content_key, key_fields
 from llm2llm.errors import IncompatibleArtifacts
-from llm2llm.layout import data_folder, manifest_key, step_folder
-from llm2llm.records import Manifest, Report, StepDocument, StoredObject, output_digest
-from llm2llm.runtime.context import StepContext
+from llm2llm.layout import data_folder, manifest_key
+from llm2llm.records import Manifest, Report, StoredObject, output_digest
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import Store
 
 
-def commit(
-    store: Store, step: StepDocument, context: StepContext, files: Mapping[str, bytes | Path], report: Report
-) -> Report:
+def commit(store: Store, step: Step, context: StepContext, files: Mapping[str, bytes | Path], report: Report) -> Report:
     """Uploads `files` (logical name to content), then creates the manifest.
 
     Returns:
         The report with its digest; if another pod committed first, the report of that one.
     """
-    folder = step_folder(step.stage, step.iteration)
+    folder = step.folder
     with context.timed("upload"):
         target = data_folder(folder, context.pod_uid)
         with ThreadPoolExecutor(FILES_AT_ONCE) as threads:

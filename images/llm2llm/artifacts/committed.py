@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from llm2llm.artifacts.keys import content_key, differing_fields, key_fields
 from llm2llm.errors import IncompatibleArtifacts
-from llm2llm.layout import manifest_key, step_folder
-from llm2llm.records import Manifest, StepDocument, StoredObject
+from llm2llm.layout import manifest_key
+from llm2llm.records import Manifest, StoredObject
+from llm2llm.runtime.context import Step
 from llm2llm.storage import ObjectMissing, Store
 
 
@@ -31,13 +32,13 @@ def manifest_in(store: Store, folder: str) -> Manifest | None:
         raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} cannot be read: {error}") from error
 
 
-def committed_manifest(store: Store, step: StepDocument) -> Manifest | None:
+def committed_manifest(store: Store, step: Step) -> Manifest | None:
     """The manifest of this step, if its output is there already.
 
     Raises:
         IncompatibleArtifacts: something else is committed under this path; names the fields that differ.
     """
-    folder = step_folder(step.stage, step.iteration)
+    folder = step.folder
     manifest = manifest_in(store, folder)
     if manifest is None or manifest.content_key == content_key(step):
         return manifest
@@ -48,7 +49,7 @@ def committed_manifest(store: Store, step: StepDocument) -> Manifest | None:
     )
 
 
-def parent_manifest(store: Store, step: StepDocument, folder: str) -> Manifest:
+def parent_manifest(store: Store, step: Step, folder: str) -> Manifest:
     """The committed output in `folder`, which must be the very one that the step document names.
 
     Raises:

@@ -11,7 +11,8 @@ from typing import Any
 from llm2llm.api.data import S3Access
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.loop.probing import fold_of
-from llm2llm.records import Stage, StepDocument, canonical_json, digest_of
+from llm2llm.records import Stage, canonical_json, digest_of
+from llm2llm.runtime.context import Step
 
 STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.PREPARE: 3,
@@ -23,13 +24,13 @@ STAGE_SCHEMAS: dict[Stage, int] = {
 """Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
 
 
-def key_fields(step: StepDocument) -> dict[str, Any]:
+def key_fields(step: Step) -> dict[str, Any]:
     """What a step's output depends on: the parents' digests and a listed set of the spec's fields (data plane, rule 1).
 
     Budgets, limits, resources, scheduling, deadlines, images, the micro-batch and addresses are left out on purpose:
     they change how a step runs, not what comes out.
     """
-    spec = AugmentationRunSpec.model_validate(step.spec)
+    spec = step.spec
     fields: dict[str, Any] = {"stage": step.stage.value, "schema": STAGE_SCHEMAS[step.stage], "parents": step.parents}
     match step.stage:
         case Stage.PREPARE:
@@ -89,7 +90,7 @@ def _local_teacher(spec: AugmentationRunSpec) -> dict[str, Any]:
 _GENERATE_IDENTITY = ("instructions", "strategy", "examplesPerMistake", "rowsPerRound", "filters")
 
 
-def content_key(step: StepDocument) -> str:
+def content_key(step: Step) -> str:
     """Equal for two steps exactly when one's output can stand for the other's."""
     return digest_of(key_fields(step))
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from llm2llm.artifacts.keys import content_key
-from llm2llm.layout import part_folder, step_folder
-from llm2llm.records import Prediction, StepDocument, canonical_json
+from llm2llm.layout import part_folder
+from llm2llm.records import Prediction, canonical_json
+from llm2llm.runtime.context import Step
 from llm2llm.storage import ObjectMissing, Store
 
 RowKey = tuple[str, str]
@@ -23,10 +24,10 @@ RowKey = tuple[str, str]
 class PartialPredictions:
     """The parts of one step; another experiment's, whose content key differs, are none of them."""
 
-    def __init__(self, store: Store, step: StepDocument, pod_uid: str) -> None:
+    def __init__(self, store: Store, step: Step, pod_uid: str) -> None:
         """Takes the store, the step, and the name of this writer."""
         self._store = store
-        self._folder = part_folder(step_folder(step.stage, step.iteration), content_key(step))
+        self._folder = part_folder(step.folder, content_key(step))
         self._pod_uid = pod_uid
         self._written = 0
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.committed import manifest_in
 from llm2llm.artifacts.iterations import step_results_in
 from llm2llm.errors import StepError
 from llm2llm.layout import step_folder
 from llm2llm.loop.stopping import best_iteration
-from llm2llm.records import Manifest, Stage, StepDocument
+from llm2llm.records import Manifest, Stage
+from llm2llm.runtime.context import Step
 from llm2llm.storage import Store
 
 WEIGHTS = ".safetensors"
 
 
-def drop_weights(step: StepDocument, store: Store) -> None:
+def drop_weights(step: Step, store: Store) -> None:
     """After an evaluation: the weights of iterations that are neither the best so far nor this one are deleted.
 
     Only two can have become so now: the one before, and the one that was best until now (of a run that probes: that it
     would have ended with). An error here fails nothing: the evaluation is committed, and what stays costs some space.
     """
-    spec = AugmentationRunSpec.model_validate(step.spec)
+    spec = step.spec
     if step.stage is not Stage.EVALUATE or spec.artifacts.retention != "BestAndLast":
         return
     with suppress(StepError):

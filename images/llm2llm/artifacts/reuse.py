@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import download_folder, manifest_in, read_object
 from llm2llm.artifacts.keys import content_key
 from llm2llm.artifacts.retention import has_all_objects
-from llm2llm.layout import data_folder, ledger_folder, step_folder, trained_part
-from llm2llm.records import Manifest, Report, Stage, StepDocument, Usage
-from llm2llm.runtime.context import StepContext
+from llm2llm.layout import data_folder, ledger_folder, trained_part
+from llm2llm.records import Manifest, Report, Stage, Usage
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import Store, open_store
 from llm2llm.teacher.ledger import LedgerRecord, read_segments, records_from_jsonl
 
 
-def copy_from_reused_run(step: StepDocument, store: Store, context: StepContext) -> Report | None:
+def copy_from_reused_run(step: Step, store: Store, context: StepContext) -> Report | None:
     """Commits the output of the same step of a run in `spec.reuseFrom`; None where no such run has one.
 
     Prepare is never copied: its probes are about this run's teacher and store.
@@ -31,7 +30,7 @@ def copy_from_reused_run(step: StepDocument, store: Store, context: StepContext)
     """
     if step.stage is Stage.PREPARE:
         return None
-    folder = step_folder(step.stage, step.iteration)
+    folder = step.folder
     for other in _reused_stores(step, context):
         manifest = manifest_in(other, folder)
         if manifest is not None and manifest.content_key == content_key(step) and has_all_objects(other, manifest):
@@ -58,9 +57,9 @@ class ReusedAnswers:
         return bool(keys) and any(keys <= finished for finished in self.finished)
 
 
-def read_reused_answers(step: StepDocument, context: StepContext) -> ReusedAnswers:
+def read_reused_answers(step: Step, context: StepContext) -> ReusedAnswers:
     """The answers that other runs in `spec.reuseFrom` paid for in this iteration."""
-    folder = step_folder(step.stage, step.iteration)
+    folder = step.folder
     by_key: dict[str, LedgerRecord] = {}
     finished = []
     for other in _reused_stores(step, context):
@@ -76,19 +75,19 @@ def read_reused_answers(step: StepDocument, context: StepContext) -> ReusedAnswe
     return ReusedAnswers(by_key, finished)
 
 
-def _reused_stores(step: StepDocument, context: StepContext) -> Iterator[Store]:
-    spec = AugmentationRunSpec.model_validate(step.spec)
+def _reused_stores(step: Step, context: StepContext) -> Iterator[Store]:
+    spec = step.spec
     for source in spec.reuse_from:
         yield open_store(source.uri.rstrip("/"), spec.artifacts, context.environ)
 
 
-def _commit_copy(step: StepDocument, store: Store, context: StepContext, other: Store, manifest: Manifest) -> Report:
+def _commit_copy(step: Step, store: Store, context: StepContext, other: Store, manifest: Manifest) -> Report:
     target = context.scratch / f"copy-{step.stage.value.lower()}-{step.iteration:03d}-{context.pod_uid}"
     with context.timed("load"):
         download_folder(other, manifest, "", target)
     files = {entry.name: target / entry.name for entry in manifest.objects}
-    spec = AugmentationRunSpec.model_validate(step.spec)
-    place = data_folder(step_folder(step.stage, step.iteration), context.pod_uid)
+    spec = step.spec
+    place = data_folder(step.folder, context.pod_uid)
     changes = {
         "run_uid": step.run_uid,
         "attempt": step.attempt,

@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llm2llm.api.data import folded
-from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.committed import parent_manifest, read_object
 from llm2llm.data.sampling import folds
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.layout import INPUTS, step_folder
 from llm2llm.loop.outcomes import StepId
 from llm2llm.loop.probing import FOLDS, fold_of
-from llm2llm.records import (
-    Example,
-    Manifest,
-    Prediction,
-    Resolved,
-    Stage,
-    StepDocument,
-    examples_from_jsonl,
-    predictions_from_jsonl,
-)
+from llm2llm.records import Example, Manifest, Prediction, Resolved, Stage, examples_from_jsonl, predictions_from_jsonl
+from llm2llm.runtime.context import Step
 from llm2llm.storage import Store
 
 SEED = "seed.jsonl"
@@ -43,7 +34,7 @@ def read_examples(store: Store, manifest: Manifest, name: str) -> list[Example]:
     return list(examples_from_jsonl(read_object(store, manifest, name)))
 
 
-def training_set(store: Store, step: StepDocument) -> list[Example]:
+def training_set(store: Store, step: Step) -> list[Example]:
     """D(i): the seed set, then the synthetic sets of the iterations before (LLM2LLM, algorithm 1).
 
     A probing iteration leaves out a fold of the seed set, and the rows that go back to it.
@@ -53,9 +44,9 @@ def training_set(store: Store, step: StepDocument) -> list[Example]:
     return [row for row in (*seeds, *synthetic_rows(store, step)) if fold is None or row.root not in fold]
 
 
-def probed_ids(step: StepDocument, seeds: Sequence[Example]) -> frozenset[str] | None:
+def probed_ids(step: Step, seeds: Sequence[Example]) -> frozenset[str] | None:
     """Ids of the seed rows that an iteration leaves out of training and is asked; None where it leaves out none."""
-    spec = AugmentationRunSpec.model_validate(step.spec)
+    spec = step.spec
     fold = fold_of(spec, step.iteration)
     if fold is None:
         return None
@@ -64,7 +55,7 @@ def probed_ids(step: StepDocument, seeds: Sequence[Example]) -> frozenset[str] |
     return frozenset(seed.id for seed, part in zip(seeds, parts, strict=True) if part == fold)
 
 
-def synthetic_rows(store: Store, step: StepDocument) -> list[Example]:
+def synthetic_rows(store: Store, step: Step) -> list[Example]:
     """The synthetic sets that a step reads, in the order of their iterations."""
     rounds = StepId(step.stage, step.iteration).rounds
     folders = [step_folder(Stage.GENERATE, iteration) for iteration in range(rounds)]
@@ -76,7 +67,7 @@ def synthetic_rows(store: Store, step: StepDocument) -> list[Example]:
     ]
 
 
-def evaluation_sets(store: Store, step: StepDocument) -> dict[str, list[Example]]:
+def evaluation_sets(store: Store, step: Step) -> dict[str, list[Example]]:
     """Dataset to the rows that Evaluate asks the student; what there is none of is left out."""
     inputs = parent_manifest(store, step, INPUTS)
     seeds = read_examples(store, inputs, SEED)

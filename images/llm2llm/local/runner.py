@@ -13,7 +13,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ from llm2llm.local.environment import step_environment
 from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.steps import awaits_approval, describe_release, ending_step, next_step, parents
 from llm2llm.loop.stopping import Best, Finished, best_iteration
-from llm2llm.records import Record, Report, Stage, StepDocument, canonical_json
+from llm2llm.records import Record, Report, Stage, canonical_json
 from llm2llm.report.views import PAGE
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.step import run_step
 from llm2llm.storage import ObjectMissing, Store, open_store
 
@@ -69,7 +69,7 @@ class Runner:
     display: Display
     stopping: threading.Event = field(default_factory=threading.Event)
     settings: Sequence[str] = ()
-    execute: Callable[[StepDocument, Store, StepContext], Report] = run_step
+    execute: Callable[[Step, Store, StepContext], Report] = run_step
     _ceiling: int = 0
     """Of the micro-batch, after GPU out of memory: later trainings would run into it again."""
 
@@ -119,31 +119,31 @@ class Runner:
 
     def _run_step(self, step: StepId, outcomes: Sequence[StepResult], store: Store) -> Report:
         """The report of a step, done before or now."""
-        document = StepDocument(
+        work = Step(
             stage=step.stage,
             iteration=step.iteration,
             namespace=self.run.namespace,
             run=self.run.name,
             run_uid=self.uid,
-            spec=_dump(self.spec),
+            spec=self.spec,
             parents=parents(self.spec, step, outcomes),
         )
-        before = committed_manifest(store, document)
+        before = committed_manifest(store, work)
         if before is not None:
             self.display.step_finished(before.report, before=True)
             return before.report
         if awaits_approval(self.spec, step):
             raise Terminated(f"{describe_release(step, store.uri)}: the same command goes on from here")
         self.display.step_started(step)
-        report = self._run_with_retries(document, store)
+        report = self._run_with_retries(work, store)
         self.display.step_finished(report, before=False)
         return report
 
-    def _run_with_retries(self, step: StepDocument, store: Store) -> Report:
+    def _run_with_retries(self, step: Step, store: Store) -> Report:
         """Attempts of one step: transient failures pause, out of memory halves the micro-batch."""
         transient = memory = 0
         if step.stage is Stage.TRAIN:
-            step = step.model_copy(update={"micro_batch": self._ceiling})
+            step = replace(step, micro_batch=self._ceiling)
         while True:
             if self.stopping.is_set():
                 raise Terminated("interrupted: the same command goes on from here")
@@ -154,18 +154,18 @@ class Runner:
                 if memory > self.spec.retries.out_of_memory or error.micro_batch <= 1:
                     raise
                 self._ceiling = error.micro_batch // 2
-                step = step.model_copy(update={"attempt": step.attempt + 1, "micro_batch": self._ceiling})
+                step = replace(step, attempt=step.attempt + 1, micro_batch=self._ceiling)
                 self.display.say(f"{error.message}: again with a micro-batch of {step.micro_batch}")
             except StepError as error:
                 transient += 1
                 if error.exit_code != ExitCode.TRANSIENT or transient > self.spec.retries.transient:
                     raise
-                step = step.model_copy(update={"attempt": step.attempt + 1})
+                step = replace(step, attempt=step.attempt + 1)
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (transient - 1)) * random.uniform(0.5, 1)  # noqa: S311
                 self.display.say(f"{error.message}: again in {pause:.0f} s")
                 self.stopping.wait(pause)
 
-    def _run_attempt(self, step: StepDocument, store: Store) -> Report:
+    def _run_attempt(self, step: Step, store: Store) -> Report:
         with tempfile.TemporaryDirectory(prefix="llm2llm-", ignore_cleanup_errors=True) as scratch:
             context = StepContext(
                 pod_uid=randomness.token_hex(8),

@@ -21,10 +21,10 @@ from llm2llm.errors import StepError
 from llm2llm.layout import INPUTS
 from llm2llm.loop.outcomes import iteration_label
 from llm2llm.loop.stopping import Best, best_iteration, objective_metric, objective_name
-from llm2llm.records import Manifest, Metric, Stage, StepDocument, canonical_json
+from llm2llm.records import Manifest, Metric, Stage, canonical_json
 from llm2llm.report import page
 from llm2llm.report.history import SeedHistory, histories
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import Store
 
 BEST = "best.json"
@@ -32,26 +32,23 @@ SEED_HISTORIES = "report/seeds.jsonl"
 PAGE = "report/index.html"
 
 
-def write_views(step: StepDocument, store: Store, context: StepContext) -> None:
+def write_views(step: Step, store: Store, context: StepContext) -> None:
     """Rewrites all views. The step is committed already: a page that cannot be made is told, and fails nothing.
 
     Raises:
         StepError: `best.json` could not be written.
     """
-    spec = AugmentationRunSpec.model_validate(step.spec)
     iterations = list(committed_iterations(store))
-    _write_best(step, spec, store, iterations)
+    _write_best(step, store, iterations)
     try:
-        _write_report(step, spec, store, iterations)
+        _write_report(step, store, iterations)
     except (StepError, ValueError, LookupError, jinja2.TemplateError) as error:
         context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} was not rewritten: {error}"})
 
 
-def _write_best(
-    step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[CommittedIteration]
-) -> None:
+def _write_best(step: Step, store: Store, iterations: Sequence[CommittedIteration]) -> None:
     """Which iteration is best, by which number, where its adapter lies, and its test score."""
-    best = _best(step, spec, iterations)
+    best = _best(step, iterations)
     if best is not None:
         view: dict[str, Any] = {
             "iteration": best.iteration,
@@ -65,14 +62,12 @@ def _write_best(
         store.write(BEST, (canonical_json(view) + "\n").encode())
 
 
-def _best(step: StepDocument, spec: AugmentationRunSpec, iterations: Sequence[CommittedIteration]) -> Best | None:
+def _best(step: Step, iterations: Sequence[CommittedIteration]) -> Best | None:
     """The best iteration; what is tested is what the run has ended with."""
-    return best_iteration(spec, step_results(iterations), ended=step.stage is Stage.TEST)
+    return best_iteration(step.spec, step_results(iterations), ended=step.stage is Stage.TEST)
 
 
-def _write_report(
-    step: StepDocument, spec: AugmentationRunSpec, store: Store, iterations: Sequence[CommittedIteration]
-) -> None:
+def _write_report(step: Step, store: Store, iterations: Sequence[CommittedIteration]) -> None:
     inputs = manifest_in(store, INPUTS)
     evaluated = {of.index: of.evaluate for of in iterations if of.evaluate}
     told = {
@@ -82,11 +77,11 @@ def _write_report(
     seeds = histories(read_examples(store, inputs, SEED) if inputs else [], told)
     lines = (canonical_json(seed.document()) + "\n" for seed in seeds)
     store.write(SEED_HISTORIES, "".join(lines).encode())
-    best = _best(step, spec, iterations)
+    best = _best(step, iterations)
     shown = page.Page(
         run=f"{step.namespace}/{step.run}",
         uri=store.uri,
-        rows=_rows(spec, store, iterations, seeds, best.iteration if best else None),
+        rows=_rows(step.spec, store, iterations, seeds, best.iteration if best else None),
         test=_test_of(best.iteration, iterations) if best else (),
         suspects=sorted((seed for seed in seeds if seed.suspect), key=lambda seed: -len(seed.wrong)),
     )

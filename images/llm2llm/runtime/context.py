@@ -1,4 +1,4 @@
-"""What a stage gets besides its step document: identity below the attempt, scratch space, and a way to hear SIGTERM."""
+"""What a stage gets and gives back: the step, parsed once; what is around it in this process; its files and report."""
 
 from __future__ import annotations
 
@@ -10,8 +10,91 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from llm2llm.records import Usage
+from llm2llm.api.pods import StepBlock
+from llm2llm.api.run import AugmentationRunSpec, step_block
+from llm2llm.layout import run_root, step_folder
+from llm2llm.loop.outcomes import StepId
+from llm2llm.records import Kind, Report, Stage, StepDocument, Usage
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step to do: its document, with the run's spec parsed.
+
+    Attributes:
+        spec: as it was when the step was made; stored specs are read tolerantly.
+        parents: folder to digest of every committed output that it reads.
+        micro_batch: ceiling after GPU out of memory; 0: none.
+        gpu_seconds: what the run has spent so far, for a budget in money.
+    """
+
+    stage: Stage
+    spec: AugmentationRunSpec
+    namespace: str
+    run: str
+    run_uid: str
+    iteration: int = 0
+    attempt: int = 0
+    kind: Kind = Kind.RUN
+    parents: Mapping[str, str] = field(default_factory=dict)
+    micro_batch: int = 0
+    gpu_seconds: int = 0
+
+    @classmethod
+    def of(cls, document: StepDocument) -> Step:
+        """The step that a document describes.
+
+        Raises:
+            ValidationError: its spec cannot be read.
+        """
+        return cls(
+            stage=document.stage,
+            spec=AugmentationRunSpec.model_validate(document.spec),
+            namespace=document.namespace,
+            run=document.run,
+            run_uid=document.run_uid,
+            iteration=document.iteration,
+            attempt=document.attempt,
+            kind=document.kind,
+            parents=document.parents,
+            micro_batch=document.micro_batch,
+            gpu_seconds=document.gpu_seconds,
+        )
+
+    @property
+    def id(self) -> StepId:
+        """Its place in the run."""
+        return StepId(self.stage, self.iteration)
+
+    @property
+    def folder(self) -> str:
+        """Where its output lies below the run's root."""
+        return step_folder(self.stage, self.iteration)
+
+    @property
+    def root(self) -> str:
+        """URI of the folder that holds everything of its run."""
+        return run_root(self.spec, self.namespace, self.run, self.run_uid)
+
+    @property
+    def block(self) -> StepBlock:
+        """Image, resources and deadlines of its stage."""
+        return step_block(self.spec, self.stage)
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """What every report of this step begins with: whose it is."""
+        return {"run_uid": self.run_uid, "stage": self.stage, "iteration": self.iteration, "attempt": self.attempt}
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage made: its files by their logical names, and the report that is committed with them."""
+
+    files: Mapping[str, bytes | Path]
+    report: Report
 
 
 def print_progress(event: Mapping[str, object]) -> None:

@@ -17,8 +17,8 @@ from llm2llm.errors import Terminated
 from llm2llm.layout import INPUTS, step_folder, trained_part
 from llm2llm.models.fetch import fetch_model
 from llm2llm.models.tokenizer import StudentTokenizer, load_tokenizer, read_model_info
-from llm2llm.records import Example, Manifest, Prediction, Stage, StepDocument, digest_of
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import Example, Manifest, Prediction, Stage, digest_of
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.stages.engine_checks import check_engine
 from llm2llm.storage import Store
 from llm2llm.tasks import Task, grading, task_of
@@ -54,7 +54,7 @@ class _Question:
 
 
 def answers(
-    step: StepDocument, store: Store, context: StepContext, sets: Mapping[str, Sequence[Example]]
+    step: Step, store: Store, context: StepContext, sets: Mapping[str, Sequence[Example]]
 ) -> dict[str, Answered]:
     """What the student of an iteration answers to some sets, with one engine load for all of them.
 
@@ -64,7 +64,7 @@ def answers(
         Terminated: SIGTERM came; what is answered by then is in the store.
         ConfigurationError: the engine is not there, or is asked for what it cannot.
     """
-    spec = AugmentationRunSpec.model_validate(step.spec)
+    spec = step.spec
     check_engine(spec)  # GPUs may have been changed since Prepare
     with context.timed("imports"):
         load = engine_named(spec.evaluate.resolved_engine())
@@ -111,7 +111,7 @@ def answers(
 def _answer_in_parts(
     questions: Sequence[_Question],
     ask: Callable[[Sequence[_Question]], Generator[dict[RowKey, Prediction]]],
-    step: StepDocument,
+    step: Step,
     store: Store,
     context: StepContext,
 ) -> dict[RowKey, Prediction]:
@@ -144,7 +144,7 @@ def _answer_in_parts(
 
 
 def _student(
-    step: StepDocument, store: Store, context: StepContext, spec: AugmentationRunSpec, inputs: Manifest
+    step: Step, store: Store, context: StepContext, spec: AugmentationRunSpec, inputs: Manifest
 ) -> tuple[Student, StudentTokenizer]:
     """The files of what this iteration trained, on this machine."""
     trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))

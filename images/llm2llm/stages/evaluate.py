@@ -6,24 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import parent_manifest
-from llm2llm.artifacts.partials import PartialPredictions
-from llm2llm.artifacts.retention import drop_weights
 from llm2llm.data.rows import SEEDS, correct_by_id, evaluation_sets, predictions_in
 from llm2llm.layout import step_folder
 from llm2llm.loop.signtest import compare
 from llm2llm.loop.stopping import JUDGED_ON
-from llm2llm.records import POOL, Metric, Paired, Report, Stage, StepDocument, canonical_json, to_jsonl
-from llm2llm.report.views import write_views
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import POOL, Metric, Paired, Report, Stage, canonical_json, to_jsonl
+from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.stages.answers import Answered, answers
 from llm2llm.stages.scores import score_predictions
 from llm2llm.storage import Store
 
 
-def run(step: StepDocument, store: Store, context: StepContext) -> Report:
-    """Answers both sets with one engine load, and commits the predictions.
+def run(step: Step, store: Store, context: StepContext) -> StageResult:
+    """Answers both sets with one engine load.
 
     Raises:
         Terminated: SIGTERM came; a new attempt asks what is left.
@@ -39,10 +35,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     changes = _changes(step, store, answered)
     files["changes.json"] = (canonical_json(changes.document()) + "\n").encode()
     report = Report(
-        run_uid=step.run_uid,
-        stage=Stage.EVALUATE,
-        iteration=step.iteration,
-        attempt=step.attempt,
+        **step.address,
         metrics=metrics,
         paired=changes.paired,
         learned=len(changes.learned),
@@ -52,11 +45,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
             f"{count} of {len(answered[dataset].examples)} {dataset} rows are wrong" for dataset, count in wrong.items()
         ),
     )
-    report = commit(store, step, context, files, report)
-    PartialPredictions(store, step, context.pod_uid).clear()
-    write_views(step, store, context)
-    drop_weights(step, store)
-    return report
+    return StageResult(files, report)
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,7 @@ class Changes:
         return told | ({"paired": self.paired.model_dump(mode="json")} if self.paired else {})
 
 
-def _changes(step: StepDocument, store: Store, answered: Mapping[str, Answered]) -> Changes:
+def _changes(step: Step, store: Store, answered: Mapping[str, Answered]) -> Changes:
     """Compares with the evaluations among the parents: the oldest of them is the one to beat (loop.parents)."""
     earlier = [i for i in range(step.iteration) if step_folder(Stage.EVALUATE, i) in step.parents]
     if not earlier:

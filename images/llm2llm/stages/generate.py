@@ -12,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 
-from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import parent_manifest
 from llm2llm.artifacts.reuse import read_reused_answers
 from llm2llm.augment import prompt
@@ -22,9 +20,8 @@ from llm2llm.data.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in
 from llm2llm.data.rows import read_examples as frozen_rows
 from llm2llm.errors import StepError
 from llm2llm.layout import INPUTS, ledger_folder, step_folder
-from llm2llm.records import POOL, Example, Manifest, Report, Stage, StepDocument, to_jsonl, total_usage
-from llm2llm.report.views import write_views
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import POOL, Example, Manifest, Report, Stage, to_jsonl, total_usage
+from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.stages.round import Inputs, Round, begin_round
 from llm2llm.stages.teacher_endpoint import open_teacher
 from llm2llm.storage import Store
@@ -39,15 +36,15 @@ WAVES = 3
 PROGRESS_SECONDS = 1.0
 
 
-def run(step: StepDocument, store: Store, context: StepContext) -> Report:
-    """Buys, filters and commits the synthetic set of one iteration.
+def run(step: Step, store: Store, context: StepContext) -> StageResult:
+    """Buys and filters the synthetic set of one iteration.
 
     Raises:
         AuthenticationError, TeacherQuotaExhausted, ConfigurationError, Transient: the teacher refuses.
         LowAcceptance: the filters refused nearly everything.
         Terminated: SIGTERM came; what was answered until then is recorded.
     """
-    spec = AugmentationRunSpec.model_validate(step.spec)
+    spec = step.spec
     with context.timed("load"):
         inputs = _read_inputs(step, store)
         round_ = begin_round(spec, step.iteration, inputs)
@@ -68,22 +65,17 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         "ledger.jsonl": merge_records([*round_.answers, *segments, *replayed]),
     }
     report = Report(
-        run_uid=step.run_uid,
-        stage=step.stage,
-        iteration=step.iteration,
-        attempt=step.attempt,
+        **step.address,
         generated=round_.judged,
         kept=len(round_.kept),
         usage=usage_of(segments),
         message=f"kept {len(round_.kept)} of {round_.judged} rows ({round_.refusals()})"
         + ("; another run finished this round, so its answers alone were judged" if round_.finished else ""),
     )
-    report = commit(store, step, context, files, report)
-    write_views(step, store, context)
-    return report
+    return StageResult(files, report)
 
 
-async def _run_waves(round_: Round, step: StepDocument, store: Store, context: StepContext) -> list[LedgerRecord]:
+async def _run_waves(round_: Round, step: Step, store: Store, context: StepContext) -> list[LedgerRecord]:
     """All waves of a round; returns the answers of other runs that it used."""
     ceilings = round_.spec.generate.limits
     limiter = Limiter(
@@ -126,7 +118,7 @@ async def _run_waves(round_: Round, step: StepDocument, store: Store, context: S
     return list(ledger.replayed.values())
 
 
-def _reservations(round_: Round, step: StepDocument, ledger: Ledger) -> BudgetReservations:
+def _reservations(round_: Round, step: Step, ledger: Ledger) -> BudgetReservations:
     """What the budget leaves: less what earlier steps paid, and what this step's earlier attempts did."""
     parameters = round_.spec.generate.teacher.parameters
     limit = parameters.get("max_completion_tokens") or parameters.get("max_tokens") or ""
@@ -137,7 +129,7 @@ def _reservations(round_: Round, step: StepDocument, ledger: Ledger) -> BudgetRe
 class _Progress:
     """One line a second: how many rows of this wave were answered by the teacher."""
 
-    def __init__(self, context: StepContext, step: StepDocument, wave: int, wanted: int) -> None:
+    def __init__(self, context: StepContext, step: Step, wave: int, wanted: int) -> None:
         self._context, self._step, self._wave, self._wanted = context, step, wave, wanted
         self._answered = 0
         self._told = context.clock() - PROGRESS_SECONDS
@@ -158,7 +150,7 @@ class _Progress:
             )
 
 
-def _read_inputs(step: StepDocument, store: Store) -> Inputs:
+def _read_inputs(step: Step, store: Store) -> Inputs:
     frozen = parent_manifest(store, step, INPUTS)
     seeds = frozen_rows(store, frozen, SEED)
     evaluated = parent_manifest(store, step, step_folder(Stage.EVALUATE, step.iteration))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from llm2llm.api.data import HeldOutSource, Source
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.artifacts.commit import commit
 from llm2llm.data.intake import SourceRows, lines_where, read_rows
 from llm2llm.data.rows import EVALUATION, SEED, TEST
 from llm2llm.data.splits import BEFORE, check_folds, contradictions, drop_known_rows, hold_out_rows, sample_rows
@@ -21,8 +20,8 @@ from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
 from llm2llm.layout import INPUTS, ledger_folder
 from llm2llm.models.fetch import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
 from llm2llm.models.tokenizer import StudentTokenizer, check_vocabulary, load_fast_tokenizer, read_model_info
-from llm2llm.records import Example, Report, Resolved, Stage, StepDocument, Usage, canonical_json, digest_of, to_jsonl
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import Example, Report, Resolved, Usage, canonical_json, digest_of, to_jsonl
+from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads
 from llm2llm.stages.estimate import describe_estimate, estimate
 from llm2llm.stages.roundtrip import answer_problem
@@ -47,13 +46,13 @@ class _Model:
         return [len(ids) - 1 for ids in self.tokens.completions(texts)]
 
 
-def run(step: StepDocument, store: Store, context: StepContext) -> Report:
+def run(step: Step, store: Store, context: StepContext) -> StageResult:
     """Freezes seed, evaluation and test set and the identity of model and task.
 
     Raises:
         StepError: everything that is wrong, in one message; of the kind of the first problem that no retry mends.
     """
-    spec = AugmentationRunSpec.model_validate(step.spec)
+    spec = step.spec
     problems: list[StepError] = []
     found: list[str] = []
     sets: dict[str, SourceRows] = {}
@@ -101,7 +100,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
     told.append(
         describe_estimate(estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count), spec)
     )
-    return _commit(step, store, context, model, teacher, examples, "; ".join(filter(None, told)))
+    return _result(step, context, model, teacher, examples, "; ".join(filter(None, told)))
 
 
 def _check_template(task: Task) -> None:
@@ -265,16 +264,16 @@ def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext
     return usage_of(read_segments(store, folder))
 
 
-def _commit(
-    step: StepDocument,
-    store: Store,
+def _result(
+    step: Step,
     context: StepContext,
     model: _Model,
     teacher: bytes | None,
     examples: Mapping[str, Sequence[Example]],
     message: str,
-) -> Report:
-    spec = AugmentationRunSpec.model_validate(step.spec)
+) -> StageResult:
+    """What is frozen, and what the run is told of it."""
+    spec = step.spec
     identity = {
         "model": {
             "uri": spec.student.model.uri,
@@ -289,9 +288,7 @@ def _commit(
         files[TEACHER] = teacher
     counts = {name: len(rows) for name, rows in examples.items()}
     report = Report(
-        run_uid=step.run_uid,
-        stage=Stage.PREPARE,
-        attempt=step.attempt,
+        **step.address,
         message=message,
         usage=context.usage,
         resolved=Resolved(
@@ -304,7 +301,7 @@ def _commit(
             evaluation_digest=_digest(examples["evaluation"]) if "evaluation" in examples else "",
         ),
     )
-    return commit(store, step, context, files, report)
+    return StageResult(files, report)
 
 
 def _digest(examples: Sequence[Example]) -> str:

@@ -16,8 +16,8 @@ from llm2llm.errors import ConfigurationError
 from llm2llm.layout import INPUTS
 from llm2llm.models.fetch import fetch_model, model_revision, teacher_source
 from llm2llm.models.tokenizer import has_chat_template
-from llm2llm.records import StepDocument, canonical_json
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import canonical_json
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.stages.engine_checks import check_heads, check_teacher
 from llm2llm.storage import Store
 
@@ -44,7 +44,7 @@ class TeacherEndpoint:
 
 @contextmanager
 def open_teacher(
-    spec: AugmentationRunSpec, step: StepDocument, store: Store, context: StepContext, tell: Callable[[str], None]
+    spec: AugmentationRunSpec, step: Step, store: Store, context: StepContext, tell: Callable[[str], None]
 ) -> Iterator[TeacherEndpoint]:
     """The teacher of a run, for as long as the step needs it; one of our own runs until then."""
     teacher, source = spec.generate.teacher, spec.generate.teacher.source

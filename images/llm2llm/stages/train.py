@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.checkpoints import Checkpoints, Uploads
-from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import download_folder, parent_manifest
 from llm2llm.data.rows import read_resolved, training_set
 from llm2llm.data.token_cache import TokenCache
@@ -19,8 +18,8 @@ from llm2llm.loop.outcomes import describe_iteration
 from llm2llm.models.fetch import fetch_model
 from llm2llm.models.imports import without_torch_compile
 from llm2llm.models.tokenizer import load_tokenizer, read_model_info
-from llm2llm.records import Report, Stage, StepDocument, canonical_json, digest_of
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import Report, Stage, canonical_json, digest_of
+from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.storage import Store
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import expand_preset
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from llm2llm.training.run import TrainingJob, TrainingResult
 
 
-def run(step: StepDocument, store: Store, context: StepContext) -> Report:
-    """Trains, goes on from the newest checkpoint if there is one, and commits the adapter or the model.
+def run(step: Step, store: Store, context: StepContext) -> StageResult:
+    """Trains the adapter or the model, from the newest checkpoint on if there is one.
 
     Raises:
         Terminated: SIGTERM came; a checkpoint is in the store.
@@ -40,7 +39,7 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
         Transient: one of several training processes died.
         IncompatibleArtifacts: a parent, a checkpoint or the base model is not this experiment's.
     """
-    spec = AugmentationRunSpec.model_validate(step.spec)
+    spec = step.spec
     with context.timed("load"):
         examples = training_set(store, step)
         revision = read_resolved(parent_manifest(store, step, INPUTS)).model_revision
@@ -93,26 +92,19 @@ def run(step: StepDocument, store: Store, context: StepContext) -> Report:
             f"stopped by SIGTERM after step {trained.outcome.steps} of {trained.planned_steps}; "
             "a checkpoint is in the store"
         )
-    folder = data_folder(step_folder(Stage.TRAIN, step.iteration), context.pod_uid)
+    folder = data_folder(step.folder, context.pod_uid)
     report = Report(
-        run_uid=step.run_uid,
-        stage=Stage.TRAIN,
-        iteration=step.iteration,
-        attempt=step.attempt,
+        **step.address,
         train_examples=len(rows),
         optimizer_steps=trained.outcome.steps,
         micro_batch=trained.micro_batch,
         model_uri=f"{store.uri}/{folder}/{part}",
         message=told,
     )
-    report = commit(
-        store, step, context, _output_files(work / part, spec, report, rows, chat=tokens.chat is not None), report
-    )
-    checkpoints.clear()
-    return report
+    return StageResult(_output_files(work / part, spec, report, rows, chat=tokens.chat is not None), report)
 
 
-def _run_training(job: TrainingJob, step: StepDocument, uploads: Uploads, context: StepContext) -> TrainingResult:
+def _run_training(job: TrainingJob, step: Step, uploads: Uploads, context: StepContext) -> TrainingResult:
     """Trains in this process, or in one for each GPU."""
     with context.timed("imports"):
         import torch
@@ -141,7 +133,7 @@ def _run_training(job: TrainingJob, step: StepDocument, uploads: Uploads, contex
         return session.train(job, student, hooks, Ranks())
 
 
-def _start(step: StepDocument, store: Store, spec: AugmentationRunSpec, context: StepContext) -> Path | None:
+def _start(step: Step, store: Store, spec: AugmentationRunSpec, context: StepContext) -> Path | None:
     """What the iteration before has trained, if this one goes on from it."""
     before = step_folder(Stage.TRAIN, step.iteration - 1)
     if before not in step.parents:

@@ -18,6 +18,7 @@ from llm2llm.layout import step_folder
 from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.steps import parents
 from llm2llm.records import Report, Stage, StepDocument
+from llm2llm.runtime.context import Step
 from llm2llm.storage import Store
 
 FILLERS = [f"f{number}" for number in range(200)]
@@ -133,17 +134,19 @@ class Run:
         self.uid = uid
         self.reports: list[Report] = []
 
-    def step(self, stage: Stage, iteration: int = 0, **more: Any) -> StepDocument:
+    def step(self, stage: Stage, iteration: int = 0, **more: Any) -> Step:
         outcomes = [StepResult.of(report) for report in self.reports]
-        return StepDocument(
-            stage=stage,
-            iteration=iteration,
-            namespace="team-a",
-            run="run",
-            run_uid=self.uid,
-            spec=self.document,
-            parents=parents(AugmentationRunSpec.model_validate(self.document), StepId(stage, iteration), outcomes),
-            **more,
+        return Step.of(
+            StepDocument(
+                stage=stage,
+                iteration=iteration,
+                namespace="team-a",
+                run="run",
+                run_uid=self.uid,
+                spec=self.document,
+                parents=parents(AugmentationRunSpec.model_validate(self.document), StepId(stage, iteration), outcomes),
+                **more,
+            )
         )
 
     def add(self, report: Report) -> Report:

@@ -21,6 +21,7 @@ from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.steps import next_step, parents
 from llm2llm.loop.stopping import Finished
 from llm2llm.records import Example, Prediction, Record, Report, Stage, StepDocument
+from llm2llm.runtime.context import Step
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
@@ -52,18 +53,20 @@ class Loop:
             context = rounds.context_for("pod", self.folder / "scratch")
             self.reports[step] = run_step(self.document(step), self.store, context)
 
-    def document(self, step: StepId) -> StepDocument:
+    def document(self, step: StepId) -> Step:
         """The step as the loop gives it to a pod, now or after the run's end."""
         spec = AugmentationRunSpec.model_validate(self.spec)
         outcomes = [StepResult.of(report) for report in self.reports.values()]
-        return StepDocument(
-            stage=step.stage,
-            iteration=step.iteration,
-            namespace="default",
-            run="keyword",
-            run_uid="uid",
-            spec=self.spec,
-            parents=parents(spec, step, outcomes),
+        return Step.of(
+            StepDocument(
+                stage=step.stage,
+                iteration=step.iteration,
+                namespace="default",
+                run="keyword",
+                run_uid="uid",
+                spec=self.spec,
+                parents=parents(spec, step, outcomes),
+            )
         )
 
     def read(self, stage: Stage, iteration: int, name: str, kind: type[R]) -> list[R]:

@@ -19,7 +19,7 @@ from llm2llm.api.data import Artifacts
 from llm2llm.artifacts.partials import PartialPredictions
 from llm2llm.errors import Terminated
 from llm2llm.records import Prediction, Report, Stage, StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore, Store, open_store
 
@@ -96,7 +96,7 @@ def evaluate_until_killed(step: str, uri: str, environ: dict[str, str], scratch:
     context.progress = heard
     context.clock = lambda: len(batches) * 60
     store = open_store(uri, Artifacts(uri="s3://bucket"), environ)
-    run_step(StepDocument.model_validate_json(step), store, context)
+    run_step(Step.of(StepDocument.model_validate_json(step)), store, context)
 
 
 @pytest.fixture

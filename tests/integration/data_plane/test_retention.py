@@ -18,7 +18,7 @@ from llm2llm.layout import step_folder
 from llm2llm.loop.outcomes import CLOSING, StepId, StepResult
 from llm2llm.loop.steps import parents
 from llm2llm.records import Metric, Report, Stage, StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import LocalStore
 
 
@@ -38,12 +38,12 @@ class History:
         self.outcomes: list[StepResult] = []
         self.step = self._commit(Stage.PREPARE, 0)
 
-    def _commit(self, stage: Stage, iteration: int, **told: Any) -> StepDocument:
-        step = StepDocument(
+    def _commit(self, stage: Stage, iteration: int, **told: Any) -> Step:
+        step = Step.of(StepDocument(
             stage=stage, iteration=iteration, namespace="ns", run="r", run_uid="u",
             spec=self.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
             parents=parents(self.spec, StepId(stage, iteration), self.outcomes),
-        )  # fmt: skip
+        ))  # fmt: skip
         files: dict[str, bytes | Path] = {
             "rows.json": b"{}",
             "adapter/adapter_model.safetensors": f"{iteration}".encode(),
@@ -119,11 +119,11 @@ def test_a_run_that_reuses_such_a_run_trains_anew_what_has_no_weights(tmp_path: 
     spec = run.spec.model_copy(update={"reuse_from": [Reuse(uri=run.store.uri)]})
     taken = []
     for iteration in (0, 1):
-        step = StepDocument(
+        step = Step.of(StepDocument(
             stage=Stage.TRAIN, iteration=iteration, namespace="ns", run="again", run_uid="v",
             spec=spec.model_dump(mode="json", by_alias=True, exclude_none=True),
             parents=parents(spec, StepId(Stage.TRAIN, iteration), run.outcomes),
-        )  # fmt: skip
+        ))  # fmt: skip
         report = copy_from_reused_run(
             step, LocalStore(tmp_path / "again"), StepContext(pod_uid="p", scratch=tmp_path / f"{iteration}")
         )

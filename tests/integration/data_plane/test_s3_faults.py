@@ -16,8 +16,8 @@ from tests.integration.data_plane import keyword
 from llm2llm.api.data import Artifacts
 from llm2llm.artifacts.commit import commit
 from llm2llm.errors import Transient
-from llm2llm.records import Report, Stage, StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import Report, Stage
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage.s3 import S3Store
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -156,7 +156,7 @@ def test_fault_07_a_commit_whose_answer_is_lost_is_this_writers_own(
     assert _commit(store, step, lambda: None).digest == report.digest
 
 
-def _commit(store: S3Store, step: StepDocument, before_manifest: Callable[[], None]) -> Report:
+def _commit(store: S3Store, step: Step, before_manifest: Callable[[], None]) -> Report:
     create = store.create
 
     def created(key: str, data: bytes) -> bool:

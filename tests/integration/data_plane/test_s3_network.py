@@ -22,7 +22,6 @@ from tests.support.tcpproxy import TcpProxy
 from llm2llm.api.data import Artifacts
 from llm2llm.errors import IncompatibleArtifacts, Transient
 from llm2llm.records import Stage
-from llm2llm.stages import generate
 from llm2llm.step import run_step
 from llm2llm.storage.s3 import ATTEMPTS, S3Store
 from llm2llm.teacher.ledger import read_segments
@@ -81,7 +80,7 @@ def test_fault_30_a_round_over_a_network_that_cuts_connections_pays_for_nothing_
     rng = random.Random(1)
     with rounds.teacher_server() as teacher:
         calm, step = rounds.prepared(tmp_path, rounds.spec_for(teacher))
-        whole = generate.run(step, calm, rounds.context_for("pod-1", tmp_path))
+        whole = run_step(step, calm, rounds.context_for("pod-1", tmp_path))
         _, step = rounds.prepared(store, rounds.spec_for(teacher))
         context = rounds.context_for("pod-2", tmp_path)
 
@@ -90,7 +89,7 @@ def test_fault_30_a_round_over_a_network_that_cuts_connections_pays_for_nothing_
                 network.cut(direction, [rng.randrange(2_000) for _ in range(4)])
 
         context.progress = shake
-        report = generate.run(step, store, context)
+        report = run_step(step, store, context)
         answered = teacher.stats()["answered"]
 
     assert network.cuts > 4
@@ -111,14 +110,14 @@ def test_fault_30_a_round_whose_store_goes_away_ends_with_75_and_repeats_no_more
 
         context.progress = goes_away
         with pytest.raises(Transient, match="ledger") as caught:
-            generate.run(step, store, context)
+            run_step(step, store, context)
         assert caught.value.exit_code == 75
         network.heal()
         paid = teacher.stats()["answered"]
         lost = paid - len(list(read_segments(store, "iterations/000/generate/ledger")))
         assert 0 < lost < paid
         assert lost <= 4
-        assert generate.run(step, store, rounds.context_for("pod-2", tmp_path)).kept == 60
+        assert run_step(step, store, rounds.context_for("pod-2", tmp_path)).kept == 60
         assert teacher.stats()["repeated"] == lost
 
 

@@ -18,12 +18,13 @@ import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
+from tests.support.steps import document_of
 
 from llm2llm.api.data import Artifacts
 from llm2llm.artifacts.committed import committed_manifest
 from llm2llm.errors import ExitCode
-from llm2llm.records import REPORT_LIMIT, Kind, Report, Stage, StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import REPORT_LIMIT, Kind, Report, Stage
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.step import main_step, run_step
 from llm2llm.storage import LocalStore, Store, open_store
 
@@ -71,15 +72,15 @@ class Pods:
         uri = f"{document['artifacts']['uri']}/team-a/run"
         self.store: Store = open_store(uri, Artifacts.model_validate(document["artifacts"]), environ)
 
-    def environment(self, step: StepDocument, pod_uid: str) -> dict[str, str]:
+    def environment(self, step: Step, pod_uid: str) -> dict[str, str]:
         return self.environ | {
-            "LLM2LLM_STEP": step.to_environment().replace("\\u0024", "$"),
+            "LLM2LLM_STEP": document_of(step).to_environment().replace("\\u0024", "$"),
             "LLM2LLM_TERMINATION_PATH": str(self.folder / f"report-{pod_uid}.json"),
             "LLM2LLM_SCRATCH": str(self.folder / f"scratch-{pod_uid}"),
             "POD_UID": pod_uid,
         }
 
-    def start(self, step: StepDocument, pod_uid: str) -> subprocess.Popen[bytes]:
+    def start(self, step: Step, pod_uid: str) -> subprocess.Popen[bytes]:
         noted = {"TRAINED_STEPS": str(self.folder / f"steps-{pod_uid}"), "OMP_NUM_THREADS": "1"}
         with (self.folder / f"log-{pod_uid}").open("wb") as log:
             return subprocess.Popen(
@@ -225,12 +226,12 @@ class Main:
         self.folder = folder
         self.handler = signal.getsignal(signal.SIGTERM)
 
-    def __call__(self, step: StepDocument, **environ: str) -> tuple[int, Report]:
+    def __call__(self, step: Step, **environ: str) -> tuple[int, Report]:
         path = self.folder / f"report-{secrets.token_hex(4)}"
         try:
             code = main_step(
                 {
-                    "LLM2LLM_STEP": step.to_environment(),
+                    "LLM2LLM_STEP": document_of(step).to_environment(),
                     "LLM2LLM_TERMINATION_PATH": str(path),
                     "LLM2LLM_SCRATCH": str(self.folder / "scratch"),
                     **environ,

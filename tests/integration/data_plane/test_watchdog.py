@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
+from tests.support.steps import document_of
 
 from llm2llm.records import Report, Stage
 from llm2llm.storage import Store
@@ -37,7 +38,7 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(
         )
         step = keyword.Run(document).step(Stage.PREPARE)
         environment = {
-            "LLM2LLM_STEP": step.to_environment(),
+            "LLM2LLM_STEP": document_of(step).to_environment(),
             "LLM2LLM_TERMINATION_PATH": str(tmp_path / "report.json"),
             "LLM2LLM_SCRATCH": str(tmp_path / "scratch"),
         }

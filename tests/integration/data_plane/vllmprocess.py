@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.records import StepDocument
+from tests.support.steps import document_of
+
+from llm2llm.runtime.context import Step
 
 
 def in_a_process_with_vllm(code: str, *arguments: str, processes: int = 1) -> str:
@@ -33,21 +34,22 @@ def in_a_process_with_vllm(code: str, *arguments: str, processes: int = 1) -> st
     return done.stdout
 
 
-def run_step_with_vllm(step: StepDocument, store: Path, scratch: Path) -> None:
+def run_step_with_vllm(step: Step, store: Path, scratch: Path) -> None:
     """Runs a step whose engine is vLLM."""
-    processes = AugmentationRunSpec.model_validate(step.spec).evaluate.tensor_parallel_size
-    in_a_process_with_vllm(_RUN_STEP, step.to_json(), str(store), str(scratch), processes=processes)
+    processes = step.spec.evaluate.tensor_parallel_size
+    in_a_process_with_vllm(_RUN_STEP, document_of(step).to_json(), str(store), str(scratch), processes=processes)
 
 
 _RUN_STEP = """
 import sys
 from pathlib import Path
+from llm2llm.runtime.context import Step
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
-step, store, folder = StepDocument.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+step, store, folder = Step.of(StepDocument.model_validate_json(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
 run_step(step, LocalStore(store), StepContext(pod_uid="vllm", scratch=folder))
 """

@@ -16,11 +16,12 @@ from typing import Any
 
 import yaml
 from tests.cluster.podspec import expand
+from tests.support.steps import document_of
 
 from llm2llm.artifacts.commit import commit
 from llm2llm.layout import INPUTS, step_folder
 from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import LocalStore, Store
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,7 +102,7 @@ def evaluation_rows() -> list[Example]:
 
 def prepared(
     folder: Path | Store, spec: Mapping[str, Any], mistakes: int = 20, frozen: Mapping[str, bytes] | None = None
-) -> tuple[Store, StepDocument]:
+) -> tuple[Store, Step]:
     """A store in which the first `mistakes` of every third seed row were answered wrongly, and the step to run."""
     store = LocalStore(folder) if isinstance(folder, Path) else folder
     seeds = seed_rows()
@@ -129,13 +130,15 @@ def prepared(
     return store, _step(spec, Stage.GENERATE, parents)
 
 
-def _step(spec: Mapping[str, Any], stage: Stage, parents: Mapping[str, str]) -> StepDocument:
-    return StepDocument(
-        stage=stage, namespace="default", run="keyword", run_uid="uid", spec=dict(spec), parents=dict(parents)
+def _step(spec: Mapping[str, Any], stage: Stage, parents: Mapping[str, str]) -> Step:
+    return Step.of(
+        StepDocument(
+            stage=stage, namespace="default", run="keyword", run_uid="uid", spec=dict(spec), parents=dict(parents)
+        )
     )
 
 
-def _commit(store: Store, step: StepDocument, files: Mapping[str, bytes]) -> str:
+def _commit(store: Store, step: Step, files: Mapping[str, bytes]) -> str:
     context = StepContext(pod_uid="pod-0", scratch=Path())
     return commit(store, step, context, files, Report(run_uid="uid", stage=step.stage)).digest
 
@@ -163,7 +166,7 @@ def output(store: Store, name: str) -> bytes:
 
 
 def worker(
-    folder: Path | Store, step: StepDocument, pod: str, environ: Mapping[str, str], stdout: int = subprocess.DEVNULL
+    folder: Path | Store, step: Step, pod: str, environ: Mapping[str, str], stdout: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
     """The stage as a process of its own, which a test can kill; a kubelet has expanded its environment."""
     uri = folder.as_uri() if isinstance(folder, Path) else folder.uri
@@ -173,7 +176,7 @@ def worker(
         env={
             **environ,
             "PYTHONPATH": f"{ROOT / 'images'}:{ROOT}",
-            "LLM2LLM_STEP": expand(step.to_environment(), environ),
+            "LLM2LLM_STEP": expand(document_of(step).to_environment(), environ),
             "LLM2LLM_TEACHER_API_KEY": KEY,
         },
         stdout=stdout,

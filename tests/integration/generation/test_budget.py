@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.integration.generation import rounds
 from tests.integration.generation.test_second_round import second
 
+from llm2llm.api.policy import Budget
 from llm2llm.errors import BudgetReached
-from llm2llm.stages import generate
+from llm2llm.runtime.context import Step
+from llm2llm.step import run_step
 
 CONCURRENCY = 4
 MISTAKES = 20
 ROWS = 3 * MISTAKES
 
 
+def with_budget(step: Step, tokens: int) -> Step:
+    return replace(step, spec=step.spec.model_copy(update={"budget": Budget(max_teacher_tokens=tokens)}))
+
+
 def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twice(tmp_path: Path):
     with rounds.teacher_server() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
         store, step = rounds.prepared(tmp_path / "whole", spec, MISTAKES)
-        whole = generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+        whole = run_step(step, store, rounds.context_for("pod-a", tmp_path))
     needed = whole.usage.teacher_input_tokens + whole.usage.teacher_output_tokens
 
     with rounds.teacher_server() as teacher:
@@ -29,7 +36,7 @@ def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twi
         store, step = rounds.prepared(tmp_path / "limited", spec, MISTAKES)
         context = rounds.context_for("pod-a", tmp_path)
         with pytest.raises(BudgetReached, match=f"spec.budget.maxTeacherTokens is {needed // 2}"):
-            generate.run(step, store, context)
+            run_step(step, store, context)
         spent = context.usage.teacher_input_tokens + context.usage.teacher_output_tokens
         asked = teacher.stats()["requests"]
         assert 0.5 * needed // 2 < spent <= needed // 2
@@ -37,11 +44,11 @@ def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twi
         assert not list(store.list("iterations/000/generate/manifest.json"))
 
         with pytest.raises(BudgetReached):  # again, without a change: nothing is asked
-            generate.run(step, store, rounds.context_for("pod-b", tmp_path))
+            run_step(step, store, rounds.context_for("pod-b", tmp_path))
         assert teacher.stats()["requests"] == asked
 
-        more = step.model_copy(update={"spec": {**step.spec, "budget": {"maxTeacherTokens": 2 * needed}}})
-        report = generate.run(more, store, rounds.context_for("pod-c", tmp_path))
+        more = with_budget(step, 2 * needed)
+        report = run_step(more, store, rounds.context_for("pod-c", tmp_path))
         assert teacher.stats()["repeated"] == 0
         assert report.usage == whole.usage
     assert rounds.rows(store, "synthetic.jsonl") == rounds.rows(
@@ -53,12 +60,12 @@ def test_a_later_round_has_what_the_rounds_before_left_of_the_budget(tmp_path: P
     with rounds.teacher_server() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
         store, first = rounds.prepared(tmp_path, spec, MISTAKES)
-        used = generate.run(first, store, rounds.context_for("pod-a", tmp_path)).usage
+        used = run_step(first, store, rounds.context_for("pod-a", tmp_path)).usage
         needed = used.teacher_input_tokens + used.teacher_output_tokens
         step = second(store, first, rounds.seed_rows()[: 3 * MISTAKES : 3])
-        step = step.model_copy(update={"spec": {**step.spec, "budget": {"maxTeacherTokens": needed + 1}}})
+        step = with_budget(step, needed + 1)
         with pytest.raises(BudgetReached, match=f"spec.budget.maxTeacherTokens is {needed + 1}"):
-            generate.run(step, store, rounds.context_for("pod-b", tmp_path))
+            run_step(step, store, rounds.context_for("pod-b", tmp_path))
         assert teacher.stats()["requests"] == ROWS
 
 
@@ -67,9 +74,9 @@ def test_the_gpu_time_of_the_run_leaves_the_teacher_less_of_the_money(tmp_path: 
         prices = {"inputPerMillion": "1", "outputPerMillion": "1", "gpuHour": "2"}
         spec = rounds.spec_for(teacher) | {"budget": {"maxCost": "2", "prices": prices}}
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)
-        trained = step.model_copy(update={"gpu_seconds": 3600})
+        trained = replace(step, gpu_seconds=3600)
         with pytest.raises(BudgetReached, match=r"2\.0000 is spent, spec\.budget\.maxCost is 2"):
-            generate.run(trained, store, rounds.context_for("pod-a", tmp_path))
+            run_step(trained, store, rounds.context_for("pod-a", tmp_path))
         assert teacher.stats()["requests"] == 0
 
 
@@ -79,7 +86,7 @@ def test_a_ceiling_of_requests_a_minute_is_kept(tmp_path: Path):
         spec["generate"]["limits"]["requestsPerMinute"] = 600  # a burst of 30, then ten a second
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)
         began = time.monotonic()
-        generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+        run_step(step, store, rounds.context_for("pod-a", tmp_path))
         seconds = time.monotonic() - began
         assert teacher.stats()["requests"] == ROWS
     assert seconds >= (ROWS - 31) / 10

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.integration.generation import rounds
 
-from llm2llm.stages import generate
+from llm2llm.step import run_step
 
 MISTAKES = 10
 
@@ -20,7 +20,7 @@ def seeds_asked_for(folder: Path, mistakes: int = MISTAKES, **changes: Any) -> C
         spec = rounds.spec_for(teacher)
         spec["generate"] |= changes
         store, step = rounds.prepared(folder, spec, mistakes)
-        generate.run(step, store, rounds.context_for("pod-a", folder))
+        run_step(step, store, rounds.context_for("pod-a", folder))
     return Counter(row["lineage"]["seed"] for row in rounds.rows(store, "synthetic.jsonl"))
 
 

@@ -20,7 +20,7 @@ from llm2llm.errors import (
     Transient,
 )
 from llm2llm.records import Report
-from llm2llm.stages import generate
+from llm2llm.step import run_step
 from llm2llm.teacher.client import probe
 
 MISTAKES = 8
@@ -39,7 +39,7 @@ def generated(folder: Path, teacher: rounds.Teacher, told: list[str] | None = No
     context = rounds.context_for("pod-a", folder)
     if told is not None:
         context.progress = lambda event: told.append(str(event.get("message", "")))
-    return generate.run(step, store, context)
+    return run_step(step, store, context)
 
 
 @pytest.mark.parametrize(
@@ -184,4 +184,4 @@ def test_a_keyless_endpoint_needs_no_secret(tmp_path: Path):
         del spec["generate"]["teacher"]["apiKeySecretRef"]
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)
         context = rounds.context_for("pod-a", tmp_path, {"LLM2LLM_TEACHER_API_KEY": ""})
-        assert generate.run(step, store, context).kept == ROWS
+        assert run_step(step, store, context).kept == ROWS

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 from tests.integration.generation import rounds
+from tests.support.steps import document_of
 from tests.support.stubvllm import write_stub
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import ConfigurationError, StepError, Terminated, Transient
-from llm2llm.records import StepDocument
-from llm2llm.runtime.context import StepContext
-from llm2llm.stages import generate
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.stages.teacher_endpoint import TEACHER, resolve_teacher
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 MISTAKES = 4
@@ -54,14 +54,14 @@ def resolved(spec: dict[str, Any], context: StepContext) -> bytes:
 
 def prepared(
     folder: Path, model: Path, environ: dict[str, str], **options: Any
-) -> tuple[LocalStore, StepDocument, StepContext]:
+) -> tuple[LocalStore, Step, StepContext]:
     spec = local_spec(model, **options)
     context = rounds.context_for("pod-a", folder, {**os.environ, **environ})
     store, step = rounds.prepared(folder / "store", spec, MISTAKES, {TEACHER: resolved(spec, context)})
     return store, step, context
 
 
-def stubbed(folder: Path, stub: str = "", *, missing: bool = False) -> tuple[LocalStore, StepDocument, StepContext]:
+def stubbed(folder: Path, stub: str = "", *, missing: bool = False) -> tuple[LocalStore, Step, StepContext]:
     path = write_stub(folder / "stub", missing=missing)
     return prepared(
         folder, bare_model(folder / "model"), {"PYTHONPATH": f"{path}:{rounds.ROOT / 'images'}", "STUB": stub}
@@ -97,7 +97,7 @@ def test_a_round_by_a_real_vllm_is_paid_once_and_filtered_like_any_other(tmp_pat
     store, step, context = prepared(tmp_path, tmp_path / "model", environ, parameters={"max_tokens": "600"})
     told: list[str] = []
     context.progress = lambda event: told.append(str(event.get("message", "")))
-    report = generate.run(step, store, context)
+    report = run_step(step, store, context)
     # Random weights under a grammar: every answer that ends in time is an object with a sentence of nonsense.
     assert report.kept > 0
     assert report.generated >= ROWS
@@ -110,7 +110,7 @@ def test_a_round_by_a_real_vllm_is_paid_once_and_filtered_like_any_other(tmp_pat
     synthetic = rounds.output(store, "synthetic.jsonl")
     store.delete("iterations/000/generate/manifest.json")
     told.clear()
-    generate.run(step, store, context)
+    run_step(step, store, context)
     assert rounds.output(store, "synthetic.jsonl") == synthetic
     assert not any("starting" in line for line in told)  # nothing had to be asked: no vLLM was started
 
@@ -118,7 +118,7 @@ def test_a_round_by_a_real_vllm_is_paid_once_and_filtered_like_any_other(tmp_pat
 @pytest.mark.parametrize("stub", ["", pytest.param("no-system", id="a chat template without the role system")])
 def test_the_whole_online_way_works_against_the_child(tmp_path: Path, stub: str):
     store, step, context = stubbed(tmp_path, stub)
-    report = generate.run(step, store, context)
+    report = run_step(step, store, context)
     assert report.kept == ROWS
     assert report.usage.teacher_requests == ROWS
     assert report.usage.teacher_output_tokens == 5 * ROWS
@@ -136,16 +136,16 @@ def test_a_child_that_does_not_start_is_told_with_its_last_words(
 ):
     store, step, context = stubbed(tmp_path, stub, missing=missing)
     with pytest.raises(error, match=words):
-        generate.run(step, store, context)
+        run_step(step, store, context)
 
 
 def test_a_child_that_dies_in_the_round_is_transient_and_what_it_wrote_is_kept(tmp_path: Path):
     store, step, context = stubbed(tmp_path, "dies")
     with pytest.raises(Transient, match="an illegal memory access was encountered"):
-        generate.run(step, store, context)
+        run_step(step, store, context)
     assert context.usage.teacher_requests >= 5
     again = rounds.context_for("pod-b", tmp_path, {**context.environ, "STUB": ""})
-    assert generate.run(step, store, again).kept == ROWS
+    assert run_step(step, store, again).kept == ROWS
     ledger = rounds.rows(store, "ledger.jsonl")
     assert len({entry["key"] for entry in ledger}) == ROWS
 
@@ -155,7 +155,7 @@ def test_a_stop_while_it_starts_ends_the_child(tmp_path: Path):
     threading.Timer(2.0, context.stopping.set).start()
     began = time.monotonic()
     with pytest.raises(Terminated):
-        generate.run(step, store, context)
+        run_step(step, store, context)
     assert time.monotonic() - began < 15
 
 
@@ -167,7 +167,7 @@ def test_fault_46_the_child_of_a_killed_step_ends_too(tmp_path: Path):
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.generation.worker", store.as_uri(), "pod-z", str(store)],
         cwd=rounds.ROOT,
-        env={**environ, "LLM2LLM_STEP": step.to_environment()},
+        env={**environ, "LLM2LLM_STEP": document_of(step).to_environment()},
         stdout=subprocess.DEVNULL,
     )
     log = store / "teacher" / "vllm.log"
@@ -217,4 +217,4 @@ def test_a_teacher_that_changed_since_prepare_is_not_asked(tmp_path: Path):
     store, step, context = stubbed(tmp_path)
     (tmp_path / "model" / "weights.safetensors").write_bytes(b"other")
     with pytest.raises(StepError, match="has changed since the run began"):
-        generate.run(step, store, context)
+        run_step(step, store, context)

@@ -20,8 +20,10 @@ from tests.cluster.s3 import S3Server
 from tests.integration.generation import rounds
 
 from llm2llm.artifacts.committed import committed_manifest, read_object
-from llm2llm.records import Report, StepDocument, to_jsonl
+from llm2llm.records import Report, to_jsonl
+from llm2llm.runtime.context import Step
 from llm2llm.stages import generate
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore, Store
 from llm2llm.teacher.ledger import read_segments
 
@@ -36,7 +38,7 @@ LONGEST_LIFE = 1.2 * ROWS / KILLS
 """Answers from an attempt's first request to its kill, at most: the round is not over before the last kill."""
 
 
-def round_of(folder: Path | Store, teacher: rounds.Teacher) -> tuple[Store, StepDocument]:
+def round_of(folder: Path | Store, teacher: rounds.Teacher) -> tuple[Store, Step]:
     spec: dict[str, Any] = rounds.spec_for(teacher, concurrency=CONCURRENCY)
     spec["generate"]["rowsPerRound"] = ROWS
     return rounds.prepared(folder, spec, MISTAKES)
@@ -45,7 +47,7 @@ def round_of(folder: Path | Store, teacher: rounds.Teacher) -> tuple[Store, Step
 def unkilled(folder: Path) -> bytes:
     with rounds.teacher_server() as teacher:
         store, step = round_of(folder, teacher)
-        report = generate.run(step, store, rounds.context_for("pod-a", folder))
+        report = run_step(step, store, rounds.context_for("pod-a", folder))
         assert report.kept == ROWS
         assert report.usage.teacher_requests == teacher.stats()["answered"]
         assert teacher.stats()["repeated"] == 0
@@ -94,10 +96,10 @@ def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_wa
 def test_a_full_ledger_sends_nothing(tmp_path: Path):
     with rounds.teacher_server() as teacher:
         store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher))
-        generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+        run_step(step, store, rounds.context_for("pod-a", tmp_path))
         synthetic, asked = rounds.output(store, "synthetic.jsonl"), teacher.stats()["requests"]
         store.delete("iterations/000/generate/manifest.json")
-        generate.run(step, store, rounds.context_for("pod-b", tmp_path))
+        run_step(step, store, rounds.context_for("pod-b", tmp_path))
         assert teacher.stats()["requests"] == asked
     assert rounds.output(store, "synthetic.jsonl") == synthetic
 
@@ -149,7 +151,7 @@ def test_the_committed_ledger_holds_what_was_judged_whatever_another_pod_was_ans
             return played
 
         monkeypatch.setattr(generate, "_run_waves", beside)
-        generate.run(step, store, rounds.context_for("pod-1", tmp_path))
+        run_step(step, store, rounds.context_for("pod-1", tmp_path))
     told = {record["key"]: json.loads(record["text"])["prompt"] for record in rounds.rows(store, "ledger.jsonl")}
     kept = rounds.rows(store, "synthetic.jsonl")
     assert len(kept) == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def again(
     spec["reuseFrom"] = [{"uri": first.uri}]
     store, step = rounds.prepared(folder, spec, MISTAKES)
     context = rounds.context_for("pod-b", folder)
-    return run_step(step.model_copy(update={"run_uid": "another"}), store, context), store, context
+    return run_step(replace(step, run_uid="another"), store, context), store, context
 
 
 def first_round(folder: Path, teacher: rounds.Teacher) -> tuple[Report, LocalStore, StepDocument]:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from tests.integration.generation import rounds
 from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import manifest_in, read_object
 from llm2llm.layout import INPUTS, step_folder
-from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
-from llm2llm.stages import generate
+from llm2llm.records import Example, Prediction, Report, Stage, to_jsonl
+from llm2llm.runtime.context import Step
+from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 WORDS = [f"word{number}" for number in range(10)]
@@ -56,7 +58,7 @@ def scripted(script: Mapping[str, list[str]], asked: dict[str, list[str]]) -> It
             thread.join()
 
 
-def second(store: LocalStore, first: StepDocument, wrong: list[Example]) -> StepDocument:
+def second(store: LocalStore, first: Step, wrong: list[Example]) -> Step:
     """Commits an evaluation in which these are wrong again; the generation step that follows it."""
     before = step_folder(Stage.GENERATE, 0)
     manifest = manifest_in(store, before)
@@ -72,7 +74,7 @@ def second(store: LocalStore, first: StepDocument, wrong: list[Example]) -> Step
         Report(run_uid="uid", stage=Stage.EVALUATE, iteration=1),
     )
     parents[step_folder(Stage.EVALUATE, 1)] = evaluated.digest
-    return first.model_copy(update={"iteration": 1, "parents": parents})
+    return replace(first, iteration=1, parents=parents)
 
 
 def test_what_a_round_before_kept_is_shown_for_its_seed_and_refused_for_any(tmp_path: Path):
@@ -87,8 +89,8 @@ def test_what_a_round_before_kept_is_shown_for_its_seed_and_refused_for_any(tmp_
         spec = rounds.spec_for(teacher, samples=1)
         spec["generate"]["filters"] = {"dedup": {"threshold": "0.85"}}
         store, first = rounds.prepared(tmp_path, spec, mistakes=2)
-        assert generate.run(first, store, rounds.context_for("pod-a", tmp_path)).kept == 2
-        report = generate.run(second(store, first, [one, two]), store, rounds.context_for("pod-b", tmp_path))
+        assert run_step(first, store, rounds.context_for("pod-a", tmp_path)).kept == 2
+        report = run_step(second(store, first, [one, two]), store, rounds.context_for("pod-b", tmp_path))
 
     assert (report.kept, report.generated) == (2, 4)
     manifest = manifest_in(store, step_folder(Stage.GENERATE, 1))

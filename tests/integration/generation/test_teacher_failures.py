@@ -13,7 +13,7 @@ from tests.integration.generation import rounds
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import AuthenticationError, LowAcceptance, StepError, TeacherQuotaExhausted, Transient
 from llm2llm.records import Report, to_jsonl
-from llm2llm.stages import generate
+from llm2llm.step import run_step
 from llm2llm.storage import Store
 from llm2llm.teacher import limits, pacing
 from llm2llm.teacher import requests as paid
@@ -38,7 +38,7 @@ def generated(place: Path | Store, teacher: rounds.Teacher, **options: object) -
     parameters = options.pop("parameters", None)
     spec = rounds.spec_for(teacher, parameters=parameters)  # type: ignore[arg-type]
     store, step = rounds.prepared(place, spec)
-    return generate.run(step, store, rounds.context_for("pod-a", Path("nothing is written here"), environ))
+    return run_step(step, store, rounds.context_for("pod-a", Path("nothing is written here"), environ))
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_fault_35_a_teacher_that_breaks_down_is_given_up_with_75_and_nothing_is_
 
     context.progress = break_down
     with pytest.raises(Transient, match=teacher.base_url) as caught:
-        generate.run(step, store, context)
+        run_step(step, store, context)
     assert caught.value.exit_code == 75
     assert 0 < teacher.stats()["answered"] < 60
     teacher.fault(kind="none")
-    report = generate.run(step, store, rounds.context_for("pod-b", Path()))
+    report = run_step(step, store, rounds.context_for("pod-b", Path()))
     stats = teacher.stats()
     assert (report.kept, stats["answered"], stats["repeated"]) == (60, 60, 0)
 
@@ -138,7 +138,7 @@ def test_a_pause_is_told_as_progress_for_the_watchdog(
     context = rounds.context_for("pod-a", tmp_path)
     told: list[str] = []
     context.progress = lambda event: told.append(str(event.get("message", "")))
-    generate.run(step, store, context)
+    run_step(step, store, context)
     assert f"waits up to 1 s for the limits of the teacher {teacher.base_url}" in told
 
 
@@ -182,7 +182,7 @@ def test_a_row_of_the_test_set_is_refused_like_one_of_the_evaluation_set(tmp_pat
     frozen = {"evaluation.jsonl": to_jsonl([first]), "test.jsonl": to_jsonl(others)}
     store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher), frozen=frozen)
     teacher.fault(kind="leak", count=12)
-    report = generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+    report = run_step(step, store, rounds.context_for("pod-a", tmp_path))
     assert (report.kept, report.generated) == (60, 72)
     assert {row["reason"] for row in rounds.rows(store, "rejected.jsonl")} == {"contaminated"}
     leaked = {row.fields["prompt"] for row in others}
@@ -224,12 +224,12 @@ def test_a_page_at_a_wrong_address_ends_the_attempt_and_the_right_address_is_ask
     store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher))
     teacher.fault(kind="page", count=-1)
     with pytest.raises(Transient, match=r"Please log in.*check spec.generate.teacher.baseUrl") as caught:
-        generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+        run_step(step, store, rounds.context_for("pod-a", tmp_path))
     assert caught.value.exit_code == 75
     pages = teacher.stats()["requests"]
     assert pages <= paid.ATTEMPTS * 8  # of each place in flight
     teacher.fault(kind="none")
-    report = generate.run(step, store, rounds.context_for("pod-b", tmp_path))
+    report = run_step(step, store, rounds.context_for("pod-b", tmp_path))
     assert (report.kept, report.generated) == (60, 60)
     assert report.usage.teacher_requests == 60 + pages  # each of them may have been paid
 
@@ -251,7 +251,7 @@ def test_fault_36_a_small_round_that_could_not_be_read_at_all_fails_once_it_is_o
     teacher.fault(kind="bad-json", count=-1)
     store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher, samples=1), 3)
     with pytest.raises(LowAcceptance, match=r"kept 0 of 9 rows"):
-        generate.run(step, store, rounds.context_for("pod-a", tmp_path))
+        run_step(step, store, rounds.context_for("pod-a", tmp_path))
     assert teacher.stats()["answered"] == 9
 
 

@@ -19,7 +19,7 @@ from tests.support.tls import TlsFront, copy
 
 from llm2llm.api.stages import Generate
 from llm2llm.records import to_jsonl
-from llm2llm.stages import generate
+from llm2llm.step import run_step
 from llm2llm.storage import Store
 from llm2llm.teacher.client import probe
 
@@ -148,7 +148,7 @@ def test_faults_48_and_52_what_a_spec_and_a_row_say_reaches_the_teacher_byte_for
         _, step = rounds.prepared(bucket, spec, 1, frozen)
         assert rounds.worker(bucket, step, "pod-a", {**os.environ, **s3.environment}).wait(60) == 0
         local, step = rounds.prepared(tmp_path, spec, 1, frozen)
-        generate.run(step, local, rounds.context_for("pod-b", tmp_path))
+        run_step(step, local, rounds.context_for("pod-b", tmp_path))
     stats = teacher.stats()
     asked = json.loads(proxy.bodies[0])["messages"][-1]["content"]
 

@@ -14,19 +14,19 @@ from pathlib import Path
 from llm2llm.api.data import Artifacts
 from llm2llm.errors import StepError
 from llm2llm.records import StepDocument
-from llm2llm.runtime.context import StepContext
-from llm2llm.stages import generate
+from llm2llm.runtime.context import Step, StepContext
+from llm2llm.step import run_step
 from llm2llm.storage import open_store
 
 
 def main() -> int:
-    step = StepDocument.model_validate_json(os.environ["LLM2LLM_STEP"])
+    step = Step.of(StepDocument.model_validate_json(os.environ["LLM2LLM_STEP"]))
     store = open_store(sys.argv[1], Artifacts(uri="s3://bucket/runs"), os.environ)
     scratch = sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp()
     context = StepContext(pod_uid=sys.argv[2], scratch=Path(scratch), environ=os.environ)
     signal.signal(signal.SIGTERM, lambda *_: context.stopping.set())
     try:
-        print(generate.run(step, store, context).to_json())
+        print(run_step(step, store, context).to_json())
     except StepError as error:
         return int(error.exit_code)
     return 0

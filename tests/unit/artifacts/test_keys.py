@@ -11,6 +11,7 @@ import yaml
 
 from llm2llm.artifacts.keys import content_key
 from llm2llm.records import Stage, StepDocument
+from llm2llm.runtime.context import Step
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 RECORDED: dict[str, dict[str, str]] = json.loads((DATA / "content-keys.json").read_text())
@@ -25,7 +26,7 @@ def key(spec: dict[str, Any], stage: Stage, iteration: int) -> str:
     step = StepDocument(
         stage=stage, iteration=iteration, namespace="ns", run="r", run_uid="u", spec=spec, parents=parents
     )
-    return content_key(step).removeprefix("sha256:")
+    return content_key(Step.of(step)).removeprefix("sha256:")
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,14 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.keys import content_key, differing_fields, key_fields
 from llm2llm.layout import run_root
 from llm2llm.records import Stage, StepDocument
+from llm2llm.runtime.context import Step
 
 
-def step(stage: Stage, **changes: Any) -> StepDocument:
-    return StepDocument(
-        stage=stage, namespace="ns", run="r", run_uid="u", spec=builders.spec(**changes), parents={"inputs": "p"}
+def step(stage: Stage, **changes: Any) -> Step:
+    return Step.of(
+        StepDocument(
+            stage=stage, namespace="ns", run="r", run_uid="u", spec=builders.spec(**changes), parents={"inputs": "p"}
+        )
     )
 
 
@@ -74,7 +78,7 @@ def test_defaults_that_the_api_server_fills_in_do_not_change_the_key():
         mode="json", by_alias=True, exclude_none=True
     )
     plain = step(Stage.TRAIN)
-    assert content_key(plain) == content_key(plain.model_copy(update={"spec": filled}))
+    assert content_key(plain) == content_key(replace(plain, spec=AugmentationRunSpec.model_validate(filled)))
 
 
 def test_a_mismatch_names_the_field_and_both_values():

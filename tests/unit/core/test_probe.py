@@ -14,6 +14,7 @@ from llm2llm.loop.probing import fold_of
 from llm2llm.loop.steps import ending_step, expected_steps, next_step, parents
 from llm2llm.loop.stopping import Finished, best_iteration
 from llm2llm.records import Stage, StepDocument
+from llm2llm.runtime.context import Step
 
 
 def spec(**changes: Any) -> AugmentationRunSpec:
@@ -156,7 +157,7 @@ def test_the_fold_is_in_the_keys_of_training_and_evaluation():
     def key(stage: Stage, iteration: int, errors_from: str) -> str:
         changed = builders.spec(errorsFrom=errors_from)
         return content_key(
-            StepDocument(stage=stage, iteration=iteration, namespace="n", run="r", run_uid="u", spec=changed)
+            Step.of(StepDocument(stage=stage, iteration=iteration, namespace="n", run="r", run_uid="u", spec=changed))
         )
 
     assert [fold_of(spec(), iteration) for iteration in (0, 3, 4, 103)] == [0, 3, 0, None]

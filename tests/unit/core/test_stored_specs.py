@@ -15,6 +15,7 @@ from llm2llm.artifacts.keys import content_key
 from llm2llm.errors import InvalidManifest
 from llm2llm.local.problems import validate_spec
 from llm2llm.records import Stage, StepDocument
+from llm2llm.runtime.context import Step
 
 
 def blocks(document: dict[str, Any], path: str = "spec") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -49,7 +50,7 @@ def with_newer_field(path: str) -> dict[str, Any]:
 @pytest.mark.parametrize("path", PATHS)
 def test_a_stored_spec_with_a_field_of_a_newer_release_is_the_same_experiment(path: str):
     def key(spec: dict[str, Any]) -> str:
-        return content_key(StepDocument(stage=Stage.TRAIN, namespace="ns", run="r", run_uid="u", spec=spec))
+        return content_key(Step.of(StepDocument(stage=Stage.TRAIN, namespace="ns", run="r", run_uid="u", spec=spec)))
 
     free_form = path.endswith(("fields", "parameters"))
     assert free_form or AugmentationRunSpec.model_validate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,16 +14,16 @@ from llm2llm.artifacts.committed import committed_manifest, download_folder, man
 from llm2llm.artifacts.retention import has_all_objects, weights_of
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.records import Manifest, Report, Stage, StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import LocalStore
 
 FOLDER = "iterations/000/train"
 FILES = {"adapter/weights/a.bin": b"weights", "adapter/config.json": b"{}", "scores.json": b"[]"}
 
 
-def step(**changes: object) -> StepDocument:
+def step(**changes: object) -> Step:
     fields = {"stage": Stage.TRAIN, "namespace": "ns", "run": "r", "run_uid": "u", "parents": {"inputs": "p"}}
-    return StepDocument.model_validate(fields | {"spec": builders.spec(**changes)})
+    return Step.of(StepDocument.model_validate(fields | {"spec": builders.spec(**changes)}))
 
 
 def wrote(store: LocalStore, pod: str = "pod-a", weights: bytes = b"weights") -> Report:
@@ -71,9 +72,9 @@ def test_the_output_of_another_experiment_is_refused_with_the_field_that_differs
 
 def test_a_parent_is_the_very_one_that_this_run_committed(store: LocalStore):
     digest = wrote(store).digest
-    child = step().model_copy(update={"parents": {FOLDER: digest}})
+    child = replace(step(), parents={FOLDER: digest})
     assert parent_manifest(store, child, FOLDER).digest == digest
-    other = child.model_copy(update={"parents": {FOLDER: "sha256:0"}})
+    other = replace(child, parents={FOLDER: "sha256:0"})
     with pytest.raises(IncompatibleArtifacts, match=f"{FOLDER}/manifest.json has digest {digest}, this run committed"):
         parent_manifest(store, other, FOLDER)
     store.delete(f"{FOLDER}/manifest.json")

@@ -12,12 +12,12 @@ from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import manifest_in, read_object
 from llm2llm.artifacts.reuse import copy_from_reused_run
 from llm2llm.records import Report, Stage, StepDocument, Usage
-from llm2llm.runtime.context import StepContext
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import LocalStore
 
 
-def step(stage: Stage, run: str, **changes: Any) -> StepDocument:
-    return StepDocument(stage=stage, namespace="ns", run=run, run_uid=run, spec=builders.spec(**changes))
+def step(stage: Stage, run: str, **changes: Any) -> Step:
+    return Step.of(StepDocument(stage=stage, namespace="ns", run=run, run_uid=run, spec=builders.spec(**changes)))
 
 
 def copy_of(folder: Path, stage: Stage, **changes: Any) -> Report | None:
@@ -30,10 +30,10 @@ def copy_of(folder: Path, stage: Stage, **changes: Any) -> Report | None:
         model_uri=f"{other.uri}/adapter" if stage is Stage.TRAIN else "",
         usage=Usage(teacher_requests=9, teacher_input_tokens=90, teacher_output_tokens=900),
     )
-    commit(other, step(stage, "other"), StepContext("pod-a", folder), {"rows.jsonl": b"{}"}, told)
+    commit(other, Step.of(step(stage, "other")), StepContext("pod-a", folder), {"rows.jsonl": b"{}"}, told)
     context = StepContext("pod-b", folder, progress=lambda _: None)
     again = step(stage, "again", reuseFrom=[{"uri": other.uri}], **changes)
-    return copy_from_reused_run(again, LocalStore(folder / "again"), context)
+    return copy_from_reused_run(Step.of(again), LocalStore(folder / "again"), context)
 
 
 @pytest.mark.parametrize("stage", [Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE])

@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import pytest
 import torch
+from tests.support import builders
 
 from llm2llm.errors import GpuOutOfMemory
 from llm2llm.local.runner import Runner
 from llm2llm.records import Stage, StepDocument
+from llm2llm.runtime.context import Step
 from llm2llm.training import trainer
 from llm2llm.training.data import TokenizedRow, pad
 
@@ -99,7 +101,7 @@ def test_fault_21_not_even_one_row_fits(monkeypatch: pytest.MonkeyPatch) -> None
 def test_fault_21_the_local_runner_keeps_the_micro_batch_that_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[Stage, int]] = []
 
-    def attempt(_: Runner, step: StepDocument, __: object) -> Any:
+    def attempt(_: Runner, step: Step, __: object) -> Any:
         tried.append((step.stage, step.micro_batch))
         if step.stage is Stage.TRAIN and not 0 < step.micro_batch <= 4:
             raise GpuOutOfMemory("too little", step.micro_batch or 16)
@@ -110,9 +112,15 @@ def test_fault_21_the_local_runner_keeps_the_micro_batch_that_fitted(monkeypatch
     runner = Runner(cast("Any", SimpleNamespace(spec=spec)), {}, {}, cast("Any", display))
     for stage, iteration in ((Stage.TRAIN, 0), (Stage.EVALUATE, 0), (Stage.TRAIN, 1)):
         step = StepDocument(
-            stage=stage, iteration=iteration, namespace="n", run="r", run_uid="0123456789abcdef", spec={}, parents={}
+            stage=stage,
+            iteration=iteration,
+            namespace="n",
+            run="r",
+            run_uid="0123456789abcdef",
+            spec=builders.spec(),
+            parents={},
         )
-        runner._run_with_retries(step, cast("Any", None))
+        runner._run_with_retries(Step.of(step), cast("Any", None))
     assert tried == [
         (Stage.TRAIN, 0),
         (Stage.TRAIN, 8),

@@ -15,12 +15,12 @@ from llm2llm.errors import DataError, IncompatibleArtifacts, Terminated
 from llm2llm.local.display import Lines
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.runner import Runner
-from llm2llm.records import Report, Stage, StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import Report, Stage
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import Store
 
 
-def runner(folder: Path, execute: Callable[[StepDocument, Store, StepContext], Report], **changes: Any) -> Runner:
+def runner(folder: Path, execute: Callable[[Step, Store, StepContext], Report], **changes: Any) -> Runner:
     """Of a run of two iterations that keeps its artifacts in `folder`."""
     document = builders.spec(artifacts={"uri": folder.as_uri()}, **changes)
     return Runner(
@@ -32,7 +32,7 @@ def steps_of(folder: Path, approval: Mapping[str, Any]) -> list[tuple[Stage, int
     """Runs two iterations of stages that do nothing, until the end or a hold."""
     ran: list[tuple[Stage, int]] = []
 
-    def execute(step: StepDocument, _: Store, __: StepContext) -> Report:
+    def execute(step: Step, _: Store, __: StepContext) -> Report:
         ran.append((step.stage, step.iteration))
         scores = {"metrics": (builders.accuracy(0.5),), "mistakes": 5} if step.stage is Stage.EVALUATE else {}
         return Report(run_uid=step.run_uid, stage=step.stage, iteration=step.iteration, attempt=0, digest="d", **scores)
@@ -64,13 +64,13 @@ def test_a_field_may_be_mended_as_long_as_prepare_refused_the_run(tmp_path: Path
     wrong = {"seed": {"uri": "s3://b/seed.jsonl", "fields": {"prompt": "text", "completion": "label"}}}
     right = {"seed": {"uri": "s3://b/seed.jsonl", "fields": {"prompt": "question", "completion": "answer"}}}
 
-    def refuse(_: StepDocument, __: Store, ___: StepContext) -> Report:
+    def refuse(_: Step, __: Store, ___: StepContext) -> Report:
         raise DataError("no field 'text'")
 
-    def prepare(step: StepDocument, store: Store, context: StepContext) -> Report:
+    def prepare(step: Step, store: Store, context: StepContext) -> Report:
         if step.stage is Stage.TRAIN:
             raise Terminated("far enough")
-        return commit(store, step, context, {}, builders.report(step.stage))
+        return commit(store, Step.of(step), context, {}, builders.report(step.stage))
 
     with pytest.raises(DataError):
         runner(tmp_path, refuse, data=wrong).complete()
@@ -91,7 +91,7 @@ def test_a_field_may_be_mended_as_long_as_prepare_refused_the_run(tmp_path: Path
 def test_that_gpu_time_is_not_counted_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: dict[str, Any], told: bool
 ) -> None:
-    def refuse(_: StepDocument, __: Store, ___: StepContext) -> Report:
+    def refuse(_: Step, __: Store, ___: StepContext) -> Report:
         raise Terminated("far enough")
 
     with pytest.raises(Terminated):
