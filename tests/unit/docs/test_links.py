@@ -10,6 +10,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[3]
 ROOTS = ("benchmarks/", "charts/", "constraints/", "crds/", "docs/", "examples/", "images/", "operator/", "tests/")
 PAGES = [*CHECKOUT.glob("*.md"), *(page for root in ROOTS for page in (CHECKOUT / root).rglob("*.md"))]
+MODULES = [str(file) for root in ROOTS for file in (CHECKOUT / root).rglob("*.py")]
 NAMES = [page.relative_to(CHECKOUT).as_posix() for page in PAGES]
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -56,3 +57,10 @@ def test_a_rule_that_the_code_cites_has_an_anchor():
             cited |= set(re.findall(r"[CD]\d+", rules))
     assert cited
     assert {rule for rule in cited if rule.lower() not in anchors(CHECKOUT / "docs" / "architecture.md")} == set()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md" and "/decisions/" not in name])
+def test_modules_that_are_named_in_short_exist(name: str):
+    text = (CHECKOUT / name).read_text(encoding="utf-8")
+    named = {path for path in re.findall(r"`([\w/]+\.py)`", text) if not path.startswith(ROOTS)}
+    assert {path for path in named if not any(file.endswith(f"/{path}") for file in MODULES)} == set()
