@@ -1,6 +1,6 @@
 """Runs at rest by the thousand: copies of a few that the operator itself brought to their end or to a hold.
 
-Each copy has what the original has left: its status, and the Job and pod that rule 4 keeps for their log.
+Each copy has what the original has left: its status, and the Job and pod that rule C4 keeps for their log.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Operator:
         metrics.RUN_STATES.count(self._cache.summaries)
 
     async def run(self) -> None:
-        """Runs until cancelled. Every replica watches; only the leader works (rule 14)."""
+        """Runs until cancelled. Every replica watches; only the leader works (rule C14)."""
         settings = self._settings
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._heartbeat())

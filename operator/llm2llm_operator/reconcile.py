@@ -126,7 +126,7 @@ class Reconciler:
         return self._cache.observation(run)
 
     async def _events(self, run: Run, status: RunStatus, seen: Observation, now: datetime) -> tuple[Event, ...]:
-        """Warnings about a Job that does not start, where neither it nor its pods tell why (rule 15)."""
+        """Warnings about a Job that does not start, where neither it nor its pods tell why (rule C15)."""
         current = status.current_step
         job = seen.job(current.job_name) if current else None
         if current is None or job is None or not waiting.only_events_can_tell(job, seen.pods_of(job)):
@@ -235,7 +235,7 @@ def _refused(before: RunStatus, status: RunStatus, error: ApiError, now: datetim
 
 
 def _broken(status: RunStatus, error: Exception, now: datetime, generation: int) -> RunStatus:
-    """No decision was possible: a defect of the operator, or a status that somebody edited (rules 15 and 19)."""
+    """No decision was possible: a defect of the operator, or a status that somebody edited (rules C15 and C19)."""
     message = (
         f"no decision is possible ({type(error).__name__}: {error}): if the status was edited, undo that;"
         " otherwise report this with the operator's log"

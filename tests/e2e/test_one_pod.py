@@ -1,4 +1,4 @@
-"""One pod of a run at a time (rule 7), with a step that does not stop when it is told to."""
+"""One pod of a run at a time (rule C7), with a step that does not stop when it is told to."""
 
 from __future__ import annotations
 

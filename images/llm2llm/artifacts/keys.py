@@ -25,7 +25,7 @@ STAGE_SCHEMAS: dict[Stage, int] = {
 
 
 def key_fields(step: Step) -> dict[str, Any]:
-    """What a step's output depends on: the parents' digests and a listed set of the spec's fields (data plane, rule 1).
+    """What a step's output depends on: the parents' digests and a listed set of the spec's fields (rule D1).
 
     Budgets, limits, resources, scheduling, deadlines, images, the micro-batch and addresses are left out on purpose:
     they change how a step runs, not what comes out.

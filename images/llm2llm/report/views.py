@@ -1,6 +1,6 @@
 """Derived views: rewritten from the manifests and predictions in the store, read by people and never by a step.
 
-`best.json`, `report/seeds.jsonl` and `report/index.html` (DESIGN, data plane, rule 7).
+`best.json`, `report/seeds.jsonl` and `report/index.html` (rule D7).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""PURE: which errors are this machine's disk, whoever tells them (FAULTS 47)."""
+"""PURE: which errors are this machine's disk, whoever tells them (fault 47)."""
 
 from __future__ import annotations
 

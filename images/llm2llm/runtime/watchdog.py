@@ -1,4 +1,4 @@
-"""A step that hangs ends itself (FAULTS 51): a hung GPU or a deadlock does not exit, and holds what others wait for."""
+"""A step that hangs ends itself (fault 51): a hung GPU or a deadlock does not exit, and holds what others wait for."""
 
 from __future__ import annotations
 

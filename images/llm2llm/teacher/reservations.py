@@ -1,6 +1,6 @@
 """What may still be spent on the teacher: checked before each request, with what is in flight reserved.
 
-So a budget is never exceeded by more than the requests in flight turn out to cost above their reservations (FAULTS 37).
+So a budget is never exceeded by more than the requests in flight turn out to cost above their reservations (fault 37).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A step's attempt becomes a batch/v1 Job. Pure.
 
-The Job is the operator's only tool, so the rules live in its fields: no retry of its own (rule 11), no second pod
+The Job is the operator's only tool, so the rules live in its fields: no retry of its own (rule C11), no second pod
 beside the first, pods that `restricted` admits, no API token, and the whole step frozen in one environment variable.
 """
 
@@ -43,7 +43,7 @@ POD_FAILURE_POLICY = {
 
 
 def job_name(run_name: str, run_uid: str, step: StepId, attempt: int) -> str:
-    """Name of an attempt's Job: the same for everyone who asks, so that two creators cannot make two Jobs (rule 5)."""
+    """Name of an attempt's Job: the same for everyone who asks, so that two creators cannot make two Jobs (rule C5)."""
     prefix = f"{run_name[:30].rstrip('-')}-{hashlib.sha256(run_uid.encode()).hexdigest()[:8]}"
     part = "prepare" if step.stage is Stage.PREPARE else f"i{step.iteration:03d}-{step.stage.value.lower()}"
     return f"{prefix}-{part}-a{attempt}"

@@ -100,7 +100,7 @@ def create_job(facts: Inputs, status: RunStatus, current: CurrentStep, notes: tu
 
 
 def wait_for_pods(facts: Inputs, status: RunStatus, busy: list[Pod], notes: tuple[RunEvent, ...] = ()) -> Plan:
-    """One pod of a run at a time (rule 7): waits for these to stop, and deletes their Jobs if nobody has."""
+    """One pod of a run at a time (rule C7): waits for these to stop, and deletes their Jobs if nobody has."""
     names = ", ".join(pod.name for pod in busy)
     uids = {pod.job_uid for pod in busy}
     alive = tuple(job for job in facts.seen.jobs if job.uid in uids and not job.deleting and not job.ended)

@@ -33,7 +33,7 @@ class Plan:
     delete_run: bool = False
     """The run itself: its time after its end is over."""
     confirm_deleted: str = ""
-    """Name of a Job that the cache does not show: it has to be read before it may count as deleted (rule 3)."""
+    """Name of a Job that the cache does not show: it has to be read before it may count as deleted (rule C3)."""
 
 
 @dataclass(frozen=True)

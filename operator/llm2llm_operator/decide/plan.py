@@ -1,7 +1,7 @@
 """What should happen next to a run: a pure function of the run, what the cluster shows and the time.
 
 `plan` is a list of questions in the order they are asked. It never waits and never writes; `reconcile.py` carries out
-what it returns: first the status, then the Job (rule 5: an attempt is persisted before its Job is created).
+what it returns: first the status, then the Job (rule C5: an attempt is persisted before its Job is created).
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _reason_of_hold(status: RunStatus) -> str:
 
 
 def _retry(facts: Inputs, status: RunStatus, *conditions: str) -> RunStatus:
-    """`spec.retry` was raised: the step goes on with its next attempt, with fresh limits (rule 17)."""
+    """`spec.retry` was raised: the step goes on with its next attempt, with fresh limits (rule C17)."""
     status = status.model_copy(update={"retry": facts.spec.retry, "completion_time": ""})
     for kind in conditions:
         status = with_condition(facts, status, kind, False, "Retried")
@@ -184,7 +184,7 @@ def _live_jobs(facts: Inputs) -> tuple[Job, ...]:
 
 
 def _suspend(facts: Inputs, status: RunStatus) -> Plan:
-    """Deletes the Job in progress; Suspended is set only when no pod is left running (rule 7)."""
+    """Deletes the Job in progress; Suspended is set only when no pod is left running (rule C7)."""
     if status.is_true(SUSPENDED):
         return Plan(status, delete=_live_jobs(facts))
     stopped = _stop_job(facts, status, "Suspending")

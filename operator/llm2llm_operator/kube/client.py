@@ -2,7 +2,7 @@
 
 Raw documents over one `kubernetes.aio` ApiClient: its typed models cost more time than the requests. Retries are our
 own (429 with Retry-After, 5xx, lost connections), and writes pass a token bucket, so that an outage ends in a steady
-stream and not in a burst (rule 12).
+stream and not in a burst (rule C12).
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class KubeClient:
         return found
 
     async def patch_status(self, namespace: str, name: str, version: int, patch: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes a merge patch to a run's status, only if nobody wrote since `version` (rule 6). Raises Conflict."""
+        """Writes a merge patch to a run's status, only if nobody wrote since `version` (rule C6). Raises Conflict."""
         body = {"metadata": {"resourceVersion": str(version)}, "status": patch}
         path = f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}/status"
         return await self._write("PATCH", path, body, kind="status")
@@ -159,7 +159,7 @@ class KubeClient:
             return existing
 
     async def delete_job(self, namespace: str, name: str, uid: str, propagation: str) -> None:
-        """Deletes this very Job; that it is gone already, or another one has its name, is success (rule 4)."""
+        """Deletes this very Job; that it is gone already, or another one has its name, is success (rule C4)."""
         body = {"propagationPolicy": propagation, "preconditions": {"uid": uid}}
         try:
             await self._write("DELETE", f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}", body, kind="delete")

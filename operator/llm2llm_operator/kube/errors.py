@@ -7,7 +7,7 @@ ApiError
 ├── Rejected       4xx  the API server does not take this object: told on the run
 └── Unavailable    429, 5xx, no connection: tried again, nothing is told
 
-NotLeading             no request was made: another replica may lead (rule 14); the run is looked at by whoever leads
+NotLeading             no request was made: another replica may lead (rule C14); the run is looked at by whoever leads
 """
 
 from __future__ import annotations

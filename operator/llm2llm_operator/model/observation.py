@@ -40,7 +40,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt's Job. Only the terminal conditions count: the interim ones still have a pod (rule 11)."""
+    """One attempt's Job. Only the terminal conditions count: the interim ones still have a pod (rule C11)."""
 
     namespace: str
     name: str

@@ -1,6 +1,6 @@
 """What the watches told, kept slim: runs, their Jobs and their pods, indexed by run.
 
-Versions order what arrives (rule 3): an older echo never replaces a newer fact, what was deleted is not revived, and a
+Versions order what arrives (rule C3): an older echo never replaces a newer fact, what was deleted is not revived, and a
 list drops only what it is new enough to know about. Comparing resourceVersions of one collection as numbers is what the
 API server itself guarantees for etcd-backed resources.
 """

@@ -1,7 +1,7 @@
 """All of kopf: the watches, their supervisor, and how the cache is known to be whole.
 
 kopf gives reliable watches and nothing else here: three `on.event` handlers that take an object into the cache and ask
-for a pass. Its handlers with state would write annotations and finalizers to the user's objects (rule 1).
+for a pass. Its handlers with state would write annotations and finalizers to the user's objects (rule C1).
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class Informer:
         return changed | self._cache.retain(collection, listed, min(versions))
 
     async def _supervise(self) -> None:
-        """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: restart it (rule 13)."""
+        """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: restart it (rule C13)."""
         loop = asyncio.get_running_loop()
         while True:
             self._mark_progress()
@@ -279,7 +279,7 @@ class Informer:
 
 
 async def connection_info(cluster: KubeClient) -> kopf.ConnectionInfo:
-    """Our client's credentials for kopf; they expire soon, so that a rotated token is read again (rule 13)."""
+    """Our client's credentials for kopf; they expire soon, so that a rotated token is read again (rule C13)."""
     configuration = cluster.configuration
     token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
     scheme, _, secret = (token or "").partition(" ")
@@ -319,7 +319,7 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         return None
 
     def store(self, **_: Any) -> None:
-        raise AssertionError("a handler with state was registered: rule 1 allows `on.event` alone")
+        raise AssertionError("a handler with state was registered: rule C1 allows `on.event` alone")
 
 
 class _Backoffs:

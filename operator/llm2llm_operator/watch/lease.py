@@ -1,4 +1,4 @@
-"""Which replica may write: one Lease, held by one process at a time (rule 14).
+"""Which replica may write: one Lease, held by one process at a time (rule C14).
 
 An elector of our own, because kopf's peering compares wall clocks, and the client's elector (37.0.2) cannot create its
 Lease and keeps leading after it lost it. Nobody's wall clock decides here: a lease of somebody else has expired when it

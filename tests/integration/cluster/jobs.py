@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tests.cluster.controlplane import Cluster
 
-# The operator's own rules for a Job (DESIGN, control plane, rule 11), as far as the node matters.
+# The operator's own rules for a Job (rule C11), as far as the node matters.
 DISRUPTION_RULES = {
     "rules": [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},

@@ -1,4 +1,4 @@
-"""The keyword task (DESIGN, "The synthetic task"), small: a sentence of fillers and one keyword, whose class is the label.
+"""The keyword task (examples/keyword), small: a sentence of fillers and one keyword, whose class is the label.
 
 The lexicon, the tokenizer and an untrained student with the shapes that the task uses. Enough for every test that asks
 how training and evaluation behave; how well a student learns is measured on the example's pretrained one.

@@ -1,4 +1,4 @@
-"""The budget of a run, as the generation step keeps it (FAULTS 37)."""
+"""The budget of a run, as the generation step keeps it (fault 37)."""
 
 from __future__ import annotations
 

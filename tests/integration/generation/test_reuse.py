@@ -1,4 +1,4 @@
-"""`spec.reuseFrom`: what another run has paid for is not paid again (FAULTS 49)."""
+"""`spec.reuseFrom`: what another run has paid for is not paid again (fault 49)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kopf never tells what vanished while it did not watch: where it lists anew, so do we (rule 3, fault 8)."""
+"""kopf never tells what vanished while it did not watch: where it lists anew, so do we (rule C3, fault 8)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The pace finds a limit that nobody tells, and finds it again when it is halved: in virtual time.
 
-DESIGN's number: at least 90 % of the allowed rate with at most 5 % rejected calls, after 30 s of warm-up and again from
+The number to hold (docs/architecture.md):
+at least 90 % of the allowed rate with at most 5 % rejected calls, after 30 s of warm-up and again from
 30 s after the halving.
 """
 

@@ -1,4 +1,4 @@
-"""Whether the budget allows a Job, and for how long (FAULTS 37). The reckoning itself is `llm2llm.budget`."""
+"""Whether the budget allows a Job, and for how long (fault 37). The reckoning itself is `llm2llm.budget`."""
 
 from __future__ import annotations
 

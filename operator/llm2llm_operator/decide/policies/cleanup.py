@@ -1,4 +1,4 @@
-"""Which Jobs may go (rule 4): ended ones whose result is recorded, but for the newest, which stays for its log."""
+"""Which Jobs may go (rule C4): ended ones whose result is recorded, but for the newest, which stays for its log."""
 
 from __future__ import annotations
 

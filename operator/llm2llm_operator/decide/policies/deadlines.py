@@ -1,4 +1,4 @@
-"""Deadlines of the run, of a step, and of a start (rule 16): the operator's, since a Job's would count pending time.
+"""Deadlines of the run, of a step, and of a start (rule C16): the operator's, since a Job's would count pending time.
 
 A step is active while its container runs. What ran before is in status (`activeSeconds`); what runs now is read from
 the pods, so a ticking clock costs no write.

@@ -1,6 +1,6 @@
 """What follows an attempt that ended without a result: another attempt, or the end of the run.
 
-One owner of retries (rule 11): Jobs have `backoffLimit: 0`, so every cause arrives here and is counted under its own
+One owner of retries (rule C11): Jobs have `backoffLimit: 0`, so every cause arrives here and is counted under its own
 limit.
 """
 
@@ -115,7 +115,7 @@ def backoff_seconds(current: CurrentStep, base: float) -> float:
 
 
 def _after_vanished(current: CurrentStep, limits: Retries) -> Again | GiveUp:
-    """A Job that vanished unrecorded: the manifest decides first (rule 4), then its own limit."""
+    """A Job that vanished unrecorded: the manifest decides first (rule C4), then its own limit."""
     spent = current.retries
     if spent.job_deleted >= limits.job_deleted + (current.kind == Kind.RUN):
         return GiveUp(

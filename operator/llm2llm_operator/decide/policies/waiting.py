@@ -1,4 +1,4 @@
-"""Why a run waits (rule 15), from what its Job, its pods and their events show, with the cluster's own words."""
+"""Why a run waits (rule C15), from what its Job, its pods and their events show, with the cluster's own words."""
 
 from __future__ import annotations
 
