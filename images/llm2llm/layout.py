@@ -9,20 +9,14 @@ from __future__ import annotations
 from typing import Literal
 
 from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.loop.stages import step_label
 from llm2llm.records import Stage
-
-INPUTS = "inputs"
 
 
 def run_root(spec: AugmentationRunSpec, namespace: str, name: str, uid: str) -> str:
     """URI of the folder that holds everything of a run, without a slash at the end."""
     key = spec.artifacts.key or f"{name}-{uid[:8]}"
     return f"{spec.artifacts.uri.rstrip('/')}/{namespace}/{key}"
-
-
-def step_folder(stage: Stage, iteration: int) -> str:
-    """Folder of a step's output: `inputs` or `iterations/003/train`."""
-    return INPUTS if stage is Stage.PREPARE else f"iterations/{iteration:03d}/{stage.value.lower()}"
 
 
 def manifest_key(folder: str) -> str:
@@ -67,5 +61,4 @@ def trained_part(spec: AugmentationRunSpec) -> Literal["adapter", "model"]:
 
 def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
     """The log of one pod of an attempt."""
-    name = "prepare" if stage is Stage.PREPARE else f"i{iteration:03d}-{stage.value.lower()}"
-    return f"logs/{name}-a{attempt}-{pod_uid}.log"
+    return f"logs/{step_label(stage, iteration)}-a{attempt}-{pod_uid}.log"

@@ -19,6 +19,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -27,6 +28,7 @@ from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import committed_manifest
 from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError, Transient
 from llm2llm.layout import log_key
+from llm2llm.podenv import POD_UID, SCRATCH_FOLDER, STEP, TERMINATION_PATH
 from llm2llm.records import Kind, Report, Stage, StepDocument
 from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.runtime.disk import ADVICE, is_disk_error
@@ -34,10 +36,6 @@ from llm2llm.runtime.logs import Log, secret_values, tee_output
 from llm2llm.runtime.watchdog import Watchdog
 from llm2llm.storage import Store, open_store
 
-STEP = "LLM2LLM_STEP"
-TERMINATION_PATH = "LLM2LLM_TERMINATION_PATH"
-SCRATCH = "LLM2LLM_SCRATCH"
-POD_UID = "POD_UID"
 NOT_COMMITTED = "NotCommitted"
 """Reason of a Collect that found nothing: the work has to be done again."""
 _MESSAGE_LENGTH = 2048
@@ -110,7 +108,7 @@ def main_step(environ: Mapping[str, str]) -> int:
     with tee_output() as log:
         context = StepContext(
             pod_uid=environ.get(POD_UID) or secrets.token_hex(8),
-            scratch=Path(environ.get(SCRATCH) or tempfile.mkdtemp(prefix="llm2llm-")),
+            scratch=Path(environ.get(SCRATCH_FOLDER) or tempfile.mkdtemp(prefix="llm2llm-")),
             environ=environ,
             stopping=stopping,
         )
@@ -122,7 +120,7 @@ def main_step(environ: Mapping[str, str]) -> int:
             report = _attempt(step, context)
         _print_report(report, environ)
         _store_log(log, step, context)
-        if not environ.get(SCRATCH):
+        if not environ.get(SCRATCH_FOLDER):
             shutil.rmtree(context.scratch, ignore_errors=True)
     return report.exit_code
 
@@ -185,18 +183,8 @@ def _attempt(step: Step, context: StepContext) -> Report:
 
 
 def _stage(stage: Stage) -> RunStage:
-    """The function of a stage; each is imported where it is needed, because each image holds other libraries."""
-    match stage:
-        case Stage.PREPARE:
-            from llm2llm.stages.prepare import run
-        case Stage.TRAIN:
-            from llm2llm.stages.train import run
-        case Stage.EVALUATE:
-            from llm2llm.stages.evaluate import run
-        case Stage.GENERATE:
-            from llm2llm.stages.generate import run
-        case Stage.TEST:
-            from llm2llm.stages.test import run
+    """The function of a stage, from the module of its name: imported now, because each image holds other libraries."""
+    run: RunStage = import_module(f"llm2llm.stages.{stage.value.lower()}").run
     return run
 
 

@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from llm2llm.api.base import IDENTITY, MONTH, Model
 from llm2llm.api.data import Artifacts, Data, Reuse, Student, Task
-from llm2llm.api.pods import PodOverrides, StepBlock
+from llm2llm.api.pods import PodOverrides
 from llm2llm.api.policy import Approval, Budget, EarlyStopping, Objective, Retries, Scheduling
 from llm2llm.api.stages import Evaluate, Generate, Prepare, Train
-from llm2llm.records import MACRO_F1, Stage
+from llm2llm.records import MACRO_F1
 
 GROUP = "llm2llm.dev"
 VERSION = "v1alpha1"
@@ -146,19 +146,6 @@ class AugmentationRunSpec(Model):
         if objective.metric == MACRO_F1 and "task" in info.data and not info.data["task"].labeled:
             raise ValueError(MACRO_F1_NEEDS_LABELS)
         return objective
-
-
-def step_block(spec: AugmentationRunSpec, stage: Stage) -> StepBlock:
-    """Image, resources and placement of a stage; Test scores as Evaluate does."""
-    match stage:
-        case Stage.PREPARE:
-            return spec.prepare
-        case Stage.TRAIN:
-            return spec.train
-        case Stage.EVALUATE | Stage.TEST:
-            return spec.evaluate
-        case Stage.GENERATE:
-            return spec.generate
 
 
 def identity_paths(model: type[BaseModel] = AugmentationRunSpec, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from llm2llm.artifacts.committed import manifest_in
-from llm2llm.layout import manifest_key, step_folder
+from llm2llm.layout import manifest_key
 from llm2llm.loop.outcomes import StepResult
+from llm2llm.loop.stages import step_folder
 from llm2llm.records import Manifest, Stage
 from llm2llm.storage import Store
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from llm2llm.artifacts.committed import manifest_in
 from llm2llm.artifacts.iterations import step_results_in
 from llm2llm.errors import StepError
-from llm2llm.layout import step_folder
+from llm2llm.loop.stages import step_folder
 from llm2llm.loop.stopping import best_iteration
 from llm2llm.records import Manifest, Stage
 from llm2llm.runtime.context import Step

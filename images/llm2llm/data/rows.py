@@ -8,9 +8,9 @@ from llm2llm.api.data import folded
 from llm2llm.artifacts.committed import parent_manifest, read_object
 from llm2llm.data.sampling import folds
 from llm2llm.errors import IncompatibleArtifacts
-from llm2llm.layout import INPUTS, step_folder
 from llm2llm.loop.outcomes import StepId
 from llm2llm.loop.probing import FOLDS, fold_of
+from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.records import Example, Manifest, Prediction, Resolved, Stage, examples_from_jsonl, predictions_from_jsonl
 from llm2llm.runtime.context import Step
 from llm2llm.storage import Store

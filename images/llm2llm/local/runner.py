@@ -21,11 +21,12 @@ from llm2llm.api.run import AugmentationRunSpec, identity_paths
 from llm2llm.artifacts.committed import committed_manifest, manifest_in
 from llm2llm.budget import Spent, gpu_seconds_left
 from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
-from llm2llm.layout import INPUTS, run_root
+from llm2llm.layout import run_root
 from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
 from llm2llm.loop.outcomes import StepId, StepResult
+from llm2llm.loop.stages import INPUTS
 from llm2llm.loop.steps import awaits_approval, describe_release, ending_step, next_step, parents
 from llm2llm.loop.stopping import Best, Finished, best_iteration
 from llm2llm.records import Record, Report, Stage, canonical_json

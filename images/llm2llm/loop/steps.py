@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.layout import step_folder
 from llm2llm.loop.outcomes import CLOSING, StepId, StepResult
+from llm2llm.loop.stages import step_folder
 from llm2llm.loop.stopping import Finished, best_iteration, evaluations_of, reference_iteration, stop_rule
 from llm2llm.records import Stage
 

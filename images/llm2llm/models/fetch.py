@@ -15,14 +15,12 @@ from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, I
 from llm2llm.models import cache as modelcache
 from llm2llm.models import files as modelfiles
 from llm2llm.models.digest import content_digest
-from llm2llm.podenv import HUB_TOKEN, TEACHER_HUB_TOKEN
+from llm2llm.podenv import HUB_TOKEN, MODEL_CACHE, TEACHER_HUB_TOKEN
 from llm2llm.records import digest_of
 from llm2llm.storage import Store
 from llm2llm.storage.uri import local_path
 
 _FILES_AT_ONCE = 8
-MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
-"""Folder of `spec.student.cache`, as the operator mounts it."""
 _FORBIDDEN = (401, 403)
 _NOT_FOUND = 404
 

@@ -18,8 +18,8 @@ from llm2llm.artifacts.committed import manifest_in, read_object
 from llm2llm.artifacts.iterations import CommittedIteration, committed_iterations, step_results
 from llm2llm.data.rows import PROBED, SEED, SEEDS, SYNTHETIC, predictions_in, read_examples
 from llm2llm.errors import StepError
-from llm2llm.layout import INPUTS
 from llm2llm.loop.outcomes import iteration_label
+from llm2llm.loop.stages import INPUTS
 from llm2llm.loop.stopping import Best, best_iteration, objective_metric, objective_name
 from llm2llm.records import Manifest, Metric, Stage, canonical_json
 from llm2llm.report import page

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from llm2llm.api.pods import StepBlock
-from llm2llm.api.run import AugmentationRunSpec, step_block
-from llm2llm.layout import run_root, step_folder
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.layout import run_root
 from llm2llm.loop.outcomes import StepId
+from llm2llm.loop.stages import step_block, step_folder
 from llm2llm.records import Kind, Report, Stage, StepDocument, Usage
 
 

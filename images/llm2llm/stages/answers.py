@@ -14,7 +14,8 @@ from llm2llm.data.rows import SEED, WRITTEN, read_examples, read_resolved
 from llm2llm.data.token_cache import TokenCache
 from llm2llm.engines import SamplingSettings, Student, engine_named
 from llm2llm.errors import Terminated
-from llm2llm.layout import INPUTS, step_folder, trained_part
+from llm2llm.layout import trained_part
+from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.models.fetch import fetch_model
 from llm2llm.models.tokenizer import StudentTokenizer, load_tokenizer, read_model_info
 from llm2llm.records import Example, Manifest, Prediction, Stage, digest_of

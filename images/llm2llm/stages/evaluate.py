@@ -8,8 +8,8 @@ from typing import Any
 
 from llm2llm.artifacts.committed import parent_manifest
 from llm2llm.data.rows import SEEDS, correct_by_id, evaluation_sets, predictions_in
-from llm2llm.layout import step_folder
 from llm2llm.loop.signtest import compare
+from llm2llm.loop.stages import step_folder
 from llm2llm.loop.stopping import JUDGED_ON
 from llm2llm.records import POOL, Metric, Paired, Report, Stage, canonical_json, to_jsonl
 from llm2llm.runtime.context import StageResult, Step, StepContext

@@ -19,7 +19,8 @@ from llm2llm.budget import Spent
 from llm2llm.data.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in
 from llm2llm.data.rows import read_examples as frozen_rows
 from llm2llm.errors import StepError
-from llm2llm.layout import INPUTS, ledger_folder, step_folder
+from llm2llm.layout import ledger_folder
+from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.records import POOL, Example, Manifest, Report, Stage, to_jsonl, total_usage
 from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.stages.round import Inputs, Round, begin_round

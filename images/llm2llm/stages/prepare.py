@@ -17,9 +17,11 @@ from llm2llm.data.intake import SourceRows, lines_where, read_rows
 from llm2llm.data.rows import EVALUATION, SEED, TEST
 from llm2llm.data.splits import BEFORE, check_folds, contradictions, drop_known_rows, hold_out_rows, sample_rows
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
-from llm2llm.layout import INPUTS, ledger_folder
-from llm2llm.models.fetch import MODEL_CACHE, fetch_model, model_revision, read_dataset_file
+from llm2llm.layout import ledger_folder
+from llm2llm.loop.stages import INPUTS
+from llm2llm.models.fetch import fetch_model, model_revision, read_dataset_file
 from llm2llm.models.tokenizer import StudentTokenizer, check_vocabulary, load_fast_tokenizer, read_model_info
+from llm2llm.podenv import MODEL_CACHE
 from llm2llm.records import Example, Report, Resolved, Usage, canonical_json, digest_of, to_jsonl
 from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads

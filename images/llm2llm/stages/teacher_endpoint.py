@@ -13,7 +13,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.api.stages import Teacher, TeacherSource
 from llm2llm.artifacts.committed import parent_manifest, read_object
 from llm2llm.errors import ConfigurationError
-from llm2llm.layout import INPUTS
+from llm2llm.loop.stages import INPUTS
 from llm2llm.models.fetch import fetch_model, model_revision, teacher_source
 from llm2llm.models.tokenizer import has_chat_template
 from llm2llm.records import canonical_json

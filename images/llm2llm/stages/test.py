@@ -5,7 +5,7 @@ from __future__ import annotations
 from llm2llm.artifacts.committed import parent_manifest
 from llm2llm.data.rows import TEST, read_examples
 from llm2llm.errors import MetricInvalid
-from llm2llm.layout import INPUTS
+from llm2llm.loop.stages import INPUTS
 from llm2llm.records import Report
 from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.stages.answers import answers

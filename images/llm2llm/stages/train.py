@@ -13,8 +13,9 @@ from llm2llm.artifacts.committed import download_folder, parent_manifest
 from llm2llm.data.rows import read_resolved, training_set
 from llm2llm.data.token_cache import TokenCache
 from llm2llm.errors import DataError, Terminated
-from llm2llm.layout import INPUTS, data_folder, step_folder, trained_part
+from llm2llm.layout import data_folder, trained_part
 from llm2llm.loop.outcomes import describe_iteration
+from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.models.fetch import fetch_model
 from llm2llm.models.imports import without_torch_compile
 from llm2llm.models.tokenizer import load_tokenizer, read_model_info

@@ -8,14 +8,9 @@ from urllib.parse import unquote, urlsplit
 
 from llm2llm.api.data import S3Access
 from llm2llm.errors import ConfigurationError, DataError
+from llm2llm.podenv import CLAIMS, CONFIG_MAPS, CONFIG_MAPS_FOLDER
 from llm2llm.storage.base import ObjectMissing, Store
 from llm2llm.storage.local import LocalStore
-
-CLAIMS = Path("/mnt/claims")
-CONFIG_MAPS = "/mnt/configmaps"
-"""Where the operator mounts the claim of a `pvc://claim/path` and the ConfigMap of a `configmap://name/key`."""
-CONFIG_MAPS_VARIABLE = "LLM2LLM_CONFIG_MAPS"
-"""Where the local runner puts the ConfigMaps that it was given."""
 
 
 def open_store(uri: str, access: S3Access, environ: Mapping[str, str], *, field: str = "spec.artifacts") -> Store:
@@ -42,15 +37,13 @@ def local_path(uri: str, environ: Mapping[str, str] | None = None) -> Path:
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return Path(unquote(parts.path))
     if parts.scheme == "pvc":
-        path = CLAIMS / parts.netloc / unquote(parts.path).lstrip("/")
+        path = Path(CLAIMS) / parts.netloc / unquote(parts.path).lstrip("/")
         if ".." in path.parts:
             raise ConfigurationError(f"{uri}: '..' is not allowed in a pvc:// path")
         return path
     if parts.scheme == "configmap":
         return (
-            Path((environ or {}).get(CONFIG_MAPS_VARIABLE) or CONFIG_MAPS)
-            / parts.netloc
-            / Path(unquote(parts.path)).name
+            Path((environ or {}).get(CONFIG_MAPS_FOLDER) or CONFIG_MAPS) / parts.netloc / Path(unquote(parts.path)).name
         )
     if parts.scheme == "file":
         raise ConfigurationError(f"{uri}: a file:// URI has an absolute path, after three slashes: file:///...")

@@ -20,15 +20,13 @@ import openai
 
 from llm2llm.api import stages as api_stages
 from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuotaExhausted, Transient
-from llm2llm.podenv import TEACHER_CA_BUNDLE, TEACHER_KEY
+from llm2llm.podenv import TEACHER_CA_BUNDLE, TEACHER_KEY, TEACHER_TIMEOUT
 from llm2llm.records import Usage
 from llm2llm.teacher.dialect import Dialect
 from llm2llm.teacher.ratelimit_headers import RateLimitHeader, read_ratelimit_headers, retry_after
 from llm2llm.teacher.refusal import OF_A_REQUEST, read_refusal
 from llm2llm.teacher.reply import CONTEXT_LENGTH, EMPTY, Reply, read_reply, storable
 
-TIMEOUT_VARIABLE = "TEACHER_TIMEOUT_SECONDS"
-"""May be set in spec.generate.env for a slow endpoint."""
 DEFAULT_TIMEOUT = 120.0
 Message = Mapping[str, str]
 _MESSAGE_LIMIT = 300
@@ -219,11 +217,11 @@ def connect(
             f"there is no teacher key: Secret {reference.name}, key {reference.key} "
             "(spec.generate.teacher.apiKeySecretRef) is missing or empty"
         )
-    text = environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT))
+    text = environ.get(TEACHER_TIMEOUT, str(DEFAULT_TIMEOUT))
     try:
         timeout = float(text)
     except ValueError:
-        raise ConfigurationError(f"{TIMEOUT_VARIABLE} must be a number of seconds, not {text!r}") from None
+        raise ConfigurationError(f"{TEACHER_TIMEOUT} must be a number of seconds, not {text!r}") from None
     connection = openai.AsyncOpenAI(
         api_key=key or "none",
         base_url=teacher.base_url,

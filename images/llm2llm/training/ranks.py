@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-PROCESSES = "LLM2LLM_TRAIN_PROCESSES"
-"""Environment variable: so many processes without GPUs, over gloo. Only tests set it."""
+from llm2llm.podenv import TRAIN_PROCESSES
 
 
 def processes(asked: int, visible: int, environ: Mapping[str, str]) -> int:
@@ -20,7 +19,7 @@ def processes(asked: int, visible: int, environ: Mapping[str, str]) -> int:
 
     A laptop without GPUs runs the manifest of a cluster, slower and with the same result.
     """
-    return int(environ.get(PROCESSES) or max(1, min(asked, visible)))
+    return int(environ.get(TRAIN_PROCESSES) or max(1, min(asked, visible)))
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import hashlib
 from typing import Any
 
 from llm2llm.api.pods import StepBlock
-from llm2llm.api.run import API_VERSION, KIND, AugmentationRunSpec, step_block
+from llm2llm.api.run import API_VERSION, KIND, AugmentationRunSpec
 from llm2llm.loop.outcomes import StepId
+from llm2llm.loop.stages import STAGES, image_key, step_block, step_label
+from llm2llm.podenv import CONTAINER
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.build.pod import pod_template
 from llm2llm_operator.constants import (
-    CONTAINER,
     JOB_TTL_SECONDS,
     LABEL_ATTEMPT,
     LABEL_ITERATION,
@@ -45,8 +46,7 @@ POD_FAILURE_POLICY = {
 def job_name(run_name: str, run_uid: str, step: StepId, attempt: int) -> str:
     """Name of an attempt's Job: the same for everyone who asks, so that two creators cannot make two Jobs (rule C5)."""
     prefix = f"{run_name[:30].rstrip('-')}-{hashlib.sha256(run_uid.encode()).hexdigest()[:8]}"
-    part = "prepare" if step.stage is Stage.PREPARE else f"i{step.iteration:03d}-{step.stage.value.lower()}"
-    return f"{prefix}-{part}-a{attempt}"
+    return f"{prefix}-{step_label(step.stage, step.iteration)}-a{attempt}"
 
 
 def block_of(spec: AugmentationRunSpec, current: CurrentStep) -> StepBlock:
@@ -56,9 +56,7 @@ def block_of(spec: AugmentationRunSpec, current: CurrentStep) -> StepBlock:
 
 def image_of(spec: AugmentationRunSpec, images: dict[str, str], current: CurrentStep) -> str:
     """The pinned image of an attempt: Collect has Prepare's, Test Evaluate's, and so has a teacher of our own."""
-    stage = Stage.PREPARE if current.kind == Kind.COLLECT else Stage(current.stage)
-    needs_vllm = stage is Stage.TEST or (stage is Stage.GENERATE and spec.generate.mode == "Local")
-    return images[(Stage.EVALUATE if needs_vllm else stage).value.lower()]
+    return images[image_key(spec, Stage.PREPARE if current.kind == Kind.COLLECT else Stage(current.stage))]
 
 
 def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_seconds: int = 0) -> StepDocument:
@@ -80,7 +78,7 @@ def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_s
 
 def _queue_labels(spec: AugmentationRunSpec, current: CurrentStep) -> dict[str, str]:
     """For Kueue; Prepare and Collect ask for no GPU and wait in no queue."""
-    if current.stage == Stage.PREPARE or current.kind == Kind.COLLECT:
+    if current.kind == Kind.COLLECT or not STAGES[Stage(current.stage)].queued:
         return {}
     wanted = {
         LABEL_QUEUE: spec.scheduling.queue_name,

@@ -6,33 +6,32 @@ One place for the order of precedence: the operator's own settings win over the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from llm2llm.api.base import CaBundleReference, Model, SecretKeyReference
-from llm2llm.api.data import HeldOutSource, Source
+from llm2llm.api.base import Model
 from llm2llm.api.pods import PodOverrides, StepBlock
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.podenv import (
-    CA_BUNDLE,
-    CREDENTIALS,
-    HUB_TOKEN,
-    TEACHER_CA_BUNDLE,
-    TEACHER_HUB_TOKEN,
-    TEACHER_KEY,
-    env_name,
+    CA_BUNDLES,
+    CA_FILE,
+    CLAIMS,
+    CONFIG_MAPS,
+    CONTAINER,
+    MODEL_CACHE,
+    MODELS,
+    POD_UID,
+    SCRATCH,
+    SCRATCH_FOLDER,
+    SHARED_MEMORY,
+    STEP,
+    CaBundle,
+    SecretVariable,
+    ca_bundles,
+    secret_variables,
 )
 from llm2llm.records import Kind, Stage, StepDocument
-from llm2llm_operator.constants import CA_BUNDLES, CLAIMS, CONFIG_MAPS, CONTAINER, MODELS, SCRATCH, SHARED_MEMORY
-
-CA_VARIABLES = {
-    "artifacts": CA_BUNDLE,
-    "teacher": TEACHER_CA_BUNDLE,
-    **{dataset: env_name(dataset, CA_BUNDLE) for dataset in ("seed", "evaluation", "test")},
-}
-CA_FILE = "ca.crt"
 
 
 def pod_template(
@@ -50,6 +49,7 @@ def pod_template(
     overrides = spec.pod_overrides
     claims, config_maps = _mounted(spec)
     shared = _shared_memory(block, overrides)
+    bundles = ca_bundles(spec, document.stage, document.kind)
     metadata: dict[str, Any] = {"labels": overrides.labels | labels}
     if overrides.annotations:
         metadata["annotations"] = overrides.annotations
@@ -57,7 +57,7 @@ def pod_template(
         "name": CONTAINER,
         "image": image,
         "command": ["llm2llm", "step"],
-        "env": _environment(spec, block, document),
+        "env": _environment(spec, block, document, bundles),
         "resources": _set_fields(block.resources),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -70,8 +70,8 @@ def pod_template(
             *({"name": f"claim-{n}", "mountPath": f"{CLAIMS}/{name}"} for n, name in enumerate(claims)),
             *_cache_mount(spec, document),
             *(
-                {"name": f"ca-{use}", "mountPath": f"{CA_BUNDLES}/{use}", "readOnly": True}
-                for use in _bundles(spec, document)
+                {"name": f"ca-{bundle.use}", "mountPath": f"{CA_BUNDLES}/{bundle.use}", "readOnly": True}
+                for bundle in bundles
             ),
             *({"name": f"config-{n}", "mountPath": f"{CONFIG_MAPS}/{name}"} for n, name in enumerate(config_maps)),
             {"name": "scratch", "mountPath": SCRATCH},
@@ -96,10 +96,13 @@ def pod_template(
                 *_cache_volume(spec),
                 *(
                     {
-                        "name": f"ca-{use}",
-                        "configMap": {"name": bundle.name, "items": [{"key": bundle.key, "path": CA_FILE}]},
+                        "name": f"ca-{bundle.use}",
+                        "configMap": {
+                            "name": bundle.reference.name,
+                            "items": [{"key": bundle.reference.key, "path": CA_FILE}],
+                        },
                     }
-                    for use, bundle in _bundles(spec, document).items()
+                    for bundle in bundles
                 ),
                 *({"name": f"config-{n}", "configMap": {"name": name}} for n, name in enumerate(config_maps)),
                 {"name": "scratch", "emptyDir": {}},
@@ -160,66 +163,32 @@ def _shared_memory(block: StepBlock, overrides: PodOverrides) -> list[str]:
     return ["shared-memory"] if block.gpus > 1 and not users else []
 
 
-def _bundles(spec: AugmentationRunSpec, document: StepDocument) -> dict[str, CaBundleReference]:
-    """The authorities that a step needs, by whom they certify."""
-    wanted = {"artifacts": spec.artifacts.ca_bundle_ref}
-    wanted |= {dataset: source.ca_bundle_ref for dataset, source in _sources(spec, document)}
-    if document.kind is Kind.RUN and document.stage in (Stage.PREPARE, Stage.GENERATE):
-        wanted["teacher"] = spec.generate.teacher.ca_bundle_ref
-    return {use: bundle for use, bundle in wanted.items() if bundle is not None}
-
-
-def _environment(spec: AugmentationRunSpec, block: StepBlock, document: StepDocument) -> list[dict[str, Any]]:
-    """Later ones win: of two variables with one name a kubelet takes the last."""
-    users = {var.name: var.value for var in (*spec.pod_overrides.env, *block.env)}
+def _environment(
+    spec: AugmentationRunSpec, block: StepBlock, document: StepDocument, bundles: Sequence[CaBundle]
+) -> list[dict[str, Any]]:
+    """The variables of the pod contract (llm2llm.podenv); none of them can be set by a user."""
     ours: list[dict[str, Any]] = [
-        {"name": "LLM2LLM_STEP", "value": document.to_environment()},
-        {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
-        {"name": "LLM2LLM_SCRATCH", "value": SCRATCH},
+        {"name": STEP, "value": document.to_environment()},
+        {"name": POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": SCRATCH_FOLDER, "value": SCRATCH},
         {"name": "HOME", "value": SCRATCH},
         {"name": "TMPDIR", "value": SCRATCH},
         {"name": "XDG_CACHE_HOME", "value": f"{SCRATCH}/cache"},
     ]
     if spec.student.cache:
-        ours.append({"name": "LLM2LLM_MODEL_CACHE", "value": MODELS})
-    ours += [{"name": CA_VARIABLES[use], "value": f"{CA_BUNDLES}/{use}/{CA_FILE}"} for use in _bundles(spec, document)]
-    if spec.artifacts.credentials_secret_ref:
-        ours += _credentials(spec.artifacts.credentials_secret_ref.name, lambda name: name)
-    for dataset, source in _sources(spec, document):
-        if source.credentials_secret_ref:
-            ours += _credentials(source.credentials_secret_ref.name, partial(env_name, dataset))
-    if document.kind is Kind.RUN:
-        teacher = spec.generate.teacher.api_key_secret_ref
-        if teacher and document.stage in (Stage.PREPARE, Stage.GENERATE):
-            ours.append(_from_secret(TEACHER_KEY, teacher))
-        weights = spec.generate.teacher.source
-        if weights and weights.token_secret_ref and document.stage in (Stage.PREPARE, Stage.GENERATE):
-            ours.append(_from_secret(TEACHER_HUB_TOKEN, weights.token_secret_ref))
-        hub = spec.student.token_secret_ref
-        if hub and document.stage is not Stage.GENERATE:
-            ours.append(_from_secret(HUB_TOKEN, hub))
+        ours.append({"name": MODEL_CACHE, "value": MODELS})
+    ours += [{"name": bundle.variable, "value": f"{CA_BUNDLES}/{bundle.use}/{CA_FILE}"} for bundle in bundles]
+    ours += [_from_secret(variable) for variable in secret_variables(spec, document.stage, document.kind)]
     names = {entry["name"] for entry in ours}
+    users = {var.name: var.value for var in (*spec.pod_overrides.env, *block.env)}
     return [{"name": name, "value": value} for name, value in users.items() if name not in names] + ours
 
 
-def _sources(spec: AugmentationRunSpec, document: StepDocument) -> list[tuple[str, Source | HeldOutSource]]:
-    """The sources of rows, which Prepare alone reads."""
-    if document.stage is not Stage.PREPARE or document.kind is not Kind.RUN:
-        return []
-    return list(spec.data.sources().items())
-
-
-def _credentials(secret: str, called: Callable[[str], str]) -> list[dict[str, Any]]:
-    """Keys of a bucket, each under the name that it is called by; a session token is there or not."""
-    return [
-        _from_secret(called(key), SecretKeyReference(name=secret, key=key), optional=key == "AWS_SESSION_TOKEN")
-        for key in CREDENTIALS
-    ]
-
-
-def _from_secret(name: str, reference: SecretKeyReference, *, optional: bool = False) -> dict[str, Any]:
-    source: dict[str, Any] = {"name": reference.name, "key": reference.key}
-    return {"name": name, "valueFrom": {"secretKeyRef": source | ({"optional": True} if optional else {})}}
+def _from_secret(variable: SecretVariable) -> dict[str, Any]:
+    source: dict[str, Any] = {"name": variable.secret, "key": variable.key}
+    if variable.optional:
+        source["optional"] = True
+    return {"name": variable.name, "valueFrom": {"secretKeyRef": source}}
 
 
 def _set_fields(model: Model) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 
 from llm2llm.errors import ExitCode
 from llm2llm.loop.outcomes import StepId, StepResult, describe_iteration
+from llm2llm.loop.stages import STAGES
 from llm2llm.loop.steps import ending_step, parents
 from llm2llm.loop.stopping import best_iteration, objective_metric
 from llm2llm.records import Kind, Report, Stage
 from llm2llm_operator.build.job import block_of, job_manifest, job_name
-from llm2llm_operator.constants import PROGRESS_REASONS, STOPPING
+from llm2llm_operator.constants import STOPPING
 from llm2llm_operator.decide import history as st
 from llm2llm_operator.decide import usage as accounts
 from llm2llm_operator.decide.inputs import Inputs, Plan, RunEvent, earliest, progress, with_condition
@@ -83,7 +84,7 @@ def create_job(facts: Inputs, status: RunStatus, current: CurrentStep, notes: tu
     busy = [pod for pod in facts.seen.pods if pod.phase in ("Pending", "Running")]
     if busy:
         return wait_for_pods(facts, status, busy, notes)
-    status = progress(facts, status, PROGRESS_REASONS[current.stage], name, value=True)
+    status = progress(facts, status, STAGES[Stage(current.stage)].verb, name, value=True)
     step = StepId(Stage(current.stage), current.iteration)
     try:
         body = job_manifest(
@@ -151,7 +152,7 @@ def judge_running(facts: Inputs, status: RunStatus, current: CurrentStep, job: J
     if reason:
         status = progress(facts, status, reason.reason, f"{describe_attempt(current)}: {reason.message}", value=False)
     elif running:
-        status = progress(facts, status, PROGRESS_REASONS[current.stage], describe_attempt(current), value=True)
+        status = progress(facts, status, STAGES[Stage(current.stage)].verb, describe_attempt(current), value=True)
     silent = not running and not job.suspended and (reason is None or bool(facts.events))
     pause = _until_events(facts, current) if silent else None
     return Plan(status, delete=obsolete_jobs(facts.run, status, facts.seen), wake_after=earliest(ended.seconds, pause))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from llm2llm_operator.constants import CONTAINER, LABEL_RUN, LABEL_RUN_UID
+from llm2llm.podenv import CONTAINER
+from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,76 @@
+"""PURE: the stages in one table: where each runs, where its output lies, and what it needs to be given.
+
+Whoever asks something about a stage asks here: the operator for a Job's image, block and queue, the pod's environment
+for the Secrets, the layout for the folder. What a stage does is `llm2llm.stages.<name>`; when it comes is `loop.steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm2llm.api.pods import StepBlock
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.records import Stage
+
+INPUTS = "inputs"
+"""Folder of what Prepare freezes."""
+
+
+@dataclass(frozen=True)
+class StageTraits:
+    """What sets a stage apart.
+
+    Attributes:
+        verb: reason of the condition Progressing while it works.
+        block: field of the spec with its image, resources and deadlines.
+        image: key in `status.images` of the image that it runs in.
+        once: it runs once, before the iterations.
+        queued: it may ask for GPUs, and so waits in the queue of `scheduling`.
+        reads_sources: it gets the keys of `data`'s sources.
+        asks_teacher: it gets the teacher's key, or the token for the teacher's weights.
+        loads_student: it gets the token for the base model.
+    """
+
+    verb: str
+    block: str
+    image: str
+    once: bool = False
+    queued: bool = True
+    reads_sources: bool = False
+    asks_teacher: bool = False
+    loads_student: bool = True
+
+
+STAGES: Mapping[Stage, StageTraits] = {
+    Stage.PREPARE: StageTraits(
+        "Preparing", "prepare", "prepare", once=True, queued=False, reads_sources=True, asks_teacher=True
+    ),
+    Stage.TRAIN: StageTraits("Training", "train", "train"),
+    Stage.EVALUATE: StageTraits("Evaluating", "evaluate", "evaluate"),
+    Stage.GENERATE: StageTraits("Generating", "generate", "generate", asks_teacher=True, loads_student=False),
+    Stage.TEST: StageTraits("Testing", "evaluate", "evaluate"),
+}
+
+
+def step_block(spec: AugmentationRunSpec, stage: Stage) -> StepBlock:
+    """Image, resources and placement of a stage."""
+    block: StepBlock = getattr(spec, STAGES[stage].block)
+    return block
+
+
+def image_key(spec: AugmentationRunSpec, stage: Stage) -> str:
+    """Key in `status.images` of a stage's image; a teacher of our own needs vLLM, which Evaluate's image has."""
+    serves_teacher = stage is Stage.GENERATE and spec.generate.mode == "Local"
+    return STAGES[Stage.EVALUATE if serves_teacher else stage].image
+
+
+def step_label(stage: Stage, iteration: int) -> str:
+    """A step in names of Jobs and logs: `prepare` or `i003-train`."""
+    name = stage.value.lower()
+    return name if STAGES[stage].once else f"i{iteration:03d}-{name}"
+
+
+def step_folder(stage: Stage, iteration: int) -> str:
+    """Folder of a step's output: `inputs` or `iterations/003/train`."""
+    return INPUTS if STAGES[stage].once else f"iterations/{iteration:03d}/{stage.value.lower()}"
