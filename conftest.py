@@ -2,7 +2,12 @@
 
 import os
 
+import hypothesis
 import pytest
+
+# How long one example takes says nothing about the code on a machine that others use, too.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
 pytest_plugins = ["tests.cluster.fixtures"]
 

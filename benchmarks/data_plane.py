@@ -26,6 +26,7 @@ from typing import Any
 
 from tests.integration.data_plane import keyword as small
 from tests.support.install import CHECKOUT
+from tests.support.steps import document_of
 from tests.support.teacher import Teacher
 
 from benchmarks import teacher_rate, training_rate
@@ -80,7 +81,14 @@ def _evaluation(seed_rows: int, synthetic_rows: int, held_out_rows: int) -> None
             run.add(run_step(run.step(stage), store, context))
         adapter = next((folder / "run/iterations/000/train/data").glob("*/adapter"))
         began = time.monotonic()
-        command = [sys.executable, "-c", _EVALUATE, run.step(Stage.EVALUATE).to_json(), str(folder / "run"), name]
+        command = [
+            sys.executable,
+            "-c",
+            _EVALUATE,
+            document_of(run.step(Stage.EVALUATE)).to_json(),
+            str(folder / "run"),
+            name,
+        ]
         subprocess.run(command, env=os.environ | THREAD, check=True, stdout=subprocess.DEVNULL)
         ours = time.monotonic() - began
         began = time.monotonic()

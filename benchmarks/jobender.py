@@ -22,7 +22,8 @@ import uvloop
 from tests.cluster.apiclient import MERGE_PATCH, ApiClient, ApiError
 from tests.support.podender import report_of, step_of
 
-from llm2llm_operator.constants import CONTAINER, LABEL_JOB_NAME, LABEL_RUN_UID
+from llm2llm.podenv import CONTAINER
+from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID
 
 JOBS = "/apis/batch/v1/jobs"
 OURS = {"labelSelector": LABEL_RUN_UID}

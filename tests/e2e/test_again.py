@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.install import OperatorProcess
 from tests.support.platform import BUCKET, Platform
 
-from llm2llm.layout import step_folder
+from llm2llm.loop.stages import step_folder
 from llm2llm.records import Stage
 
 

@@ -28,8 +28,8 @@ from typing import Any
 
 import aiohttp
 
+from llm2llm.podenv import CONTAINER
 from llm2llm.records import Report, Stage, StepDocument, Usage
-from llm2llm_operator.constants import CONTAINER
 from tests.cluster.apiclient import STRATEGIC_MERGE_PATCH, ApiClient, ApiError
 from tests.cluster.controlplane import Cluster
 from tests.cluster.heartbeat import NodeObject, beat, register

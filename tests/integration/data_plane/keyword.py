@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.layout import step_folder
 from llm2llm.loop.outcomes import StepId, StepResult
+from llm2llm.loop.stages import step_folder
 from llm2llm.loop.steps import parents
 from llm2llm.records import Report, Stage, StepDocument
 from llm2llm.runtime.context import Step

@@ -38,7 +38,7 @@ def test_padded_micro_batches_and_none_padded_have_the_losses_of_rows_one_by_one
         checkpointing = made.train.hyperparameters.model_copy(update={"gradient_checkpointing": method == "LoRA"})
         return replace(made, train=made.train.model_copy(update={"hyperparameters": checkpointing}))
 
-    monkeypatch.setattr(session, "pays", lambda _: True)
+    monkeypatch.setattr(session, "has_varlen_attention", lambda _: True)
     packed, packed_told = trained(work("packed", 8))
     monkeypatch.undo()
     monkeypatch.setattr(session, "PADDING_WASTE", 1.0)
@@ -78,7 +78,7 @@ def test_a_model_that_mixes_rows_is_found_out_and_padded(
 
     monkeypatch.setattr(LlamaModel, "forward", caching)
     assert not isolates_rows(model, work.rows, "fp32")
-    monkeypatch.setattr(session, "pays", lambda _: True)
+    monkeypatch.setattr(session, "has_varlen_attention", lambda _: True)
     monkeypatch.setattr(session, "PADDING_WASTE", 0.5)
     _, told = trained(work)
 

@@ -12,6 +12,7 @@ from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm, run
 
 from llm2llm.api.data import Task
 from llm2llm.artifacts.committed import committed_manifest, read_object
+from llm2llm.engines import engine_named
 from llm2llm.errors import GpuOutOfMemory, IncompatibleArtifacts
 from llm2llm.models.tokenizer import load_fast_tokenizer, load_tokenizer
 from llm2llm.records import Example, Prediction, Stage, predictions_from_jsonl
@@ -19,7 +20,7 @@ from llm2llm.stages import answers
 from llm2llm.stages.answers import predict
 from llm2llm.stages.engine_checks import WITHOUT_ADAPTERS
 from llm2llm.step import run_step
-from llm2llm.storage import LocalStore
+from llm2llm.storage import LocalStore, Store
 from llm2llm.tasks import task_of
 
 
@@ -36,7 +37,7 @@ def learned(bench: Bench) -> tuple[keyword.Run, LocalStore]:
     return run, store
 
 
-def predictions(store: LocalStore, run: keyword.Run, name: str) -> list[Prediction]:
+def predictions(store: Store, run: keyword.Run, name: str) -> list[Prediction]:
     manifest = committed_manifest(store, run.step(Stage.EVALUATE))
     assert manifest is not None
     return list(predictions_from_jsonl(read_object(store, manifest, f"predictions.{name}.jsonl")))
@@ -60,7 +61,7 @@ def test_every_row_is_answered_and_the_report_counts_what_the_predictions_say(be
 def test_both_sets_are_answered_by_one_load(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     run, store = learned(bench)
     loads: list[str] = []
-    named = answers.engine_named
+    named = engine_named
 
     def counted(name: Any) -> Any:
         def load(*arguments: Any, **more: Any) -> Any:

@@ -12,7 +12,6 @@ import torch
 from tests.integration.data_plane.test_equal_loss import trained
 from tests.integration.data_plane.test_processes import job, weights
 
-from llm2llm.training import run as session
 from llm2llm.training import trainer
 from llm2llm.training.model import load_student
 from llm2llm.training.plan import plan
@@ -51,9 +50,8 @@ def plainly(made: TrainingJob) -> dict[str, torch.Tensor]:
     rate, decay = float(parameters.learning_rate), float(parameters.weight_decay)
     scales = [weight for name, weight in model.named_parameters() if "norm" in name]  # which nothing makes smaller
     others = [weight for name, weight in model.named_parameters() if "norm" not in name]
-    optimizer = torch.optim.AdamW(
-        [{"params": others}, {"params": scales, "weight_decay": 0.0}], rate, weight_decay=decay
-    )
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": scales, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, rate, weight_decay=decay)
     warm_up = math.ceil(steps.steps * float(parameters.warmup_ratio))
     for step, rows in enumerate(steps.step_rows()):
         batch = [made.rows[row] for row in rows]
@@ -92,6 +90,6 @@ def test_gradient_checkpointing_is_on_where_it_is_asked_for(
         model.register_forward_hook(lambda *_: computed.append(model.is_gradient_checkpointing))
         return fit(model, *given, **more)
 
-    monkeypatch.setattr(session.trainer, "fit", watched)
+    monkeypatch.setattr(trainer, "fit", watched)
     trained(work(tmp_path, student, gradient_checkpointing=wanted))
     assert set(computed) == {wanted}

@@ -16,8 +16,8 @@ from tests.integration.generation import rounds
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.committed import manifest_in, read_object
-from llm2llm.layout import INPUTS, step_folder
 from llm2llm.loop.outcomes import StepId, StepResult
+from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.loop.steps import next_step, parents
 from llm2llm.loop.stopping import Finished
 from llm2llm.records import Example, Prediction, Record, Report, Stage, StepDocument

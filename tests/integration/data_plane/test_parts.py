@@ -14,6 +14,7 @@ from tests.cluster.s3 import S3Server
 from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_evaluation import learned, predictions
+from tests.support.steps import document_of
 
 from llm2llm.api.data import Artifacts
 from llm2llm.artifacts.partials import PartialPredictions
@@ -123,7 +124,7 @@ def test_fault_46_an_evaluation_that_is_killed_goes_on_from_its_last_part(
     for key in attempts.store.list(""):
         bucket.write(key, attempts.store.read(key))
     attempts.store = bucket
-    step = attempts.run.step(Stage.EVALUATE).to_json()
+    step = document_of(attempts.run.step(Stage.EVALUATE)).to_json()
     process = multiprocessing.get_context("spawn").Process(
         target=evaluate_until_killed, args=(step, bucket.uri, s3.environment, tmp_path / "killed")
     )

@@ -182,6 +182,7 @@ def test_a_teacher_of_our_own_is_resolved_and_asked_nothing(
     manifest = committed_manifest(store, keyword.Run(spec).step(Stage.PREPARE))
     assert manifest is not None
     teacher = json.loads(read_object(store, manifest, "teacher.json"))
+    assert report.resolved is not None
     assert teacher["revision"] == report.resolved.model_revision  # the same folder is the student here
     assert report.usage.teacher_requests == 0
 

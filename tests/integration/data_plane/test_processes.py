@@ -20,13 +20,14 @@ from tests.integration.data_plane.test_steps import LONG, Pods
 
 from llm2llm.api.stages import Train
 from llm2llm.errors import AuthenticationError, ExitCode, GpuOutOfMemory
+from llm2llm.podenv import TRAIN_PROCESSES
 from llm2llm.records import Stage
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 from llm2llm.training.callback import Hooks
 from llm2llm.training.data import TokenizedRow
 from llm2llm.training.launch import train_in_processes
-from llm2llm.training.ranks import PROCESSES, Ranks, processes
+from llm2llm.training.ranks import Ranks, processes
 from llm2llm.training.run import TrainingJob, load_model, train
 
 
@@ -109,7 +110,7 @@ def test_two_processes_have_the_losses_and_weights_of_one(
         pytest.param(4, 4, {}, 4, id="one process for each"),
         pytest.param(8, 0, {}, 1, id="a laptop runs the manifest of a cluster"),
         pytest.param(1, 8, {}, 1, id="no more than were asked for"),
-        pytest.param(0, 0, {PROCESSES: "2"}, 2, id="as a test says"),
+        pytest.param(0, 0, {TRAIN_PROCESSES: "2"}, 2, id="as a test says"),
     ],
 )
 def test_the_gpus_that_were_asked_for_decide_the_number(
@@ -189,7 +190,7 @@ class TwoProcesses(Pods):
 def pods(tmp_path: Path, student: Path) -> TwoProcesses:
     bench = Bench(tmp_path, student)
     document = bench.document(artifacts_uri=(bench.folder / "runs").as_uri(), train=LONG)
-    pods = TwoProcesses(bench.folder, document, {PROCESSES: "2"})
+    pods = TwoProcesses(bench.folder, document, {TRAIN_PROCESSES: "2"})
     pods.run.add(run_step(pods.run.step(Stage.PREPARE), pods.store, pods.context("prepare")))
     return pods
 

@@ -14,8 +14,8 @@ from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import manifest_in
 from llm2llm.artifacts.retention import drop_weights, has_all_objects
 from llm2llm.artifacts.reuse import copy_from_reused_run
-from llm2llm.layout import step_folder
 from llm2llm.loop.outcomes import CLOSING, StepId, StepResult
+from llm2llm.loop.stages import step_folder
 from llm2llm.loop.steps import parents
 from llm2llm.records import Metric, Report, Stage, StepDocument
 from llm2llm.runtime.context import Step, StepContext

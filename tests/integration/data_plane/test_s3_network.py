@@ -8,6 +8,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -258,8 +259,8 @@ def test_fault_30_an_answer_that_ends_within_its_headers_is_no_answer(
         return verb()
 
     for file in (small, large):
-        through(lambda file=file: store.upload(file.name, file))
-        through(lambda file=file: store.download(file.name, tmp_path / "got"))
+        through(partial(store.upload, file.name, file))
+        through(partial(store.download, file.name, tmp_path / "got"))
         assert (tmp_path / "got").read_bytes() == file.read_bytes()
     assert through(lambda: store.read("small")) == b"data"
     assert list(through(lambda: list(store.list("")))) == ["large", "small"]

@@ -6,7 +6,6 @@ import errno
 import os
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def artifacts(endpoint: str) -> Artifacts:
 
 
 @pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server, prefix: str) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server, prefix: str) -> Store:
     if request.param == "local":
         return open_store(f"{tmp_path.as_uri()}/folder/", ARTIFACTS, {})
     return open_store(f"s3://bucket/{prefix}/", artifacts(s3.endpoint), s3.environment)

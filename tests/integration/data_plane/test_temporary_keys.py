@@ -79,8 +79,13 @@ class Server:
         urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10).close()
 
     def _client(self, service: Any) -> Any:
-        keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
-        return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1", **keys)
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="any",
+            aws_secret_access_key="any",
+        )
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from llm2llm.artifacts.checkpoints import Checkpoints
 from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.keys import content_key
 from llm2llm.errors import IncompatibleArtifacts, MetricInvalid, Terminated, Transient
-from llm2llm.layout import step_folder
+from llm2llm.loop.stages import step_folder
 from llm2llm.records import Example, Report, Stage, to_jsonl
 from llm2llm.runtime.context import StepContext
 from llm2llm.step import run_step
@@ -397,5 +397,4 @@ def test_a_model_that_changed_since_prepare_is_refused(bench: Bench, tmp_path: P
 
 def test_the_micro_batch_is_no_part_of_what_a_step_is(bench: Bench) -> None:
     run, _ = bench.run("run")
-
     assert content_key(run.step(Stage.TRAIN, micro_batch=2)) == content_key(run.step(Stage.TRAIN))

@@ -19,7 +19,7 @@ from tests.cluster.podspec import expand
 from tests.support.steps import document_of
 
 from llm2llm.artifacts.commit import commit
-from llm2llm.layout import INPUTS, step_folder
+from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to_jsonl
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import LocalStore, Store

@@ -23,7 +23,7 @@ from llm2llm.errors import ConfigurationError, StepError, Terminated, Transient
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.stages.teacher_endpoint import TEACHER, resolve_teacher
 from llm2llm.step import run_step
-from llm2llm.storage import LocalStore
+from llm2llm.storage import LocalStore, Store
 
 MISTAKES = 4
 ROWS = 3 * MISTAKES
@@ -52,16 +52,14 @@ def resolved(spec: dict[str, Any], context: StepContext) -> bytes:
     return resolve_teacher(parsed, parsed.generate.teacher.source, LocalStore(context.scratch / "artifacts"), context)
 
 
-def prepared(
-    folder: Path, model: Path, environ: dict[str, str], **options: Any
-) -> tuple[LocalStore, Step, StepContext]:
+def prepared(folder: Path, model: Path, environ: dict[str, str], **options: Any) -> tuple[Store, Step, StepContext]:
     spec = local_spec(model, **options)
     context = rounds.context_for("pod-a", folder, {**os.environ, **environ})
     store, step = rounds.prepared(folder / "store", spec, MISTAKES, {TEACHER: resolved(spec, context)})
     return store, step, context
 
 
-def stubbed(folder: Path, stub: str = "", *, missing: bool = False) -> tuple[LocalStore, Step, StepContext]:
+def stubbed(folder: Path, stub: str = "", *, missing: bool = False) -> tuple[Store, Step, StepContext]:
     path = write_stub(folder / "stub", missing=missing)
     return prepared(
         folder, bare_model(folder / "model"), {"PYTHONPATH": f"{path}:{rounds.ROOT / 'images'}", "STUB": stub}

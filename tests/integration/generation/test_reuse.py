@@ -9,17 +9,17 @@ import pytest
 from tests.integration.generation import rounds
 
 from llm2llm.errors import LowAcceptance
-from llm2llm.records import Report, StepDocument
-from llm2llm.runtime.context import StepContext
+from llm2llm.records import Report
+from llm2llm.runtime.context import Step, StepContext
 from llm2llm.step import run_step
-from llm2llm.storage import LocalStore
+from llm2llm.storage import Store
 
 MISTAKES = 12
 
 
 def again(
-    folder: Path, first: LocalStore, teacher: rounds.Teacher, threshold: str, floor: str = "0.2"
-) -> tuple[Report, LocalStore, StepContext]:
+    folder: Path, first: Store, teacher: rounds.Teacher, threshold: str, floor: str = "0.2"
+) -> tuple[Report, Store, StepContext]:
     """The same round in a new folder, with this threshold of the de-duplication."""
     spec = rounds.spec_for(teacher)
     spec["generate"]["filters"] = {"dedup": {"threshold": threshold}, "minAcceptance": floor}
@@ -29,7 +29,7 @@ def again(
     return run_step(replace(step, run_uid="another"), store, context), store, context
 
 
-def first_round(folder: Path, teacher: rounds.Teacher) -> tuple[Report, LocalStore, StepDocument]:
+def first_round(folder: Path, teacher: rounds.Teacher) -> tuple[Report, Store, Step]:
     store, step = rounds.prepared(folder, rounds.spec_for(teacher), MISTAKES)
     return run_step(step, store, rounds.context_for("pod-a", folder)), store, step
 

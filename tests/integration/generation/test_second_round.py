@@ -14,11 +14,11 @@ from tests.integration.generation import rounds
 
 from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import manifest_in, read_object
-from llm2llm.layout import INPUTS, step_folder
+from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.records import Example, Prediction, Report, Stage, to_jsonl
 from llm2llm.runtime.context import Step
 from llm2llm.step import run_step
-from llm2llm.storage import LocalStore
+from llm2llm.storage import Store
 
 WORDS = [f"word{number}" for number in range(10)]
 FIRST, OTHER = " ".join(WORDS), "something else for the other example to practise with"
@@ -58,13 +58,13 @@ def scripted(script: Mapping[str, list[str]], asked: dict[str, list[str]]) -> It
             thread.join()
 
 
-def second(store: LocalStore, first: Step, wrong: list[Example]) -> Step:
+def second(store: Store, first: Step, wrong: list[Example]) -> Step:
     """Commits an evaluation in which these are wrong again; the generation step that follows it."""
     before = step_folder(Stage.GENERATE, 0)
     manifest = manifest_in(store, before)
     assert manifest
     parents = {INPUTS: first.parents[INPUTS], before: manifest.digest}
-    evaluate = first.model_copy(update={"stage": Stage.EVALUATE, "iteration": 1, "parents": parents})
+    evaluate = replace(first, stage=Stage.EVALUATE, iteration=1, parents=parents)
     predictions = [Prediction(id=row.id, output="label19", correct=False, verdict="wrong") for row in wrong]
     evaluated = commit(
         store,

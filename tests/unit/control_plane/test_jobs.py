@@ -98,7 +98,7 @@ def test_an_image_in_the_step_block_wins_over_the_pinned_one():
     assert container(manifest(Stage.TRAIN, train={"image": "mine"}))["image"] == "mine"
 
 
-LOCAL = {
+LOCAL: dict[str, Any] = {
     "generate": {
         "mode": "Local",
         "teacher": {
@@ -117,7 +117,7 @@ def test_a_teacher_of_our_own_runs_in_the_image_that_holds_vllm():
     assert container(body)["image"] == "e"
     assert container(body)["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
     assert body["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
-    mine = {"generate": {**LOCAL["generate"], "image": "mine"}}
+    mine = {"generate": LOCAL["generate"] | {"image": "mine"}}
     assert container(manifest(Stage.GENERATE, **mine))["image"] == "mine"
 
 
@@ -174,7 +174,9 @@ def test_only_prepare_writes_into_the_cache_of_base_models(stage: Stage):
 
 
 def test_the_priority_of_a_workload_is_for_kueue_and_affinity_for_the_scheduler():
-    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    affinity: dict[str, Any] = {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+    }
     body = manifest(
         Stage.TRAIN,
         scheduling={"queueName": "gpu", "workloadPriorityClassName": "high"},

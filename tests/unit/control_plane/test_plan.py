@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from tests.support import builders
@@ -331,7 +332,7 @@ def test_a_result_that_arrives_while_suspending_is_recorded():
          "CreateContainerConfigError", 'secret "s3" not found'),
     ],
 )  # fmt: skip
-def test_a_run_says_why_it_waits_in_the_clusters_own_words(pod: dict[str, str], reason: str, words: str):
+def test_a_run_says_why_it_waits_in_the_clusters_own_words(pod: dict[str, Any], reason: str, words: str):
     world = World()
     world.settle()
     world.pods[world.current] = [builders.pod(world.jobs[world.current], **pod)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import Mock
 
+import kopf
 import pytest
 
 from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
@@ -65,8 +67,8 @@ def test_a_job_that_vanished_unseen_is_missed_soon_after_kopf_listed_anew(monkey
 
 
 def test_watches_that_die_again_and_again_without_an_event_between_are_counted(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module.random, "uniform", lambda *_: 0.01)
-    monkeypatch.setattr(module.kopf, "spawn_tasks", Mock(side_effect=KeyError("getpwuid(): uid not found: 65532")))
+    monkeypatch.setattr(random, "uniform", lambda *_: 0.01)
+    monkeypatch.setattr(kopf, "spawn_tasks", Mock(side_effect=KeyError("getpwuid(): uid not found: 65532")))
 
     async def scenario() -> tuple[int, int, int]:
         informer = Informer(Listed(), Cache(), lambda *_, **__: None, (), 300)  # type: ignore[arg-type]

@@ -110,9 +110,8 @@ class World:
     def end(self, exit_code: int = 0, report: Report | str | None = None, **pod: Any) -> None:
         """The current Job ends with this exit code and termination message."""
         message = report if isinstance(report, str) else report.to_termination_message() if report else ""
-        state = {"complete": True} if exit_code == 0 else {"failed": True}
         name = self.current
-        self.jobs[name] = replace(self.jobs[name], **state)
+        self.jobs[name] = replace(self.jobs[name], complete=exit_code == 0, failed=exit_code != 0)
         self.pods[name] = [builders.pod(self.jobs[name], exit_code=exit_code, message=message, **pod)]
 
     def succeed(self, **changes: Any) -> None:

@@ -30,10 +30,10 @@ def copy_of(folder: Path, stage: Stage, **changes: Any) -> Report | None:
         model_uri=f"{other.uri}/adapter" if stage is Stage.TRAIN else "",
         usage=Usage(teacher_requests=9, teacher_input_tokens=90, teacher_output_tokens=900),
     )
-    commit(other, Step.of(step(stage, "other")), StepContext("pod-a", folder), {"rows.jsonl": b"{}"}, told)
+    commit(other, step(stage, "other"), StepContext("pod-a", folder), {"rows.jsonl": b"{}"}, told)
     context = StepContext("pod-b", folder, progress=lambda _: None)
     again = step(stage, "again", reuseFrom=[{"uri": other.uri}], **changes)
-    return copy_from_reused_run(Step.of(again), LocalStore(folder / "again"), context)
+    return copy_from_reused_run(again, LocalStore(folder / "again"), context)
 
 
 @pytest.mark.parametrize("stage", [Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE])

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from llm2llm.api import run as api
+from llm2llm.api import data as api
 from llm2llm.errors import ConfigurationError
 from llm2llm.tasks import task_of
 from llm2llm.tasks.grading import CORRECT, NO_ANSWER, WRONG

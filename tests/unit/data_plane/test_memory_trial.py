@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 from tests.support import builders
+from torch.distributed.fsdp import FSDPModule
 
 from llm2llm.errors import GpuOutOfMemory
 from llm2llm.local.runner import Runner
@@ -88,7 +89,7 @@ def test_the_trial_holds_what_the_optimizer_will(monkeypatch: pytest.MonkeyPatch
 def test_a_model_that_no_library_divided_is_not_trained() -> None:
     """On CPUs accelerate makes DistributedDataParallel of FSDP without a word."""
     plain = SimpleNamespace(model_wrapped=torch.nn.Linear(1, 1))
-    check = trainer._Wrapped(cast("Any", plain), trainer.FSDPModule)
+    check = trainer._Wrapped(cast("Any", plain), FSDPModule)
     with pytest.raises(AssertionError, match="the model is Linear, not FSDPModule"):
         check.on_train_begin(None, None, None)
 

@@ -11,8 +11,8 @@ from tests.support import builders
 from llm2llm.artifacts.commit import commit
 from llm2llm.data.rows import evaluation_sets, training_set
 from llm2llm.errors import IncompatibleArtifacts
-from llm2llm.layout import step_folder
 from llm2llm.loop.outcomes import CLOSING
+from llm2llm.loop.stages import step_folder
 from llm2llm.records import Example, Report, Stage, StepDocument, to_jsonl
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import LocalStore
@@ -49,14 +49,14 @@ class Run:
     def commits(self, stage: Stage, iteration: int, sets: dict[str, list[str]]) -> None:
         files = {name: to_jsonl(map(example, rows)) for name, rows in sets.items()}
         report = Report(run_uid="u", stage=stage)
-        told = commit(self.store, Step.of(self.step(stage, iteration)), StepContext("pod", Path()), files, report)
+        told = commit(self.store, self.step(stage, iteration), StepContext("pod", Path()), files, report)
         self.digests[step_folder(stage, iteration)] = told.digest
 
     def trained_on(self, iteration: int) -> list[str]:
-        return [row.id for row in training_set(self.store, Step.of(self.step(Stage.TRAIN, iteration)))]
+        return [row.id for row in training_set(self.store, self.step(Stage.TRAIN, iteration))]
 
     def asks(self, iteration: int, *without: str) -> dict[str, list[str]]:
-        found = evaluation_sets(self.store, Step.of(self.step(Stage.EVALUATE, iteration, *without)))
+        found = evaluation_sets(self.store, self.step(Stage.EVALUATE, iteration, *without))
         return {dataset: [row.id for row in rows] for dataset, rows in found.items()}
 
 

@@ -60,6 +60,10 @@ def row(truth: str, answer: str | None, verdict: str = "") -> tuple[Example, Pre
     return Example(id="1", fields={}, completion=truth), told
 
 
+def split(pairs: list[tuple[Example, Prediction]]) -> tuple[list[Example], list[Prediction]]:
+    return [example for example, _ in pairs], [prediction for _, prediction in pairs]
+
+
 @pytest.mark.parametrize(
     ("rows", "value"),
     [
@@ -76,8 +80,7 @@ def row(truth: str, answer: str | None, verdict: str = "") -> tuple[Example, Pre
     ],
 )  # fmt: skip
 def test_macro_f1_is_the_mean_over_the_classes_that_occur(rows: list[tuple[str, str | None]], value: float) -> None:
-    pairs = [row(*each) for each in rows]
-    metric = macro_f1("test", confusion(*zip(*pairs, strict=True), CHOICE))
+    metric = macro_f1("test", confusion(*split([row(*each) for each in rows]), CHOICE))
 
     assert metric.value == pytest.approx(value)
     assert metric.low <= metric.value <= metric.high
@@ -87,11 +90,11 @@ def test_macro_f1_is_the_mean_over_the_classes_that_occur(rows: list[tuple[str, 
 def test_an_answer_that_was_cut_off_is_no_prediction_even_if_it_begins_like_one() -> None:
     pairs = [row("a", "b", "truncated"), row("b", "b")]
 
-    assert macro_f1("test", confusion(*zip(*pairs, strict=True), CHOICE)).value == 0.5
+    assert macro_f1("test", confusion(*split(pairs), CHOICE)).value == 0.5
 
 
 def test_the_bootstrap_is_repeatable_narrows_with_rows_and_leaves_room_where_all_is_right() -> None:
-    few = {("a", "a"): 12, ("a", "b"): 8, ("b", "b"): 15, ("b", "a"): 5}
+    few: dict[tuple[str, str | None], int] = {("a", "a"): 12, ("a", "b"): 8, ("b", "b"): 15, ("b", "a"): 5}
     first, again = macro_f1("test", few), macro_f1("test", few)
     many = macro_f1("test", {cell: 25 * count for cell, count in few.items()})
     perfect = macro_f1("test", {("a", "a"): 10, ("b", "b"): 10})

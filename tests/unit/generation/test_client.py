@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -19,6 +20,11 @@ from llm2llm.teacher.reply import Reply
 
 COUNTED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 USAGE = Usage(teacher_requests=1, teacher_input_tokens=3, teacher_output_tokens=2)
+
+
+def mocked(answer: Callable[[httpx.Request], httpx.Response]) -> Any:
+    """A transport without a network; the client's own types name a fork of httpx."""
+    return httpx.AsyncClient(transport=httpx.MockTransport(answer))
 
 
 def complete(
@@ -40,7 +46,7 @@ def complete(
             api_key="none",
             base_url="http://teacher/v1",
             max_retries=0,
-            http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)),
+            http_client=mocked(answer),
         )
         teacher = Teacher.model_validate({"model": "m", "baseUrl": "http://teacher/v1", "parameters": parameters or {}})
         async with TeacherClient(teacher, connection) as client:
@@ -134,7 +140,7 @@ def test_a_200_that_is_no_completion_does_not_show_that_the_endpoint_works():
             api_key="none",
             base_url="http://teacher/v1",
             max_retries=0,
-            http_client=httpx.AsyncClient(transport=httpx.MockTransport(lambda _: next(left))),
+            http_client=mocked(lambda _: next(left)),
         )
         teacher = Teacher.model_validate({"model": "m", "baseUrl": "http://teacher/v1"})
         async with TeacherClient(teacher, connection) as client:

@@ -70,7 +70,7 @@ def test_a_field_may_be_mended_as_long_as_prepare_refused_the_run(tmp_path: Path
     def prepare(step: Step, store: Store, context: StepContext) -> Report:
         if step.stage is Stage.TRAIN:
             raise Terminated("far enough")
-        return commit(store, Step.of(step), context, {}, builders.report(step.stage))
+        return commit(store, step, context, {}, builders.report(step.stage))
 
     with pytest.raises(DataError):
         runner(tmp_path, refuse, data=wrong).complete()
