@@ -22,7 +22,8 @@ from llm2llm.api.run import GROUP, PLURAL, VERSION, AugmentationRunSpec
 from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Stage
 from llm2llm_operator.build.job import job_manifest, job_name
-from llm2llm_operator.model.status import CurrentStep, Run
+from llm2llm_operator.model.run import Run
+from llm2llm_operator.model.status import CurrentStep
 
 RUNS = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
 PREFIX = "bare-"

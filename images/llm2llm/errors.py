@@ -19,6 +19,7 @@ the documentation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 
@@ -146,3 +147,63 @@ REASONS: dict[int, str] = {
         MetricInvalid,
     )
 }
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A way that a step ends, as people read it (docs/reference/endings.md is generated from ENDINGS).
+
+    Attributes:
+        code: the exit code; empty stands for any other.
+        reason: on the run, where this ends it or holds it.
+        meaning: what happened.
+        follows: what the operator does about it.
+    """
+
+    code: str
+    reason: str
+    meaning: str
+    follows: str
+
+
+def _ending(error: type[StepError], meaning: str, follows: str = "Failed") -> Ending:
+    return Ending(str(int(error.exit_code)), error.reason, meaning, follows)
+
+
+ENDINGS: tuple[Ending, ...] = (
+    Ending("0", "", "done, committed", "the next step"),
+    Ending(
+        "0, no report",
+        "ReportMissing",
+        "the report was lost",
+        "read again from the manifest; else the step is done again, `retries.transient` times",
+    ),
+    _ending(ConfigurationError, "the spec cannot work as written"),
+    _ending(DataError, "broken rows; the message has file and line numbers"),
+    _ending(AuthenticationError, "a key was refused; the message names Secret and key"),
+    _ending(
+        TeacherQuotaExhausted,
+        "the teacher's account is out of credit",
+        "held: Suspended until `spec.retry` is raised",
+    ),
+    _ending(
+        BudgetReached,
+        "the run's budget is spent",
+        "as `budget.onExceeded` says: held until the budget is raised, complete with the best adapter, or Failed",
+    ),
+    _ending(
+        GpuOutOfMemory,
+        "out of GPU memory",
+        "the next attempt with half the micro-batch, `retries.outOfMemory` times",
+    ),
+    _ending(IncompatibleArtifacts, "the store holds another experiment's output under this path"),
+    _ending(LowAcceptance, "the filters rejected too much of what the teacher wrote"),
+    _ending(MetricInvalid, "a loss, weight or score is NaN or infinite"),
+    Ending(
+        f"{int(ExitCode.TRANSIENT)}, any other",
+        StepError.reason,
+        "transient",
+        "the next attempt after a pause, `retries.transient` times",
+    ),
+    Ending(str(int(ExitCode.TERMINATED)), "", "stopped by SIGTERM after a checkpoint", "its Job starts another pod"),
+)

@@ -15,7 +15,7 @@ import uvloop
 from llm2llm.errors import ExitCode
 from llm2llm_operator.kube.client import KubeClient, load_configuration
 from llm2llm_operator.kube.errors import ApiError, Conflict, NotFound, NotLeading
-from llm2llm_operator.model.status import Key
+from llm2llm_operator.model.run import Key
 from llm2llm_operator.observability import http, logs, metrics
 from llm2llm_operator.reconcile import Reconciler
 from llm2llm_operator.settings import Settings

@@ -15,24 +15,27 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm_operator.build.event import event_body
-from llm2llm_operator.constants import PROGRESSING
-from llm2llm_operator.decide.history import progressing, with_condition
-from llm2llm_operator.decide.inputs import Inputs, Plan, RunEvent
+from llm2llm_operator.build.event import RunEvent, event_body
+from llm2llm_operator.constants import PROGRESSING, RECONCILING
+from llm2llm_operator.decide.actions import Plan
+from llm2llm_operator.decide.conditions import Moment, with_condition, with_progress
+from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.plan import plan, plan_for_invalid_spec
 from llm2llm_operator.decide.policies import waiting
 from llm2llm_operator.kube.client import KubeClient
 from llm2llm_operator.kube.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
 from llm2llm_operator.model.observation import Event, Job, Observation, event_from_object, job_from_object
-from llm2llm_operator.model.status import Key, Run, RunStatus
+from llm2llm_operator.model.run import Key, Run
+from llm2llm_operator.model.status import RunStatus
 from llm2llm_operator.observability import logs, metrics
 from llm2llm_operator.observability import status_metrics as tally
+from llm2llm_operator.reasons import Reason
 from llm2llm_operator.settings import Settings
 from llm2llm_operator.watch.cache import Cache
 
 log = logging.getLogger(__name__)
 SLOW_RETRY_SECONDS = 60.0
-REASONS_OF_REFUSALS: dict[type[ApiError], str] = {Forbidden: "Forbidden", Conflict: "InternalError"}
+REASONS_OF_REFUSALS: dict[type[ApiError], Reason] = {Forbidden: Reason.FORBIDDEN, Conflict: Reason.INTERNAL_ERROR}
 TTL_RETRY_SECONDS = 3600.0
 POD_PATIENCE_SECONDS = 1.0
 """How long the watch may take to tell of the pod of a Job that ended, before we ask: two watches keep no order, and an
@@ -79,17 +82,20 @@ class Reconciler:
         except ApiError:
             raise
         except Exception as error:  # told on the run; the worker counts it, logs it and backs off
-            await self._write_status(run, _broken(status, error, self._clock(), run.generation))
+            await self._write_status(run, _broken(status, error, self._moment(run)))
             raise
         return await self._apply(run, status, decided)
+
+    def _moment(self, run: Run) -> Moment:
+        return Moment(self._clock(), run.generation)
 
     async def _decide(self, run: Run, status: RunStatus, seen: Observation) -> Plan:
         try:
             spec = AugmentationRunSpec.model_validate(run.spec)
         except ValidationError as error:
-            return plan_for_invalid_spec(run, status, error, self._clock())
+            return plan_for_invalid_spec(run, status, error, self._moment(run))
         now = self._clock()
-        facts = Inputs(
+        inputs = Inputs(
             run=run,
             spec=spec,
             seen=seen,
@@ -98,14 +104,14 @@ class Reconciler:
             images={stage.value.lower(): image for stage, image in self._settings.images.items()},
             backoff_base=self._settings.backoff_seconds,
         )
-        decided = plan(facts, status)
+        decided = plan(inputs, status)
         if not decided.confirm_deleted:
             return decided
         body = await self._cluster.get_job(run.namespace, decided.confirm_deleted)
         if body is not None:
             self._cache.put("jobs", body)
-            return plan(replace(facts, seen=self._cache.observation(run)), status)
-        return plan(replace(facts, confirmed_deleted=frozenset({decided.confirm_deleted})), status)
+            return plan(replace(inputs, seen=self._cache.observation(run)), status)
+        return plan(replace(inputs, confirmed_deleted=frozenset({decided.confirm_deleted})), status)
 
     async def _observe(self, run: Run, status: RunStatus) -> Observation | None:
         """The cache's view, or None where a Job ended and its pod did not yet; when that lasts, the pod is read."""
@@ -145,14 +151,14 @@ class Reconciler:
         if decided.create is not None:
             refused = await self._create(run, decided.create)
             if refused:
-                await self._tell_refusal(run, _refused(before, decided.status, refused, self._clock(), run.generation))
+                await self._tell_refusal(run, _refused(before, decided.status, refused, self._moment(run)))
                 return SLOW_RETRY_SECONDS
         if known:  # so that a refusal, which lasts, is not taken back before each try
             run = await self._write_status(run, decided.status)
         for job in decided.delete:
             await self._delete(job)
-        for note in decided.notes:
-            await self._tell(run, note)
+        for event in decided.events:
+            await self._emit(run, event)
         return await self._delete_run(run) if decided.delete_run else decided.wake_after
 
     async def _delete_run(self, run: Run) -> float | None:
@@ -160,7 +166,7 @@ class Reconciler:
         try:
             await self._cluster.delete_run(run.namespace, run.name, run.uid)
         except Forbidden:
-            await self._tell(run, RunEvent("Warning", "Forbidden", TTL_FORBIDDEN))
+            await self._emit(run, RunEvent("Warning", Reason.FORBIDDEN, TTL_FORBIDDEN))
             return TTL_RETRY_SECONDS
         return None
 
@@ -169,7 +175,7 @@ class Reconciler:
         written = await self._write_status(run, status)
         told, before = status.condition(PROGRESSING), RunStatus.model_validate(run.status).condition(PROGRESSING)
         if told and (before is None or (told.reason, told.message) != (before.reason, before.message)):
-            await self._tell(written, RunEvent("Warning", told.reason, told.message))
+            await self._emit(written, RunEvent("Warning", told.reason, told.message))
 
     async def _write_status(self, run: Run, status: RunStatus) -> Run:
         """One write, and none where nothing changed; what the write returned is the newest version."""
@@ -209,9 +215,9 @@ class Reconciler:
         await self._cluster.delete_job(job.namespace, job.name, job.uid, "Background" if job.ended else "Foreground")
         self._cache.deleting(job)
 
-    async def _tell(self, run: Run, note: RunEvent) -> None:
+    async def _emit(self, run: Run, event: RunEvent) -> None:
         try:
-            await self._cluster.create_event(run.namespace, event_body(run, note, self._clock()))
+            await self._cluster.create_event(run.namespace, event_body(run, event, self._clock()))
         except ApiError as error:
             log.warning("cannot write an event: %s", error)
 
@@ -223,24 +229,23 @@ def _persists(status: RunStatus, decided: Plan) -> bool:
     return decided.create is not None and same
 
 
-def _refused(before: RunStatus, status: RunStatus, error: ApiError, now: datetime, generation: int) -> RunStatus:
+def _refused(before: RunStatus, status: RunStatus, error: ApiError, at: Moment) -> RunStatus:
     """RBAC, a policy or a webhook does not let us create the Job: told in its own words, tried again slowly."""
     webhook = "admission webhook" in error.message
-    reason = "WebhookDenied" if webhook else REASONS_OF_REFUSALS.get(type(error), "JobRejected")
-    status = with_condition(status, "Reconciling", False, reason, "", now=now, generation=generation)
+    reason = Reason.WEBHOOK_DENIED if webhook else REASONS_OF_REFUSALS.get(type(error), Reason.JOB_REJECTED)
+    status = with_condition(status, at, RECONCILING, False, reason)
     # since when it makes no progress is known from before; the decision expected that it would
     conditions = [before.condition(c.type) or c if c.type == PROGRESSING else c for c in status.conditions]
-    status = status.model_copy(update={"conditions": conditions})
-    return progressing(status, reason, error.message, value=False, now=now, generation=generation)
+    return with_progress(status.updated(conditions=conditions), at, reason, error.message, value=False)
 
 
-def _broken(status: RunStatus, error: Exception, now: datetime, generation: int) -> RunStatus:
+def _broken(status: RunStatus, error: Exception, at: Moment) -> RunStatus:
     """No decision was possible: a defect of the operator, or a status that somebody edited (rules C15 and C19)."""
     message = (
         f"no decision is possible ({type(error).__name__}: {error}): if the status was edited, undo that;"
         " otherwise report this with the operator's log"
     )
-    return progressing(status, "InternalError", message, value=False, now=now, generation=generation)
+    return with_progress(status, at, Reason.INTERNAL_ERROR, message, value=False)
 
 
 def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

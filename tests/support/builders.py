@@ -8,7 +8,7 @@ from typing import Any
 
 from llm2llm.records import Metric, Report, Resolved, Stage
 from llm2llm_operator.model.observation import Job, Pod
-from llm2llm_operator.model.status import Run
+from llm2llm_operator.model.run import Run
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 UID = "3b7d0c1e-0000-4000-8000-000000000001"

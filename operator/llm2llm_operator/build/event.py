@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llm2llm.api.run import API_VERSION, KIND
 from llm2llm_operator.constants import OPERATOR
-from llm2llm_operator.model.status import Run
-
-if TYPE_CHECKING:
-    from llm2llm_operator.decide.inputs import RunEvent
+from llm2llm_operator.model.run import Run
 
 
-def event_body(run: Run, note: RunEvent, now: datetime) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunEvent:
+    """An Event on the run, for people: written once, after the status that it tells of."""
+
+    type: str
+    reason: str
+    message: str
+
+
+def event_body(run: Run, event: RunEvent, now: datetime) -> dict[str, Any]:
     """A v1 Event. Its name is made of its content, so a pass that is repeated after a crash does not repeat it."""
-    digest = hashlib.sha256(f"{run.uid}{note.reason}{note.message}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{run.uid}{event.reason}{event.message}".encode()).hexdigest()[:16]
     moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": "v1",
@@ -29,9 +36,9 @@ def event_body(run: Run, note: RunEvent, now: datetime) -> dict[str, Any]:
             "namespace": run.namespace,
             "uid": run.uid,
         },
-        "type": note.type,
-        "reason": note.reason,
-        "message": note.message[:1024],
+        "type": event.type,
+        "reason": str(event.reason),
+        "message": event.message[:1024],
         "source": {"component": OPERATOR},
         "reportingComponent": OPERATOR,
         "firstTimestamp": moment,

@@ -28,7 +28,8 @@ from llm2llm_operator.constants import (
     MANAGED_BY,
     OPERATOR,
 )
-from llm2llm_operator.model.status import CurrentStep, Run
+from llm2llm_operator.model.run import Run
+from llm2llm_operator.model.status import CurrentStep
 
 POD_FAILURE_POLICY = {
     "rules": [
@@ -51,19 +52,19 @@ def job_name(run_name: str, run_uid: str, step: StepId, attempt: int) -> str:
 
 def block_of(spec: AugmentationRunSpec, current: CurrentStep) -> StepBlock:
     """Image, resources and placement of an attempt; Collect only reads a manifest, so it runs as Prepare does."""
-    return spec.prepare if current.kind == Kind.COLLECT else step_block(spec, Stage(current.stage))
+    return spec.prepare if current.collects else step_block(spec, current.id.stage)
 
 
 def image_of(spec: AugmentationRunSpec, images: dict[str, str], current: CurrentStep) -> str:
     """The pinned image of an attempt: Collect has Prepare's, Test Evaluate's, and so has a teacher of our own."""
-    return images[image_key(spec, Stage.PREPARE if current.kind == Kind.COLLECT else Stage(current.stage))]
+    return images[image_key(spec, Stage.PREPARE if current.collects else current.id.stage)]
 
 
 def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_seconds: int = 0) -> StepDocument:
     """Everything that the attempt needs to know, frozen with its Job."""
     return StepDocument(
         kind=Kind(current.kind),
-        stage=Stage(current.stage),
+        stage=current.id.stage,
         iteration=current.iteration,
         attempt=current.attempt,
         namespace=run.namespace,
@@ -78,7 +79,7 @@ def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_s
 
 def _queue_labels(spec: AugmentationRunSpec, current: CurrentStep) -> dict[str, str]:
     """For Kueue; Prepare and Collect ask for no GPU and wait in no queue."""
-    if current.kind == Kind.COLLECT or not STAGES[Stage(current.stage)].queued:
+    if current.collects or not STAGES[current.id.stage].queued:
         return {}
     wanted = {
         LABEL_QUEUE: spec.scheduling.queue_name,
@@ -109,7 +110,7 @@ def job_manifest(
     Raises:
         ValueError: the step document does not fit into an environment variable.
     """
-    stage = Stage(current.stage)
+    stage = current.id.stage
     block = block_of(spec, current)
     labels = {
         MANAGED_BY: OPERATOR,

@@ -7,7 +7,6 @@ what it returns: first the status, then the Job (rule C5: an attempt is persiste
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -15,195 +14,201 @@ from llm2llm.layout import run_root
 from llm2llm.loop.outcomes import StepId
 from llm2llm.loop.steps import awaits_approval, describe_release, next_step
 from llm2llm.loop.stopping import Finished
+from llm2llm_operator.build.event import RunEvent
 from llm2llm_operator.constants import COMPLETE, FAILED, RECONCILING, STALLED, STOPPING, SUSPENDED
-from llm2llm_operator.decide import attempt
-from llm2llm_operator.decide import history as st
-from llm2llm_operator.decide import usage as accounts
-from llm2llm_operator.decide.inputs import Inputs, Plan, RunEvent, progress, with_condition
+from llm2llm_operator.decide import attempt, history
+from llm2llm_operator.decide.actions import Plan
+from llm2llm_operator.decide.conditions import (
+    Moment,
+    mark_observed,
+    phase_of,
+    with_condition,
+    with_failure,
+    with_progress,
+)
+from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.policies import budget, ttl
-from llm2llm_operator.decide.policies.cleanup import obsolete_jobs
+from llm2llm_operator.decide.policies.cleanup import live_jobs
+from llm2llm_operator.decide.usage import with_cost
 from llm2llm_operator.model.observation import Job
-from llm2llm_operator.model.status import CurrentStep, Run, RunStatus
+from llm2llm_operator.model.run import Run
+from llm2llm_operator.model.status import RunStatus
+from llm2llm_operator.reasons import Reason
 
-BY_USER = "SuspendedByUser"
-AWAITING_APPROVAL = "AwaitingApproval"
 
-
-def plan(facts: Inputs, status: RunStatus) -> Plan:
+def plan(inputs: Inputs, status: RunStatus) -> Plan:
     """Decides what comes next.
 
     Args:
-        facts: the run and what the cluster shows of it.
+        inputs: the run and what the cluster shows of it.
         status: the run's status as it is in the API.
     """
-    if status.best and status.observed_generation != facts.run.generation:
-        status = st.with_best(status, facts.spec)  # another objective, another best
-    status = status.model_copy(update={"observed_generation": facts.run.generation})
+    if status.best and status.observed_generation != inputs.run.generation:
+        status = history.with_best(status, inputs.spec)  # another objective, another best
+    status = status.updated(observed_generation=inputs.run.generation)
     if not status.start_time:
-        status = _accept(facts, status)
-    decided = _decide(facts, status)
-    told = accounts.with_cost(decided.status, facts.spec)
-    return replace(decided, status=told.model_copy(update={"phase": st.phase_of(told)}))
+        status = _accept(inputs, status)
+    decided = _decide(inputs, status)
+    final = with_cost(decided.status, inputs.spec)
+    return replace(decided, status=final.updated(phase=phase_of(final)))
 
 
-def plan_for_invalid_spec(run: Run, status: RunStatus, error: ValidationError, now: datetime) -> Plan:
+def plan_for_invalid_spec(run: Run, status: RunStatus, error: ValidationError, at: Moment) -> Plan:
     """The spec passed the API server's schema and cannot be read all the same: the run fails and says where."""
     problems = "; ".join(f"spec.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-    status = status.model_copy(update={"observed_generation": run.generation})
-    status = st.failed(status, "InvalidSpec", problems, now=now, generation=run.generation)
-    return Plan(status.model_copy(update={"phase": st.phase_of(status)}))
+    status = status.updated(observed_generation=run.generation)
+    status = with_failure(status, at, Reason.INVALID_SPEC, problems)
+    return Plan(status.updated(phase=phase_of(status)))
 
 
-def _decide(facts: Inputs, status: RunStatus) -> Plan:
+def _decide(inputs: Inputs, status: RunStatus) -> Plan:
     """The questions, in their order."""
     if status.is_true(COMPLETE):
-        if not _may_continue(facts, status):
-            status = st.observed(status, COMPLETE, facts.run.generation)
-            return _finished(facts, status, delete=obsolete_jobs(facts.run, status, facts.seen))
-        return _continue_run(facts, status)
+        if _may_continue(inputs, status):
+            return _continue_run(inputs, status)
+        return _finished(inputs, mark_observed(status, COMPLETE, inputs.run.generation), live_jobs(inputs))
     if status.is_true(FAILED):
-        if facts.spec.retry <= status.retry:
-            return _finished(facts, status)
-        status = _retry(facts, status, FAILED, STALLED)
-    if facts.spec.suspend:
-        return _suspend(facts, status)
-    held = _reason_of_hold(status)
-    if held and facts.spec.retry > status.retry:
-        status = _retry(facts, status, SUSPENDED)
-    elif held and _still_held(facts, status, held):
-        return Plan(status, delete=_live_jobs(facts))
-    elif held:
-        status = with_condition(facts, status, SUSPENDED, False, "Resumed")
-    return _advance(facts, status)
+        if inputs.spec.retry <= status.retry:
+            return _finished(inputs, status)
+        status = _retry(inputs, status, FAILED, STALLED)
+    if inputs.spec.suspend:
+        return _suspend(inputs, status)
+    if status.is_true(SUSPENDED):
+        if _still_held(inputs, status):
+            return Plan(status, delete=live_jobs(inputs))
+        status = _release(inputs, status)
+    if status.current_step is None:
+        return _begin_next(inputs, status)
+    if status.step.state == STOPPING:
+        return _stop_for_budget(inputs, status)
+    return _judge(inputs, status)
 
 
-def _continue_run(facts: Inputs, status: RunStatus) -> Plan:
-    """A finished run goes on where it ended."""
-    status = with_condition(facts, status, COMPLETE, False, "Continued")
-    decided = _decide(facts, status.model_copy(update={"completion_time": ""}))
-    told = f"the spec of generation {facts.run.generation} lets the run go on after its end"
-    return replace(decided, notes=(RunEvent("Normal", "Continued", told), *decided.notes))
+def _judge(inputs: Inputs, status: RunStatus) -> Plan:
+    """The run is neither ended nor held, and a step is in progress: asks what has become of its attempt."""
+    job = inputs.job(status)
+    if job is None:
+        return attempt.judge_missing(inputs, status)
+    if job.owner_uid != inputs.run.uid:
+        message = f"Job {job.name} exists and belongs to somebody else: delete it"
+        status = with_progress(status, inputs.at, Reason.INTERNAL_ERROR, message, value=False)
+        return Plan(status, wake_after=60)
+    if not job.ended:
+        return attempt.judge_running(inputs, status, job)
+    judged = attempt.judge_ended(inputs, status, job)
+    if isinstance(judged, Plan):
+        return judged
+    following = _begin_next(inputs, judged.status)
+    return replace(following, events=(judged.event, *following.events))
 
 
-def _finished(facts: Inputs, status: RunStatus, delete: tuple[Job, ...] = ()) -> Plan:
+def _begin_next(inputs: Inputs, status: RunStatus) -> Plan:
+    """Asks the loop what comes next, and begins its first attempt."""
+    following = next_step(inputs.spec, history.outcomes(status))
+    if isinstance(following, Finished):
+        return attempt.complete_run(inputs, status, following.reason, following.message)
+    if awaits_approval(inputs.spec, following):
+        message = describe_release(following, status.artifacts_uri)
+        return attempt.hold_run(inputs, status, Reason.AWAITING_APPROVAL, message)
+    return attempt.create_job(inputs, attempt.first_attempt(inputs, status, following))
+
+
+def _accept(inputs: Inputs, status: RunStatus) -> RunStatus:
+    """The first status of a run: images are pinned, and kstatus is told that the spec is accepted."""
+    run = inputs.run
+    root = run_root(inputs.spec, run.namespace, run.name, run.uid)
+    status = history.accepted(status, inputs.images, root, inputs.now)
+    status = with_condition(status, inputs.at, RECONCILING, False, Reason.ACCEPTED)
+    return with_condition(status, inputs.at, STALLED, False, Reason.ACCEPTED)
+
+
+# --- ended runs
+
+
+def _finished(inputs: Inputs, status: RunStatus, delete: tuple[Job, ...] = ()) -> Plan:
     """The run has ended; its time to live may be over, too."""
-    left = ttl.seconds_left(facts, status)
+    left = ttl.seconds_left(inputs, status)
     return Plan(status, delete=delete, delete_run=left == 0.0, wake_after=left or None)
 
 
-def _may_continue(facts: Inputs, status: RunStatus) -> bool:
+def _may_continue(inputs: Inputs, status: RunStatus) -> bool:
     """Whether a change of the spec (a higher `maxIterations`, another goal, more budget) lets a finished run go on.
 
     The budget has its say when the next Job would be created. Only a change of the spec: another operator version with
     other rules must not begin an ended run again.
     """
     condition = status.condition(COMPLETE)
-    if condition is None or condition.observed_generation >= facts.run.generation:
+    if condition is None or condition.observed_generation >= inputs.run.generation:
         return False
-    return isinstance(next_step(facts.spec, st.outcomes(status)), StepId)
+    return isinstance(next_step(inputs.spec, history.outcomes(status)), StepId)
 
 
-def _still_held(facts: Inputs, status: RunStatus, reason: str) -> bool:
+def _continue_run(inputs: Inputs, status: RunStatus) -> Plan:
+    """A finished run goes on where it ended."""
+    status = with_condition(status, inputs.at, COMPLETE, False, Reason.CONTINUED)
+    decided = _decide(inputs, status.updated(completion_time=""))
+    message = f"the spec of generation {inputs.run.generation} lets the run go on after its end"
+    return replace(decided, events=(RunEvent("Normal", Reason.CONTINUED, message), *decided.events))
+
+
+def _retry(inputs: Inputs, status: RunStatus, *conditions: str) -> RunStatus:
+    """`spec.retry` was raised: the step goes on with its next attempt, with fresh limits (rule C17)."""
+    status = status.updated(retry=inputs.spec.retry, completion_time="")
+    for kind in conditions:
+        status = with_condition(status, inputs.at, kind, False, Reason.RETRIED)
+    return attempt.next_attempt(inputs, status) if status.current_step else status
+
+
+# --- held runs
+
+
+def _still_held(inputs: Inputs, status: RunStatus) -> bool:
     """Whether what the run waits for has not happened; a raised `spec.retry` ends every hold."""
-    match reason:
-        case "SuspendedByUser":
+    if inputs.spec.retry > status.retry:
+        return False
+    condition = status.condition(SUSPENDED)
+    match condition.reason if condition else "":
+        case Reason.SUSPENDED_BY_USER:
             return False  # spec.suspend was asked before
-        case "AwaitingApproval":
-            following = next_step(facts.spec, st.outcomes(status))
-            return isinstance(following, StepId) and awaits_approval(facts.spec, following)
-        case budget.REASON:
-            condition = status.condition(SUSPENDED)
-            unchanged = condition is not None and condition.observed_generation >= facts.run.generation
-            current = status.current_step
-            return unchanged or (current is not None and bool(budget.reached(facts.spec, status, current)))
+        case Reason.AWAITING_APPROVAL:
+            following = next_step(inputs.spec, history.outcomes(status))
+            return isinstance(following, StepId) and awaits_approval(inputs.spec, following)
+        case Reason.BUDGET_EXCEEDED:
+            unchanged = condition is not None and condition.observed_generation >= inputs.run.generation
+            return unchanged or (status.current_step is not None and budget.forbids(inputs, status) is not None)
         case _:
             return True
 
 
-def _accept(facts: Inputs, status: RunStatus) -> RunStatus:
-    """The first status of a run: images are pinned, and kstatus is told that the spec is accepted."""
-    run = facts.run
-    status = st.accepted(status, facts.images, run_root(facts.spec, run.namespace, run.name, run.uid), facts.now)
-    status = with_condition(facts, status, RECONCILING, False, "Accepted")
-    return with_condition(facts, status, STALLED, False, "Accepted")
+def _release(inputs: Inputs, status: RunStatus) -> RunStatus:
+    """Ends a hold: by a raised `spec.retry`, or because what the run waited for has happened."""
+    if inputs.spec.retry > status.retry:
+        return _retry(inputs, status, SUSPENDED)
+    return with_condition(status, inputs.at, SUSPENDED, False, Reason.RESUMED)
 
 
-def _advance(facts: Inputs, status: RunStatus) -> Plan:
-    """The run is neither ended nor held: look at the attempt in progress, or begin the next step."""
-    current = status.current_step
-    if current is None:
-        return _begin_next(facts, status)
-    if current.state == STOPPING:
-        return _stop_for_budget(facts, status, current)
-    job = facts.seen.job(current.job_name)
-    if job is None:
-        return attempt.judge_missing(facts, status, current)
-    if job.owner_uid != facts.run.uid:
-        message = f"Job {job.name} exists and belongs to somebody else: delete it"
-        return Plan(progress(facts, status, "InternalError", message, value=False), wake_after=60)
-    if not job.ended:
-        return attempt.judge_running(facts, status, current, job)
-    outcome = attempt.judge_ended(facts, status, current, job)
-    if isinstance(outcome, Plan):
-        return outcome
-    following = _begin_next(facts, outcome.status)
-    return replace(following, notes=(outcome.note, *following.notes))
-
-
-def _begin_next(facts: Inputs, status: RunStatus) -> Plan:
-    """Asks the loop what comes next, and begins its first attempt."""
-    following = next_step(facts.spec, st.outcomes(status))
-    if isinstance(following, Finished):
-        return attempt.complete_run(facts, status, following.reason, following.message)
-    if awaits_approval(facts.spec, following):
-        return attempt.hold_run(facts, status, AWAITING_APPROVAL, describe_release(following, status.artifacts_uri))
-    return attempt.create_job(facts, status, attempt.first_attempt(facts, status, following))
-
-
-def _reason_of_hold(status: RunStatus) -> str:
-    condition = status.condition(SUSPENDED)
-    return condition.reason if condition and condition.status == "True" else ""
-
-
-def _retry(facts: Inputs, status: RunStatus, *conditions: str) -> RunStatus:
-    """`spec.retry` was raised: the step goes on with its next attempt, with fresh limits (rule C17)."""
-    status = status.model_copy(update={"retry": facts.spec.retry, "completion_time": ""})
-    for kind in conditions:
-        status = with_condition(facts, status, kind, False, "Retried")
-    current = status.current_step
-    if current is None:
-        return status
-    return status.model_copy(update={"current_step": attempt.next_attempt(facts, current)})
-
-
-def _live_jobs(facts: Inputs) -> tuple[Job, ...]:
-    """Jobs of a held run, which should have none: a pass created them and could not write that the run goes on."""
-    return tuple(
-        job for job in facts.seen.jobs if job.owner_uid == facts.run.uid and not job.ended and not job.deleting
-    )
-
-
-def _suspend(facts: Inputs, status: RunStatus) -> Plan:
+def _suspend(inputs: Inputs, status: RunStatus) -> Plan:
     """Deletes the Job in progress; Suspended is set only when no pod is left running (rule C7)."""
     if status.is_true(SUSPENDED):
-        return Plan(status, delete=_live_jobs(facts))
-    stopped = _stop_job(facts, status, "Suspending")
+        return Plan(status, delete=live_jobs(inputs))
+    stopped = _stop_job(inputs, status, Reason.SUSPENDING)
     if isinstance(stopped, Plan):
         return stopped
     message = "spec.suspend is true; set it to false to go on"
-    status = with_condition(facts, stopped.status, SUSPENDED, True, BY_USER, message)
-    status = progress(facts, status, BY_USER, message, value=False)
-    return Plan(status, notes=(*stopped.notes, RunEvent("Normal", "Suspended", "no Job is left running")))
+    status = with_condition(stopped.status, inputs.at, SUSPENDED, True, Reason.SUSPENDED_BY_USER, message)
+    status = with_progress(status, inputs.at, Reason.SUSPENDED_BY_USER, message, value=False)
+    return Plan(status, events=(*stopped.events, RunEvent("Normal", "Suspended", "no Job is left running")))
 
 
-def _stop_for_budget(facts: Inputs, status: RunStatus, current: CurrentStep) -> Plan:
+def _stop_for_budget(inputs: Inputs, status: RunStatus) -> Plan:
     """The budget was reached while a step held GPUs: its Job goes, then the run is held, or ends."""
-    stopped = _stop_job(facts, status, budget.REASON)
+    message = status.step.message
+    stopped = _stop_job(inputs, status, Reason.BUDGET_EXCEEDED)
     if isinstance(stopped, Plan):
         return stopped
     if stopped.status.current_step is None:  # the step ended well in its last moment
-        return replace(_begin_next(facts, stopped.status), notes=stopped.notes)
-    return attempt.over_budget(facts, stopped.status, stopped.status.current_step, current.message)
+        return replace(_begin_next(inputs, stopped.status), events=stopped.events)
+    return attempt.end_over_budget(inputs, stopped.status, message)
 
 
 @dataclass(frozen=True)
@@ -211,26 +216,26 @@ class _Stopped:
     """Nothing of the run is left running; the step that was in progress has its next attempt, or is recorded."""
 
     status: RunStatus
-    notes: tuple[RunEvent, ...] = ()
+    events: tuple[RunEvent, ...] = ()
 
 
-def _stop_job(facts: Inputs, status: RunStatus, reason: str) -> Plan | _Stopped:
+def _stop_job(inputs: Inputs, status: RunStatus, reason: Reason) -> Plan | _Stopped:
     """Deletes the Job in progress, and waits for its pods to save what they have and stop."""
-    current = status.current_step
-    job = facts.seen.job(current.job_name) if current else None
-    if current and job and job.ended and job.owner_uid == facts.run.uid:
-        outcome = attempt.judge_ended(facts, status, current, job)
-        if isinstance(outcome, Plan):  # it failed: what follows is persisted, and created when the run goes on
-            return replace(outcome, create=None)
-        again = _stop_job(facts, outcome.status, reason)
-        return again if isinstance(again, Plan) else replace(again, notes=(outcome.note,))
-    busy = [pod for pod in facts.seen.pods if pod.phase in ("Pending", "Running")]
-    if (job and job.owner_uid == facts.run.uid) or busy:
+    job = inputs.job(status)
+    ours = job is not None and job.owner_uid == inputs.run.uid
+    if job and ours and job.ended:
+        judged = attempt.judge_ended(inputs, status, job)
+        if isinstance(judged, Plan):  # it failed: what follows is persisted, and created when the run goes on
+            return replace(judged, create=None)
+        again = _stop_job(inputs, judged.status, reason)
+        return again if isinstance(again, Plan) else replace(again, events=(judged.event,))
+    busy = inputs.busy_pods()
+    if ours or busy:
         names = ", ".join(pod.name for pod in busy) or (job.name if job else "")
-        status = progress(facts, status, reason, f"waiting for {names} to stop", value=False)
+        status = with_progress(status, inputs.at, reason, f"waiting for {names} to stop", value=False)
         return Plan(status, delete=(job,) if job and not job.deleting else ())
-    if current and current.job_uid:
-        status, current = attempt.close_interval(facts, status, current, [])
-        then = attempt.next_attempt(facts, current).model_copy(update={"retries": current.retries})
-        status = status.model_copy(update={"current_step": then})
-    return _Stopped(status.model_copy(update={"active_since": ""}))
+    if status.current_step and status.step.job_uid:
+        status = attempt.close_interval(inputs, status, [])
+        retries = status.step.retries
+        status = attempt.next_attempt(inputs, status).with_step(retries=retries)
+    return _Stopped(status.updated(active_since=""))

@@ -12,38 +12,36 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.budget import Spent, cost
 from llm2llm.loop.steps import iterations_in_all
 from llm2llm.records import Usage
-from llm2llm_operator.model.status import CurrentStep, RunStatus, TeacherUsage
+from llm2llm_operator.model.status import RunStatus, TeacherUsage
 
 
-def with_teacher_usage(status: RunStatus, current: CurrentStep, told: Usage) -> tuple[RunStatus, CurrentStep]:
-    """Counts what a step's newest report told, in place of what its earlier ones told.
+def with_teacher_usage(status: RunStatus, reported: Usage) -> RunStatus:
+    """Counts what the newest report of the step in progress tells, in place of what its earlier ones told.
 
     A report that tells less than an earlier one (an attempt that failed before it read the ledger) changes nothing.
     """
-    before = current.teacher_usage
+    before = status.step.teacher_usage
     now = TeacherUsage(
-        requests=max(before.requests, told.teacher_requests),
-        input_tokens=max(before.input_tokens, told.teacher_input_tokens),
-        output_tokens=max(before.output_tokens, told.teacher_output_tokens),
+        requests=max(before.requests, reported.teacher_requests),
+        input_tokens=max(before.input_tokens, reported.teacher_input_tokens),
+        output_tokens=max(before.output_tokens, reported.teacher_output_tokens),
     )
-    usage = status.usage.model_copy(
-        update={
-            "teacher_requests": status.usage.teacher_requests + now.requests - before.requests,
-            "teacher_input_tokens": status.usage.teacher_input_tokens + now.input_tokens - before.input_tokens,
-            "teacher_output_tokens": status.usage.teacher_output_tokens + now.output_tokens - before.output_tokens,
-        }
+    usage = status.usage.updated(
+        teacher_requests=status.usage.teacher_requests + now.requests - before.requests,
+        teacher_input_tokens=status.usage.teacher_input_tokens + now.input_tokens - before.input_tokens,
+        teacher_output_tokens=status.usage.teacher_output_tokens + now.output_tokens - before.output_tokens,
     )
-    return status.model_copy(update={"usage": usage}), current.model_copy(update={"teacher_usage": now})
+    return status.updated(usage=usage).with_step(teacher_usage=now)
 
 
-def with_active(status: RunStatus, current: CurrentStep, seconds: float, gpus: int) -> tuple[RunStatus, CurrentStep]:
-    """Closes an interval in which containers of this step ran: run, step and GPUs get it into their accounts."""
+def with_active_seconds(status: RunStatus, seconds: float, gpus: int) -> RunStatus:
+    """Closes an interval in which containers of the step in progress ran, in the accounts of run, step and GPUs."""
     spent = round(seconds)
-    usage = status.usage.model_copy(update={"gpu_seconds": status.usage.gpu_seconds + spent * gpus})
-    status = status.model_copy(
-        update={"active_seconds": status.active_seconds + spent, "active_since": "", "usage": usage}
-    )
-    return status, current.model_copy(update={"active_seconds": current.active_seconds + spent})
+    return status.updated(
+        active_seconds=status.active_seconds + spent,
+        active_since="",
+        usage=status.usage.updated(gpu_seconds=status.usage.gpu_seconds + spent * gpus),
+    ).with_step(active_seconds=status.step.active_seconds + spent)
 
 
 def spent_by(status: RunStatus, open_gpu_seconds: float = 0.0) -> Spent:
@@ -60,21 +58,19 @@ def spent_by(status: RunStatus, open_gpu_seconds: float = 0.0) -> Spent:
 
 
 def with_cost(status: RunStatus, spec: AugmentationRunSpec) -> RunStatus:
-    """Money where the user told prices, and the printer field for either."""
+    """Money where the user gave prices, and the printer field for either."""
     prices = spec.budget.prices
     spent = spent_by(status)
     if prices is None:
-        told = f"{spent.tokens} tokens" if spent.tokens else ""
-        summary = status.summary.model_copy(update={"cost": told})
-        return status.model_copy(update={"summary": summary})
+        tokens = f"{spent.tokens} tokens" if spent.tokens else ""
+        return status.updated(summary=status.summary.updated(cost=tokens))
     money = cost(spent, prices)
     begun = len(status.iterations)
     projected = money / begun * max(begun, iterations_in_all(spec)) if begun else None
-    usage = status.usage.model_copy(
-        update={"cost": _amount(money), "projected_cost": _amount(projected) if projected is not None else ""}
+    usage = status.usage.updated(
+        cost=_amount(money), projected_cost=_amount(projected) if projected is not None else ""
     )
-    summary = status.summary.model_copy(update={"cost": _amount(money)})
-    return status.model_copy(update={"usage": usage, "summary": summary})
+    return status.updated(usage=usage, summary=status.summary.updated(cost=_amount(money)))
 
 
 def _amount(money: Decimal) -> str:

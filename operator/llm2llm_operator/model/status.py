@@ -1,4 +1,4 @@
-"""The AugmentationRun as the operator reads and writes it: its status, typed, and the slim view kept in the cache.
+"""The status of a run, typed, as the operator reads and writes it.
 
 Status fields that a newer operator wrote are kept (`extra="allow"`), and the CRD's status schema is generated from
 these models, because a field that the schema does not know would be pruned silently.
@@ -6,13 +6,18 @@ these models, because a field that the schema does not know would be pruned sile
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from llm2llm.loop.outcomes import StepId
+from llm2llm.records import Kind, Stage
+
 FORMER_NAME = "x-llm2llm-former-name"
+MESSAGE_LIMIT = 4096
+"""Characters of a condition's message."""
+STEP_MESSAGE_LIMIT = 1024
 
 
 def _keyed(*keys: str) -> dict[str, Any]:
@@ -30,12 +35,23 @@ class StatusModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="allow")
 
+    def updated(self, **changes: Any) -> Self:
+        """A copy with these fields changed.
+
+        Raises:
+            TypeError: there is no field of this name. `model_copy` would take it, and the API server be sent it.
+        """
+        unknown = changes.keys() - type(self).model_fields.keys()
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
+        return self.model_copy(update=changes)
+
 
 class Condition(StatusModel):
     type: str = Field(max_length=64, description="Complete, Failed, Suspended, Progressing, Reconciling or Stalled.")
     status: str = Field(max_length=16, description="True, False or Unknown.")
     reason: str = Field(max_length=128, description="CamelCase reason.")
-    message: str = Field("", max_length=4096, description="For people.")
+    message: str = Field("", max_length=MESSAGE_LIMIT, description="For people.")
     last_transition_time: str = Field(max_length=64, description="When status changed last.")
     observed_generation: int = Field(0, ge=0, description="metadata.generation that this is about.")
 
@@ -140,7 +156,7 @@ class CurrentStep(StatusModel):
     job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of that Job, once it was seen.")
     state: str = Field("Pending", max_length=32, description="Pending, Queued, Running, BackingOff or Stopping.")
     since: str = Field("", max_length=64, description="When state began.")
-    message: str = Field("", max_length=1024, description="Why the attempt before this one ended.")
+    message: str = Field("", max_length=STEP_MESSAGE_LIMIT, description="Why the attempt before this one ended.")
     active_seconds: int = Field(0, ge=0, description="Seconds that containers of its earlier attempts ran.")
     counted_until: str = Field("", max_length=64, description="Containers that ended until then are in activeSeconds.")
     disruptions: int = Field(0, ge=0, description="Pods of this step that were evicted or preempted.")
@@ -148,6 +164,16 @@ class CurrentStep(StatusModel):
     teacher_usage: TeacherUsage = Field(
         default_factory=TeacherUsage, description="What its attempts told of the teacher so far; part of usage already."
     )
+
+    @property
+    def id(self) -> StepId:
+        """Its place in the run."""
+        return StepId(Stage(self.stage), self.iteration)
+
+    @property
+    def collects(self) -> bool:
+        """Whether this attempt only reads the report of a committed step again."""
+        return self.kind == Kind.COLLECT
 
 
 class BestStatus(StatusModel):
@@ -203,7 +229,7 @@ class ResolvedStatus(StatusModel):
 class RunStatus(StatusModel):
     observed_generation: int = Field(0, ge=0, description="metadata.generation that the operator acted on last.")
     phase: str = Field("", max_length=16, description="Pending, Queued, Running, Suspended, Succeeded or Failed.")
-    message: str = Field("", max_length=4096, description="One line on what the run does or why it waits.")
+    message: str = Field("", max_length=MESSAGE_LIMIT, description="One line on what the run does or why it waits.")
     conditions: list[Condition] = Field(
         default_factory=list, max_length=16, description="Conditions, by type.", json_schema_extra=_keyed("type")
     )
@@ -240,6 +266,21 @@ class RunStatus(StatusModel):
         default_factory=list, max_length=128, description="The iteration table.", json_schema_extra=_keyed("index")
     )
 
+    @property
+    def step(self) -> CurrentStep:
+        """The step in progress.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.current_step is None:
+            raise ValueError("no step is in progress")
+        return self.current_step
+
+    def with_step(self, **changes: Any) -> RunStatus:
+        """A copy with these fields of the step in progress changed."""
+        return self.updated(current_step=self.step.updated(**changes))
+
     def to_document(self) -> dict[str, Any]:
         """The status as it is written: what is empty is left out, so that `kubectl get -o yaml` reads well."""
         return _without_empty(self.model_dump(mode="json", by_alias=True, exclude_none=True))
@@ -264,41 +305,3 @@ def _without_empty(document: dict[str, Any]) -> dict[str, Any]:
         if value not in ("", [], {}):
             kept[name] = value
     return kept
-
-
-Key = tuple[str, str]
-"""Namespace and name of a run."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One AugmentationRun as the cache keeps it; `spec` and `status` are as the API server gave them."""
-
-    namespace: str
-    name: str
-    uid: str
-    version: int
-    generation: int
-    deleting: bool
-    spec: dict[str, Any] = field(repr=False)
-    status: dict[str, Any] = field(repr=False)
-
-    @property
-    def key(self) -> Key:
-        """Namespace and name."""
-        return (self.namespace, self.name)
-
-    @classmethod
-    def from_object(cls, body: dict[str, Any]) -> Run:
-        """The view of an object of the API."""
-        metadata = body["metadata"]
-        return cls(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=metadata["uid"],
-            version=int(metadata["resourceVersion"]),
-            generation=metadata.get("generation", 0),
-            deleting="deletionTimestamp" in metadata,
-            spec=body.get("spec") or {},
-            status=body.get("status") or {},
-        )

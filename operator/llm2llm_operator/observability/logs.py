@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import Any, Final
 
 from llm2llm.api.run import KIND
-from llm2llm_operator.model.status import CurrentStep, Key
+from llm2llm_operator.model.run import Key
+from llm2llm_operator.model.status import CurrentStep
 
 FORMATS: Final = ("json", "text")
 FIELDS: Final = ("run", "uid", "step", "attempt")

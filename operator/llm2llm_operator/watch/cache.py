@@ -7,38 +7,16 @@ API server itself guarantees for etcd-backed resources.
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, SUSPENDED
 from llm2llm_operator.model.observation import Job, Observation, Pod, job_from_object, pod_from_object
-from llm2llm_operator.model.status import Key, Run
-
-
-class RunSummary(NamedTuple):
-    """How a run is now, in words of a small vocabulary: `held` and `waiting` are reasons, empty where it is neither."""
-
-    phase: str
-    finished: bool
-    held: str
-    waiting: str
-
-
-def summarize(run: Run) -> RunSummary:
-    """The standing that the status of a run tells."""
-    conditions = {one.get("type"): one for one in run.status.get("conditions") or ()}
-    true = {kind for kind, one in conditions.items() if one.get("status") == "True"}
-    at_rest = bool(true & {COMPLETE, FAILED})
-    held = conditions[SUSPENDED].get("reason", "") if SUSPENDED in true and not at_rest else ""
-    progressing = conditions.get(PROGRESSING, {})
-    waits = progressing.get("status") == "False" and not at_rest and not held
-    waiting = progressing.get("reason", "") if waits else ""
-    return RunSummary(sys.intern(run.status.get("phase") or "Pending"), at_rest, sys.intern(held), sys.intern(waiting))
+from llm2llm_operator.model.run import Key, Run
+from llm2llm_operator.model.summary import RunSummary, summarize
 
 
 @dataclass(frozen=True, slots=True)

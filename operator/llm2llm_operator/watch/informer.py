@@ -25,7 +25,7 @@ from llm2llm.api.run import GROUP, PLURAL, VERSION
 from llm2llm_operator.constants import LABEL_RUN_UID, OPERATOR
 from llm2llm_operator.kube.client import COLLECTIONS, KubeClient
 from llm2llm_operator.kube.errors import ApiError, Forbidden, NotFound
-from llm2llm_operator.model.status import Key
+from llm2llm_operator.model.run import Key
 from llm2llm_operator.observability import metrics
 from llm2llm_operator.watch.cache import Cache
 

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from llm2llm_operator.model.status import Key
+from llm2llm_operator.model.run import Key
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 300.0

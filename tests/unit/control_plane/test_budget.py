@@ -67,7 +67,7 @@ def test_a_run_held_for_approval_writes_nothing_while_it_waits():
     writes = world.writes
     for _ in range(3):
         world.seconds += 100
-        assert not world.step().notes
+        assert not world.step().events
     assert world.writes == writes
     world.spec = {**world.spec, "approval": {"mode": "BeforeTraining", "approvedRounds": 1}}
     world.settle()

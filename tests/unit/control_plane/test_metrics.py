@@ -8,8 +8,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from tests.support import builders
 
 from llm2llm_crdgen.reference import metrics_reference
+from llm2llm_operator.model.summary import summarize
 from llm2llm_operator.observability import metrics
-from llm2llm_operator.watch.cache import summarize
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 

@@ -46,7 +46,7 @@ def test_a_finished_run_asks_for_nothing_more():
         decided = world.step()
         assert not decided.create
         assert not decided.delete
-        assert not decided.notes
+        assert not decided.events
     assert world.writes == writes
 
 

@@ -6,19 +6,37 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.api.pods import StepBlock
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm_operator.decide import history as st
+from llm2llm_operator.decide.conditions import timestamp
+from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.policies import deadlines, waiting
-from llm2llm_operator.model.observation import Event
+from llm2llm_operator.model.observation import Event, Observation
 from llm2llm_operator.model.status import CurrentStep, RunStatus
 
-JOB = builders.job("j")
 NOW = builders.NOW
 
 
 def minutes_ago(minutes: float) -> Any:
     return NOW - timedelta(minutes=minutes)
+
+
+def waiting_for(
+    pods: list[dict[str, Any]], job: dict[str, Any] | None = None, events: tuple[Event, ...] = (), **spec: Any
+) -> tuple[Inputs, RunStatus]:
+    """A training whose attempt has waited for ten minutes, with this Job and these pods."""
+    subject = builders.job("j", **(job or {}))
+    run = builders.run(**spec)
+    inputs = Inputs(
+        run=run,
+        spec=AugmentationRunSpec.model_validate(run.spec),
+        seen=Observation((subject,), tuple(builders.pod(subject, **pod) for pod in pods)),
+        now=NOW,
+        images={},
+        backoff_base=10.0,
+        events=events,
+    )
+    step = CurrentStep(stage="Train", job_name="j", since=timestamp(minutes_ago(10)))
+    return inputs, RunStatus(current_step=step)
 
 
 @pytest.mark.parametrize(
@@ -41,19 +59,17 @@ def minutes_ago(minutes: float) -> Any:
     ],
 )  # fmt: skip
 def test_deadlines(run_limit: Any, step_limit: Any, start_limit: Any, pods: list[dict[str, Any]], expected: Any):
-    spec = AugmentationRunSpec.model_validate(builders.spec(activeDeadlineSeconds=run_limit))
-    block = StepBlock(active_deadline_seconds=step_limit, startup_deadline_seconds=start_limit)
-    current = CurrentStep(stage="Train", since=st.timestamp(minutes_ago(10)))
-    seen = [builders.pod(JOB, **pod) for pod in pods]
-    verdict = deadlines.check(spec, block, RunStatus(), current, seen, NOW)
-    assert (verdict.reason if isinstance(verdict, deadlines.Exceeded) else verdict.seconds) == expected
+    train = {"activeDeadlineSeconds": step_limit, "startupDeadlineSeconds": start_limit}
+    inputs, status = waiting_for(pods, activeDeadlineSeconds=run_limit, train=train)
+    given_up = deadlines.exceeded(inputs, status)
+    assert (given_up.reason if given_up else deadlines.seconds_left(inputs, status)) == expected
 
 
 def test_the_start_up_clock_stands_while_a_queue_holds_the_job_back():
-    spec = AugmentationRunSpec.model_validate(builders.spec())
-    current = CurrentStep(stage="Train", state="Queued", since=st.timestamp(minutes_ago(600)))
-    verdict = deadlines.check(spec, StepBlock(startup_deadline_seconds=60), RunStatus(), current, [], NOW)
-    assert verdict == deadlines.Left(None)
+    inputs, status = waiting_for([], train={"startupDeadlineSeconds": 60})
+    status = status.with_step(state="Queued", since=timestamp(minutes_ago(600)))
+    assert deadlines.exceeded(inputs, status) is None
+    assert deadlines.seconds_left(inputs, status) is None
 
 
 def warning(reason: str, message: str, moment: str = "2026-01-01T12:00:00Z") -> Event:
@@ -87,7 +103,7 @@ def warning(reason: str, message: str, moment: str = "2026-01-01T12:00:00Z") -> 
 def test_why_a_run_waits(
     job: dict[str, Any], pods: list[dict[str, Any]], events: list[Event], reason: str | None, words: str
 ):
-    subject = builders.job("j", **job)
-    told = waiting.waiting_reason(subject, [builders.pod(subject, **pod) for pod in pods], tuple(events), NOW)
+    inputs, status = waiting_for(pods, job, tuple(events))
+    told = waiting.waiting_reason(inputs, status)
     assert (told.reason if told else None) == reason
     assert words in (told.message if told else "")

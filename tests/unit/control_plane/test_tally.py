@@ -12,7 +12,7 @@ from tests.support import builders
 from tests.unit.control_plane.world import World
 
 from llm2llm.records import Report, Stage, Usage
-from llm2llm_operator.decide.inputs import Plan
+from llm2llm_operator.decide.actions import Plan
 from llm2llm_operator.model.status import RunStatus
 from llm2llm_operator.observability.status_metrics import difference
 

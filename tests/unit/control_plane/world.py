@@ -10,7 +10,8 @@ from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Paired, Report, Stage
-from llm2llm_operator.decide.inputs import Inputs, Plan
+from llm2llm_operator.decide.actions import Plan
+from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.plan import plan
 from llm2llm_operator.model.observation import Event, Job, Observation, Pod
 from llm2llm_operator.model.status import RunStatus

@@ -1,56 +1,59 @@
-"""Whether the budget allows a Job, and for how long (fault 37). The reckoning itself is `llm2llm.budget`."""
+"""Whether the budget allows an attempt, and for how long (fault 37). The reckoning itself is `llm2llm.budget`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from llm2llm import budget
-from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.records import Kind, Stage
+from llm2llm.loop.stages import STAGES
 from llm2llm_operator.build.job import block_of
-from llm2llm_operator.decide.policies import deadlines
+from llm2llm_operator.decide.inputs import Inputs
+from llm2llm_operator.decide.policies.clock import closed_seconds, open_seconds
+from llm2llm_operator.decide.policies.verdicts import OverBudget
 from llm2llm_operator.decide.usage import spent_by
-from llm2llm_operator.model.observation import Pod
-from llm2llm_operator.model.status import CurrentStep, RunStatus
-
-REASON = "BudgetExceeded"
+from llm2llm_operator.model.status import RunStatus
 
 
-@dataclass(frozen=True)
-class Over:
-    """A limit of the budget is reached while an attempt runs."""
-
-    message: str
-
-
-def reached(spec: AugmentationRunSpec, status: RunStatus, current: CurrentStep, open_gpu_seconds: float = 0.0) -> str:
-    """The limit that stands in the way of this attempt; empty where none does.
+def forbids(inputs: Inputs, status: RunStatus) -> OverBudget | None:
+    """The limit that the attempt in `status.step` may not begin for.
 
     Prepare costs one small request and Collect nothing: they are never in the way of finding out more.
     """
-    if current.stage == Stage.PREPARE or current.kind == Kind.COLLECT:
-        return ""
-    return budget.reached_limit(
-        spec.budget,
-        spent_by(status, open_gpu_seconds),
-        teacher=current.stage == Stage.GENERATE,
-        gpus=block_of(spec, current).gpus,
+    step = status.step
+    traits = STAGES[step.id.stage]
+    if traits.once or step.collects:
+        return None
+    message = budget.reached_limit(
+        inputs.spec.budget,
+        spent_by(status),
+        teacher=traits.asks_teacher,
+        gpus=block_of(inputs.spec, step).gpus,
     )
+    return OverBudget(message) if message else None
 
 
-def check(
-    spec: AugmentationRunSpec, status: RunStatus, current: CurrentStep, pods: list[Pod], now: datetime
-) -> Over | deadlines.Left:
-    """Whether the attempt in progress may keep its GPUs; the teacher's part is checked by the step itself."""
-    gpus = block_of(spec, current).gpus
-    running = deadlines.open_seconds(pods, now)
+def exceeded(inputs: Inputs, status: RunStatus) -> OverBudget | None:
+    """The limit that the attempt in progress reached with its GPUs; the step itself checks the teacher's part."""
+    gpus = block_of(inputs.spec, status.step).gpus
+    here = _gpu_seconds(inputs, status)
+    if here is None:
+        return None
+    message = budget.reached_limit(inputs.spec.budget, spent_by(status, here), teacher=False, gpus=gpus)
+    return OverBudget(message) if message else None
+
+
+def seconds_left(inputs: Inputs, status: RunStatus) -> float | None:
+    """Seconds until the attempt in progress has used the GPU time that is left; None where nothing limits it."""
+    here = _gpu_seconds(inputs, status)
+    if here is None:
+        return None
+    left = budget.gpu_seconds_left(inputs.spec.budget, spent_by(status, here))
+    return None if left is None else max(1.0, left / block_of(inputs.spec, status.step).gpus)
+
+
+def _gpu_seconds(inputs: Inputs, status: RunStatus) -> float | None:
+    """GPU seconds of this attempt that are not in status yet; None where it holds no GPU now."""
+    gpus = block_of(inputs.spec, status.step).gpus
+    pods = inputs.pods(status)
+    running = open_seconds(pods, inputs.now)
     if running is None or not gpus:
-        return deadlines.Left(None)
-    here = (deadlines.closed_seconds(pods, current.counted_until) + running) * gpus
-    spent = spent_by(status, here)
-    over = budget.reached_limit(spec.budget, spent, teacher=False, gpus=gpus)
-    if over:
-        return Over(over)
-    left = budget.gpu_seconds_left(spec.budget, spent)
-    return deadlines.Left(None if left is None else max(1.0, left / gpus))
+        return None
+    return (closed_seconds(pods, status.step.counted_until) + running) * gpus

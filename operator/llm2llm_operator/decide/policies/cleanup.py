@@ -5,19 +5,29 @@ from __future__ import annotations
 from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Stage
 from llm2llm_operator.build.job import job_name
-from llm2llm_operator.model.observation import Job, Observation
-from llm2llm_operator.model.status import Run, RunStatus
+from llm2llm_operator.decide.inputs import Inputs
+from llm2llm_operator.model.observation import Job
+from llm2llm_operator.model.run import Run
+from llm2llm_operator.model.status import RunStatus
 
 
-def obsolete_jobs(run: Run, status: RunStatus, seen: Observation) -> tuple[Job, ...]:
+def obsolete_jobs(inputs: Inputs, status: RunStatus) -> tuple[Job, ...]:
     """Jobs of this run that nobody needs any more."""
+    run, step = inputs.run, status.current_step
     keep = {_newest_recorded(run, status)}
-    current = status.current_step
-    if current:
-        step = StepId(Stage(current.stage), current.iteration)
-        keep |= {current.job_name, job_name(run.name, run.uid, step, max(0, current.attempt - 1))}
+    if step:
+        keep |= {step.job_name, job_name(run.name, run.uid, step.id, max(0, step.attempt - 1))}
     return tuple(
-        job for job in seen.jobs if job.name not in keep and job.owner_uid == run.uid and job.ended and not job.deleting
+        job
+        for job in inputs.seen.jobs
+        if job.name not in keep and job.owner_uid == run.uid and job.ended and not job.deleting
+    )
+
+
+def live_jobs(inputs: Inputs) -> tuple[Job, ...]:
+    """Jobs of a held run, which should have none: a pass created them and could not write that the run goes on."""
+    return tuple(
+        job for job in inputs.seen.jobs if job.owner_uid == inputs.run.uid and not job.ended and not job.deleting
     )
 
 

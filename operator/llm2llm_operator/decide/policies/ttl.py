@@ -6,9 +6,9 @@ from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.model.status import RunStatus
 
 
-def seconds_left(facts: Inputs, status: RunStatus) -> float | None:
+def seconds_left(inputs: Inputs, status: RunStatus) -> float | None:
     """Seconds until an ended run goes, 0 where its time is over; None where it stays."""
-    ttl = facts.spec.ttl_seconds_after_finished
+    ttl = inputs.spec.ttl_seconds_after_finished
     if ttl is None or not status.completion_time:
         return None
-    return max(0.0, ttl - facts.seconds_since(status.completion_time))
+    return max(0.0, ttl - inputs.seconds_since(status.completion_time))

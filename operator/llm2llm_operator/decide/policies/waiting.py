@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from llm2llm_operator.decide.inputs import Inputs
+from llm2llm_operator.decide.policies.verdicts import GiveUp, Waiting
 from llm2llm_operator.model.observation import Event, Job, Pod
+from llm2llm_operator.model.status import RunStatus
+from llm2llm_operator.reasons import Reason
 
 HARMLESS = frozenset({"", "ContainerCreating", "PodInitializing"})
 HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
@@ -17,34 +20,36 @@ STUCK_SECONDS = 15 * 60.0
 """A Job whose end is decided and which still has a pod for so long."""
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """Reason of Progressing=False, and the message. `hopeless`: no waiting will mend it."""
-
-    reason: str
-    message: str
-    hopeless: bool = False
-
-
-def waiting_reason(job: Job, pods: list[Pod], events: tuple[Event, ...], now: datetime) -> Waiting | None:
-    """The reason why this Job makes no progress, or None while nothing is wrong."""
-    stuck = _stuck(job, pods, now)
+def waiting_reason(inputs: Inputs, status: RunStatus) -> Waiting | None:
+    """The reason why the attempt in progress makes no progress, or None while nothing is wrong."""
+    job, pods = inputs.job(status), inputs.pods(status)
+    if job is None:
+        return None
+    stuck = _stuck(job, pods, inputs.now)
     if stuck:
         return stuck
     if any(pod.started and not pod.finished for pod in pods):
         return None  # also of a Job that was just suspended: its pod is still saving a checkpoint
     if job.suspended:
-        return Waiting("Queued", f"Job {job.name} is suspended: waiting for its queue to admit it")
+        return Waiting(Reason.QUEUED, f"Job {job.name} is suspended: waiting for its queue to admit it")
     for pod in reversed(pods):
         if pod.phase in ("Succeeded", "Failed"):
             continue
         if pod.unschedulable:
-            return Waiting("Unschedulable", f"pod {pod.name}: {pod.unschedulable}")
+            return Waiting(Reason.UNSCHEDULABLE, f"pod {pod.name}: {pod.unschedulable}")
         if pod.waiting_reason not in HARMLESS:
             hopeless = pod.waiting_reason in HOPELESS
-            reason = "InvalidImage" if hopeless else pod.waiting_reason
+            reason = Reason.INVALID_IMAGE if hopeless else pod.waiting_reason
             return Waiting(reason, f"pod {pod.name}: {pod.waiting_message or pod.waiting_reason}", hopeless)
-    return _from_events(events, job)
+    return _from_events(inputs.events, job)
+
+
+def hopeless(inputs: Inputs, status: RunStatus) -> GiveUp | None:
+    """Whether the attempt waits for what cannot come: an image name that nobody can pull (fault 22)."""
+    reason = waiting_reason(inputs, status)
+    if reason is None or not reason.hopeless:
+        return None
+    return GiveUp(reason.reason, f"{reason.message}. Correct the image, then raise spec.retry")
 
 
 def only_events_can_tell(job: Job, pods: list[Pod]) -> bool:
@@ -62,7 +67,9 @@ def _stuck(job: Job, pods: list[Pod], now: datetime) -> Waiting | None:
     if (now - job.ending_since).total_seconds() < STUCK_SECONDS:
         return None
     names = ", ".join(f"pod {pod.name} on node {pod.node or '?'}" for pod in left)
-    return Waiting("PodStuckTerminating", f"{names} should have ended and did not: check the node, or delete the pod")
+    return Waiting(
+        Reason.POD_STUCK_TERMINATING, f"{names} should have ended and did not: check the node, or delete the pod"
+    )
 
 
 def _from_events(events: tuple[Event, ...], job: Job) -> Waiting | None:
@@ -73,5 +80,5 @@ def _from_events(events: tuple[Event, ...], job: Job) -> Waiting | None:
     newest = max(told, key=lambda event: event.moment)
     if newest.reason == "FailedCreate":
         quota = "exceeded quota" in newest.message
-        return Waiting("QuotaExceeded" if quota else "PodRefused", f"Job {job.name}: {newest.message}")
+        return Waiting(Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED, f"Job {job.name}: {newest.message}")
     return Waiting(newest.reason, f"{newest.about}: {newest.message}")

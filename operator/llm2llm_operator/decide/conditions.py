@@ -1,0 +1,89 @@
+"""Conditions of a run, its phase, and the message beside them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
+from llm2llm_operator.model.status import MESSAGE_LIMIT, Condition, RunStatus
+from llm2llm_operator.reasons import Reason
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a decision is made, and for which generation of the spec."""
+
+    now: datetime
+    generation: int
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in seconds, as Kubernetes writes times."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def with_condition(status: RunStatus, at: Moment, kind: str, value: bool, reason: str, message: str = "") -> RunStatus:
+    """Sets one condition; its transition time changes only with its value."""
+    old = status.condition(kind)
+    text = "True" if value else "False"
+    since = old.last_transition_time if old and old.status == text else timestamp(at.now)
+    new = Condition(
+        type=kind,
+        status=text,
+        reason=str(reason),
+        message=message[:MESSAGE_LIMIT],
+        last_transition_time=since,
+        observed_generation=at.generation,
+    )
+    if old and old.updated(observed_generation=at.generation) == new:
+        return status
+    others = [condition for condition in status.conditions if condition.type != kind]
+    index = next((i for i, c in enumerate(status.conditions) if c.type == kind), len(others))
+    return status.updated(conditions=[*others[:index], new, *others[index:]])
+
+
+def mark_observed(status: RunStatus, kind: str, generation: int) -> RunStatus:
+    """Notes that a condition was judged again for this generation of the spec, and holds."""
+    conditions = [
+        condition.updated(observed_generation=generation) if condition.type == kind else condition
+        for condition in status.conditions
+    ]
+    return status.updated(conditions=conditions)
+
+
+def with_progress(status: RunStatus, at: Moment, reason: str, message: str, *, value: bool) -> RunStatus:
+    """Sets the condition Progressing and the one-line message beside it."""
+    status = with_condition(status, at, PROGRESSING, value, reason, message)
+    return status.updated(message=message[:MESSAGE_LIMIT])
+
+
+def with_failure(status: RunStatus, at: Moment, reason: str, message: str) -> RunStatus:
+    """Ends the run with Failed (kstatus: Stalled mirrors it); recorded successes stay."""
+    status = with_condition(status, at, FAILED, True, reason, message)
+    status = with_condition(status, at, STALLED, True, reason, message)
+    status = with_condition(status, at, RECONCILING, False, reason)
+    status = with_progress(status, at, reason, message, value=False)
+    return status.updated(completion_time=timestamp(at.now))
+
+
+def with_completion(status: RunStatus, at: Moment, reason: str, message: str) -> RunStatus:
+    """Ends the run with Complete."""
+    status = with_condition(status, at, COMPLETE, True, reason, message)
+    status = with_progress(status, at, reason, message, value=False)
+    return status.updated(completion_time=timestamp(at.now), active_since="", current_step=None)
+
+
+def phase_of(status: RunStatus) -> str:
+    """Phase for people, derived from the conditions; nothing ever decides by it."""
+    if status.is_true(COMPLETE):
+        return "Succeeded"
+    if status.is_true(FAILED):
+        return "Failed"
+    if status.is_true(SUSPENDED):
+        return "Suspended"
+    condition = status.condition(PROGRESSING)
+    if condition and condition.reason == Reason.QUEUED:
+        return "Queued"
+    started = bool(status.steps) or (status.current_step is not None and status.current_step.state == "Running")
+    return "Running" if started else "Pending"

@@ -1,0 +1,96 @@
+"""What an ended attempt has to show: its report, its line in the ledger, and the words for people. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from llm2llm.loop.outcomes import StepResult
+from llm2llm.loop.stopping import objective_metric
+from llm2llm.records import Report, Stage
+from llm2llm_operator.decide.conditions import timestamp
+from llm2llm_operator.decide.inputs import Inputs
+from llm2llm_operator.decide.policies.verdicts import Ending
+from llm2llm_operator.model.observation import Job, Pod
+from llm2llm_operator.model.status import RunStatus, StepRecord
+
+
+def read_report(inputs: Inputs, status: RunStatus, pod: Pod | None) -> Report | None:
+    """The report in a termination message, if it is one and is about the very step in progress."""
+    if pod is None or not pod.message:
+        return None
+    try:
+        report = Report.model_validate_json(pod.message)
+    except ValidationError:
+        return None
+    step = status.step
+    if (report.run_uid, report.stage.value, report.iteration) != (inputs.run.uid, step.stage, step.iteration):
+        return None
+    return report if report.exit_code or _has_score(report) else None
+
+
+def _has_score(report: Report) -> bool:
+    """Whether the report has what later decisions need of it.
+
+    An evaluation without the score that the loop decides by is no result, nor a test without its own.
+    """
+    if report.stage is Stage.TEST:
+        return any(metric.dataset == "test" for metric in report.metrics)
+    try:
+        return report.stage is not Stage.EVALUATE or bool(objective_metric(StepResult.of(report)))
+    except ValueError:
+        return False
+
+
+def ending_of(job: Job, pod: Pod | None, report: Report | None) -> Ending:
+    """How an attempt ended that has no result, from its last pod and its Job."""
+    return Ending(
+        exit_code=pod.exit_code if pod else None,
+        report=report,
+        message=(pod.message if pod and report is None else "") or job.failure_message,
+        pod_reason=pod.terminated_reason if pod else "",
+    )
+
+
+def success_record(status: RunStatus, pod: Pod | None) -> StepRecord:
+    """The ledger's line of the attempt in progress, which ended well."""
+    step = status.step
+    return StepRecord(
+        stage=step.stage,
+        attempt=step.attempt,
+        kind=step.kind,
+        job_uid=step.job_uid,
+        outcome="Succeeded",
+        start_time=_timestamp(pod.started if pod else None),
+        completion_time=_timestamp(pod.finished if pod else None),
+        active_seconds=step.active_seconds,
+        micro_batch=step.micro_batch,
+    )
+
+
+def describe_result(report: Report) -> str:
+    """The result in a few words."""
+    match report.stage:
+        case Stage.PREPARE:
+            return _with_message("inputs are frozen", report)
+        case Stage.TRAIN:
+            return _with_message(f"{report.train_examples} examples, {report.optimizer_steps} optimizer steps", report)
+        case Stage.EVALUATE:
+            return f"{_scores(report)}; {report.mistakes} mistakes"
+        case Stage.GENERATE:
+            return f"{report.kept} of {report.generated} rows kept"
+        case Stage.TEST:
+            return _scores(report)
+
+
+def _timestamp(moment: datetime | None) -> str:
+    return timestamp(moment) if moment else ""
+
+
+def _with_message(result: str, report: Report) -> str:
+    return f"{result}; {report.message}" if report.message else result
+
+
+def _scores(report: Report) -> str:
+    return ", ".join(f"{m.name} {m.value:.3f} on {m.examples} {m.dataset} rows" for m in report.metrics)
