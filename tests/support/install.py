@@ -115,6 +115,7 @@ class OperatorProcess:
         }
         command = [sys.executable, "-m", "llm2llm_operator.main"]
         if self._uid is not None:
+            environment["HOME"] = "/"  # as a container runtime sets it for a user without a home
             command = ["unshare", "--user", f"--map-user={self._uid}", f"--map-group={self._uid}", *command]
         self.child = spawn(
             self._name,
