@@ -343,15 +343,15 @@ print("told:", json.dumps([name for name, where in served.items() if not takes_a
 _DRAW = """
 import json, sys
 from pathlib import Path
-from llm2llm.engines import Draws, Student, engine_named
+from llm2llm.engines import SamplingSettings, Student, engine_named
 student = Student(Path(sys.argv[1]), Path(sys.argv[2]), "none", eos=1)
 engine = engine_named("vLLM")(student, precision="fp32", gpus=1, context=8)
 prompts = [[3 + n, 50 + n, 100 + n, 2] for n in range(20)]
 def answers(prompts, draws=None):
     told = {row: ids for batch in engine.generate(prompts, [4] * len(prompts), draws) for row, ids in batch.items()}
     return [told[row] for row in range(len(prompts))]
-drawn = answers(prompts, Draws(1.0, range(20)))
-back = answers(prompts[::-1], Draws(1.0, range(20)[::-1]))[::-1]
+drawn = answers(prompts, SamplingSettings(1.0, range(20)))
+back = answers(prompts[::-1], SamplingSettings(1.0, range(20)[::-1]))[::-1]
 greedy = answers(prompts)
 begun = engine.generate(prompts * 300, [4] * 6000)
 first = next(begun)

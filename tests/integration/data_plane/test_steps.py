@@ -38,9 +38,9 @@ LONG = {
 STEP = """
 import os, sys, time
 from llm2llm.step import main_step
-from llm2llm.training.callback import Durable
+from llm2llm.training.callback import CheckpointCallback
 
-begin, end = Durable.on_step_begin, Durable.on_step_end
+begin, end = CheckpointCallback.on_step_begin, CheckpointCallback.on_step_end
 
 def noted_begin(self, *given, **more):
     begin(self, *given, **more)
@@ -51,7 +51,7 @@ def noted_end(self, args, state, control, **more):
         print(state.global_step, time.monotonic() - self.begun, file=steps)
     end(self, args, state, control, **more)
 
-Durable.on_step_begin, Durable.on_step_end = noted_begin, noted_end
+CheckpointCallback.on_step_begin, CheckpointCallback.on_step_end = noted_begin, noted_end
 sys.exit(main_step(os.environ))
 """
 """A pod's process that also notes how long each optimizer step took."""
