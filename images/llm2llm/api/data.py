@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
@@ -20,8 +20,14 @@ from llm2llm.api.base import (
     SecretReference,
     ShortText,
 )
+from llm2llm.presets import presets
 
-LABELED_PRESETS = ("CaseHOLD", "SNIPS", "TREC", "SST2")
+CUSTOM = "Custom"
+if TYPE_CHECKING:
+    PresetName = str
+else:  # the names are those of the files in presets/
+    PresetName = Literal[(CUSTOM, *presets())]
+LABELED_PRESETS = tuple(preset.name for preset in presets().values() if preset.grader == "Choice")
 """Presets whose answers are labels. CaseHOLD's are positions of holdings: its macro-F1 is the one that is published
 (LexGLUE, Chalkidis et al., 2022), and near its accuracy."""
 
@@ -54,8 +60,8 @@ class Grader(Model):
 
 
 class Task(Model):
-    preset: Literal["Custom", "GSM8K", "CaseHOLD", "SNIPS", "TREC", "SST2"] = Field(
-        "Custom",
+    preset: PresetName = Field(
+        CUSTOM,
         description="A known task with template, grader, labels and instructions of its own; or Custom, with yours.",
     )
     prompt_template: str = Field(

@@ -18,7 +18,7 @@ from llm2llm.models.digest import content_digest
 from llm2llm.podenv import HUB_TOKEN, MODEL_CACHE, TEACHER_HUB_TOKEN
 from llm2llm.records import digest_of
 from llm2llm.storage import Store
-from llm2llm.storage.uri import local_path
+from llm2llm.storage.uri import local_path, open_store
 
 _FILES_AT_ONCE = 8
 _FORBIDDEN = (401, 403)
@@ -65,9 +65,7 @@ def model_revision(
     if model.uri.startswith("hf://"):
         return _commit(model, environ)
     if model.uri.startswith("s3://"):
-        from llm2llm.storage.s3 import S3Store
-
-        entries = list(S3Store(model.uri, spec.artifacts, environ).entries(""))
+        entries = list(open_store(model.uri, spec.artifacts, environ).entries(""))
         _check_names(model, (name for name, _, _ in entries))
         return digest_of(sorted(entries))
     folder = local_path(model.uri)
@@ -176,9 +174,7 @@ def _download(
     *,
     weights: bool,
 ) -> Path:
-    from llm2llm.storage.s3 import S3Store
-
-    store = S3Store(model.uri, spec.artifacts, environ)
+    store = open_store(model.uri, spec.artifacts, environ)
     target = scratch / "models" / revision.removeprefix("sha256:")[:16]
 
     def fetch(name: str) -> None:

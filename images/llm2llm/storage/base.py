@@ -43,5 +43,11 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that begin with `prefix`, in lexical order."""
 
+    def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        """Key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order.
+
+        The tag changes whenever the content does: S3's ETag, or the time of change on a file system.
+        """
+
     def delete(self, key: str) -> None:
         """Removes the object; that it is missing already is no error."""

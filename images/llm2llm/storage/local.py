@@ -78,6 +78,12 @@ class LocalStore:
             ]
         yield from sorted(key for key in found if key.startswith(prefix))
 
+    def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        for key in self.list(prefix):
+            with self._failures(key):
+                found = (self._folder / key).stat()
+            yield key, found.st_size, str(found.st_mtime_ns)
+
     def delete(self, key: str) -> None:
         with self._failures(key):
             (self._folder / key).unlink(missing_ok=True)

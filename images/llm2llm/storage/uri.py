@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +12,8 @@ from llm2llm.podenv import CLAIMS, CONFIG_MAPS, CONFIG_MAPS_FOLDER
 from llm2llm.storage.base import ObjectMissing, Store
 from llm2llm.storage.local import LocalStore
 
+EXPECTED = "expected s3://bucket/..., pvc://claim/..., configmap://name/key or file:///..."
+
 
 def open_store(uri: str, access: S3Access, environ: Mapping[str, str], *, field: str = "spec.artifacts") -> Store:
     """The store whose root is `uri`: s3://bucket/prefix, file:///folder or pvc://claim/folder.
@@ -20,11 +22,29 @@ def open_store(uri: str, access: S3Access, environ: Mapping[str, str], *, field:
         ConfigurationError: the URI has another scheme.
         AuthenticationError: there are no credentials.
     """
-    if uri.startswith("s3://"):
-        from llm2llm.storage.s3 import S3Store
+    open_scheme = STORES.get(urlsplit(uri).scheme)
+    if open_scheme is None:
+        raise ConfigurationError(f"{uri}: {EXPECTED}")
+    return open_scheme(uri, access, environ, field)
 
-        return S3Store(uri, access, environ, field=field)
+
+def _open_folder(uri: str, _: S3Access, environ: Mapping[str, str], __: str) -> Store:
     return LocalStore(local_path(uri, environ), uri)
+
+
+def _open_s3(uri: str, access: S3Access, environ: Mapping[str, str], field: str) -> Store:
+    from llm2llm.storage.s3 import S3Store
+
+    return S3Store(uri, access, environ, field=field)
+
+
+STORES: Mapping[str, Callable[[str, S3Access, Mapping[str, str], str], Store]] = {
+    "s3": _open_s3,
+    "file": _open_folder,
+    "pvc": _open_folder,
+    "configmap": _open_folder,
+}
+"""Scheme of a URI to what opens its store: the one place that a new store is entered in."""
 
 
 def local_path(uri: str, environ: Mapping[str, str] | None = None) -> Path:
@@ -47,7 +67,7 @@ def local_path(uri: str, environ: Mapping[str, str] | None = None) -> Path:
         )
     if parts.scheme == "file":
         raise ConfigurationError(f"{uri}: a file:// URI has an absolute path, after three slashes: file:///...")
-    raise ConfigurationError(f"{uri}: expected s3://bucket/..., pvc://claim/..., configmap://name/key or file:///...")
+    raise ConfigurationError(f"{uri}: {EXPECTED}")
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -12,7 +12,9 @@ import jinja2.sandbox
 
 from llm2llm.api import data as api_data
 from llm2llm.errors import ConfigurationError
-from llm2llm.tasks import grading, presets
+from llm2llm.presets import Preset, presets
+from llm2llm.tasks import grading
+from llm2llm.tasks.presets import expand_preset
 
 
 @dataclass(frozen=True)
@@ -89,17 +91,17 @@ def task_of(spec: api_data.Task) -> Task:
     )
     # A prompt is rendered anew in every step, and must be the same in each: nothing in it may be drawn.
     del environment.filters["random"], environment.globals["lipsum"]
-    task = presets.expand_preset(spec)
+    task = expand_preset(spec)
     try:
         template = environment.from_string(task.prompt_template)
         names = frozenset(jinja2.meta.find_undeclared_variables(environment.parse(task.prompt_template)))
     except jinja2.TemplateError as error:
         raise ConfigurationError(f"spec.task.promptTemplate: {error}") from error
-    preset = presets.PRESETS.get(spec.preset)
+    preset = presets().get(spec.preset)
     return Task(template, names, _grader(task, preset), preset.max_tokens if preset else 0)
 
 
-def _grader(task: api_data.Task, preset: presets.Preset | None) -> grading.Grader:
+def _grader(task: api_data.Task, preset: Preset | None) -> grading.Grader:
     match task.grader.type:
         case "Choice":
             return grading.Choice(tuple(task.labels), preset.aliases if preset else {})
