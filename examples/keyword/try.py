@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         f"Will do: {'' if known else 'pretrain the base model (about a minute, once), '}write the data below {out}, "
         f"start a teacher on a local port, and run {arguments.iterations} iterations of "
         "train, evaluate, generate on the CPU (2 to 4 minutes).\n"
-        "Ctrl-C stops it after a checkpoint; the same command goes on.",
+        "Ctrl-C stops it after saving a checkpoint; run the same command again to resume.",
         flush=True,
     )
     cached_base_model()

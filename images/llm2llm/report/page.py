@@ -126,8 +126,8 @@ svg text { font-size: 11px; fill: #555; }
 {% macro score(of) %}{{ "%.3f" % of.value }} [{{ "%.3f" % of.low }}, {{ "%.3f" % of.high }}]{% endmacro %}
 
 <h2>Iterations</h2>
-<p class="more">Scores have 95 % intervals. Learnt and forgotten are seed rows, against the last iteration that was
-asked them. Gained and lost are rows of the set that decides, against the iteration to beat.</p>
+<p class="more">Scores have 95 % intervals. Learned and forgotten count seed rows, compared with the last iteration
+that answered them. Gained and lost count rows of the set that decides, compared with the iteration to beat.</p>
 <table>
 <tr><th>iteration</th><th class="n">train rows</th><th class="n">steps</th><th>score</th><th>on</th>
 <th class="n">mistakes</th><th class="n">learned</th><th class="n">forgotten</th><th>gained / lost</th>
@@ -174,7 +174,7 @@ against {{ row.evaluate.paired.against }}{% endif %}</td>
 
 <h2>Suspects</h2>
 {% if suspects %}
-<p class="more">Seed rows that three or more iterations got wrong: look at their labels first.
+<p class="more">Seed rows that three or more iterations got wrong: check their labels first.
 {% if page.suspects|length > suspects|length %}The first {{ suspects|length }} of {{ page.suspects|length }}; all are in
 seeds.jsonl.{% endif %}</p>
 <table>
@@ -196,11 +196,11 @@ seeds.jsonl.{% endif %}</p>
 <p>{{ requests }} requests, {{ tokens }} tokens in all rounds.</p>
 {% for row in page.rows if row.generate %}
 <h3>Iteration {{ row.name }}: {{ row.generate.kept }} rows kept</h3>
-<p>{% if row.rejected %}Refused: {% for reason, count in row.rejected.items() %}<bdi>{{ reason|short }}</bdi>
-{{ count }}{{ ", " if not loop.last }}{% endfor %}{% else %}Nothing was refused.{% endif %}</p>
+<p>{% if row.rejected %}Rejected: {% for reason, count in row.rejected.items() %}<bdi>{{ reason|short }}</bdi>
+{{ count }}{{ ", " if not loop.last }}{% endfor %}{% else %}Nothing was rejected.{% endif %}</p>
 {% if row.samples %}
 <table>
-<tr><th>row</th><th>text</th><th>label</th><th>written for</th><th>goes back to</th></tr>
+<tr><th>row</th><th>text</th><th>label</th><th>written for</th><th>seed row</th></tr>
 {% for sample in row.samples %}
 <tr><td><bdi>{{ sample.id|short }}</bdi></td>
 <td>{% for name, value in sample.fields.items() %}<div><span class="more">{{ name|short }}</span>

@@ -128,7 +128,7 @@ def test_fault_33_a_run_with_no_mistakes_left_is_complete_and_warns_of_an_evalua
 
     assert isinstance(ended, Finished)
     assert ended.reason == "NoMistakes"
-    assert "accuracy on the evaluation set is 0.050: the seeds may be memorized" in ended.message
+    assert "accuracy on the evaluation set is 0.050: the student may have memorized" in ended.message
     assert teacher.stats()["requests"] == 1  # Prepare's
 
 

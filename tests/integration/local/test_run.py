@@ -160,7 +160,7 @@ def test_another_experiment_in_the_same_folder_is_refused_by_field(
     before = digests(whole.out)
     refused = run(workplace.command(whole.out, teacher, "--set", "spec.train.lora.r=16"))
     assert refused.returncode == 70
-    assert "spec.train.lora.r was 8, is 16" in refused.stderr
+    assert "spec.train.lora.r was 8, is now 16" in refused.stderr
     assert digests(whole.out) == before
 
 

@@ -65,30 +65,46 @@ def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]):
         (
             "spec.train.hyperparameters.perDeviceTrainBatchSize",
             8,
-            "unknown field: use effectiveBatchSize, examples per",
+            "unknown field: use effectiveBatchSize, the number of examples per",
         ),
         (
             "spec.train.hyperparameters.per_device_train_batch_size",
             8,
-            "unknown field: use effectiveBatchSize, examples",
+            "unknown field: use effectiveBatchSize, the number of",
         ),
-        ("spec.train.hyperparameters.gradientAccumulationSteps", 8, "unknown field: use effectiveBatchSize, examples"),
+        (
+            "spec.train.hyperparameters.gradientAccumulationSteps",
+            8,
+            "unknown field: use effectiveBatchSize, the number of",
+        ),
         ("spec.train.hyperparameters.lr", "1e-4", "lr: unknown field: use learningRate\n"),
         ("spec.train.hyperparameters.seed", 1, "seed: unknown field: use spec.randomSeed\n"),
         (
             "spec.train.hyperparameters.optim",
             "adamw_torch",
-            "optim: unknown field: leave it out, the optimizer is AdamW",
+            "optim: unknown field: remove it, the optimizer is always AdamW",
         ),
-        ("spec.train.hyperparameters.packing", True, "packing: unknown field: leave it out, rows are put together"),
+        ("spec.train.hyperparameters.packing", True, "packing: unknown field: remove it, rows are packed"),
         ("spec.train.hyperparameters.minSteps", 5, "minSteps: unknown field: use spec.train.minSteps\n"),
         ("spec.train.hyperparameters.min_steps", 5, "min_steps: unknown field: use spec.train.minSteps\n"),
         ("spec.train.hyperparameters.max_steps", 5, "use numTrainEpochs or spec.train.minSteps\n"),
-        ("spec.train.hyperparameters.batch", 8, "batch: unknown field: use effectiveBatchSize, examples"),
-        ("spec.train.hyperparameters.microBatch", 8, "unknown field: use effectiveBatchSize, examples"),
-        ("spec.train.hyperparameters.micro_batch_size", 8, "unknown field: use effectiveBatchSize, examples"),
-        ("spec.train.hyperparameters.accumulationSteps", 8, "unknown field: use effectiveBatchSize, examples"),
-        ("spec.train.hyperparameters.per_device_batch", 8, "unknown field: use effectiveBatchSize, examples"),
+        ("spec.train.hyperparameters.batch", 8, "batch: unknown field: use effectiveBatchSize, the number of"),
+        ("spec.train.hyperparameters.microBatch", 8, "unknown field: use effectiveBatchSize, the number of"),
+        (
+            "spec.train.hyperparameters.micro_batch_size",
+            8,
+            "unknown field: use effectiveBatchSize, the number of",
+        ),
+        (
+            "spec.train.hyperparameters.accumulationSteps",
+            8,
+            "unknown field: use effectiveBatchSize, the number of",
+        ),
+        (
+            "spec.train.hyperparameters.per_device_batch",
+            8,
+            "unknown field: use effectiveBatchSize, the number of",
+        ),
         ("spec.train.hyperparameters.epochs", 3, "epochs: unknown field: use numTrainEpochs\n"),
         ("spec.train.hyperparameters.bf16", True, "bf16: unknown field: use spec.train.precision\n"),
         ("spec.train.hyperparameters.warmup_steps", 8, "warmup_steps: unknown field: use warmupRatio"),
@@ -132,9 +148,9 @@ def test_all_problems_are_told_together(tmp_path: Path, capsys: pytest.CaptureFi
     ("text", "told"),
     [
         pytest.param("a: [", "while parsing", id="no YAML"),
-        pytest.param("", "there is no document of kind AugmentationRun", id="an empty file"),
-        pytest.param("[1, 2]", "a document without kind", id="no mapping"),
-        pytest.param("kind: Secret\ndata: {a: b}", "a Secret without metadata.name", id="a broken Secret"),
+        pytest.param("", "found no document of kind AugmentationRun", id="an empty file"),
+        pytest.param("[1, 2]", "a document has no kind", id="no mapping"),
+        pytest.param("kind: Secret\ndata: {a: b}", "a Secret has no metadata.name", id="a broken Secret"),
     ],
 )
 def test_a_file_that_is_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, told: str):
@@ -145,7 +161,7 @@ def test_a_file_that_is_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]):
     assert main(["validate", "/nowhere/run.yaml"]) == 64
-    assert "/nowhere/run.yaml: there is no such file" in capsys.readouterr().err
+    assert "/nowhere/run.yaml: no such file" in capsys.readouterr().err
 
 
 def test_validate_imports_nothing_heavy():
