@@ -175,7 +175,9 @@ def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -
     longest = node.get("propertyNames", {}).get("maxLength")
     if longest and defaults:
         rule = f"self.all(name, name.size() <= {longest})"
-        schema["x-kubernetes-validations"] = [{"rule": rule, "message": f"names have at most {longest} characters"}]
+        schema["x-kubernetes-validations"] = [
+            {"rule": rule, "message": f"names must have at most {longest} characters"}
+        ]
     return schema
 
 

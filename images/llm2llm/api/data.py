@@ -25,10 +25,10 @@ LABELED_PRESETS = ("CaseHOLD", "SNIPS", "TREC", "SST2")
 """Presets whose answers are labels. CaseHOLD's are positions of holdings: its macro-F1 is the one that is published
 (LexGLUE, Chalkidis et al., 2022), and near its accuracy."""
 
-FIELDS_OF_SEED = "must be left out beside fromSeed: the rows are read as the seed set's"
-SAMPLE_OF_SEED = "must be left out beside fromSeed: its count or fraction says how many rows"
+FIELDS_OF_SEED = "must not be set together with fromSeed: the rows use the seed set's mapping"
+SAMPLE_OF_SEED = "must not be set together with fromSeed: its count or fraction sets the number of rows"
 
-NO_BLANK_LABEL = "must not hold a blank one: no answer could be it"
+NO_BLANK_LABEL = "must not contain a blank label: no answer can match it"
 
 
 def folded(text: str) -> str:
@@ -52,7 +52,7 @@ class Grader(Model):
     @model_validator(mode="after")
     def _pattern_for_regex(self) -> Self:
         if (self.type == "Regex") != bool(self.pattern):
-            raise ValueError("pattern must be set where type is Regex, and nowhere else")
+            raise ValueError("pattern must be set if type is Regex, and only then")
         return self
 
 
@@ -89,29 +89,31 @@ class Task(Model):
     @classmethod
     def _template_of_custom(cls, template: str, info: ValidationInfo) -> str:
         if info.data.get("preset") == "Custom" and not template:
-            raise ValueError("must not be empty where preset is Custom")
+            raise ValueError("must not be empty if preset is Custom")
         return template
 
     @field_validator("grader")
     @classmethod
     def _grader_of_custom(cls, grader: Grader, info: ValidationInfo) -> Grader:
         if info.data.get("preset") != "Custom" and grader.type != "ExactMatch":
-            raise ValueError("must be left out: the preset has its own")
+            raise ValueError("must not be set: the preset has its own")
         return grader
 
     @field_validator("labels")
     @classmethod
     def _labels_of_choice(cls, labels: list[str], info: ValidationInfo) -> list[str]:
         if info.data.get("preset") != "Custom" and labels:
-            raise ValueError("must be left out: the preset has its own")
+            raise ValueError("must not be set: the preset has its own")
         if "grader" in info.data and info.data["grader"].type == "Choice" and not labels:
-            raise ValueError("must not be empty when grader.type is Choice")
+            raise ValueError("must not be empty if grader.type is Choice")
         if "" in map(folded, labels):
             raise ValueError(NO_BLANK_LABEL)
         known: dict[str, str] = {}
         for label in labels:
             if folded(label) in known:
-                raise ValueError(f"{known[folded(label)]!r} and {label!r} are one label in other case or space")
+                raise ValueError(
+                    f"{known[folded(label)]!r} and {label!r} are the same label, ignoring case and whitespace"
+                )
             known[folded(label)] = label
         return labels
 

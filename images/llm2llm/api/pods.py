@@ -120,7 +120,7 @@ class Volume(Model):
     @classmethod
     def _not_ours(cls, name: str) -> str:
         if re.fullmatch(r"scratch|shared-memory|models|ca-.*|(claim|config)-[0-9]+", name):
-            raise ValueError("scratch, shared-memory, models, ca-*, claim-N and config-N are the operator's own")
+            raise ValueError("scratch, shared-memory, models, ca-*, claim-N and config-N are reserved for the operator")
         return name
 
     @model_validator(mode="after")
@@ -143,7 +143,7 @@ class VolumeMount(Model):
     @classmethod
     def _not_ours(cls, path: str) -> str:
         if re.match(r"/(scratch|mnt)(/|$)", path):
-            raise ValueError("/scratch and /mnt are the operator's own")
+            raise ValueError("/scratch and /mnt are reserved for the operator")
         return path
 
 
@@ -198,7 +198,7 @@ class PodOverrides(Model):
     @classmethod
     def _names_differ(cls, volumes: list[Volume]) -> list[Volume]:
         if len({volume.name for volume in volumes}) < len(volumes):
-            raise ValueError("names of volumes must differ")
+            raise ValueError("volume names must be unique")
         return volumes
 
     @field_validator("volume_mounts")
@@ -206,7 +206,7 @@ class PodOverrides(Model):
     def _mounts_fit(cls, mounts: list[VolumeMount], info: ValidationInfo) -> list[VolumeMount]:
         volumes = {volume.name for volume in info.data.get("volumes", ())}
         if "volumes" in info.data and not all(mount.name in volumes for mount in mounts):
-            raise ValueError("every volumeMount must name one of the volumes")
+            raise ValueError("every volumeMount must refer to one of the volumes")
         if len({mount.mount_path for mount in mounts}) < len(mounts):
-            raise ValueError("every mountPath must differ")
+            raise ValueError("every mountPath must be unique")
         return mounts

@@ -80,7 +80,7 @@ class Budget(Model):
     @model_validator(mode="after")
     def _cost_needs_prices(self) -> Self:
         if self.max_cost is not None and self.prices is None:
-            raise ValueError("maxCost needs prices")
+            raise ValueError("maxCost requires prices")
         return self
 
 

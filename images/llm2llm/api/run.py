@@ -27,7 +27,7 @@ PLURAL = "augmentationruns"
 NAME_LIMIT = 40
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MACRO_F1_NEEDS_LABELS = "metric macroF1 needs a task with labels: grader Choice, or a preset other than GSM8K"
-PROBE_NEEDS_THE_BASE = "Probe needs startFrom BaseModel: the adapter before was trained on the fold that is probed"
+PROBE_NEEDS_THE_BASE = "Probe needs startFrom BaseModel: the previous adapter was trained on the fold that is probed"
 """The same words by the local runner and by the API server, as of all of the CRD's rules."""
 
 

@@ -127,7 +127,7 @@ class Train(StepBlock):
     @classmethod
     def _used(cls, lora: Lora, info: ValidationInfo) -> Lora:
         if info.data.get("method") == "Full" and lora != Lora():
-            raise ValueError("must be left out: method Full trains all weights")
+            raise ValueError("must not be set: method Full trains all weights")
         return lora
 
     @property
@@ -331,20 +331,22 @@ class Generate(StepBlock):
     def _teacher_of_mode(cls, teacher: Teacher, info: ValidationInfo) -> Teacher:
         match info.data.get("mode"):
             case "Online" if teacher.base_url is None:
-                raise ValueError("baseUrl must be set where mode is Online")
+                raise ValueError("baseUrl must be set if mode is Online")
             case "Online" if teacher.source is not None:
-                raise ValueError("source must be left out where mode is Online")
+                raise ValueError("source must not be set if mode is Online")
             case "Local" if teacher.source is None:
-                raise ValueError("source must be set where mode is Local")
+                raise ValueError("source must be set if mode is Local")
             case "Local" if (
                 teacher.base_url or teacher.api_key_secret_ref or teacher.ca_bundle_ref or teacher.extra_headers
             ):
-                raise ValueError("what belongs to an endpoint must be left out where mode is Local")
+                raise ValueError(
+                    "baseUrl, apiKeySecretRef, caBundleRef and extraHeaders must not be set if mode is Local"
+                )
         return teacher
 
     @field_validator("tensor_parallel_size")
     @classmethod
     def _one_online(cls, size: int, info: ValidationInfo) -> int:
         if info.data.get("mode") == "Online" and size != 1:
-            raise ValueError("must be left out where mode is Online")
+            raise ValueError("must not be set if mode is Online")
         return size

@@ -84,7 +84,7 @@ def _reserved_names(spec: api.AugmentationRunSpec) -> Iterator[str]:
     for block in _BLOCKS_WITH_ENV:
         for place, variable in enumerate(getattr(spec, block).env):
             if variable.name.startswith(_RESERVED):
-                yield f"spec.{to_camel(block)}.env[{place}].name: names that begin with {_RESERVED} are reserved"
+                yield f"spec.{to_camel(block)}.env[{place}].name: names that start with {_RESERVED} are reserved"
 
 
 def _path(location: tuple[int | str, ...]) -> str:

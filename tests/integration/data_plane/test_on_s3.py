@@ -177,7 +177,7 @@ def test_fault_48_what_cannot_be_data_is_refused_with_its_line(bench: Bench, buc
     good = json.dumps({"text": "f1", "label": "label0"}).encode()
     broken = {
         2: (b'{"text": "caf\xe9", "label": "label0"}', "no UTF-8"),
-        3: (b'{"text": ' + b"[" * 200_000, "JSON nested too deeply"),
+        3: (b'{"text": ' + b"[" * 200_000, "JSON is nested too deeply"),
         5: (b'{"text": "\\u0000", "label": "label0"}', "NUL"),
         6: (b'{"text": "' + b"f1 " * 350_000 + b'", "label": "label0"}', "350001 tokens"),
         7: (b'{"text": "\\ud800", "label": "label0"}', "surrogate"),
@@ -223,7 +223,7 @@ def test_fault_47_a_full_disk_is_transient_and_leaves_the_bucket_as_it_was(
 
     assert (code, report.reason) == (75, "Transient")
     assert words in report.message
-    assert "check the disk's space and rights" in report.message
+    assert "check the disk's free space and permissions" in report.message
     assert there.objects() == before
 
 

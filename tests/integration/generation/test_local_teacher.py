@@ -194,10 +194,10 @@ def test_prepare_resolves_the_source_and_sends_nothing(tmp_path: Path):
     ("name", "content", "words"),
     [
         pytest.param("tokenizer_config.json", "{}", "has no chat template", id="no chat template"),
-        pytest.param("tokenizer.json", None, "holds no tokenizer", id="no tokenizer"),
-        pytest.param("config.json", None, "holds no config.json: check spec.generate.teacher.source", id="no config"),
+        pytest.param("tokenizer.json", None, "has no tokenizer", id="no tokenizer"),
+        pytest.param("config.json", None, "has no config.json: check spec.generate.teacher.source", id="no config"),
         pytest.param(
-            "weights.safetensors", None, "holds no weights .* check spec.generate.teacher.source", id="no weights"
+            "weights.safetensors", None, "has no .* weights, .* check spec.generate.teacher.source", id="no weights"
         ),
         pytest.param("config.json", "{}", "names no architecture", id="a config of nothing"),
     ],
