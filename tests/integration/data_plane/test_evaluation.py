@@ -182,7 +182,7 @@ def test_an_evaluation_whose_longest_row_the_gpu_does_not_hold_is_out_of_memory(
     gpu_that_holds(0, monkeypatch)
 
     with pytest.raises(
-        GpuOutOfMemory, match=r"not hold one prompt of 9 tokens with an answer of 4 .* larger GPU"
+        GpuOutOfMemory, match=r"not have enough memory for one prompt of 9 tokens with an answer of 4 .* larger GPU"
     ) as told:
         run_step(run.step(Stage.EVALUATE), store, bench.context())
     assert (told.value.exit_code, told.value.micro_batch) == (69, 1)

@@ -215,7 +215,7 @@ def cut(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        pytest.param(emptied, "its list llm2llm-files.json cannot be read", id="a broken config and nothing else"),
+        pytest.param(emptied, "its file list llm2llm-files.json cannot be read", id="a broken config and nothing else"),
         pytest.param(cut, "model.safetensors has 100 bytes", id="a file that was cut"),
         pytest.param(
             lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing", id="a file less"

@@ -77,10 +77,10 @@ def test_all_problems_are_told_at_once(tmp_path: Path, model: Path, store: Local
     with pytest.raises(StepError) as caught:
         prepare(spec | {"maxIterations": 1}, store, context)
     for words in (
-        "seed.jsonl has 2 broken rows: line 21: no JSON",
+        "seed.jsonl has 2 broken rows: line 21: invalid JSON",
         "line 22: the completion 'nolabel' is none of spec.task.labels",
         "evaluation.jsonl has 1 broken rows: line 1: no field 'label'",
-        "none holds no config.json",
+        "none has no config.json",
     ):
         assert words in caught.value.message
     assert list(store.list("")) == []
@@ -92,7 +92,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path, model: Path, store: Local
         pytest.param(
             {"train__hyperparameters": {"maxLength": 8}},
             DataError,
-            "lines 1, 2, 3, 4, 5 and 15 more: the prompt (9 tokens) and the completion (2) exceed maxLength 8",
+            r"lines 1, 2, 3, 4, 5 and 15 more: the prompt \(9 tokens\) and the completion \(2\) exceed maxLength 8",
             id="a row that is longer than maxLength",
         ),
         pytest.param({"task__promptTemplate": "{{ nothing }}"}, DataError, "'nothing' is undefined", id="a wrong name"),
@@ -136,7 +136,7 @@ def test_what_cannot_work_is_told_before_a_gpu_is_asked_for(
             id="the prompt fills the context",
         ),
         pytest.param(
-            {"seq_length": 10}, "lines 1, 2, 3, 4, 5 and 15 more: the prompt (9 tokens) and the completion (2) exceed the model's context of 10: shorten",
+            {"seq_length": 10}, r"lines 1, 2, 3, 4, 5 and 15 more: the prompt \(9 tokens\) and the completion \(2\) exceed the model's context of 10: shorten",
             id="the answer leaves the context",
         ),
         pytest.param({"model_max_length": 9}, "the model's context of 9", id="its tokenizer says so"),
@@ -159,7 +159,7 @@ def test_a_tokenizer_with_a_token_that_the_model_lacks_is_told(
 ) -> None:
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"vocab_size": 1}))
-    with pytest.raises(ConfigurationError, match="and the model's vocab_size is 1"):
+    with pytest.raises(ConfigurationError, match="but the model's vocab_size is 1"):
         prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
 
 
@@ -289,7 +289,7 @@ def test_a_sample_is_stratified_by_label(tmp_path: Path, model: Path, store: Loc
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        pytest.param({"seed": {"sample": {"count": 500}}}, "500 of the 200 usable rows", id="a sample that is too large"),
+        pytest.param({"seed": {"sample": {"count": 500}}}, "cannot take 500 rows", id="a sample that is too large"),
         pytest.param({"evaluation": {"fromSeed": {"count": 200}}}, "cannot hold out 200 of the 200 rows of data.seed",
                      id="nothing left to learn from"),
         pytest.param({"seed": {"sample": {"fraction": "0.001"}}}, "spec.data.seed.sample: 0.001 of 200 rows is less than one row",

@@ -52,9 +52,9 @@ def generated(folder: Path, teacher: rounds.Teacher, told: list[str] | None = No
             ["max_tokens is now sent as max_completion_tokens", "temperature is no longer sent"],
             id="another name for max_tokens, and no temperature",
         ),
-        pytest.param("json-object", 1, ["asks for json_object instead"], id="JSON mode without a schema"),
+        pytest.param("json-object", 1, ["requesting json_object instead"], id="JSON mode without a schema"),
         pytest.param(
-            "plain", 2, ["asks for json_object instead", "reads text instead"], id="no response_format at all"
+            "plain", 2, ["requesting json_object instead", "parsing text instead"], id="no response_format at all"
         ),
         pytest.param(
             "no-system", 1, ["it does not accept the role system"], id="a chat template without the role system"
@@ -102,7 +102,7 @@ def test_prepare_asks_with_the_roles_of_generation(teacher: rounds.Teacher):
     ("fault", "error", "words"),
     [
         pytest.param({"kind": "page"}, Transient, "check spec.generate.teacher.baseUrl", id="a page"),
-        pytest.param({"kind": "half-body"}, Transient, "no chat completion", id="half of a completion"),
+        pytest.param({"kind": "half-body"}, Transient, "not a chat completion", id="half of a completion"),
     ],
 )
 def test_prepare_demands_a_completion(
