@@ -391,7 +391,7 @@ def test_a_model_that_changed_since_prepare_is_refused(bench: Bench, tmp_path: P
     run, store = bench.run("run")
     keyword.write_student(tmp_path / "own", seed=1)
 
-    with pytest.raises(IncompatibleArtifacts, match="has changed since the run began"):
+    with pytest.raises(IncompatibleArtifacts, match="has changed since the run started"):
         run_step(run.step(Stage.TRAIN), store, bench.context())
 
 

@@ -214,5 +214,5 @@ def test_prepare_refuses_a_source_that_could_not_be_served(tmp_path: Path, name:
 def test_a_teacher_that_changed_since_prepare_is_not_asked(tmp_path: Path):
     store, step, context = stubbed(tmp_path)
     (tmp_path / "model" / "weights.safetensors").write_bytes(b"other")
-    with pytest.raises(StepError, match="has changed since the run began"):
+    with pytest.raises(StepError, match="has changed since the run started"):
         run_step(step, store, context)
