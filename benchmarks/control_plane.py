@@ -55,20 +55,24 @@ def active(runs: int, rate: float, iterations: int, idle_seconds: float) -> int:
         rows: list[Row] = [
             ("cores used", _cores(cores), f"of {os.cpu_count()}"),
             ("runs, Jobs", f"{runs}, {jobs}; {phases}", ""),
-            ("Jobs ended a second", f"{jobs / seconds:.1f} of {rate:g} asked for", ""),
+            ("Jobs ended per second", f"{jobs / seconds:.1f} of {rate:g} requested", ""),
             ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
             *_latency_rows("Job done to next Job", times.next_job, "p99 250 ms"),
-            *_latency_rows("of that not in the API server", times.outside, ""),
+            *_latency_rows("of that, outside the API server", times.outside, ""),
             *_collector_rows(stage, times),
             *_latency_rows("run applied to first Job", times.first_job, ""),
-            *_latency_rows("the same by the bare client", times.bare_job, ""),
+            *_latency_rows("the same for the bare client", times.bare_job, ""),
             ("first Job p99 / bare client p99", f"{ratio:.2f}", "1.5"),
             ("runs applied a second", f"{runs / applying:.0f}", ""),
             ("Jobs created twice, second attempts", f"{times.created_twice}, {times.second_attempts}", "0, 0"),
             ("API writes", f"{written.total()}; {dict(written)}", f"{4 * jobs + 4 * runs}"),
-            (f"API writes in {idle_seconds:.0f} s without work", str(idle.total()), "0"),
-            ("resident memory, peak and at the end", f"{usage.peak_mib:.0f} MiB, {usage.mib():.0f} MiB", "180 MiB"),
-            ("CPU a Job", f"{1000 * cpu / jobs:.1f} ms ({100 * cpu / seconds:.0f} % of a core)", ""),
+            (f"API writes in {idle_seconds:.0f} idle seconds", str(idle.total()), "0"),
+            (
+                "resident memory at its peak, and at the end",
+                f"{usage.peak_mib:.0f} MiB, {usage.mib():.0f} MiB",
+                "180 MiB",
+            ),
+            ("CPU per Job", f"{1000 * cpu / jobs:.1f} ms ({100 * cpu / seconds:.0f} % of a core)", ""),
             ("event loop lag p50, p99", _lags(lag, lags), ""),
         ]
         usage.close()
@@ -103,14 +107,14 @@ def resting(runs: int, active: int, rate: float, iterations: int) -> int:
         rows: list[Row] = [
             ("runs at rest, at work; Jobs", f"{runs} (seeded in {seeding:.0f} s), {active}; {jobs}", ""),
             ("cores used", _cores(cores), f"of {os.cpu_count()}"),
-            ("Jobs ended a second", f"{jobs / seconds:.1f} of {rate:g} asked for", ""),
+            ("Jobs ended per second", f"{jobs / seconds:.1f} of {rate:g} requested", ""),
             ("stand-in: turns without a Job, late turns", f"{ender.counts()['starved']}, {ender.counts()['late']}", ""),
             *_latency_rows("Job done to next Job", times.next_job, "p99 1500 ms"),
-            *_latency_rows("of that not in the API server", times.outside, ""),
+            *_latency_rows("of that, outside the API server", times.outside, ""),
             *_collector_rows(stage, times),
             *_latency_rows("run applied to first Job", times.first_job, ""),
             ("Jobs created twice, second attempts", f"{times.created_twice}, {times.second_attempts}", "0, 0"),
-            ("resident memory at rest, peak", f"{settled:.0f} MiB, {usage.peak_mib:.0f} MiB", "350 MiB"),
+            ("resident memory at rest, and at its peak", f"{settled:.0f} MiB, {usage.peak_mib:.0f} MiB", "350 MiB"),
             ("event loop lag p50, p99", _lags(lag, lags), ""),
             ("start to synced", f"{started:.1f} s", "20 s"),
         ]
@@ -141,16 +145,16 @@ def _collector_rows(stage: Stage, times: audit.Latencies) -> list[Row]:
     whole = (min(begin for begin, _ in windows), max(end for _, end in windows))
     spans = [span for span in spans if span[1] > whole[0] and span[0] < whole[1]]
     slow = [window for window in windows if window[1] - window[0] > SLOW_SECONDS]
-    told = f"{len(spans)} times, {100 * collector.within(spans, whole):.0f} % of the time"
+    told = f"{len(spans)}, {100 * collector.within(spans, whole):.0f} % of the time"
     among = "{} of {}".format(*collector.beside(slow, spans))
     return [
-        ("API server collects garbage", told, ""),
-        (f"next Jobs after more than {1000 * SLOW_SECONDS:.0f} ms, of them beside a collection", among, ""),
+        ("garbage collections of the API server", told, ""),
+        (f"next Jobs after more than {1000 * SLOW_SECONDS:.0f} ms: those during a collection", among, ""),
     ]
 
 
 def _print(rows: list[Row]) -> int:
-    print("| figure | measured | allowed |\n|---|---|---|")
+    print("| figure | measured | target |\n|---|---|---|")
     for row in rows:
         print(f"| {' | '.join(row)} |")
     return 0

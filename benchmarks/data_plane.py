@@ -101,7 +101,7 @@ def _evaluation(seed_rows: int, synthetic_rows: int, held_out_rows: int) -> None
     asked, all_rows = len(seeds) + len(held_out), len(seeds) + len(synthetic) + len(held_out)
     print(f"| LLM2LLM operator | {asked} | 1 | {ours:.1f} | | |")
     told = f"{same[0]} of {same[1]} asked by both"
-    print(f"| the reference's way | {all_rows} | 2 | {theirs:.1f} | {theirs / ours:.1f} | {told} |", flush=True)
+    print(f"| reference | {all_rows} | 2 | {theirs:.1f} | {theirs / ours:.1f} | {told} |", flush=True)
 
 
 def _student(folder: Path) -> Path:
@@ -189,7 +189,9 @@ def deduplication(rows: int = 8000, sampled: int = 40) -> int:
     theirs = pair * rows * (rows - 1) / 2
     print("| de-duplication | rows | seconds | ratio |\n|---|---|---|---|")
     print(f"| LLM2LLM operator | {rows} | {ours:.1f} | |")
-    print(f"| rouge_score, from {sampled * len(others)} pairs | {rows} | {theirs:.0f} | {theirs / ours:.0f} |")
+    print(
+        f"| rouge_score, extrapolated from {sampled * len(others)} pairs | {rows} | {theirs:.0f} | {theirs / ours:.0f} |"
+    )
     return 0
 
 
@@ -206,9 +208,7 @@ def loop(seed: int = 0) -> int:
         theirs = time.monotonic() - began
     print("| five iterations | seconds | ratio | accuracy by iteration |\n|---|---|---|---|")
     print(f"| LLM2LLM operator | {ours:.0f} | | {', '.join(f'{one.accuracy:.3f}' for one in curve)} |")
-    print(
-        f"| the reference's way | {theirs:.0f} | {theirs / ours:.1f} | {', '.join(f'{score:.3f}' for score in scores)} |"
-    )
+    print(f"| reference | {theirs:.0f} | {theirs / ours:.1f} | {', '.join(f'{score:.3f}' for score in scores)} |")
     print(f"\nOf the reference's: {', '.join(f'{part} {seconds:.0f} s' for part, seconds in parts.items())}.")
     return 0
 

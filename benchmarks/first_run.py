@@ -39,7 +39,7 @@ def accuracy(seeds: list[int]) -> int:
             command = [sys.executable, str(CHECKOUT / "examples/keyword/try.py"), "--out", folder, "--seed", str(seed)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             rows[seed] = [_evaluation(path) for path in sorted(Path(folder).glob("**/evaluate/manifest.json"))]
-    print(f"| seed | {' | '.join(f'iteration {i}' for i in range(len(rows[seeds[0]])))} | last minus first |")
+    print(f"| seed | {' | '.join(f'iteration {i}' for i in range(len(rows[seeds[0]])))} | last minus first iteration |")
     print("|" + "---|" * (len(rows[seeds[0]]) + 2))
     for seed, values in rows.items():
         print(f"| {seed} | {' | '.join(f'{value:.4f}' for value in values)} | {values[-1] - values[0]:+.4f} |")
@@ -81,7 +81,7 @@ def _print_writes(writes: list[dict[str, str]]) -> None:
     print("\n| write | count |\n|---|---|")
     for (verb, resource), count in sorted(counted.items()):
         print(f"| {verb} {resource} | {count} |")
-    print(f"| all | {counted.total()} |\n| allowed: 4 a Job and 4 a run | {4 * jobs + 4} |")
+    print(f"| total | {counted.total()} |\n| target: at most 4 per Job and 4 per run | {4 * jobs + 4} |")
 
 
 def _print_times(platform: Platform, status: dict[str, Any]) -> None:

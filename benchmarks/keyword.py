@@ -128,7 +128,7 @@ def arms(laboratory: Laboratory, seeds: Sequence[int], count: int) -> int:
         print(
             f"seed {seed}: " + ", ".join(f"{arm} {values[-1]:.4f}" for arm, values in scores.items()), file=sys.stderr
         )
-    print(f"| arm | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | LLM2LLM better by | least | wanted |")
+    print(f"| arm | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | LLM2LLM better by | minimum | target |")
     print("|" + "---|" * (len(seeds) + 5))
     missed = False
     for arm, values in scores.items():
@@ -154,7 +154,7 @@ def untargeted(rows: int) -> dict[str, Any]:
 
 def ablations(laboratory: Laboratory, seeds: Sequence[int], count: int) -> int:
     """The paper's variants, by the score of the last iteration; beside the one with most rows, as many untargeted."""
-    print(f"| variant | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | rows kept, in the mean |")
+    print(f"| variant | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | rows kept, on average |")
     print("|" + "---|" * (len(seeds) + 3))
     curves: dict[str, list[list[Iteration]]] = {}
     for name, settings in ABLATIONS.items():
@@ -177,7 +177,9 @@ def _print_variant(name: str, curves: Sequence[Sequence[Iteration]]) -> None:
 def _print_curves(seeds: Sequence[int], curves: Sequence[list[Iteration]]) -> None:
     """Accuracy by iteration, and rows that the last one was trained on."""
     longest = max(map(len, curves))
-    print(f"\n| seed | {' | '.join(f'iteration {number}' for number in range(longest))} | rows, steps of the last |")
+    print(
+        f"\n| seed | {' | '.join(f'iteration {number}' for number in range(longest))} | rows, steps of the last iteration |"
+    )
     print("|" + "---|" * (longest + 2))
     for seed, curve in zip(seeds, curves, strict=True):
         scores = [f"{one.accuracy:.4f}" for one in curve] + [""] * (longest - len(curve))

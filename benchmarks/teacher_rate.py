@@ -185,7 +185,7 @@ def table(names: Sequence[str], half: float) -> str:
         "64 threads": lambda seconds: threads(64, 0.0, seconds),
     }
     lines = [
-        "| limit | client | of the allowed rate | refused | after halving | refused |",
+        "| limit | client | share of the allowed rate | rejected | after halving | rejected |",
         "|---|---|---|---|---|---|",
     ]
     for name in names:

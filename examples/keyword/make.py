@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Make the data of the keyword example.")
+    parser = argparse.ArgumentParser(description="Generate the data of the keyword example.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="number of the seed set (default 0)")
     arguments = parser.parse_args(argv)
@@ -46,7 +46,7 @@ def cached_base_model() -> Path:
     if is_cached():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    print("pretraining the base model, once: a minute or two", file=sys.stderr)
+    print("pretraining the base model (once; takes a minute or two)", file=sys.stderr)
     os.environ.setdefault("TQDM_DISABLE", "1")  # a progress bar for one shard of half a megabyte
     from base_model import write_base_model
 

@@ -338,10 +338,15 @@ async def serve(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="The teacher of the keyword example.")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one; the first line printed tells it")
-    parser.add_argument("--api-key", default="", help="the key that clients must send; none by default")
-    parser.add_argument("--state-file", type=Path, help="where the counters are kept over a restart")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds that an answer takes")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=0,
+        help="port to listen on; 0 picks a free one, which the first line of output reports",
+    )
+    parser.add_argument("--api-key", default="", help="API key that clients must send (default: none)")
+    parser.add_argument("--state-file", type=Path, help="file that keeps the counters across restarts")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that each answer takes")
     asyncio.run(serve(parser.parse_args(argv)))
     return 0
 

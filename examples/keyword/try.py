@@ -27,7 +27,7 @@ KEY_VARIABLE = "KEYWORD_TEACHER_KEY"
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Try LLM2LLM on the keyword example.")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for everything that it makes")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for all output")
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="number of the seed set, and random seed of the run")
     arguments = parser.parse_args(argv)
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         f"Will do: {'' if known else 'pretrain the base model (about a minute, once), '}write the data below {out}, "
         f"start a teacher on a local port, and run {arguments.iterations} iterations of "
         "train, evaluate, generate on the CPU (2 to 4 minutes).\n"
-        "Ctrl-C stops it after a checkpoint; the same command goes on.",
+        "Ctrl-C stops it after saving a checkpoint; run the same command again to resume.",
         flush=True,
     )
     cached_base_model()

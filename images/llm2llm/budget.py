@@ -43,15 +43,17 @@ def reached_limit(budget: Budget, spent: Spent, *, teacher: bool, gpus: int) -> 
         gpus: that the step holds while it runs.
     """
     if teacher and budget.max_teacher_tokens is not None and spent.tokens >= budget.max_teacher_tokens:
-        return f"{spent.tokens} teacher tokens are spent, spec.budget.maxTeacherTokens is {budget.max_teacher_tokens}"
+        return (
+            f"{spent.tokens} teacher tokens have been used; spec.budget.maxTeacherTokens is {budget.max_teacher_tokens}"
+        )
     if gpus and budget.max_gpu_hours is not None:
         hours = Decimal(str(spent.gpu_seconds)) / SECONDS_PER_HOUR
         if hours >= Decimal(budget.max_gpu_hours):
-            return f"{hours:.2f} GPU hours are spent, spec.budget.maxGPUHours is {budget.max_gpu_hours}"
+            return f"{hours:.2f} GPU hours have been used; spec.budget.maxGPUHours is {budget.max_gpu_hours}"
     if (teacher or gpus) and budget.max_cost is not None and budget.prices is not None:
         money = cost(spent, budget.prices)
         if money >= Decimal(budget.max_cost):
-            return f"{money:.4f} is spent, spec.budget.maxCost is {budget.max_cost}"
+            return f"{money:.4f} has been spent; spec.budget.maxCost is {budget.max_cost}"
     return ""
 
 

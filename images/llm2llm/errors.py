@@ -171,16 +171,16 @@ def _ending(error: type[StepError], meaning: str, follows: str = "Failed") -> En
 
 
 ENDINGS: tuple[Ending, ...] = (
-    Ending("0", "", "done, committed", "the next step"),
+    Ending("0", "", "done and committed", "the next step"),
     Ending(
         "0, no report",
         "ReportMissing",
         "the report was lost",
-        "read again from the manifest; else the step is done again, `retries.transient` times",
+        "it is read again from the manifest; failing that, the step is repeated, up to `retries.transient` times",
     ),
     _ending(ConfigurationError, "the spec cannot work as written"),
-    _ending(DataError, "broken rows; the message has file and line numbers"),
-    _ending(AuthenticationError, "a key was refused; the message names Secret and key"),
+    _ending(DataError, "broken rows; the message has the file and line numbers"),
+    _ending(AuthenticationError, "a key was rejected; the message names the Secret and key"),
     _ending(
         TeacherQuotaExhausted,
         "the teacher's account is out of credit",
@@ -189,21 +189,24 @@ ENDINGS: tuple[Ending, ...] = (
     _ending(
         BudgetReached,
         "the run's budget is spent",
-        "as `budget.onExceeded` says: held until the budget is raised, complete with the best adapter, or Failed",
+        "depends on `budget.onExceeded`: held until the budget is raised, Complete with the best adapter so far, or "
+        "Failed",
     ),
     _ending(
         GpuOutOfMemory,
         "out of GPU memory",
-        "the next attempt with half the micro-batch, `retries.outOfMemory` times",
+        "the next attempt with half the micro-batch size, up to `retries.outOfMemory` times",
     ),
-    _ending(IncompatibleArtifacts, "the store holds another experiment's output under this path"),
-    _ending(LowAcceptance, "the filters rejected too much of what the teacher wrote"),
-    _ending(MetricInvalid, "a loss, weight or score is NaN or infinite"),
+    _ending(IncompatibleArtifacts, "the store contains another experiment's output under this path"),
+    _ending(LowAcceptance, "the filters rejected too many of the teacher's rows"),
+    _ending(MetricInvalid, "a loss, weight, or score is NaN or infinite"),
     Ending(
         f"{int(ExitCode.TRANSIENT)}, any other",
         StepError.reason,
         "transient",
-        "the next attempt after a pause, `retries.transient` times",
+        "the next attempt after a pause, up to `retries.transient` times",
     ),
-    Ending(str(int(ExitCode.TERMINATED)), "", "stopped by SIGTERM after a checkpoint", "its Job starts another pod"),
+    Ending(
+        str(int(ExitCode.TERMINATED)), "", "stopped by SIGTERM after saving a checkpoint", "its Job starts another pod"
+    ),
 )

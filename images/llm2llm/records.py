@@ -167,7 +167,10 @@ class StepDocument(Record):
         """
         text = self.to_json().replace("$", "\\u0024")
         if len(text.encode()) > STEP_LIMIT:
-            raise ValueError(f"the step document has {len(text.encode())} bytes, more than {STEP_LIMIT}: shorten spec")
+            raise ValueError(
+                f"the step document has {len(text.encode())} bytes, more than the limit of {STEP_LIMIT}: shorten the "
+                "spec"
+            )
         return text
 
 

@@ -53,7 +53,9 @@ def run_step(step: Step, store: Store, context: StepContext) -> Report:
     report = _committed_report(step, store, context)
     if report is None:
         if step.kind is Kind.COLLECT:
-            return _ended_report(step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} holds no output of this step")
+            return _ended_report(
+                step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} contains no output of this step"
+            )
         result = _stage(step.stage)(step, store, context)
         report = commit(store, step, context, result.files, result.report)
     tidy_up(step, store, context)
@@ -101,7 +103,7 @@ def main_step(environ: Mapping[str, str]) -> int:
     try:
         step = Step.of(StepDocument.model_validate_json(environ.get(STEP, "")))
     except ValidationError as error:
-        print(f"{STEP} is no step document: {error}", file=sys.stderr)
+        print(f"{STEP} is not a valid step document: {error}", file=sys.stderr)
         return ExitCode.BAD_CONFIGURATION
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -128,7 +130,9 @@ def main_step(environ: Mapping[str, str]) -> int:
 def _end_hung_step(still: float, log: Log, step: Step, context: StepContext) -> None:
     """Ends this process from the watchdog's thread: exit 75, with where every thread was."""
     print(_threads(), file=sys.stderr)
-    words = f"nothing moved for {still:.0f} s, more than progressDeadlineSeconds: the step gives up to be tried again"
+    words = (
+        f"no progress for {still:.0f} s, longer than progressDeadlineSeconds: the step stops so that it can be retried"
+    )
     report = _ended_report(step, ExitCode.TRANSIENT, "NoProgress", words)
     _print_report(report.model_copy(update={"usage": context.usage}), context.environ)
     leaving = threading.Thread(target=_store_log, args=(log, step, context), daemon=True)

@@ -46,7 +46,10 @@ def custom_resource_definition() -> dict[str, Any]:
     status.pop("required", None)
     root = {
         "type": "object",
-        "description": "LLM2LLM: train a student, find its mistakes, let a teacher write more like them, repeat.",
+        "description": (
+            "LLM2LLM: fine-tune a student model, find its mistakes, let a teacher model write more examples like "
+            "them, and repeat."
+        ),
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
@@ -54,10 +57,12 @@ def custom_resource_definition() -> dict[str, Any]:
             "metadata": {"type": "object"},
             "spec": spec
             | {
-                "description": "The experiment: which student learns which task from which rows, with which teacher, "
-                "and within which limits. What defines the experiment cannot change later: create another run."
+                "description": (
+                    "The experiment: which student learns which task from which data, with which teacher, and within "
+                    "which limits. Fields that define the experiment cannot be changed; create another run instead."
+                )
             },
-            "status": status | {"description": "What happened so far; written by the operator only."},
+            "status": status | {"description": "The observed state of the run; written by the operator only."},
         },
         "x-kubernetes-validations": [
             {
@@ -150,7 +155,7 @@ def _object(
     for name, child in node["properties"].items():
         if FORMER_NAME in child:
             told[child[FORMER_NAME]] = told[name] | {
-                "description": f"Former name of {name}; read, and no longer written."
+                "description": f"Former name of {name}; still read, but no longer written."
             }
     rules = RULES.get(node.get("title", "")) if defaults else None
     return {
@@ -170,7 +175,9 @@ def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -
     longest = node.get("propertyNames", {}).get("maxLength")
     if longest and defaults:
         rule = f"self.all(name, name.size() <= {longest})"
-        schema["x-kubernetes-validations"] = [{"rule": rule, "message": f"names have at most {longest} characters"}]
+        schema["x-kubernetes-validations"] = [
+            {"rule": rule, "message": f"names must have at most {longest} characters"}
+        ]
     return schema
 
 

@@ -34,7 +34,7 @@ RULES: dict[str, list[dict[str, str]]] = {
             "fieldPath": ".errorsFrom",
         },
     ],
-    "Budget": [{"rule": "!has(self.maxCost) || has(self.prices)", "message": "maxCost needs prices"}],
+    "Budget": [{"rule": "!has(self.maxCost) || has(self.prices)", "message": "maxCost requires prices"}],
     "HeldOutSource": [
         {"rule": "has(self.uri) != has(self.fromSeed)", "message": "exactly one of uri and fromSeed must be set"},
         {
@@ -51,29 +51,29 @@ RULES: dict[str, list[dict[str, str]]] = {
     "Generate": [
         {
             "rule": "self.mode != 'Online' || has(self.teacher.baseUrl)",
-            "message": "baseUrl must be set where mode is Online",
+            "message": "baseUrl must be set if mode is Online",
             "fieldPath": ".teacher",
         },
         {
             "rule": "self.mode != 'Online' || !has(self.teacher.source)",
-            "message": "source must be left out where mode is Online",
+            "message": "source must not be set if mode is Online",
             "fieldPath": ".teacher",
         },
         {
             "rule": "self.mode != 'Local' || has(self.teacher.source)",
-            "message": "source must be set where mode is Local",
+            "message": "source must be set if mode is Local",
             "fieldPath": ".teacher",
         },
         {
             "rule": "self.mode != 'Local' || !(has(self.teacher.baseUrl) || has(self.teacher.apiKeySecretRef) ||"
             " has(self.teacher.caBundleRef) ||"
             " has(self.teacher.extraHeaders) && self.teacher.extraHeaders.size() > 0)",
-            "message": "what belongs to an endpoint must be left out where mode is Local",
+            "message": "baseUrl, apiKeySecretRef, caBundleRef and extraHeaders must not be set if mode is Local",
             "fieldPath": ".teacher",
         },
         {
             "rule": "self.mode != 'Online' || self.tensorParallelSize == 1",
-            "message": "must be left out where mode is Online",
+            "message": "must not be set if mode is Online",
             "fieldPath": ".tensorParallelSize",
         },
     ],
@@ -82,28 +82,28 @@ RULES: dict[str, list[dict[str, str]]] = {
     "Grader": [
         {
             "rule": "(has(self.type) && self.type == 'Regex') == (has(self.pattern) && self.pattern.size() > 0)",
-            "message": "pattern must be set where type is Regex, and nowhere else",
+            "message": "pattern must be set if type is Regex, and only then",
         }
     ],
     "Task": [
         {
             "rule": "self.preset != 'Custom' || (has(self.promptTemplate) && self.promptTemplate.size() > 0)",
-            "message": "must not be empty where preset is Custom",
+            "message": "must not be empty if preset is Custom",
             "fieldPath": ".promptTemplate",
         },
         {
             "rule": "self.preset == 'Custom' || self.grader.type == 'ExactMatch'",
-            "message": "must be left out: the preset has its own",
+            "message": "must not be set: the preset has its own",
             "fieldPath": ".grader",
         },
         {
             "rule": "self.preset == 'Custom' || !has(self.labels) || self.labels.size() == 0",
-            "message": "must be left out: the preset has its own",
+            "message": "must not be set: the preset has its own",
             "fieldPath": ".labels",
         },
         {
             "rule": "self.grader.type != 'Choice' || (has(self.labels) && self.labels.size() > 0)",
-            "message": "must not be empty when grader.type is Choice",
+            "message": "must not be empty if grader.type is Choice",
             "fieldPath": ".labels",
         },
         # That labels differ takes each with each of 1,000, more than CEL may cost: the model alone says it.
@@ -116,14 +116,14 @@ RULES: dict[str, list[dict[str, str]]] = {
     "Train": [
         {
             "rule": f"!has(self.method) || self.method != 'Full' || !has(self.lora) || ({LORA_UNTOUCHED})",
-            "message": "must be left out: method Full trains all weights",
+            "message": "must not be set: method Full trains all weights",
             "fieldPath": ".lora",
         }
     ],
     "EnvVar": [
         {
             "rule": "!self.name.startsWith('LLM2LLM_')",
-            "message": "names that begin with LLM2LLM_ are reserved",
+            "message": "names that start with LLM2LLM_ are reserved",
             "fieldPath": ".name",
         }
     ],
@@ -134,33 +134,33 @@ RULES: dict[str, list[dict[str, str]]] = {
         },
         {
             "rule": "!self.name.matches('^(scratch|shared-memory|models|ca-.*|(claim|config)-[0-9]+)$')",
-            "message": "scratch, shared-memory, models, ca-*, claim-N and config-N are the operator's own",
+            "message": "scratch, shared-memory, models, ca-*, claim-N and config-N are reserved for the operator",
             "fieldPath": ".name",
         },
     ],
     "VolumeMount": [
         {
             "rule": "!self.mountPath.matches('^/(scratch|mnt)(/|$)')",
-            "message": "/scratch and /mnt are the operator's own",
+            "message": "/scratch and /mnt are reserved for the operator",
             "fieldPath": ".mountPath",
         }
     ],
     "PodOverrides": [
         {
             "rule": "!has(self.volumes) || self.volumes.all(v, self.volumes.exists_one(w, w.name == v.name))",
-            "message": "names of volumes must differ",
+            "message": "volume names must be unique",
             "fieldPath": ".volumes",
         },
         {
             "rule": "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) &&"
             " self.volumes.exists(v, v.name == m.name))",
-            "message": "every volumeMount must name one of the volumes",
+            "message": "every volumeMount must refer to one of the volumes",
             "fieldPath": ".volumeMounts",
         },
         {
             "rule": "!has(self.volumeMounts) ||"
             " self.volumeMounts.all(m, self.volumeMounts.exists_one(n, n.mountPath == m.mountPath))",
-            "message": "every mountPath must differ",
+            "message": "every mountPath must be unique",
             "fieldPath": ".volumeMounts",
         },
     ],

@@ -60,7 +60,7 @@ class Operator:
             tasks.create_task(self._informer.run())
             await self._informer.synced.wait()
             freeze_gc()
-            log.info("caches are whole: %d runs", len(self._cache.keys()))
+            log.info("caches are synced: %d runs", len(self._cache.keys()))
             if settings.leader_election:
                 elector = Elector(self._cluster, settings.namespace, settings.lease, self._identity)
                 await elector.run(lambda: self._lead(elector.leads))
@@ -111,11 +111,11 @@ class Operator:
             return "gone"
         except ApiError as error:
             pause = self._queue.failed(key)
-            log.warning("%s; again in %.0f s", error, pause)
+            log.warning("%s; retrying in %.0f s", error, pause)
             return "unavailable"
         except Exception:
             pause = self._queue.failed(key)
-            log.exception("internal error; again in %.0f s", pause)
+            log.exception("internal error; retrying in %.0f s", pause)
             return "error"
         self._queue.done(key)
         if wake_after is not None:
@@ -132,18 +132,18 @@ class Operator:
 
     def _unready(self) -> str:
         """A replica that does not lead is ready, too: it can take over."""
-        return "" if self._informer.synced.is_set() else "caches are not whole yet"
+        return "" if self._informer.synced.is_set() else "caches are not synced yet"
 
     def _unhealthy(self) -> str:
         """Only what a restart would heal: never the lease, and never that the API server is away."""
         lag = asyncio.get_running_loop().time() - self._beat
         if lag > LOOP_STALL_SECONDS:
-            return f"the event loop did not turn for {lag:.0f} s"
+            return f"the event loop has been blocked for {lag:.0f} s"
         deaths = self._informer.watch_deaths()
         if deaths >= WATCH_DEATHS_LIMIT:
-            return f"the watches died {deaths} times in a row without an event between"
+            return f"the watches died {deaths} times in a row without an event in between"
         silence = self._informer.seconds_since_watch_activity()
-        return f"the watches did nothing for {silence:.0f} s" if silence > WATCH_STALL_SECONDS else ""
+        return f"the watches have been inactive for {silence:.0f} s" if silence > WATCH_STALL_SECONDS else ""
 
 
 def freeze_gc() -> None:

@@ -19,7 +19,7 @@ class About(Enum):
     FAILED = "Failed"
     SUSPENDED = "Suspended"
     PROGRESSING = "Progressing"
-    OTHERS = "Reconciling and Stalled, and conditions that are False"
+    OTHERS = "Reconciling, Stalled, and any condition that is False"
     EVENTS = "Events"
 
 
@@ -41,47 +41,59 @@ class Reason(StrEnum):
     MAX_ITERATIONS_REACHED = "MaxIterationsReached", "All iterations of spec.maxIterations are done.", About.COMPLETE
     GOAL_REACHED = "GoalReached", "The score of spec.objective reached its goal.", About.COMPLETE
     PLATEAUED = "Plateaued", "No iteration improved within spec.earlyStopping.patience.", About.COMPLETE
-    NO_MISTAKES = "NoMistakes", "The student makes no mistake that rows could be written for.", About.COMPLETE
+    NO_MISTAKES = "NoMistakes", "The student makes no mistakes that rows could be written for.", About.COMPLETE
     # --- what fails a run, holds it, or completes it with what there is
     BUDGET_EXCEEDED = (
         "BudgetExceeded",
-        "A limit of spec.budget is reached; budget.onExceeded says what follows.",
+        "A limit of spec.budget has been reached; budget.onExceeded says what happens next.",
         About.COMPLETE,
         About.FAILED,
         About.SUSPENDED,
         About.PROGRESSING,
     )
     INVALID_SPEC = "InvalidSpec", "The spec cannot work as written (exit code 64).", About.FAILED
-    INVALID_DATA = "InvalidData", "The rows are broken; the message has file and line numbers (65).", About.FAILED
-    AUTHENTICATION_FAILED = "AuthenticationFailed", "A key was refused (66).", About.FAILED
-    INCOMPATIBLE_ARTIFACTS = (
-        "IncompatibleArtifacts",
-        "The store holds output of another experiment under this path (70).",
+    INVALID_DATA = "InvalidData", "Rows are broken; the message has the file and line numbers (65).", About.FAILED
+    AUTHENTICATION_FAILED = (
+        "AuthenticationFailed",
+        "A key was rejected; the message names the Secret and key (66).",
         About.FAILED,
     )
-    LOW_ACCEPTANCE = "LowAcceptance", "The filters rejected too much of what the teacher wrote (71).", About.FAILED
-    METRIC_INVALID = "MetricInvalid", "A loss, weight or score is NaN or infinite (72).", About.FAILED
+    INCOMPATIBLE_ARTIFACTS = (
+        "IncompatibleArtifacts",
+        "The store contains another experiment's output under this path (70).",
+        About.FAILED,
+    )
+    LOW_ACCEPTANCE = "LowAcceptance", "The filters rejected too many of the teacher's rows (71).", About.FAILED
+    METRIC_INVALID = "MetricInvalid", "A loss, weight, or score is NaN or infinite (72).", About.FAILED
     STEP_FAILED = "StepFailed", "A step failed more often than spec.retries.transient allows.", About.FAILED
     OUT_OF_MEMORY = "OutOfMemory", "A step ran out of GPU memory (69) or of host memory.", About.FAILED
-    REPORT_MISSING = "ReportMissing", "A step exits with 0 and reports nothing, again and again.", About.FAILED
+    REPORT_MISSING = "ReportMissing", "A step repeatedly exits with code 0 without a report.", About.FAILED
     JOB_DELETED = "JobDeleted", "Jobs were deleted more often than spec.retries.jobDeleted allows.", About.FAILED
     TOO_MANY_DISRUPTIONS = (
         "TooManyDisruptions",
         "More pods of a step were evicted or preempted than spec.maxDisruptions allows.",
         About.FAILED,
     )
-    DEADLINE_EXCEEDED = "DeadlineExceeded", "The run or a step was active for longer than its deadline.", About.FAILED
+    DEADLINE_EXCEEDED = (
+        "DeadlineExceeded",
+        "The run or a step has been active for longer than its deadline allows.",
+        About.FAILED,
+    )
     STARTUP_DEADLINE_EXCEEDED = (
         "StartupDeadlineExceeded",
         "No container of a step started within its startupDeadlineSeconds.",
         About.FAILED,
     )
-    INVALID_IMAGE = "InvalidImage", "The image's name cannot be pulled by anyone.", About.FAILED
+    INVALID_IMAGE = (
+        "InvalidImage",
+        "The image cannot be pulled: its name is invalid, or it is never to be pulled and not on the node.",
+        About.FAILED,
+    )
     # --- the run waits for a person
     SUSPENDED_BY_USER = "SuspendedByUser", "spec.suspend is true.", About.SUSPENDED, About.PROGRESSING
     AWAITING_APPROVAL = (
         "AwaitingApproval",
-        "A person has to release the last round: raise spec.approval.approvedRounds.",
+        "A person must approve the newest synthetic set: raise spec.approval.approvedRounds.",
         About.SUSPENDED,
         About.PROGRESSING,
     )
@@ -92,30 +104,34 @@ class Reason(StrEnum):
         About.PROGRESSING,
     )
     # --- the run works
-    PREPARING = "Preparing", "Prepare checks and freezes the inputs.", About.PROGRESSING
-    TRAINING = "Training", "Train runs.", About.PROGRESSING
-    EVALUATING = "Evaluating", "Evaluate runs.", About.PROGRESSING
-    GENERATING = "Generating", "Generate runs.", About.PROGRESSING
-    TESTING = "Testing", "Test runs.", About.PROGRESSING
+    PREPARING = "Preparing", "Prepare is checking and freezing the inputs.", About.PROGRESSING
+    TRAINING = "Training", "Train is running.", About.PROGRESSING
+    EVALUATING = "Evaluating", "Evaluate is running.", About.PROGRESSING
+    GENERATING = "Generating", "Generate is running.", About.PROGRESSING
+    TESTING = "Testing", "Test is running.", About.PROGRESSING
     # --- the run waits for the cluster
     QUEUED = "Queued", "The Job is suspended: its queue has not admitted it.", About.PROGRESSING
-    UNSCHEDULABLE = "Unschedulable", "No node takes the pod; the message is the scheduler's.", About.PROGRESSING
-    QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota refuses the pod.", About.PROGRESSING
-    POD_REFUSED = "PodRefused", "The API server refuses the pod; the message is its own.", About.PROGRESSING
+    UNSCHEDULABLE = "Unschedulable", "No node fits the pod; the message is the scheduler's.", About.PROGRESSING
+    QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota does not allow the pod.", About.PROGRESSING
+    POD_REFUSED = "PodRefused", "The API server rejects the pod; the message is the API server's.", About.PROGRESSING
     POD_STUCK_TERMINATING = "PodStuckTerminating", "A pod that should have ended has not.", About.PROGRESSING
-    BACKING_OFF = "BackingOff", "The next attempt waits after a transient failure.", About.PROGRESSING
+    BACKING_OFF = (
+        "BackingOff",
+        "A transient failure occurred; the next attempt starts after a pause.",
+        About.PROGRESSING,
+    )
     SUSPENDING = "Suspending", "A pod is saving its work before the run is suspended.", About.PROGRESSING
-    FORBIDDEN = "Forbidden", "The operator's role does not allow it.", About.PROGRESSING, About.EVENTS
-    WEBHOOK_DENIED = "WebhookDenied", "An admission webhook refuses the Job.", About.PROGRESSING, About.EVENTS
-    JOB_REJECTED = "JobRejected", "The API server does not take the Job.", About.PROGRESSING, About.EVENTS
+    FORBIDDEN = "Forbidden", "The operator's role does not permit the request.", About.PROGRESSING, About.EVENTS
+    WEBHOOK_DENIED = "WebhookDenied", "An admission webhook rejects the Job.", About.PROGRESSING, About.EVENTS
+    JOB_REJECTED = "JobRejected", "The API server rejects the Job.", About.PROGRESSING, About.EVENTS
     INTERNAL_ERROR = (
         "InternalError",
-        "No decision is possible: a defect, an edited status, or somebody else's Job.",
+        "The operator cannot decide what to do next: a bug, an edited status, or a Job of another owner.",
         About.PROGRESSING,
         About.EVENTS,
     )
     # --- conditions that are no news
-    ACCEPTED = "Accepted", "The spec was read and the run began.", About.OTHERS
-    CONTINUED = "Continued", "A changed spec lets a finished run go on.", About.OTHERS, About.EVENTS
+    ACCEPTED = "Accepted", "The spec was accepted and the run has started.", About.OTHERS
+    CONTINUED = "Continued", "A changed spec lets a finished run continue.", About.OTHERS, About.EVENTS
     RETRIED = "Retried", "spec.retry was raised.", About.OTHERS
-    RESUMED = "Resumed", "What the run was held for has happened.", About.OTHERS
+    RESUMED = "Resumed", "The reason for the hold no longer applies.", About.OTHERS

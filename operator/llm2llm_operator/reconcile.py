@@ -41,10 +41,10 @@ POD_PATIENCE_SECONDS = 1.0
 """How long the watch may take to tell of the pod of a Job that ended, before we ask: two watches keep no order, and an
 API server that is late with one is helped least by a list."""
 TTL_FORBIDDEN = (
-    "spec.ttlSecondsAfterFinished is over, and the operator may not delete runs: install the chart with"
-    " deleteFinishedRuns=true, or delete the run yourself"
+    "spec.ttlSecondsAfterFinished has passed, but the operator is not allowed to delete runs: install the chart with "
+    "deleteFinishedRuns=true, or delete the run yourself"
 )
-NOT_OURS = "Job {} exists and belongs to somebody else: delete it"
+NOT_OURS = "Job {} exists but belongs to another owner: delete it"
 """As `plan` says it of such a Job that bears our labels."""
 
 
@@ -242,8 +242,8 @@ def _refused(before: RunStatus, status: RunStatus, error: ApiError, at: Moment) 
 def _broken(status: RunStatus, error: Exception, at: Moment) -> RunStatus:
     """No decision was possible: a defect of the operator, or a status that somebody edited (rules C15 and C19)."""
     message = (
-        f"no decision is possible ({type(error).__name__}: {error}): if the status was edited, undo that;"
-        " otherwise report this with the operator's log"
+        f"cannot decide what to do next ({type(error).__name__}: {error}): if the status was edited, undo the edit; "
+        "otherwise report this together with the operator's log"
     )
     return with_progress(status, at, Reason.INTERNAL_ERROR, message, value=False)
 

@@ -58,8 +58,8 @@ class Settings:
         namespace = environ.get("LLM2LLM_NAMESPACE", "")
         if election == "true" and not namespace:
             raise ValueError(
-                "LLM2LLM_NAMESPACE must name the operator's own namespace, where its lease lies;"
-                " a single operator outside a cluster sets LLM2LLM_LEADER_ELECTION=false instead"
+                "LLM2LLM_NAMESPACE must be the operator's own namespace, which holds its Lease; to run a single "
+                "operator outside a cluster, set LLM2LLM_LEADER_ELECTION=false instead"
             )
         namespaces = environ.get("LLM2LLM_NAMESPACES", "")
         return cls(

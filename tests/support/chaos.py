@@ -109,10 +109,10 @@ class Outcome:
         ran = sum(jobs.total() for jobs in self.struck.jobs.values())
         lines += [
             "\n| outcome | |\n|---|---|",
-            f"| runs that ended as a calm one | {same} of {len(self.struck.statuses)} |",
-            f"| Jobs, created twice | {ran}, {len(self.struck.created_twice())} |",
+            f"| runs that ended like an undisturbed one | {same} of {len(self.struck.statuses)} |",
+            f"| Jobs; created twice | {ran}; {len(self.struck.created_twice())} |",
             f"| last run ended after the storm | {self.seconds:.0f} s |",
-            f"| API writes a run, against a calm one | {self.ratio:.2f} |",
+            f"| API writes per run, relative to an undisturbed one | {self.ratio:.2f} |",
         ]
         return "\n".join(lines)
 

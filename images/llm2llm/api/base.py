@@ -50,9 +50,11 @@ class SecretReference(Model):
 
 class CaBundleReference(Model):
     name: SecretName = Field(description="Name of a ConfigMap in the run's namespace.")
-    key: ShortText = Field("ca.crt", min_length=1, description="Key in it: certificates in PEM.")
+    key: ShortText = Field(
+        "ca.crt", min_length=1, description="Key in the ConfigMap that holds the CA certificates, in PEM format."
+    )
 
 
 class SecretKeyReference(Model):
     name: SecretName = Field(description="Name of a Secret in the run's namespace.")
-    key: ShortText = Field(min_length=1, description="Key in that Secret.")
+    key: ShortText = Field(min_length=1, description="Key in the Secret.")

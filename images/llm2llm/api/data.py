@@ -31,10 +31,10 @@ LABELED_PRESETS = tuple(preset.name for preset in presets().values() if preset.g
 """Presets whose answers are labels. CaseHOLD's are positions of holdings: its macro-F1 is the one that is published
 (LexGLUE, Chalkidis et al., 2022), and near its accuracy."""
 
-FIELDS_OF_SEED = "must be left out beside fromSeed: the rows are read as the seed set's"
-SAMPLE_OF_SEED = "must be left out beside fromSeed: its count or fraction says how many rows"
+FIELDS_OF_SEED = "must not be set together with fromSeed: the rows use the seed set's mapping"
+SAMPLE_OF_SEED = "must not be set together with fromSeed: its count or fraction sets the number of rows"
 
-NO_BLANK_LABEL = "must not hold a blank one: no answer could be it"
+NO_BLANK_LABEL = "must not contain a blank label: no answer can match it"
 
 
 def folded(text: str) -> str:
@@ -45,72 +45,81 @@ def folded(text: str) -> str:
 class Grader(Model):
     type: Literal["ExactMatch", "Choice", "Numeric", "Regex"] = Field(
         "ExactMatch",
-        description="ExactMatch compares after trimming; Choice after space and case folding, among labels; Numeric "
-        "compares the one number that both state, exactly; Regex compares what the pattern finds last in both.",
+        description="How the answer is compared with the completion. ExactMatch: equal after trimming whitespace. "
+        "Choice: one of task.labels, ignoring case and extra whitespace. Numeric: each text must state one number, "
+        "and the two must be exactly equal. Regex: the last match of pattern in each text must be equal.",
     )
     pattern: Annotated[str, StringConstraints(max_length=1024)] = Field(
-        "", description="Regex: a regular expression of Python; its first group, or all of it, is the answer."
+        "",
+        description="Regex only: Python regular expression; its first group, or the whole match if it has no "
+        "group, is the answer.",
     )
 
     @model_validator(mode="after")
     def _pattern_for_regex(self) -> Self:
         if (self.type == "Regex") != bool(self.pattern):
-            raise ValueError("pattern must be set where type is Regex, and nowhere else")
+            raise ValueError("pattern must be set if type is Regex, and only then")
         return self
 
 
 class Task(Model):
     preset: PresetName = Field(
         CUSTOM,
-        description="A known task with template, grader, labels and instructions of its own; or Custom, with yours.",
+        description="A built-in task with its own template, grader, labels and instructions; or Custom, for which you "
+        "provide them.",
     )
     prompt_template: str = Field(
         "",
         validate_default=True,
         max_length=8192,
-        description="Sandboxed Jinja template of the prompt, over the names in data.seed.fields, e.g. '{{ prompt }}'; "
-        "a preset has its own.",
+        description="Jinja template of the prompt, rendered in a sandbox. Its variables are the names in "
+        "data.seed.fields, e.g. '{{ prompt }}'. Required for Custom; a preset has its own.",
     )
     chat_template: Literal["Auto", "Never"] = Field(
         "Auto",
-        description="Auto makes the prompt the user's turn of the student's own chat template, where its tokenizer has "
-        "one; Never gives the student the bare prompt. The same in training and evaluation.",
+        description="Auto sends the prompt as a user message in the student's chat template, if its tokenizer has "
+        "one. Never sends the bare prompt. Training and evaluation always use the same.",
     )
-    grader: Grader = Field(default_factory=Grader, description="How an answer is judged; a preset has its own.")
+    grader: Grader = Field(
+        default_factory=Grader, description="How an answer is graded. Custom only; a preset has its own grader."
+    )
     labels: list[ShortText] = Field(
         default_factory=list,
         validate_default=True,
         max_length=1000,
-        description="The answers that Choice allows, different after space and case folding; a preset has its own.",
+        description="Allowed answers for the Choice grader; they must differ in more than case and whitespace. Custom "
+        "only; a preset has its own labels.",
     )
 
     @field_validator("prompt_template")
     @classmethod
     def _template_of_custom(cls, template: str, info: ValidationInfo) -> str:
         if info.data.get("preset") == "Custom" and not template:
-            raise ValueError("must not be empty where preset is Custom")
+            raise ValueError("must not be empty if preset is Custom")
         return template
 
     @field_validator("grader")
     @classmethod
     def _grader_of_custom(cls, grader: Grader, info: ValidationInfo) -> Grader:
         if info.data.get("preset") != "Custom" and grader.type != "ExactMatch":
-            raise ValueError("must be left out: the preset has its own")
+            raise ValueError("must not be set: the preset has its own")
         return grader
 
     @field_validator("labels")
     @classmethod
     def _labels_of_choice(cls, labels: list[str], info: ValidationInfo) -> list[str]:
         if info.data.get("preset") != "Custom" and labels:
-            raise ValueError("must be left out: the preset has its own")
+            raise ValueError("must not be set: the preset has its own")
         if "grader" in info.data and info.data["grader"].type == "Choice" and not labels:
-            raise ValueError("must not be empty when grader.type is Choice")
+            raise ValueError("must not be empty if grader.type is Choice")
         if "" in map(folded, labels):
             raise ValueError(NO_BLANK_LABEL)
         known: dict[str, str] = {}
         for label in labels:
             if folded(label) in known:
-                raise ValueError(f"{known[folded(label)]!r} and {label!r} are one label in other case or space")
+                raise ValueError(
+                    f"{known[folded(label)]!r} and {label!r} are the same label, ignoring case and whitespace"
+                )
             known[folded(label)] = label
         return labels
 
@@ -123,8 +132,10 @@ class Task(Model):
 class Share(Model):
     """Some of the rows of a set, drawn by `randomSeed`."""
 
-    count: int | None = Field(None, ge=1, le=10_000_000, description="So many rows; fewer in the file are an error.")
-    fraction: Fraction | None = Field(None, description="This share of the rows, e.g. '0.2'.")
+    count: int | None = Field(
+        None, ge=1, le=10_000_000, description="Number of rows; it is an error if the file has fewer."
+    )
+    fraction: Fraction | None = Field(None, description="Fraction of the rows, e.g. '0.2'.")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -134,34 +145,40 @@ class Share(Model):
 
 
 class FromSeed(Share):
-    stratify: bool = Field(True, description="Every label gets its share, where the task has labels.")
+    stratify: bool = Field(True, description="Take the same fraction of every label, if the task has labels.")
 
 
 class S3Access(Model):
     """How a bucket is reached."""
 
     endpoint: Annotated[str, StringConstraints(max_length=1024)] = Field(
-        "", description="URL of the S3 endpoint; empty: AWS_ENDPOINT_URL of the environment, else AWS's own."
+        "",
+        description="URL of the S3 endpoint. If empty, the environment variable AWS_ENDPOINT_URL is used, or else AWS.",
     )
-    region: ShortText = Field("", description="S3 region; empty: the environment's.")
+    region: ShortText = Field("", description="S3 region. If empty, the region from the environment is used.")
     path_style: bool | None = Field(
-        None, description="True addresses buckets by path, false by host name; unset: by path where an endpoint is set."
+        None,
+        description="True uses path-style addressing, false uses virtual-hosted-style. If unset, path-style is "
+        "used when endpoint is set.",
     )
     ca_bundle_ref: CaBundleReference | None = Field(
-        None, description="Authorities of the endpoint's certificate, in place of the usual ones."
+        None, description="CA bundle to verify the endpoint's TLS certificate with, instead of the system roots."
     )
     credentials_secret_ref: SecretReference | None = Field(
-        None, description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if need be, AWS_SESSION_TOKEN."
+        None,
+        description="Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary "
+        "credentials, AWS_SESSION_TOKEN.",
     )
 
 
 _WHERE_ROWS_LIE = (
-    "One file: s3://bucket/path, hf://owner/dataset/path (of the hub, @revision after the name if need be), "
-    "pvc://claim/path, configmap://name/key or, for the local runner, file:///path. JSON lines, unless its name ends "
-    "with .csv, .tsv (both with a header) or .parquet. An s3:// source that sets none of endpoint, region, pathStyle, "
-    "caBundleRef and credentialsSecretRef is read as the artifacts are."
+    "URI of one file: s3://bucket/path, hf://owner/dataset/path (a dataset on the Hugging Face Hub; append @revision "
+    "to its name to pin one), pvc://claim/path, configmap://name/key or, for the local runner, file:///path. The "
+    "extensions .csv and .tsv (both with a header row) and .parquet select the format; any other file is read as JSON "
+    "Lines. An s3:// source that sets none of endpoint, region, pathStyle, caBundleRef and credentialsSecretRef uses "
+    "those of spec.artifacts."
 )
-_SOME_ROWS = "Use only some of the rows, of every label its share where the task has labels; unset: all."
+_SOME_ROWS = "Use a random sample of the rows, stratified by label if the task has labels. If unset, all rows are used."
 
 
 class Source(S3Access):
@@ -169,7 +186,8 @@ class Source(S3Access):
     fields: dict[ShortText, ShortText] = Field(
         default_factory=lambda: {"prompt": "prompt", "completion": "completion"},
         max_length=32,
-        description="Name in the task to name in the file; 'completion' is the answer, the others go to the template.",
+        description="Maps field names in the task to column names in the file. 'completion' is the expected answer; "
+        "the other fields are passed to the template.",
         json_schema_extra=IDENTITY,
     )
     sample: Share | None = Field(None, description=_SOME_ROWS, json_schema_extra=IDENTITY)
@@ -179,13 +197,13 @@ class HeldOutSource(S3Access):
     uri: RowsUri | None = Field(None, description=_WHERE_ROWS_LIE, json_schema_extra=IDENTITY)
     from_seed: FromSeed | None = Field(
         None,
-        description="Instead of uri: rows taken out of the seed set, which is smaller by them.",
+        description="Instead of uri: hold out rows of the seed set, which becomes smaller by as many.",
         json_schema_extra=IDENTITY,
     )
     fields: dict[ShortText, ShortText] = Field(
         default_factory=dict,
         max_length=32,
-        description="As for the seed set; empty means the same mapping as the seed's.",
+        description="As for the seed set. If empty, the mapping of the seed set is used.",
         json_schema_extra=IDENTITY,
     )
     sample: Share | None = Field(None, description=_SOME_ROWS, json_schema_extra=IDENTITY)
@@ -205,13 +223,15 @@ class HeldOutSource(S3Access):
 
 
 class Data(Model):
-    seed: Source = Field(description="The seed set D0: the examples that the student has to learn.")
+    seed: Source = Field(description="The seed set D0: the labeled examples that the student learns.")
     evaluation: HeldOutSource | None = Field(
-        None, description="Held-out rows, scored in every iteration, never trained on and never shown to the teacher."
+        None,
+        description="Held-out rows, scored in every iteration. They are never trained on and never shown to the "
+        "teacher.",
     )
     test: HeldOutSource | None = Field(
         None,
-        description="Held-out rows, scored once, on the best adapter, when the loop is over: the number to report.",
+        description="Held-out rows, scored on the best adapter when the loop is over: the number to report.",
     )
 
     def sources(self) -> dict[str, Source | HeldOutSource]:
@@ -222,9 +242,12 @@ class Data(Model):
 
 class StudentModel(Model):
     uri: ModelUri = Field(
-        description="Base model in the Hugging Face format: hf://owner/name, s3://, pvc:// or file:// (local)."
+        description="Base model in Hugging Face format: hf://owner/name, s3://, pvc:// or, for the local runner, "
+        "file://."
     )
-    revision: ShortText = Field("main", description="Branch, tag or commit for hf://; resolved to a commit by Prepare.")
+    revision: ShortText = Field(
+        "main", description="Branch, tag or commit, for hf:// only; Prepare resolves it to a commit."
+    )
 
 
 class ClaimReference(Model):
@@ -233,45 +256,50 @@ class ClaimReference(Model):
 
 class ModelCache(Model):
     persistent_volume_claim: ClaimReference = Field(
-        description="Prepare puts the base model there, by its revision; the other steps, and other runs, read it."
+        description="Claim that Prepare downloads the base model to, by revision. The other steps, and other runs, "
+        "read it from there."
     )
 
 
 class Student(Model):
     model: StudentModel = Field(
-        description="The model that is fine-tuned, anew from its base in every iteration.", json_schema_extra=IDENTITY
+        description="The model to fine-tune. Every iteration starts from it unless startFrom says otherwise.",
+        json_schema_extra=IDENTITY,
     )
     trust_remote_code: bool = Field(
         False,
-        description="Run the Python files that lie beside the model's weights, for an architecture that transformers "
-        "does not know. Read them first: they run with the rights of the steps.",
+        description="Run the Python code that comes with the model's weights, for architectures that transformers "
+        "does not know. Review it first: it runs with the permissions of the steps.",
         json_schema_extra=IDENTITY,
     )
     token_secret_ref: SecretKeyReference | None = Field(
-        None, description="Token of the Hugging Face hub, for a gated or private model."
+        None, description="Access token for the Hugging Face Hub, for a gated or private model."
     )
-    cache: ModelCache | None = Field(None, description="Where the base model is kept; unset: every step fetches it.")
+    cache: ModelCache | None = Field(
+        None, description="Cache for the base model. If unset, every step downloads the model."
+    )
 
 
 class Reuse(Model):
     uri: FolderUri = Field(
-        description="Folder of another run's artifacts, as in its status.artifactsUri; read like spec.artifacts."
+        description="Artifacts folder of another run, as shown in its status.artifactsUri; read with the settings of "
+        "spec.artifacts."
     )
 
 
 class Artifacts(S3Access):
     uri: FolderUri = Field(
-        description="Folder for everything that the run makes: s3://bucket/prefix or pvc://claim/folder; for the local "
-        "runner file:///folder.",
+        description="Folder for everything that the run produces: s3://bucket/prefix, pvc://claim/folder or, for the "
+        "local runner, file:///folder.",
         json_schema_extra=IDENTITY,
     )
     key: ArtifactsKey = Field(
         "",
-        description="Folder name of this run below uri/namespace; by default <name>-<uid8>.",
+        description="Folder name of this run below uri/namespace. Defaults to <name>-<uid8>.",
         json_schema_extra=IDENTITY,
     )
     retention: Literal["All", "BestAndLast"] = Field(
         "All",
-        description="BestAndLast deletes the weights of iterations that are neither the best so far nor the newest; "
-        "their scores, answers and rows stay. A run that reuses such a run trains those iterations anew.",
+        description="BestAndLast deletes the weights of iterations that are neither the best nor the newest; their "
+        "scores, answers and rows are kept. A run that reuses this one trains those iterations again.",
     )

@@ -16,55 +16,67 @@ from llm2llm.api.base import MONTH, Model, Quantity, SecretName, SecretReference
 
 class Resources(Model):
     requests: dict[ShortText, Quantity] = Field(
-        default_factory=dict, max_length=16, description="As in a container: name to quantity."
+        default_factory=dict, max_length=16, description="As in a container: resource name to quantity."
     )
     limits: dict[ShortText, Quantity] = Field(
-        default_factory=dict, max_length=16, description="As in a container: name to quantity."
+        default_factory=dict, max_length=16, description="As in a container: resource name to quantity."
     )
 
 
 class EnvVar(Model):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=253)] = Field(
-        description="Name; names that begin with LLM2LLM_ are reserved."
+        description="Name of the variable. Names that start with LLM2LLM_ are reserved."
     )
     value: Annotated[str, StringConstraints(max_length=8192)] = Field("", description="Literal value.")
 
 
 class Toleration(Model):
-    key: ShortText = Field("", description="Taint key; empty with Exists matches every key.")
+    key: ShortText = Field("", description="Taint key. If empty, the operator must be Exists, and every key matches.")
     operator: Literal["Exists", "Equal"] = Field(
-        "Equal", description="Equal compares the value, Exists only asks for the key."
+        "Equal", description="Equal compares the taint's value with value; Exists only checks that the key exists."
     )
-    value: ShortText = Field("", description="Taint value for Equal.")
+    value: ShortText = Field("", description="Taint value to compare with, for Equal.")
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
-        "", description="Empty matches every effect."
+        "", description="Taint effect to match. If empty, every effect matches."
     )
 
 
 class StepBlock(Model):
     image: Annotated[str, StringConstraints(max_length=512)] = Field(
-        "", description="Image of the step; empty: the operator's own for this stage, pinned when the run is accepted."
+        "",
+        description="Container image of the step. If empty, the operator's default image for the stage is used, "
+        "pinned when the run is accepted.",
     )
-    resources: Resources = Field(default_factory=Resources, description="Container resources; ask for GPUs here.")
+    resources: Resources = Field(
+        default_factory=Resources, description="Resources of the container; request GPUs here."
+    )
     node_selector: dict[ShortText, ShortText] = Field(
-        default_factory=dict, max_length=32, description="Labels that a node must have."
+        default_factory=dict, max_length=32, description="Labels that a node must have to run the step."
     )
     tolerations: list[Toleration] = Field(
-        default_factory=list, max_length=32, description="Taints of nodes that the pod tolerates."
+        default_factory=list, max_length=32, description="Node taints that the pod tolerates."
     )
     env: list[EnvVar] = Field(
         default_factory=list,
         max_length=64,
-        description="Further environment variables, e.g. HTTPS_PROXY or TEACHER_TIMEOUT_SECONDS.",
+        description="Additional environment variables, e.g. HTTPS_PROXY or TEACHER_TIMEOUT_SECONDS.",
     )
     startup_deadline_seconds: int | None = Field(
-        None, ge=1, le=MONTH, description="Fail if no container starts in this time; unset: wait, and say why."
+        None,
+        ge=1,
+        le=MONTH,
+        description="Fail the run if no container of the step has started within this many seconds. If unset, the "
+        "run waits and reports why.",
     )
     progress_deadline_seconds: int = Field(
-        1800, ge=10, le=MONTH, description="The step ends itself, to be tried again, if nothing moves for so long."
+        1800, ge=10, le=MONTH, description="The step exits, and is retried, after this many seconds without progress."
     )
     active_deadline_seconds: int | None = Field(
-        None, ge=1, le=MONTH, description="Fail if the step's containers ran longer than this, over all attempts."
+        None,
+        ge=1,
+        le=MONTH,
+        description="Fail the run if the step's containers have run for more than this many seconds, over all "
+        "attempts.",
     )
 
     @property
@@ -76,7 +88,7 @@ class StepBlock(Model):
 
 class ClaimVolume(Model):
     claim_name: SecretName = Field(description="Name of a PersistentVolumeClaim in the run's namespace.")
-    read_only: bool = Field(False, description="Mount it read-only everywhere.")
+    read_only: bool = Field(False, description="Mount the volume read-only everywhere.")
 
 
 class SecretVolume(Model):
@@ -89,26 +101,26 @@ class ConfigMapVolume(Model):
 
 class EmptyDirVolume(Model):
     medium: Literal["", "Memory"] = Field(
-        "", description="Memory for a tmpfs; a step with several GPUs has one at /dev/shm anyway."
+        "", description="Memory makes it a tmpfs. Steps with several GPUs have a tmpfs at /dev/shm in any case."
     )
-    size_limit: Quantity | None = Field(None, description="Evict the pod above this size.")
+    size_limit: Quantity | None = Field(None, description="Size limit; the pod is evicted if the volume exceeds it.")
 
 
 VolumeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
 
 class Volume(Model):
-    name: VolumeName = Field(description="Name for volumeMounts.")
-    persistent_volume_claim: ClaimVolume | None = Field(None, description="A claim.")
-    secret: SecretVolume | None = Field(None, description="A Secret's keys as files.")
-    config_map: ConfigMapVolume | None = Field(None, description="A ConfigMap's keys as files.")
-    empty_dir: EmptyDirVolume | None = Field(None, description="Scratch space that ends with the pod.")
+    name: VolumeName = Field(description="Name of the volume, for volumeMounts to refer to.")
+    persistent_volume_claim: ClaimVolume | None = Field(None, description="An existing PersistentVolumeClaim.")
+    secret: SecretVolume | None = Field(None, description="The keys of a Secret, as files.")
+    config_map: ConfigMapVolume | None = Field(None, description="The keys of a ConfigMap, as files.")
+    empty_dir: EmptyDirVolume | None = Field(None, description="Scratch space that is deleted with the pod.")
 
     @field_validator("name")
     @classmethod
     def _not_ours(cls, name: str) -> str:
         if re.fullmatch(r"scratch|shared-memory|models|ca-.*|(claim|config)-[0-9]+", name):
-            raise ValueError("scratch, shared-memory, models, ca-*, claim-N and config-N are the operator's own")
+            raise ValueError("scratch, shared-memory, models, ca-*, claim-N and config-N are reserved for the operator")
         return name
 
     @model_validator(mode="after")
@@ -120,18 +132,18 @@ class Volume(Model):
 
 
 class VolumeMount(Model):
-    name: VolumeName = Field(description="Name of a volume.")
+    name: VolumeName = Field(description="Name of the volume to mount.")
     mount_path: Annotated[str, StringConstraints(pattern=r"^/.*$", max_length=1024)] = Field(
-        description="Where it appears in the container; /scratch and /mnt are the operator's own."
+        description="Path in the container to mount it at; /scratch and /mnt are reserved for the operator."
     )
-    sub_path: ShortText = Field("", description="Folder in the volume.")
-    read_only: bool = Field(False, description="Mount it read-only here.")
+    sub_path: ShortText = Field("", description="Folder in the volume to mount instead of its root.")
+    read_only: bool = Field(False, description="Mount the volume read-only here.")
 
     @field_validator("mount_path")
     @classmethod
     def _not_ours(cls, path: str) -> str:
         if re.match(r"/(scratch|mnt)(/|$)", path):
-            raise ValueError("/scratch and /mnt are the operator's own")
+            raise ValueError("/scratch and /mnt are reserved for the operator")
         return path
 
 
@@ -143,43 +155,50 @@ class PodOverrides(Model):
     """What is added to the pods of every step."""
 
     labels: dict[ShortText, ShortText] = Field(
-        default_factory=dict, max_length=32, description="Labels of the pods, beside the operator's own."
+        default_factory=dict, max_length=32, description="Labels of the pods, in addition to the operator's own."
     )
     annotations: dict[ShortText, Annotated[str, StringConstraints(max_length=4096)]] = Field(
         default_factory=dict, max_length=32, description="Annotations of the pods."
     )
-    service_account_name: ShortText = Field("", description="For workload identity; no API token is mounted.")
+    service_account_name: ShortText = Field(
+        "", description="Service account of the pods, e.g. for workload identity. No API token is mounted."
+    )
     image_pull_secrets: list[SecretReference] = Field(
-        default_factory=list, max_length=8, description="Secrets with the keys of image registries."
+        default_factory=list, max_length=8, description="Secrets with credentials for image registries."
     )
     env: list[EnvVar] = Field(
-        default_factory=list, max_length=64, description="Environment variables of every step; a step's own win."
+        default_factory=list,
+        max_length=64,
+        description="Environment variables of every step. A step's own env takes precedence.",
     )
     node_selector: dict[ShortText, ShortText] = Field(
         default_factory=dict,
         max_length=32,
-        description="Labels that the nodes of every step must have; a step's own win.",
+        description="Labels that a node must have to run any step. A step's own nodeSelector takes precedence.",
     )
     tolerations: list[Toleration] = Field(
-        default_factory=list, max_length=32, description="Tolerations of every step, before its own."
+        default_factory=list, max_length=32, description="Tolerations of every step, added before the step's own."
     )
-    affinity: Affinity = Field(default_factory=dict, description="Node and pod affinity, as in a pod.")
+    affinity: Affinity = Field(default_factory=dict, description="Affinity of the pods, as in a pod spec.")
     volumes: list[Volume] = Field(
-        default_factory=list, max_length=16, description="Volumes of every pod, of four kinds."
+        default_factory=list, max_length=16, description="Volumes of every pod; four kinds are supported."
     )
     volume_mounts: list[VolumeMount] = Field(
-        default_factory=list, max_length=16, description="Where the volumes appear in the containers."
+        default_factory=list, max_length=16, description="Where the volumes are mounted in the containers."
     )
     termination_grace_period_seconds: int | None = Field(
-        None, ge=1, le=86400, description="Time for a checkpoint after SIGTERM; 30 by default."
+        None,
+        ge=1,
+        le=86400,
+        description="Seconds that a step has after SIGTERM to save a checkpoint before it is killed; 30 if unset.",
     )
-    scheduler_name: ShortText = Field("", description="Another scheduler than the default one.")
+    scheduler_name: ShortText = Field("", description="Scheduler of the pods. If empty, the default scheduler is used.")
 
     @field_validator("volumes")
     @classmethod
     def _names_differ(cls, volumes: list[Volume]) -> list[Volume]:
         if len({volume.name for volume in volumes}) < len(volumes):
-            raise ValueError("names of volumes must differ")
+            raise ValueError("volume names must be unique")
         return volumes
 
     @field_validator("volume_mounts")
@@ -187,7 +206,7 @@ class PodOverrides(Model):
     def _mounts_fit(cls, mounts: list[VolumeMount], info: ValidationInfo) -> list[VolumeMount]:
         volumes = {volume.name for volume in info.data.get("volumes", ())}
         if "volumes" in info.data and not all(mount.name in volumes for mount in mounts):
-            raise ValueError("every volumeMount must name one of the volumes")
+            raise ValueError("every volumeMount must refer to one of the volumes")
         if len({mount.mount_path for mount in mounts}) < len(mounts):
-            raise ValueError("every mountPath must differ")
+            raise ValueError("every mountPath must be unique")
         return mounts

@@ -27,110 +27,132 @@ PLURAL = "augmentationruns"
 NAME_LIMIT = 40
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MACRO_F1_NEEDS_LABELS = "metric macroF1 needs a task with labels: grader Choice, or a preset other than GSM8K"
-PROBE_NEEDS_THE_BASE = "Probe needs startFrom BaseModel: the adapter before was trained on the fold that is probed"
+PROBE_NEEDS_THE_BASE = "Probe needs startFrom BaseModel: the previous adapter was trained on the fold that is probed"
 """The same words by the local runner and by the API server, as of all of the CRD's rules."""
 
 
 class AugmentationRunSpec(Model):
-    suspend: bool = Field(False, description="True stops the run after a checkpoint; false goes on.")
+    suspend: bool = Field(
+        False, description="True stops the run, after the current step has saved a checkpoint; false resumes it."
+    )
     max_iterations: int = Field(
         10,
         ge=1,
         le=64,
-        description="Iterations at most; 1 is plain fine-tuning, the baseline. Where errorsFrom is Probe these are the "
-        "probing ones, and the closing one comes on top.",
+        description="Maximum number of iterations; 1 is plain fine-tuning, the baseline. With errorsFrom: Probe, it "
+        "counts the probing iterations, and the closing iteration is added.",
     )
     random_seed: int = Field(
         0,
         ge=0,
         le=2147483647,
-        description="Seed of every shuffle and draw: the same spec and seed give the same rows and, "
-        "on one kind of machine, the same adapters.",
+        description="Seed for all shuffling and sampling. The same spec and seed give the same rows and, on the same "
+        "kind of machine, the same adapters.",
         json_schema_extra=IDENTITY,
     )
     start_from: Literal["BaseModel", "PreviousIteration"] = Field(
         "BaseModel",
-        description="What each iteration trains from: the base model, as in the paper, or the one before it.",
+        description="What each iteration trains from: the base model, as in the paper, or the adapter of the previous "
+        "iteration.",
         json_schema_extra=IDENTITY,
     )
     augment_from: Literal["Seed", "SeedAndSynthetic"] = Field(
         "Seed",
-        description="Whose mistakes the teacher writes for: the seed rows', as in the paper; or also those of the "
-        "synthetic rows that were trained on, its ablation, which lets the teacher's own slips breed.",
+        description="Which mistakes the teacher writes new rows for. Seed: those on seed rows, as in the paper. "
+        "SeedAndSynthetic: also those on synthetic rows that were trained on (the paper's ablation); the teacher's "
+        "own errors can then multiply.",
         json_schema_extra=IDENTITY,
     )
     errors_from: Literal["Seed", "Probe"] = Field(
         "Seed",
-        description="Where mistakes are looked for. Seed: among the rows that were trained on, as in the paper. Probe: "
-        "iteration i trains without the fold i mod 4 of the seed set and the rows written from it, takes its mistakes "
-        "there and is never best; when a stop rule fires, one closing iteration trains on everything, is evaluated, "
-        "and is best. For students that get all seeds right and the evaluation set wrong.",
+        description="Which rows the mistakes are taken from. Seed: the rows that were trained on, as in the paper. "
+        "Probe: iteration i does not train on fold i mod 4 of the seed set, nor on rows written for it, and takes its "
+        "mistakes from that fold; it is never the best. When a stop rule applies, one closing iteration trains on "
+        "everything, is evaluated, and is the best. Use Probe for students that get all seed rows right but not the "
+        "evaluation set.",
         json_schema_extra=IDENTITY,
     )
-    task: Task = Field(description="How a row becomes a prompt and an answer is judged.", json_schema_extra=IDENTITY)
+    task: Task = Field(
+        description="How a row is turned into a prompt, and how an answer is graded.", json_schema_extra=IDENTITY
+    )
     objective: Objective = Field(
         default_factory=Objective,
-        description="Which score is the run's: it chooses the best iteration, and may end the run.",
+        description="The score that selects the best iteration and that can end the run.",
     )
-    early_stopping: EarlyStopping | None = Field(None, description="Stop when nothing improves; there is no default.")
+    early_stopping: EarlyStopping | None = Field(
+        None, description="Complete the run when the score stops improving. Off by default."
+    )
     data: Data = Field(
-        description="Where the labeled rows lie: seed set, evaluation set and test set. Prepare freezes them."
+        description="Where the labeled data is stored: seed set, evaluation set and test set. Prepare freezes them."
     )
-    student: Student = Field(description="The small model that is trained, and where its base comes from.")
+    student: Student = Field(description="The small model to fine-tune, and where its base model comes from.")
     artifacts: Artifacts = Field(
-        description="Where everything that the run makes is kept: inputs, adapters, answers, written "
-        "rows, logs and report."
+        description="Where the run stores everything that it produces: frozen inputs, adapters, answers, synthetic "
+        "rows, logs and the report."
     )
     prepare: Prepare = Field(
         default_factory=Prepare,
-        description="Pod of the first step, which checks and freezes all inputs within seconds, on "
-        "CPU, before any GPU is asked for.",
+        description="Pod of the first step, which checks and freezes all inputs, on CPU, before any GPU is requested.",
     )
     train: Train = Field(
         default_factory=Train,
-        description="How an iteration trains the student on D(i): the seed rows and everything "
-        "written and kept so far.",
+        description="How an iteration trains the student on D(i): the seed set and all synthetic rows kept so far.",
     )
     evaluate: Evaluate = Field(
         default_factory=Evaluate,
-        description="How an iteration's student is scored on the seed set, whose mistakes the teacher "
-        "writes for, and on the evaluation set; the test set is scored likewise.",
+        description="How an iteration's student is scored on the seed set, whose mistakes the teacher writes for, and "
+        "on the evaluation set. The test set is scored in the same way.",
     )
     generate: Generate = Field(
-        description="How the teacher writes new rows for the mistakes of an iteration, and which of them are kept."
+        description="How the teacher writes new rows for an iteration's mistakes, and which of them are kept."
     )
-    retries: Retries = Field(default_factory=Retries, description="Further attempts of a step, by cause.")
-    max_disruptions: int = Field(20, ge=0, le=1000, description="Evictions and preemptions that a step may meet.")
+    retries: Retries = Field(default_factory=Retries, description="Maximum number of retries of a step, by cause.")
+    max_disruptions: int = Field(
+        20,
+        ge=0,
+        le=1000,
+        description="Maximum number of pod disruptions (evictions and preemptions) tolerated per step.",
+    )
     retry: int = Field(
         0,
         ge=0,
         le=1000000,
-        description="Raise it to go on after Failed, or after a hold that a person has to end: with "
-        "the next attempt of the step that failed; what is recorded stays.",
+        description="Raise it to resume a run that has failed, or that is held for a person to act. The step that "
+        "failed is retried with a new attempt; recorded steps are not repeated.",
     )
-    budget: Budget = Field(default_factory=Budget, description="What the run may spend; no limit is set by default.")
-    approval: Approval = Field(default_factory=Approval, description="A person's release before each training.")
+    budget: Budget = Field(
+        default_factory=Budget, description="Limits on what the run may spend. By default there are none."
+    )
+    approval: Approval = Field(
+        default_factory=Approval, description="Whether a person must approve the synthetic rows before each training."
+    )
     active_deadline_seconds: int | None = Field(
-        None, ge=1, le=MONTH * 12, description="Fail if the run's containers ran longer than this in all."
+        None,
+        ge=1,
+        le=MONTH * 12,
+        description="Fail the run if its containers have run for more than this many seconds in total.",
     )
     reuse_from: list[Reuse] = Field(
         default_factory=list,
         max_length=8,
-        description="Runs whose steps and teacher answers are copied where they are the same experiment: not repeated "
-        "and not paid again.",
+        description="Runs to copy steps and teacher answers from where the experiment is the same, so that they are "
+        "neither repeated nor paid for again.",
     )
     ttl_seconds_after_finished: int | None = Field(
         None,
         ge=0,
         le=MONTH * 120,
-        description="Delete the run so long after its end, where the operator may; its artifacts stay. Under GitOps a "
-        "deleted run would be applied, and paid, again, unless artifacts.key is set.",
+        description="Delete the run this many seconds after it has finished, if the operator is allowed to; its "
+        "artifacts are kept. A GitOps tool would create the deleted run again, and it would be paid for again, unless "
+        "artifacts.key is set.",
     )
     pod_overrides: PodOverrides = Field(
-        default_factory=PodOverrides, description="Additions to the pods of every step; an allow-list."
+        default_factory=PodOverrides,
+        description="Additions to the pods of every step. Only the fields listed here can be set.",
     )
     scheduling: Scheduling = Field(
-        default_factory=Scheduling, description="Queue and priority of the Jobs, e.g. under Kueue, and of their pods."
+        default_factory=Scheduling,
+        description="Queue and priority of the Jobs, e.g. for Kueue, and priority of their pods.",
     )
 
     @field_validator("errors_from")

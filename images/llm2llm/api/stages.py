@@ -29,44 +29,49 @@ class Lora(Model):
         16,
         ge=1,
         le=512,
-        description="Rank of the update: its width, and so what it can learn and what it takes of memory.",
+        description="Rank of the update matrices. A higher rank can learn more and takes more memory.",
     )
     alpha: int = Field(
-        32, ge=1, le=4096, description="Scale of the update, which is multiplied by alpha/r; mostly r or twice r."
+        32,
+        ge=1,
+        le=4096,
+        description="Scaling factor: the update is multiplied by alpha/r. Common values are r and twice r.",
     )
-    dropout: Fraction = Field(
-        "0.05", description="Share of the adapter's inputs that are dropped in training, at random."
-    )
+    dropout: Fraction = Field("0.05", description="Dropout probability of the adapter's inputs during training.")
     use_rslora: bool = Field(
-        False, description="Multiply the update by alpha/sqrt(r) (rsLoRA), which suits ranks of 64 and more."
+        False, description="Scale the update by alpha/sqrt(r) instead (rsLoRA), which suits ranks of 64 and above."
     )
     target_modules: Literal["all-linear"] = Field(
         "all-linear",
-        description="Layers that get an adapter: every linear one except the output head.",
+        description="Layers that get an adapter: every linear layer except the output head.",
     )
 
 
 class Hyperparameters(Model):
     learning_rate: PositiveDecimal = Field(
-        "2e-4", description="Learning rate at its peak, after warm-up. Full tuning wants a tenth of this or less."
+        "2e-4", description="Peak learning rate, after warm-up. Full fine-tuning needs a tenth of this or less."
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
         "cosine",
-        description="How the learning rate goes after warm-up: down to 0 along half a cosine or a line, or not at all.",
+        description="Schedule of the learning rate after warm-up: cosine or linear decay to 0, or constant.",
     )
-    warmup_ratio: Fraction = Field("0.03", description="Share of the optimizer steps for linear warm-up.")
-    num_train_epochs: int = Field(3, ge=1, le=1000, description="Passes over D(i); more where minSteps asks for more.")
+    warmup_ratio: Fraction = Field("0.03", description="Fraction of the optimizer steps used for linear warm-up.")
+    num_train_epochs: int = Field(
+        3, ge=1, le=1000, description="Number of passes over D(i); more are made if minSteps requires it."
+    )
     effective_batch_size: int = Field(
-        16, ge=1, le=4096, description="Examples per optimizer step, whatever the hardware."
+        16, ge=1, le=4096, description="Examples per optimizer step, regardless of the hardware."
     )
-    max_length: int = Field(1024, ge=8, le=131072, description="Longest row in tokens, prompt and completion together.")
+    max_length: int = Field(
+        1024, ge=8, le=131072, description="Maximum sequence length in tokens, prompt plus completion."
+    )
     max_grad_norm: PositiveDecimal = Field(
-        "1.0", description="Largest norm of the gradient of a step; a larger gradient is scaled down to it."
+        "1.0", description="Maximum gradient norm; larger gradients are clipped to it."
     )
-    weight_decay: PositiveDecimal = Field("0", description="Weight decay of AdamW.")
+    weight_decay: PositiveDecimal = Field("0", description="Weight decay coefficient of AdamW.")
     gradient_checkpointing: bool = Field(
         True,
-        description="Compute activations again in the backward pass instead of keeping them: less memory, more time.",
+        description="Recompute activations in the backward pass instead of storing them: less memory, more time.",
     )
 
 
@@ -75,45 +80,54 @@ class Checkpoint(Model):
         300,
         ge=1,
         le=86400,
-        description="Seconds of training that a kill may cost: checkpoints are as frequent as that takes.",
+        description="Maximum seconds of training that a kill may lose; checkpoints are taken often enough to keep to "
+        "it.",
     )
-    keep: int = Field(2, ge=1, le=10, description="Newest checkpoints that are kept while a step runs.")
+    keep: int = Field(
+        2, ge=1, le=10, description="Number of checkpoints to keep while a step runs; older ones are deleted."
+    )
 
 
 class Train(StepBlock):
     method: Literal["LoRA", "QLoRA", "Full"] = Field(
         "LoRA",
-        description="LoRA trains an adapter; QLoRA one on a base in 4 bits (nf4), on which it is also evaluated; Full "
-        "trains all weights, and its result is a whole model.",
+        description="LoRA trains an adapter. QLoRA trains an adapter on a base model quantized to 4 bits (nf4), and "
+        "evaluates it on the same. Full trains all weights and produces a complete model.",
         json_schema_extra=IDENTITY,
     )
     lora: Lora = Field(
         default_factory=Lora,
-        description="Adapter settings; must be left out where method is Full.",
+        description="Adapter settings; must not be set if method is Full.",
         json_schema_extra=IDENTITY,
     )
     hyperparameters: Hyperparameters = Field(
         default_factory=Hyperparameters,
-        description="Optimizer and schedule. The micro-batch is found out: it has no field, and changes nothing but "
-        "draws of dropout.",
+        description="Optimizer and schedule. The micro-batch size is determined automatically; it has no field and "
+        "affects nothing but which dropout masks are drawn.",
         json_schema_extra=IDENTITY,
     )
     min_steps: int = Field(
-        100, ge=1, le=1000000, description="Least optimizer steps, reached by more epochs.", json_schema_extra=IDENTITY
+        100,
+        ge=1,
+        le=1000000,
+        description="Minimum number of optimizer steps; epochs are added to reach it.",
+        json_schema_extra=IDENTITY,
     )
     precision: Literal["Auto", "fp32", "bf16"] = Field(
-        "Auto", description="Auto is bf16 where the device has it.", json_schema_extra=IDENTITY
+        "Auto",
+        description="Floating-point precision. Auto is bf16 where the device supports it, else fp32.",
+        json_schema_extra=IDENTITY,
     )
     checkpoint: Checkpoint = Field(
         default_factory=Checkpoint,
-        description="How often a training step leaves a checkpoint to go on from after a failure.",
+        description="How often a training step saves a checkpoint to resume from after a failure.",
     )
 
     @field_validator("lora")
     @classmethod
     def _used(cls, lora: Lora, info: ValidationInfo) -> Lora:
         if info.data.get("method") == "Full" and lora != Lora():
-            raise ValueError("must be left out: method Full trains all weights")
+            raise ValueError("must not be set: method Full trains all weights")
         return lora
 
     @property
@@ -125,28 +139,38 @@ class Train(StepBlock):
 class Sampling(Model):
     temperature: Temperature = Field(
         "0",
-        description="0 is greedy. Above it answers are drawn, each row by a seed of randomSeed and its id, so that a "
-        "run can be repeated; but which rows are wrong, and so what the teacher writes for, becomes a matter of luck.",
+        description="0 is greedy decoding. Above 0, answers are sampled, each row with a seed derived from randomSeed "
+        "and its id, so a run can be repeated; but which rows are wrong, and so what the teacher writes for, then "
+        "depends on chance.",
     )
     max_tokens: int = Field(
-        0, ge=0, le=32768, description="Longest answer in tokens; 0: twice the longest seed completion."
+        0,
+        ge=0,
+        le=32768,
+        description="Maximum length of an answer in tokens. 0: the preset's limit or, for Custom, twice the "
+        "length of the longest seed completion.",
     )
 
 
 class Evaluate(StepBlock):
     engine: Literal["Auto", "vLLM", "Transformers"] = Field(
-        "Auto", description="Auto is vLLM when resources ask for a GPU, else Transformers.", json_schema_extra=IDENTITY
+        "Auto",
+        description="Inference engine. Auto is vLLM if resources request a GPU, else Transformers.",
+        json_schema_extra=IDENTITY,
     )
     precision: Literal["Auto", "fp32", "bf16"] = Field(
-        "Auto", description="Auto is bf16 where the device has it.", json_schema_extra=IDENTITY
+        "Auto",
+        description="Floating-point precision. Auto is bf16 where the device supports it, else fp32.",
+        json_schema_extra=IDENTITY,
     )
     sampling: Sampling = Field(
         default_factory=Sampling,
-        description="How the student answers: greedy by default, so that the same student is wrong on the same rows.",
+        description="How the student generates answers: greedily by default, so that the same student is wrong on the "
+        "same rows.",
         json_schema_extra=IDENTITY,
     )
     tensor_parallel_size: int = Field(
-        1, ge=1, le=64, description="GPUs that vLLM spreads the model over; ask for as many in resources."
+        1, ge=1, le=64, description="Number of GPUs that vLLM spreads the model over; request as many in resources."
     )
 
     def resolved_engine(self) -> Literal["vLLM", "Transformers"]:
@@ -158,46 +182,48 @@ class Evaluate(StepBlock):
 
 class TeacherSource(Model):
     uri: ModelUri = Field(
-        description="Model in the Hugging Face format: hf://owner/name, s3://, pvc:// or file:// (local).",
+        description="Model in Hugging Face format: hf://owner/name, s3://, pvc:// or, for the local runner, file://.",
         json_schema_extra=IDENTITY,
     )
     revision: ShortText = Field(
         "main",
-        description="Branch, tag or commit for hf://; resolved to a commit by Prepare.",
+        description="Branch, tag or commit, for hf:// only; Prepare resolves it to a commit.",
         json_schema_extra=IDENTITY,
     )
     token_secret_ref: SecretKeyReference | None = Field(
-        None, description="Token of the Hugging Face hub, for a gated or private teacher."
+        None, description="Access token for the Hugging Face Hub, for a gated or private teacher."
     )
 
 
 class Teacher(Model):
     model: ShortText = Field(
         min_length=1,
-        description="Model name as the endpoint knows it; Local: any name, for the lineage of rows.",
+        description="Model name to send to the endpoint. Local: any name; it appears in the lineage of rows.",
         json_schema_extra=IDENTITY,
     )
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://.+$", max_length=1024)] | None = Field(
-        None, description="Online: OpenAI-compatible endpoint, e.g. https://api.openai.com/v1."
+        None, description="Online only: base URL of an OpenAI-compatible endpoint, e.g. https://api.openai.com/v1."
     )
     source: TeacherSource | None = Field(
-        None, description="Local: the model that vLLM serves inside the Job; it needs a chat template."
+        None, description="Local only: the model that vLLM serves inside the Job; it must have a chat template."
     )
     api_key_secret_ref: SecretKeyReference | None = Field(
-        None, description="Key of the endpoint; none for a keyless one."
+        None, description="API key of the endpoint. Leave unset if the endpoint needs none."
     )
     ca_bundle_ref: CaBundleReference | None = Field(
-        None, description="Authorities of the endpoint's certificate, in place of the usual ones."
+        None, description="CA bundle to verify the endpoint's TLS certificate with, instead of the system roots."
     )
     extra_headers: dict[ShortText, ShortText] = Field(
         default_factory=dict,
         max_length=16,
-        description="Headers of every request, e.g. for a gateway; a key belongs into apiKeySecretRef.",
+        description="HTTP headers to add to every request, e.g. for a gateway. Put API keys in apiKeySecretRef "
+        "instead.",
     )
     parameters: dict[ShortText, ShortText] = Field(
         default_factory=dict,
         max_length=16,
-        description='Sampling parameters to send as given, e.g. temperature: "0.8"; unset ones are not sent.',
+        description='Sampling parameters, sent as given, e.g. temperature: "0.8". Parameters that are not set are not '
+        "sent.",
         json_schema_extra=IDENTITY,
     )
 
@@ -206,77 +232,97 @@ class Limits(Model):
     """Ceilings; the pace below them is found out from the endpoint's own answers."""
 
     max_concurrent_requests: int = Field(
-        32, ge=1, le=1024, description="Requests in flight at once; a crash can cost so many again."
+        32,
+        ge=1,
+        le=1024,
+        description="Maximum number of requests in flight; after a crash, up to this many may be sent, and paid "
+        "for, again.",
     )
-    requests_per_minute: int | None = Field(None, ge=1, le=10**6, description="Requests begun in a minute; unset: any.")
+    requests_per_minute: int | None = Field(
+        None, ge=1, le=10**6, description="Maximum number of requests per minute. Unlimited if unset."
+    )
     tokens_per_minute: int | None = Field(
-        None, ge=1, le=10**9, description="Tokens sent and received in a minute; unset: any number."
+        None, ge=1, le=10**9, description="Maximum number of tokens per minute, sent and received. Unlimited if unset."
     )
 
 
 class Dedup(Model):
-    threshold: Fraction = Field("0.95", description="ROUGE-L F1 above which a row is a near duplicate.")
+    threshold: Fraction = Field("0.95", description="ROUGE-L F1 score above which a row is a near duplicate.")
 
 
 class Decontaminate(Model):
     ngram: int = Field(
-        13, ge=8, le=50, description="Words in a row that a new row may share with no evaluation or test row."
+        13,
+        ge=8,
+        le=50,
+        description="Length in words of the n-grams that a new row must not share with any evaluation or test row.",
     )
 
 
 class Filters(Model):
     dedup: Dedup = Field(
-        default_factory=Dedup, description="Near duplicates of a seed row, or of a row of this or an earlier round."
+        default_factory=Dedup,
+        description="Rejects near duplicates of a seed row or of a row written in this or an earlier round.",
     )
     decontaminate: Decontaminate = Field(
-        default_factory=Decontaminate, description="Rows that give away a held-out one; always on."
+        default_factory=Decontaminate, description="Rejects rows that give away an evaluation or test row; always on."
     )
     min_acceptance: Fraction = Field(
-        "0.1", description="Share of rows to be kept, below which the step fails with samples."
+        "0.1",
+        description="Minimum fraction of the teacher's rows that the filters must keep. Below it the step fails "
+        "and shows samples of rejected rows.",
     )
 
 
 class Generate(StepBlock):
     mode: Literal["Online", "Local"] = Field(
         "Online",
-        description="Online asks an endpoint; Local serves the teacher by vLLM inside the Job, which asks for GPUs in "
-        "resources and whose image, by default the evaluator's, holds vLLM.",
+        description="Online sends requests to an endpoint. Local serves the teacher with vLLM inside the Job; "
+        "resources must request its GPUs, and the image must contain vLLM, as the default one, the evaluator's, does.",
         json_schema_extra=IDENTITY,
     )
     teacher: Teacher = Field(description="The model that writes new examples.")
     tensor_parallel_size: int = Field(
-        1, ge=1, le=64, description="Local: GPUs that vLLM spreads the teacher over; ask for as many in resources."
+        1,
+        ge=1,
+        le=64,
+        description="Local only: number of GPUs that vLLM spreads the teacher over; request as many in resources.",
     )
     instructions: Annotated[str, StringConstraints(max_length=8192)] = Field(
-        "", description="What the task is about, for the teacher.", json_schema_extra=IDENTITY
+        "",
+        description="Description of the task for the teacher. If empty, the preset's is used.",
+        json_schema_extra=IDENTITY,
     )
     examples_per_mistake: int = Field(
         1,
         ge=1,
         le=32,
-        description="Rows that the teacher writes for each mistake, before the filters.",
+        description="Number of rows that the teacher writes for each mistake, before filtering.",
         json_schema_extra=IDENTITY,
     )
     strategy: Literal["Targeted", "Untargeted"] = Field(
         "Targeted",
-        description="Targeted writes rows like the mistakes; Untargeted, the control arm, like random seed rows.",
+        description="Targeted writes rows like the mistakes. Untargeted, the control arm, writes rows like random "
+        "seed rows.",
         json_schema_extra=IDENTITY,
     )
     rows_per_round: int = Field(
         0,
         ge=0,
         le=1_000_000,
-        description="Exactly so many new rows a round, whatever the mistakes; 0: examplesPerMistake for each of them, "
-        "and for at least one in an untargeted round.",
+        description="Number of rows that the teacher writes per round, before filtering, regardless of the number of "
+        "mistakes. 0: examplesPerMistake rows for each mistake; Untargeted counts at least one mistake.",
         json_schema_extra=IDENTITY,
     )
     limits: Limits = Field(
         default_factory=Limits,
-        description="Ceilings for the requests to the teacher; below them the pace follows the endpoint's own answers.",
+        description="Upper limits for the requests to the teacher. Below them the rate adapts to the endpoint's "
+        "responses.",
     )
     filters: Filters = Field(
         default_factory=Filters,
-        description="Which of the teacher's rows are rejected; rejected ones are kept apart, each with its reason.",
+        description="Which of the teacher's rows are rejected. Rejected rows are stored separately, each with its "
+        "reason.",
         json_schema_extra=IDENTITY,
     )
 
@@ -285,20 +331,22 @@ class Generate(StepBlock):
     def _teacher_of_mode(cls, teacher: Teacher, info: ValidationInfo) -> Teacher:
         match info.data.get("mode"):
             case "Online" if teacher.base_url is None:
-                raise ValueError("baseUrl must be set where mode is Online")
+                raise ValueError("baseUrl must be set if mode is Online")
             case "Online" if teacher.source is not None:
-                raise ValueError("source must be left out where mode is Online")
+                raise ValueError("source must not be set if mode is Online")
             case "Local" if teacher.source is None:
-                raise ValueError("source must be set where mode is Local")
+                raise ValueError("source must be set if mode is Local")
             case "Local" if (
                 teacher.base_url or teacher.api_key_secret_ref or teacher.ca_bundle_ref or teacher.extra_headers
             ):
-                raise ValueError("what belongs to an endpoint must be left out where mode is Local")
+                raise ValueError(
+                    "baseUrl, apiKeySecretRef, caBundleRef and extraHeaders must not be set if mode is Local"
+                )
         return teacher
 
     @field_validator("tensor_parallel_size")
     @classmethod
     def _one_online(cls, size: int, info: ValidationInfo) -> int:
         if info.data.get("mode") == "Online" and size != 1:
-            raise ValueError("must be left out where mode is Online")
+            raise ValueError("must not be set if mode is Online")
         return size

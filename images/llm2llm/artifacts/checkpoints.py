@@ -123,7 +123,7 @@ class Checkpoints:
         if marker.content_key != self._content_key:
             differences = "; ".join(differing_fields(self._key_fields, marker.key_fields))
             raise IncompatibleArtifacts(
-                f"{self._store.uri}/{key} belongs to another training ({differences}): choose another artifacts.key, "
+                f"{self._store.uri}/{key} belongs to a different training ({differences}): use another artifacts.key, "
                 "or restore these fields"
             )
         return marker

@@ -47,7 +47,7 @@ def commit(store: Store, step: Step, context: StepContext, files: Mapping[str, b
         return manifest.report
     winner = committed_manifest(store, step)
     if winner is None:
-        raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} was removed while it was written")
+        raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} was removed while it was being written")
     return winner.report
 
 

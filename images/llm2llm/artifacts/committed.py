@@ -44,8 +44,8 @@ def committed_manifest(store: Store, step: Step) -> Manifest | None:
         return manifest
     differences = "; ".join(differing_fields(key_fields(step), manifest.key_fields))
     raise IncompatibleArtifacts(
-        f"{store.uri}/{manifest_key(folder)} belongs to another experiment ({differences}): "
-        "choose another artifacts.key, or restore these fields"
+        f"{store.uri}/{manifest_key(folder)} belongs to a different experiment ({differences}): use another "
+        "artifacts.key, or restore these fields"
     )
 
 
@@ -61,7 +61,7 @@ def parent_manifest(store: Store, step: Step, folder: str) -> Manifest:
         raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} is missing: was the artifact folder emptied?")
     if manifest.digest != wanted:
         raise IncompatibleArtifacts(
-            f"{store.uri}/{manifest_key(folder)} has digest {manifest.digest}, this run committed {wanted}"
+            f"{store.uri}/{manifest_key(folder)} has digest {manifest.digest}, but this run committed {wanted}"
         )
     return manifest
 
@@ -76,9 +76,12 @@ def read_object(store: Store, manifest: Manifest, name: str) -> bytes:
     try:
         data = store.read(entry.key)
     except ObjectMissing:
-        raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is missing, though its manifest names it") from None
+        raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is missing, although its manifest lists it") from None
     if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is damaged: {len(data)} bytes, {entry.size} expected")
+        raise IncompatibleArtifacts(
+            f"{store.uri}/{entry.key} is damaged: {len(data)} bytes, {entry.size} expected; its sha256 is not the one "
+            "in its manifest"
+        )
     return data
 
 
@@ -102,11 +105,14 @@ def _download(store: Store, entry: StoredObject, path: Path) -> None:
     try:
         store.download(entry.key, path)
     except ObjectMissing:
-        raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is missing, though its manifest names it") from None
+        raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is missing, although its manifest lists it") from None
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
             found = path.stat().st_size
-            raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is damaged: {found} bytes, {entry.size} expected")
+            raise IncompatibleArtifacts(
+                f"{store.uri}/{entry.key} is damaged: {found} bytes, {entry.size} expected; its sha256 is not the one "
+                "in its manifest"
+            )
 
 
 FILES_AT_ONCE = 8

@@ -99,7 +99,8 @@ def differing_fields(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """Names of the key fields that two steps disagree in, with both values, shortest first."""
     names = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
     return [
-        f"{name}: {canonical_json(mine.get(name))} here, {canonical_json(theirs.get(name))} there" for name in names
+        f"{name}: {canonical_json(mine.get(name))} in this run, {canonical_json(theirs.get(name))} in the store"
+        for name in names
     ]
 
 

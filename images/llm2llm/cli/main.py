@@ -25,28 +25,32 @@ if TYPE_CHECKING:
     from llm2llm.local.runner import Result
 
 app = typer.Typer(
-    help="LLM2LLM: train a student, find its mistakes, let a teacher write more like them, repeat.",
+    help="LLM2LLM: fine-tune a student model, find its mistakes, let a teacher model write more examples like them, "
+    "and repeat.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-Paths = Annotated[list[Path], typer.Argument(help="Manifests: files, or folders of them.", show_default=False)]
+Paths = Annotated[list[Path], typer.Argument(help="Manifest files, or folders that contain them.", show_default=False)]
 
 
 @app.command()
 def run(
     files: Paths,
-    workdir: Annotated[Path | None, typer.Option(help="Keep artifacts in this folder, not in artifacts.uri.")] = None,
+    workdir: Annotated[
+        Path | None, typer.Option(help="Store artifacts in this folder instead of spec.artifacts.uri.")
+    ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field: spec.maxIterations=2.")
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a field, e.g. spec.maxIterations=2."),
     ] = None,
     secrets: Annotated[
         list[str] | None,
-        typer.Option("--secret", metavar="NAME/KEY=ENVVAR", help="Take a Secret's key from the environment."),
+        typer.Option("--secret", metavar="NAME/KEY=ENVVAR", help="Read a Secret's key from an environment variable."),
     ] = None,
 ) -> None:
-    """Run the whole loop in this process. Interrupted, the same command goes on where it was."""
+    """Run the whole loop in this process. If interrupted, run the same command again to resume."""
     from llm2llm.local.documents import add_secrets, read_documents, set_fields, validate_run
     from llm2llm.local.environment import mount_config_maps
 
@@ -67,7 +71,7 @@ def run(
 
 @app.command()
 def step() -> None:
-    """Run the one step that LLM2LLM_STEP describes; this is what a pod does."""
+    """Run the single step that LLM2LLM_STEP describes; this is what a pod runs."""
     from llm2llm.step import main_step
 
     raise typer.Exit(main_step(os.environ))
@@ -132,7 +136,7 @@ def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], environ: Mapping[
         print(error.message, file=sys.stderr)
         return int(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted at once: the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted: run the same command again to resume from the last checkpoint", file=sys.stderr)
         return int(ExitCode.TERMINATED)
     except Exception:  # noqa: BLE001 - the top of the process: as in a pod, an unknown cause is transient and told in full
         traceback.print_exc()
@@ -145,7 +149,7 @@ def _stop_on_signals(stopping: threading.Event) -> None:
     """The first Ctrl-C or SIGTERM lets the step save its work; a second Ctrl-C does not wait for that."""
 
     def stop(number: int, _: object) -> None:
-        print("stopping after a checkpoint; Ctrl-C again stops at once", file=sys.stderr)
+        print("stopping after saving a checkpoint; press Ctrl-C again to stop immediately", file=sys.stderr)
         stopping.set()
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)

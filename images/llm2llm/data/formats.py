@@ -43,7 +43,7 @@ def records(uri: str, data: bytes) -> Iterator[Found]:
     """
     for magic, program in _COMPRESSED.items():
         if data.startswith(magic):
-            raise DataError(f"{uri}: is compressed by {program}: unpack it and name the file that comes out")
+            raise DataError(f"{uri}: is compressed with {program}: decompress it and use the resulting file")
     match PurePosixPath(uri).suffix.lower():
         case ".parquet":
             return _parquet(uri, data)
@@ -60,8 +60,8 @@ def _json_lines(uri: str, data: bytes) -> Iterator[Found]:
     data = data.removeprefix(b"\xef\xbb\xbf")
     if _one_document(data):
         raise DataError(
-            f"{uri}: is one JSON document, and JSON lines are wanted, one object a line: "
-            "of an array, jq -c '.[]' makes them"
+            f"{uri}: is a single JSON document, but JSON Lines is expected, one object per line: jq -c '.[]' converts "
+            "an array"
         )
     for number, line in enumerate(data.split(b"\n"), start=1):
         if line.strip():
@@ -84,14 +84,14 @@ def _json(line: bytes) -> Mapping[str, object] | str:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return f"no UTF-8 at byte {error.start}"
+        return f"invalid UTF-8 at byte {error.start}"
     except json.JSONDecodeError as error:
-        return f"no JSON: {error.msg} at column {error.colno}"
+        return f"invalid JSON: {error.msg} at column {error.colno}"
     except RecursionError:
-        return "JSON nested too deeply"
+        return "JSON is nested too deeply"
     except ValueError as error:
-        return f"no JSON: {error}"
-    return row if isinstance(row, dict) else "no JSON object"
+        return f"invalid JSON: {error}"
+    return row if isinstance(row, dict) else "not a JSON object"
 
 
 def _separated(uri: str, data: bytes, separator: str) -> Iterator[Found]:
@@ -99,25 +99,25 @@ def _separated(uri: str, data: bytes, separator: str) -> Iterator[Found]:
     try:
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError:
-        raise DataError(f"{uri}: no UTF-8 in {_lines_of_other_encodings(data)}: write the file as UTF-8") from None
+        raise DataError(f"{uri}: invalid UTF-8 in {_lines_of_other_encodings(data)}: save the file as UTF-8") from None
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     first = 1
     try:
         header = next(reader, [])
         if len(set(header)) < len(header):
-            raise DataError(f"{uri}: two columns have one name: {', '.join(map(repr, header))[:200]}")
+            raise DataError(f"{uri}: two columns have the same name: {', '.join(map(repr, header))[:200]}")
         first = reader.line_num + 1
         for cells in reader:
             if separator == "\t" and reader.line_num > first:
-                yield first, f"a quote in it is closed only in line {reader.line_num}: write a quote in a cell as two"
+                yield first, f"a quote that opens here closes in line {reader.line_num}: write quotes in cells as two"
             elif cells and len(cells) == len(header):
                 yield first, dict(zip(header, cells, strict=True))
             elif cells:
-                yield first, f"{len(cells)} cells, and the header has {len(header)}"
+                yield first, f"{len(cells)} cells, but the header has {len(header)}"
             first = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{uri}: no CSV in the record that begins in line {first}: {error}") from None
+        raise DataError(f"{uri}: invalid CSV in the record that starts in line {first}: {error}") from None
 
 
 def _lines_of_other_encodings(data: bytes) -> str:
@@ -142,7 +142,7 @@ def _parquet(uri: str, data: bytes) -> Iterator[Found]:
     try:
         table = parquet.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{uri}: no Parquet: {error}") from None
+        raise DataError(f"{uri}: not a valid Parquet file: {error}") from None
     number = 0
     for batch in table.to_batches(max_chunksize=1000):
         try:

@@ -93,14 +93,14 @@ def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> SourceRows:
             found.broken[number] = str(error)
             continue
         if named and example.id in seen:
-            found.broken[number] = f"the id {example.id[:60]!r} is also that of line {seen[example.id]}"
+            found.broken[number] = f"the id {example.id[:60]!r} is already used in line {seen[example.id]}"
             continue
         identity = _free_id(example.id, seen)
         seen[identity] = number
         found.rows.append(SourceRow(number, example.model_copy(update={"id": identity})))
     if found.rows and not has_ids:
         raise DataError(
-            f"{uri}: no row has a field {named_by!r}: mend `id` in the fields of this file, or leave it out"
+            f"{uri}: no row has a field {named_by!r}: correct `id` in the fields of this file, or remove it"
         )
     return found
 
@@ -126,20 +126,20 @@ def _text(row: Mapping[str, object], column: str) -> str:
     if column not in row:
         names = [repr(name[:20]) for name in row]
         there = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-        raise ValueError(f"no field {column!r}" + (f" (there are {there})" if names else ""))
+        raise ValueError(f"no field {column!r}" + (f" (the fields are {there})" if names else ""))
     value = row[column]
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"field {column!r} is {value}, which is no number: give it a number or a text")
+        raise ValueError(f"field {column!r} is {value}: use a finite number or a string")
     if isinstance(value, (bool, int, float)):
         value = json.dumps(value)
     if not isinstance(value, str):
-        raise ValueError(f"field {column!r} is no text")  # noqa: TRY004
+        raise ValueError(f"field {column!r} is neither a string nor a number")  # noqa: TRY004
     if "\0" in value:
-        raise ValueError(f"field {column!r} holds a NUL character")
+        raise ValueError(f"field {column!r} contains a NUL character")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"field {column!r} holds half of a surrogate pair") from None
+        raise ValueError(f"field {column!r} contains half of a surrogate pair") from None
     return value
 
 

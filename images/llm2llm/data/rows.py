@@ -104,5 +104,5 @@ def read_resolved(manifest: Manifest) -> Resolved:
         IncompatibleArtifacts: the manifest is not one of Prepare's.
     """
     if manifest.report.resolved is None:
-        raise IncompatibleArtifacts("the manifest of inputs tells no model revision: it is not one of Prepare's")
+        raise IncompatibleArtifacts("the inputs manifest has no model revision: it was not written by Prepare")
     return manifest.report.resolved

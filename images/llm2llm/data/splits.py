@@ -30,7 +30,7 @@ def sample_rows(name: str, rows: SourceRows, share: Share | None, spec: Augmenta
     count = _rows_in_share(share, len(rows.rows), f"spec.{name}.sample")
     if count > len(rows.rows):
         raise DataError(
-            f"spec.{name}.sample: {count} of the {len(rows.rows)} usable rows of {rows.uri} cannot be taken"
+            f"spec.{name}.sample: cannot take {count} rows: {rows.uri} has only {len(rows.rows)} usable ones"
         )
     kept = choose_rows(_labels(rows), count, seed=spec.random_seed, purpose=name, stratify=spec.task.labeled)
     rows.rows = [row for index, row in enumerate(rows.rows) if index in kept]
@@ -44,7 +44,9 @@ def _rows_in_share(share: Share, rows: int, path: str) -> int:
     """
     count = sample_size(share, rows)
     if not count and rows:
-        raise DataError(f"{path}: {share.fraction} of {rows} rows is less than one: give a larger fraction, or a count")
+        raise DataError(
+            f"{path}: {share.fraction} of {rows} rows is less than one row: use a larger fraction, or a count"
+        )
     return count
 
 
@@ -64,7 +66,8 @@ def hold_out_rows(sets: dict[str, SourceRows], spec: AugmentationRunSpec) -> Non
         count = _rows_in_share(source.from_seed, whole, f"spec.data.{name}.fromSeed")
         if count >= len(seeds.rows):
             raise DataError(
-                f"spec.data.{name}.fromSeed: {count} of the {len(seeds.rows)} rows of data.seed cannot be held out"
+                f"spec.data.{name}.fromSeed: cannot hold out {count} of the {len(seeds.rows)} rows of data.seed: at "
+                "least one must remain"
             )
         stratify = source.from_seed.stratify and spec.task.labeled
         taken = choose_rows(
@@ -81,7 +84,8 @@ def check_folds(sets: Mapping[str, SourceRows], spec: AugmentationRunSpec) -> No
     """
     if spec.errors_from == "Probe" and "seed" in sets and len(sets["seed"].rows) < FOLDS:
         raise DataError(
-            f"spec.errorsFrom: Probe needs a seed row for each of {FOLDS} folds, data.seed has {len(sets['seed'].rows)}"
+            f"spec.errorsFrom: Probe needs at least one seed row for each of the {FOLDS} folds, but data.seed has "
+            f"{len(sets['seed'].rows)}"
         )
 
 
@@ -130,6 +134,6 @@ def contradictions(name: str, rows: SourceRows, task: Task) -> str:
     shown = [
         format_line_numbers([line, *others], _LINES_TOLD) for line, others in list(against.items())[:_PROMPTS_TOLD]
     ]
-    more = f"; and {len(against) - _PROMPTS_TOLD} prompts more" if len(against) > _PROMPTS_TOLD else ""
+    more = f"; and {len(against) - _PROMPTS_TOLD} more prompts" if len(against) > _PROMPTS_TOLD else ""
     lines = "; ".join(shown) + more
-    return f"data.{name} has prompts with several answers, of which a student can give but one ({lines})"
+    return f"data.{name} has prompts with different answers, of which a student can give only one ({lines})"

@@ -35,7 +35,7 @@ def engine_named(name: Literal["vLLM", "Transformers"]) -> LoadEngine:
         from llm2llm.engines.vllm import VllmEngine
     except ImportError as error:
         raise ConfigurationError(
-            f"spec.evaluate.engine is vLLM, and this image cannot import it ({error}): use the evaluator image, "
-            "or set engine: Transformers"
+            f"spec.evaluate.engine is vLLM, but this image cannot import it ({error}): use the evaluator image, or "
+            "set engine: Transformers"
         ) from error
     return VllmEngine

@@ -119,6 +119,6 @@ def _load(student: Student, dtype: torch.dtype) -> Any:
 
 def _out_of_memory(what: str, otherwise: str, error: Exception) -> GpuOutOfMemory:
     return GpuOutOfMemory(
-        f"the GPU's memory does not hold {what} ({error}): ask for a larger GPU in spec.evaluate{otherwise}",
+        f"the GPU does not have enough memory for {what} ({error}): request a larger GPU in spec.evaluate{otherwise}",
         micro_batch=1,  # nothing smaller is left to be tried
     )

@@ -47,7 +47,7 @@ class VllmEngine:
     ) -> None:
         if current_platform.is_unspecified():
             raise ConfigurationError(
-                "spec.evaluate.engine is vLLM, and vLLM finds no device that it runs on: ask for a GPU in "
+                "spec.evaluate.engine is vLLM, but vLLM finds no device that it supports: request a GPU in "
                 "spec.evaluate.resources, or set engine: Transformers"
             )
         bf16 = computes_in_bf16(precision)
@@ -128,14 +128,14 @@ def _translate_failures() -> Iterator[None]:
         if "Free memory on device" in str(error):
             raise
         raise ConfigurationError(
-            f"vLLM does not serve this student: {error}: set spec.evaluate.engine: Transformers"
+            f"vLLM cannot serve this student: {error}: set spec.evaluate.engine: Transformers"
         ) from error
 
 
 def _out_of_memory(error: Exception) -> GpuOutOfMemory:
     return GpuOutOfMemory(
-        f"the GPU's memory does not hold the student and its cache in vLLM ({error}): ask for a larger GPU in "
-        "spec.evaluate, or for more of them with tensorParallelSize",
+        f"the GPU does not have enough memory for the student and its KV cache in vLLM ({error}): request a larger "
+        "GPU in spec.evaluate, or several with tensorParallelSize",
         micro_batch=1,  # nothing smaller is left to be tried
     )
 
@@ -153,11 +153,11 @@ def _check_quantization(bf16: bool) -> None:
     """Since vLLM 0.28 bitsandbytes is a plugin (vllm-project/vllm#43529), and it packs weights for 16 bits only."""
     if not bf16:
         raise ConfigurationError(
-            "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only, on a device that has it: set bf16, "
-            "or engine: Transformers"
+            "spec.evaluate.precision: vLLM evaluates QLoRA students only in bf16, on a device that supports it: set "
+            "bf16, or engine: Transformers"
         )
     if find_spec("vllm_bnb_plugin") is None:
         raise ConfigurationError(
-            "spec.train.method is QLoRA, and this image holds no vllm-bnb-plugin: use the evaluator image of this "
-            "release, or set evaluate.engine: Transformers"
+            "spec.train.method is QLoRA, but this image does not contain vllm-bnb-plugin: use the evaluator image of "
+            "this release, or set evaluate.engine: Transformers"
         )

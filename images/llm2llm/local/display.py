@@ -105,7 +105,7 @@ class Lines:
 
     def step_finished(self, report: Report, *, before: bool) -> None:
         if before:
-            self.say(f"{_title(report.stage, report.iteration)}: done before")
+            self.say(f"{_title(report.stage, report.iteration)}: already done")
         elif _is_news(report):
             self.say(_describe_result(report))
         if report.stage is Stage.TEST:

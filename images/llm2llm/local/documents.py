@@ -45,7 +45,7 @@ class Documents:
         """
         if len(self.runs) > 1:
             found = ", ".join(str(file) for file, _ in self.runs)
-            raise InvalidManifest([f"there are {len(self.runs)} AugmentationRuns ({found}): name one file"])
+            raise InvalidManifest([f"found {len(self.runs)} AugmentationRuns ({found}): pass a file with only one"])
         return self.runs[0][1]
 
 
@@ -73,7 +73,7 @@ def read_documents(paths: Iterable[Path]) -> Documents:
         for document in _flatten(documents):
             _sort(file, document, found)
     if not found.runs and not found.problems:
-        found.problems.append(f"there is no document of kind {api.KIND} in {', '.join(map(str, paths))}")
+        found.problems.append(f"found no document of kind {api.KIND} in {', '.join(map(str, paths))}")
     if found.problems:
         raise InvalidManifest(found.problems)
     return Documents(found.runs, found.secrets, found.config_maps)
@@ -108,7 +108,10 @@ def set_fields(document: Mapping[str, Any], settings: Sequence[str]) -> dict[str
         for parent in parents:
             target = target.setdefault(parent, {}) if isinstance(target, dict) else None
         if not equals or not last or not isinstance(target, dict):
-            problems.append(f"--set {setting}: must be path=value, with a path of mappings such as spec.maxIterations")
+            problems.append(
+                f"--set {setting}: must be path=value, e.g. spec.maxIterations=2, where every parent in the path is a "
+                "mapping"
+            )
         else:
             target[last] = _value(text, target.get(last))
     if problems:
@@ -132,7 +135,7 @@ def add_secrets(
         if not (name and key and variable):
             problems.append(f"--secret {setting}: must be name/key=ENVVAR")
         elif variable not in environ:
-            problems.append(f"--secret {setting}: the environment has no {variable}")
+            problems.append(f"--secret {setting}: environment variable {variable} is not set")
         else:
             added.setdefault(name, {})[key] = environ[variable]
     if problems:
@@ -147,7 +150,7 @@ def _files(paths: Iterable[Path], problems: list[str]) -> Iterator[Path]:
         elif path.exists():
             yield path
         else:
-            problems.append(f"{path}: there is no such file or folder")
+            problems.append(f"{path}: no such file or folder")
 
 
 def _flatten(documents: Iterable[Any]) -> Iterator[Any]:
@@ -161,19 +164,19 @@ def _flatten(documents: Iterable[Any]) -> Iterator[Any]:
 
 def _sort(file: Path, document: Any, found: _Found) -> None:
     if not isinstance(document, dict) or "kind" not in document:
-        found.problems.append(f"{file}: a document without kind")
+        found.problems.append(f"{file}: a document has no kind")
     elif document["kind"] == api.KIND:
         found.runs.append((file, document))
     elif document["kind"] == "Secret":
         try:
             found.secrets[document["metadata"]["name"]] = _secret(document)
         except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeDecodeError):
-            found.problems.append(f"{file}: a Secret without metadata.name, or with data that is no base64 of text")
+            found.problems.append(f"{file}: a Secret has no metadata.name, or its data is not base64-encoded text")
     elif document["kind"] == "ConfigMap":
         try:
             found.config_maps[document["metadata"]["name"]] = _config_map(document)
         except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeEncodeError):
-            found.problems.append(f"{file}: a ConfigMap without metadata.name, or with binaryData that is no base64")
+            found.problems.append(f"{file}: a ConfigMap has no metadata.name, or its binaryData is not base64-encoded")
 
 
 def _secret(document: Mapping[str, Any]) -> dict[str, str]:

@@ -73,8 +73,8 @@ def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
         yield "metadata.name: is required"
     elif len(name) > api.NAME_LIMIT or not re.fullmatch(api.NAME_PATTERN, name):
         yield (
-            f"metadata.name: must be a DNS label of at most {api.NAME_LIMIT} characters: a-z, 0-9 and -, no dot, "
-            "beginning and ending with a letter or digit"
+            f"metadata.name: must be a DNS label of at most {api.NAME_LIMIT} characters: only a-z, 0-9 and -, no "
+            "dots, starting and ending with a letter or digit"
         )
     if "spec" not in document:
         yield "spec: is required"
@@ -84,7 +84,7 @@ def _reserved_names(spec: api.AugmentationRunSpec) -> Iterator[str]:
     for block in _BLOCKS_WITH_ENV:
         for place, variable in enumerate(getattr(spec, block).env):
             if variable.name.startswith(_RESERVED):
-                yield f"spec.{to_camel(block)}.env[{place}].name: names that begin with {_RESERVED} are reserved"
+                yield f"spec.{to_camel(block)}.env[{place}].name: names that start with {_RESERVED} are reserved"
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -102,7 +102,7 @@ def _sentence(item: Mapping[str, Any]) -> str:
         case "extra_forbidden":
             return f"unknown field{_suggestion(item['loc'])}"
         case "string_type" if isinstance(given, bool):
-            return "must be a string: put it in quotes, or YAML reads yes, no, on, off, true and false as booleans"
+            return "must be a string: put it in quotes, because YAML reads yes, no, on, off, true and false as booleans"
         case "string_type":
             return f'must be a string: write "{given}"' if isinstance(given, int | float) else "must be a string"
         case "string_pattern_mismatch":
@@ -146,7 +146,7 @@ _REPLACED = {
             ),
             *("microBatchSize", "microBatch", "gradientAccumulationSteps", "gradientAccumulation", "accumulationSteps"),
         ),
-        "effectiveBatchSize, examples per optimizer step whatever the hardware",
+        "effectiveBatchSize, the number of examples per optimizer step regardless of the hardware",
     ),
     **dict.fromkeys(("lr", "maxLearningRate", "peakLearningRate"), "learningRate"),
     **dict.fromkeys(("epochs", "numEpochs", "maxEpochs"), "numTrainEpochs"),
@@ -161,9 +161,9 @@ _REPLACED = {
 """Names of other trainers, by what this one has instead. By settings per device hardware would decide the result."""
 _FIXED = {
     **dict.fromkeys(
-        ("optim", "optimizer"), "leave it out, the optimizer is AdamW; weightDecay and learningRate are its"
+        ("optim", "optimizer"), "remove it, the optimizer is always AdamW; set learningRate and weightDecay"
     ),
-    "packing": "leave it out, rows are put together without padding where the model allows, and never see each other",
+    "packing": "remove it, rows are packed without padding where the model supports it, and never attend to each other",
 }
 """Names of other trainers for what is no choice here."""
 

@@ -19,7 +19,7 @@ def print_reports(workdir: Path) -> int:
     """Prints each run below `workdir`; the exit code of the command."""
     records = sorted(workdir.glob(f"*/*/{RECORD}"))
     if not records:
-        print(f"{workdir}: there is no run in it; `llm2llm run --workdir {workdir}` makes one", file=sys.stderr)
+        print(f"{workdir}: no runs found; create one with `llm2llm run --workdir {workdir}`", file=sys.stderr)
         return ExitCode.BAD_CONFIGURATION
     for path in records:
         try:

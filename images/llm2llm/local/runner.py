@@ -93,7 +93,8 @@ class Runner:
         self._claim(store)
         if gpu_seconds_left(self.spec.budget, Spent()) is not None:
             self.display.say(
-                "spec.budget: GPU time is not counted without a cluster, so what it may cost ends nothing here"
+                "spec.budget: GPU time is not counted without a cluster, so the limits on GPU hours and GPU cost have "
+                "no effect here"
             )
         outcomes: list[StepResult] = []
         while True:
@@ -134,7 +135,7 @@ class Runner:
             self.display.step_finished(before.report, before=True)
             return before.report
         if awaits_approval(self.spec, step):
-            raise Terminated(f"{describe_release(step, store.uri)}: the same command goes on from here")
+            raise Terminated(f"{describe_release(step, store.uri)}, and run the same command again")
         self.display.step_started(step)
         report = self._run_with_retries(work, store)
         self.display.step_finished(report, before=False)
@@ -147,7 +148,7 @@ class Runner:
             step = replace(step, micro_batch=self._ceiling)
         while True:
             if self.stopping.is_set():
-                raise Terminated("interrupted: the same command goes on from here")
+                raise Terminated("interrupted: run the same command again to resume")
             try:
                 return self._run_attempt(step, store)
             except GpuOutOfMemory as error:
@@ -156,14 +157,14 @@ class Runner:
                     raise
                 self._ceiling = error.micro_batch // 2
                 step = replace(step, attempt=step.attempt + 1, micro_batch=self._ceiling)
-                self.display.say(f"{error.message}: again with a micro-batch of {step.micro_batch}")
+                self.display.say(f"{error.message}; retrying with a micro-batch of {step.micro_batch}")
             except StepError as error:
                 transient += 1
                 if error.exit_code != ExitCode.TRANSIENT or transient > self.spec.retries.transient:
                     raise
                 step = replace(step, attempt=step.attempt + 1)
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (transient - 1)) * random.uniform(0.5, 1)  # noqa: S311
-                self.display.say(f"{error.message}: again in {pause:.0f} s")
+                self.display.say(f"{error.message}; retrying in {pause:.0f} s")
                 self.stopping.wait(pause)
 
     def _run_attempt(self, step: Step, store: Store) -> Report:
@@ -201,7 +202,7 @@ class Runner:
         changed = _changes(earlier, spec) if manifest_in(store, INPUTS) else []
         if changed:
             raise IncompatibleArtifacts(
-                f"{store.uri} belongs to another experiment: {'; '.join(changed)}: take another --workdir, or restore "
+                f"{store.uri} belongs to another experiment ({'; '.join(changed)}): use another --workdir, or restore "
                 "these fields"
             )
         record = RunRecord(
@@ -224,7 +225,7 @@ def _differences(before: Any, now: Any, path: str) -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         names = sorted(before.keys() | now.keys())
         return [found for name in names for found in _differences(before.get(name), now.get(name), f"{path}.{name}")]
-    return [] if before == now else [f"{path} was {canonical_json(before)}, is {canonical_json(now)}"]
+    return [] if before == now else [f"{path} was {canonical_json(before)}, is now {canonical_json(now)}"]
 
 
 def _at(spec: Mapping[str, Any], path: Sequence[str]) -> Any:

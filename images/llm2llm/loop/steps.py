@@ -51,7 +51,7 @@ def awaits_approval(spec: AugmentationRunSpec, step: StepId) -> bool:
 def describe_release(step: StepId, where: str) -> str:
     """What a person has to do before a step that awaits approval; `where` the run's artifacts lie."""
     return (
-        f"iteration {step.rounds - 1} wrote its examples; read them below {where}, then set "
+        f"iteration {step.rounds - 1} has written its examples: review them below {where}, then set "
         f"spec.approval.approvedRounds to {step.rounds}"
     )
 

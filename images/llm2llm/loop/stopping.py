@@ -80,9 +80,9 @@ def _memorization_warning(spec: AugmentationRunSpec, score: Metric) -> str:
     """A warning where the seeds are right and the evaluation set lags by more than its interval."""
     if spec.errors_from == "Seed" and score.dataset == "evaluation" and score.high < 1.0:
         return (
-            f", while {score.name} on the evaluation set is {score.value:.3f}: "
-            "the seeds may be memorized rather than the task learned; a run with errorsFrom: Probe looks for mistakes "
-            "among seeds that it was not trained on"
+            f", but {score.name} on the evaluation set is {score.value:.3f}: the student may have memorized the seed "
+            "set instead of learning the task; a run with errorsFrom: Probe takes its mistakes from seed rows that "
+            "the student was not trained on"
         )
     return ""
 
@@ -170,7 +170,7 @@ def objective_metric(outcome: StepResult, name: str = ACCURACY) -> Metric:
     for dataset in JUDGED_ON:
         if dataset in by_dataset:
             return by_dataset[dataset]
-    raise ValueError(f"the evaluation of iteration {outcome.step.iteration} told no {name}")
+    raise ValueError(f"the evaluation of iteration {outcome.step.iteration} reported no {name}")
 
 
 def pool_size(metrics: Sequence[Metric]) -> int:

@@ -30,14 +30,14 @@ def invalid_reason(kept: Path) -> str:
         listed = {name: entry["size"] for name, entry in json.loads((kept / LIST).read_bytes()).items()}
         there = {path.relative_to(kept).as_posix(): path.stat().st_size for path in _files(kept)}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        return f"its list {LIST} cannot be read: {error}"
+        return f"its file list {LIST} cannot be read: {error}"
     for name in sorted(listed.keys() | there.keys() - {LIST}):
         if name not in there:
             return f"{name} is missing"
         if name not in listed:
-            return f"{name} is not in its list {LIST}"
+            return f"{name} is not in its file list {LIST}"
         if there[name] != listed[name]:
-            return f"{name} has {there[name]} bytes, {listed[name]} are in its list {LIST}"
+            return f"{name} has {there[name]} bytes, but its file list {LIST} says {listed[name]}"
     return ""
 
 

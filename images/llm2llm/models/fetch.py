@@ -101,7 +101,7 @@ def fetch_model(
         if not problem:
             return kept
         uri = spec.student.model.uri
-        print(f"spec.student.cache: {kept} is damaged ({problem}): {uri} is fetched anew", file=sys.stderr)
+        print(f"spec.student.cache: {kept} is damaged ({problem}): downloading {uri} again", file=sys.stderr)
     folder = _fetch(spec, _student(spec), revision, environ, scratch, weights=weights)
     return modelcache.keep(folder, kept) if weights else folder
 
@@ -123,7 +123,7 @@ def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
     if not (owner and name and path):
         raise ConfigurationError(f"{uri}: expected hf://owner/dataset/path/of/the/file")
     repository = f"{owner}/{name}"
-    named = ModelAt(f"the data set hf://{repository}", revision or "main", field="spec.data")
+    named = ModelAt(f"the dataset hf://{repository}", revision or "main", field="spec.data")
     with _hub_failures(named, named.revision):
         try:
             found = hf_hub_download(
@@ -138,7 +138,7 @@ def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
         except LocalEntryNotFoundError:
             raise
         except EntryNotFoundError:
-            raise DataError(f"{uri} does not exist: check its path in the data set") from None
+            raise DataError(f"{uri} does not exist: check its path in the dataset") from None
     return Path(str(found)).read_bytes()
 
 
@@ -159,7 +159,7 @@ def _fetch(
     if model.uri.startswith("hf://"):
         return _snapshot(model, revision, environ, weights=weights)
     if model_revision(spec, environ, model, store=store) != revision:
-        raise IncompatibleArtifacts(f"{model.uri} has changed since the run began: restore it, or start another run")
+        raise IncompatibleArtifacts(f"{model.uri} has changed since the run started: restore it, or create another run")
     if not model.uri.startswith("s3://"):
         return local_path(model.uri)
     return _download(spec, model, revision, environ, scratch, weights=weights)
@@ -198,7 +198,7 @@ def _commit(model: ModelAt, environ: Mapping[str, str]) -> str:
             repository, revision=model.revision
         )
     if not found.sha:
-        raise ConfigurationError(f"{model.uri} tells no commit for revision {model.revision}")
+        raise ConfigurationError(f"{model.uri}: the Hub returned no commit for revision {model.revision}")
     if found.siblings is not None:
         _check_names(model, (sibling.rfilename for sibling in found.siblings))
     return found.sha
@@ -249,10 +249,10 @@ def _check_names(model: ModelAt, names: Iterable[str]) -> None:
     """By names alone, before anything is fetched; what lies in folders of the model's own is no part of it."""
     top = [name for name in names if "/" not in name]
     if "config.json" not in top:
-        raise ConfigurationError(f"{model.uri} holds no config.json: check {model.field}.uri")
+        raise ConfigurationError(f"{model.uri} has no config.json: check {model.field}.uri")
     if not modelfiles.has_weights(top):
-        other = f", or set {model.field}.revision to one that holds them" if model.uri.startswith("hf://") else ""
+        other = f", or set {model.field}.revision to one that has them" if model.uri.startswith("hf://") else ""
         raise ConfigurationError(
-            f"{model.uri} holds no weights as *.safetensors, and no others are loaded: check {model.field}.uri, "
+            f"{model.uri} has no *.safetensors weights, and other formats are not loaded: check {model.field}.uri, "
             f"convert them with transformers' save_pretrained(..., safe_serialization=True){other}"
         )

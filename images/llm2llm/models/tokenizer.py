@@ -116,11 +116,11 @@ def _try_template(as_turn: Callable[[str], str]) -> None:
         told = as_turn("x")
     except (TemplateError, TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"{_TOKENIZER}'s chat template cannot render a user's turn ({error}): set spec.task.chatTemplate: Never"
+            f"{_TOKENIZER}'s chat template cannot render a user message ({error}): set spec.task.chatTemplate: Never"
         ) from error
     if "x" not in told:
         raise ConfigurationError(
-            f"{_TOKENIZER}'s chat template leaves the user's turn out: set spec.task.chatTemplate: Never"
+            f"{_TOKENIZER}'s chat template omits the user message: set spec.task.chatTemplate: Never"
         )
 
 
@@ -190,8 +190,9 @@ def check_vocabulary(tokens: StudentTokenizer, shape: ModelInfo) -> None:
     highest = max([*tokens.prompts(["x"])[0], *tokens.completions(["x"])[0]])
     if 0 < shape.vocabulary <= highest:
         raise ConfigurationError(
-            f"{_TOKENIZER} has a special token {highest}, and the model's vocab_size is {shape.vocabulary}: it is "
-            "another model's, or was added to; resize the model's embeddings, or take that token out"
+            f"{_TOKENIZER} has a special token {highest}, but the model's vocab_size is {shape.vocabulary}: it "
+            "belongs to another model, or tokens were added to it; resize the model's embeddings, or remove that "
+            "token"
         )
 
 
@@ -208,7 +209,11 @@ def read_model_info(folder: Path, *, trusted: bool = False) -> ModelInfo:
     if config.get("model_type") not in CONFIG_MAPPING_NAMES and not (trusted and "auto_map" in config):
         raise ConfigurationError(
             f"spec.student.model: transformers does not know its model_type {config.get('model_type')!r}"
-            + (": it brings code of its own, which spec.student.trustRemoteCode runs" if "auto_map" in config else "")
+            + (
+                ": the model comes with its own code, which runs only if spec.student.trustRemoteCode is true"
+                if "auto_map" in config
+                else ""
+            )
         )
     tokenizer = folder / "tokenizer_config.json"
     told = [config.get(name) for name in _CONTEXT]
@@ -231,5 +236,5 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"spec.student.model: {path.name} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise ConfigurationError(f"spec.student.model: {path.name} is no JSON object")
+        raise ConfigurationError(f"spec.student.model: {path.name} is not a JSON object")
     return content

@@ -57,8 +57,8 @@ def _nf4(dtype: torch.dtype) -> Any:
         import bitsandbytes  # noqa: F401 - transformers' own check says less
     except ImportError as error:
         raise ConfigurationError(
-            f"spec.train.method is QLoRA, and this image cannot import bitsandbytes ({error}): use the trainer and the "
-            "evaluator image of this release, or set method: LoRA"
+            f"spec.train.method is QLoRA, but this image cannot import bitsandbytes ({error}): use the trainer and "
+            "the evaluator image of this release, or set method: LoRA"
         ) from error
     config: Any = BitsAndBytesConfig
     return config(

@@ -43,7 +43,7 @@ def write_views(step: Step, store: Store, context: StepContext) -> None:
     try:
         _write_report(step, store, iterations)
     except (StepError, ValueError, LookupError, jinja2.TemplateError) as error:
-        context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} was not rewritten: {error}"})
+        context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} could not be rewritten: {error}"})
 
 
 def _write_best(step: Step, store: Store, iterations: Sequence[CommittedIteration]) -> None:

@@ -6,7 +6,7 @@ import errno
 import re
 import ssl
 
-ADVICE = "check the disk's space and rights"
+ADVICE = "check the disk's free space and permissions"
 _NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
 _NUMBER_IN_WORDS = re.compile(r"\(os error (\d+)\)")
 """How safetensors and tokenizers tell the system's number."""

@@ -135,7 +135,7 @@ def _answer_in_parts(
                 parts.keep(unkept)
                 unkept, since = {}, context.clock()
             if context.stopping.is_set():
-                raise Terminated("stopped by SIGTERM; what is answered by now is in the store")
+                raise Terminated("stopped by SIGTERM; the answers so far are in the store")
             answered = next(batches)
             unkept |= answered
             told |= answered

@@ -46,14 +46,14 @@ def check_engine(spec: AugmentationRunSpec) -> None:
     if evaluate.resolved_engine() == "vLLM":
         if spec.train.quantization == "nf4" and evaluate.precision == "fp32":
             raise ConfigurationError(
-                "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only: set Auto or bf16, or engine: "
+                "spec.evaluate.precision: vLLM evaluates QLoRA students only in bf16: set Auto or bf16, or engine: "
                 "Transformers"
             )
         _check_gpus("spec.evaluate", evaluate.tensor_parallel_size, evaluate.gpus)
     elif evaluate.tensor_parallel_size > 1:
         raise ConfigurationError(
-            f"spec.evaluate.tensorParallelSize is {evaluate.tensor_parallel_size}, and the engine is Transformers, "
-            "which takes one GPU: leave it out, or ask for GPUs in spec.evaluate.resources and for engine: vLLM"
+            f"spec.evaluate.tensorParallelSize is {evaluate.tensor_parallel_size}, but the engine is Transformers, "
+            "which uses one GPU: remove it, or request GPUs in spec.evaluate.resources and set engine: vLLM"
         )
 
 
@@ -70,7 +70,7 @@ def check_adapter(spec: AugmentationRunSpec, architectures: Sequence[str]) -> No
             and spec.evaluate.resolved_engine() == "vLLM"
         ):
             raise ConfigurationError(
-                f"spec.evaluate.engine: vLLM serves no adapter of a {architecture}: set engine: Transformers, or "
+                f"spec.evaluate.engine: vLLM cannot serve adapters for {architecture}: set engine: Transformers, or "
                 "train.method: Full"
             )
 
@@ -97,8 +97,8 @@ def check_heads(field: str, heads: object, size: int) -> None:
     """
     if isinstance(heads, int) and heads % size:
         raise ConfigurationError(
-            f"{field}.tensorParallelSize is {size}, and the model's {heads} attention heads cannot be shared out over "
-            "so many GPUs evenly"
+            f"{field}.tensorParallelSize is {size}, but the model's {heads} attention heads cannot be divided evenly "
+            "among that many GPUs"
         )
 
 
@@ -106,6 +106,6 @@ def _check_gpus(field: str, size: int, gpus: int) -> None:
     """Without any GPU asked for the machine decides: a build of vLLM for CPUs takes none."""
     if gpus and size > gpus:
         raise ConfigurationError(
-            f"{field}.tensorParallelSize is {size}, and {field}.resources asks for {gpus} GPU{'s' * (gpus > 1)}: make "
+            f"{field}.tensorParallelSize is {size}, but {field}.resources requests {gpus} GPU{'s' * (gpus > 1)}: make "
             "them equal"
         )

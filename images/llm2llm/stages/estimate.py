@@ -95,8 +95,8 @@ def describe_estimate(found: Estimate, spec: AugmentationRunSpec) -> str:
         return told
     hundred, all_rows = (found.usage_of(rows) for rows in (100, found.rounds * found.most_rows))
     told += (
-        f"; 100 rows of the teacher take about {_tokens(hundred)} tokens{_money(hundred, spec)}, and {found.rounds} "
-        f"rounds of {found.most_rows} rows, {_how_many(spec)}, {_tokens(all_rows)}{_money(all_rows, spec)}"
+        f"; 100 rows from the teacher take about {_tokens(hundred)} tokens{_money(hundred, spec)}, and {found.rounds} "
+        f"rounds of {found.most_rows} rows ({_how_many(spec)}) take about {_tokens(all_rows)}{_money(all_rows, spec)}"
     )
     return told + _beyond(spec.budget, min(hundred, all_rows, key=_tokens))
 
@@ -112,7 +112,7 @@ def _beyond(budget: Budget, least: Usage) -> str:
 
 def _how_many(spec: AugmentationRunSpec) -> str:
     fixed = spec.generate.rows_per_round or spec.augment_from == "Seed"
-    return "the most there can be" if fixed else "if every seed row were wrong and every written one right"
+    return "the maximum" if fixed else "if every seed row is wrong and every new row is right"
 
 
 def _request(spec: AugmentationRunSpec, seeds: Sequence[Example], seed: Example) -> str:

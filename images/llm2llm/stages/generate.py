@@ -71,7 +71,7 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
         kept=len(round_.kept),
         usage=usage_of(segments),
         message=f"kept {len(round_.kept)} of {round_.judged} rows ({round_.refusals()})"
-        + ("; another run finished this round, so its answers alone were judged" if round_.finished else ""),
+        + ("; another run finished this round, so only its answers were judged" if round_.finished else ""),
     )
     return StageResult(files, report)
 
@@ -99,7 +99,7 @@ async def _run_waves(round_: Round, step: Step, store: Store, context: StepConte
 
         async with connect(whom.teacher, whom.environ, tell, whom.identity) as client:
             teacher = LedgeredTeacher(client, limiter, ledger, _reservations(round_, step, ledger))
-            teacher.waits = lambda left: tell(f"waits up to {left:.0f} s {teacher.reason}")
+            teacher.waits = lambda left: tell(f"waiting up to {left:.0f} s {teacher.reason}")
             pending = round_.items
             round_.finished = others.hold_round(teacher.key(round_.request(item, 0)) for item in pending)
             for wave in range(WAVES):

@@ -109,8 +109,8 @@ def _check_template(task: Task) -> None:
     """Of `{prompt}`, in Python's way, every row would make the same prompt, and nothing else would tell."""
     if not task.names:
         raise ConfigurationError(
-            "spec.task.promptTemplate: asks for no field of a row, so all prompts would be the same: a field is "
-            "written with two braces, '{{ prompt }}'"
+            "spec.task.promptTemplate: uses no field of the row, so all prompts would be the same: write a field with "
+            "two braces, as in '{{ prompt }}'"
         )
 
 
@@ -135,7 +135,9 @@ def _read(
 ) -> SourceRows:
     mapping = source.fields or spec.data.seed.fields
     if "completion" not in mapping:
-        raise ConfigurationError(f"spec.data.{name}.fields: 'completion' is missing, the name of the answer's field")
+        raise ConfigurationError(
+            f"spec.data.{name}.fields: 'completion' is missing: it names the column that holds the answer"
+        )
     rows = read_rows(uri, _content(name, uri, source, spec, context), mapping)
     if not rows.rows and not rows.broken:
         raise DataError(f"data.{name} {uri} has no rows")
@@ -204,16 +206,16 @@ def _length_problem(prompt: int, completion: int, limit: int, context: int) -> s
         return "the prompt has no tokens"
     if context and prompt >= context:
         return (
-            f"{prompt} tokens of prompt leave no room for an answer in the model's context of {context}: shorten the "
-            "row, or choose another model"
+            f"the prompt has {prompt} tokens, which leaves no room for an answer in the model's context of {context}: "
+            "shorten the row, or use another model"
         )
     if context and prompt + completion > context:
         return (
-            f"{prompt} tokens of prompt and {completion} of completion exceed the model's context of {context}: "
-            "shorten the row, or choose another model"
+            f"the prompt ({prompt} tokens) and the completion ({completion}) exceed the model's context of {context}: "
+            "shorten the row, or use another model"
         )
     if prompt + completion > limit:
-        return f"{prompt} tokens of prompt and {completion} of completion exceed maxLength {limit}"
+        return f"the prompt ({prompt} tokens) and the completion ({completion}) exceed maxLength {limit}"
     return None
 
 
@@ -231,8 +233,8 @@ def verify_conditional_put(store: Store) -> None:
     store.delete(key)
     if second or content != b"first":
         raise ConfigurationError(
-            f"{store.uri} ignores If-None-Match on PUT, so two pods could commit one step: use a store with "
-            "conditional writes"
+            f"{store.uri} ignores If-None-Match on PUT, so two pods could commit the same step: use a store that "
+            "supports conditional writes"
         )
 
 

@@ -154,17 +154,18 @@ class Round:
             )
             raise LowAcceptance(
                 f"the filters kept {kept} of {self.judged} rows ({self.refusals()}), below "
-                f"spec.generate.filters.minAcceptance {floor}. For example: {samples}. Answers on record get the same "
-                "verdict again, so spec.retry alone cannot help: change the instructions, the teacher's model or "
-                "parameters, or the filters in a new run (with reuseFrom, other filters judge the same answers)"
+                f"spec.generate.filters.minAcceptance {floor}. For example: {samples}. Recorded answers get the same "
+                "verdict again, so raising spec.retry alone does not help: change the instructions, the teacher's "
+                "model or parameters, or the filters in a new run (with reuseFrom, the new filters judge the same "
+                "answers)"
             )
 
     def refusals(self) -> str:
         """How many were refused for which reason, and how many kept rows are almost their own seed."""
         reasons = Counter(row.reason for row in self.rejected)
-        told = [f"{reason} {number}" for reason, number in sorted(reasons.items())] or ["none refused"]
+        told = [f"{reason} {number}" for reason, number in sorted(reasons.items())] or ["none rejected"]
         near = sum((row.lineage or {})["scores"]["withinOneWordOfSeed"] for row in self.kept)
-        return ", ".join(told) + (f"; {near} kept within one word of their own seed" if near else "")
+        return ", ".join(told) + (f"; {near} kept rows differ from their own seed by at most one word" if near else "")
 
 
 def begin_round(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:

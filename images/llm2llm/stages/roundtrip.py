@@ -28,5 +28,5 @@ def answer_problem(completion: str, told: str, task: Task) -> str | None:
     start = max(0, alike - _BEFORE)
     shown, read = (text[start : start + _SHOWN] for text in (wanted, told))
     composed = unicodedata.is_normalized("NFC", wanted)
-    what = "write it so, or without what is lost" if composed else "write it in Unicode's NFC"
-    return f"the tokenizer makes {read!r} of {shown!r}: {what}"
+    what = "write it that way, or without the characters that are lost" if composed else "write it in Unicode NFC"
+    return f"the tokenizer turns {shown!r} into {read!r}: {what}"

@@ -60,7 +60,7 @@ def accuracy(dataset: str, predictions: Sequence[Prediction]) -> Metric:
         MetricInvalid: there is no prediction, so the share is not a number.
     """
     if not predictions:
-        raise MetricInvalid(f"accuracy on the {dataset} set is not a number: it has no rows")
+        raise MetricInvalid(f"accuracy on the {dataset} set is not a number: the set has no rows")
     correct = sum(prediction.correct for prediction in predictions)
     low, high = wilson(correct, len(predictions))
     return _metric(ACCURACY, dataset, correct / len(predictions), len(predictions), low, high)
@@ -89,7 +89,7 @@ def macro_f1(dataset: str, cells: Mapping[Cell, int]) -> Metric:
     """
     rows = sum(cells.values())
     if not rows:
-        raise MetricInvalid(f"macroF1 on the {dataset} set is not a number: it has no rows")
+        raise MetricInvalid(f"macroF1 on the {dataset} set is not a number: the set has no rows")
     keys = sorted(cells, key=lambda cell: (cell[0], cell[1] is not None, cell[1] or ""))
     counts = np.array([cells[key] for key in keys], dtype=np.int64)
     value = float(_macro_f1(counts[None, :], keys)[0])

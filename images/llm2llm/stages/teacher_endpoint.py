@@ -58,7 +58,7 @@ def open_teacher(
     revision = str(frozen["revision"])
 
     def model() -> Path:
-        tell("the teacher's weights are being fetched")
+        tell("downloading the teacher's weights")
         return fetch_model(spec, revision, context.environ, context.scratch, model=teacher_source(source), store=store)
 
     with LocalTeacher(
@@ -82,11 +82,11 @@ def resolve_teacher(spec: AugmentationRunSpec, source: TeacherSource, store: Sto
     if not architectures:
         raise ConfigurationError(f"{model.field}: {source.uri}: its config.json names no architecture")
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")):
-        raise ConfigurationError(f"{model.field}: {source.uri} holds no tokenizer")
+        raise ConfigurationError(f"{model.field}: {source.uri} has no tokenizer")
     if not has_chat_template(folder):
         raise ConfigurationError(
-            f"{model.field}: {source.uri} has no chat template: take a model that was tuned to follow instructions, "
-            "or add a chat_template.jinja to it"
+            f"{model.field}: {source.uri} has no chat template: use an instruction-tuned model, or add a "
+            "chat_template.jinja to it"
         )
     check_teacher(spec)
     check_heads("spec.generate", config.get("num_attention_heads"), spec.generate.tensor_parallel_size)

@@ -153,13 +153,13 @@ def _drop_long_rows(
     limit = min(spec.train.hyperparameters.max_length, context_tokens or sys.maxsize)
     fitting = [row for row in rows if len(row.ids) <= limit]
     if not fitting:
-        raise DataError(f"no row fits into train.hyperparameters.maxLength and the model's context ({limit} tokens)")
+        raise DataError(f"no row fits within train.hyperparameters.maxLength and the model's context ({limit} tokens)")
     longer = len(rows) - len(fitting)
     if not longer:
         return fitting, ""
     return fitting, (
-        f"{longer} synthetic rows are not trained on: they have more than {limit} tokens, what "
-        "train.hyperparameters.maxLength and the model's context allow"
+        f"{longer} synthetic rows are left out of training: they have more than {limit} tokens, the limit set by "
+        "train.hyperparameters.maxLength and the model's context"
     )
 
 

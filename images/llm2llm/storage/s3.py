@@ -122,7 +122,7 @@ class S3Store:
         def get() -> bytes:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             if not answer["ResponseMetadata"]["HTTPHeaders"].keys() & _LENGTH:
-                raise _BrokenOffError("an answer ended within its headers")
+                raise _BrokenOffError("the response ended within its headers")
             with _body(answer) as body:
                 data: bytes = body.read()
             return data
@@ -192,7 +192,7 @@ class S3Store:
                     place = _write(file, chunk, place)
                     tag = answer["ETag"]  # not before: the answer could have ended within it
             if place != min(end, size):
-                raise _BrokenOffError(f"{place - start} bytes came of {span} of {size}")
+                raise _BrokenOffError(f"received {place - start} bytes of {span} of {size}")
             return size
 
         return self._with_retries(key, go_on), tag

@@ -66,7 +66,7 @@ def local_path(uri: str, environ: Mapping[str, str] | None = None) -> Path:
             Path((environ or {}).get(CONFIG_MAPS_FOLDER) or CONFIG_MAPS) / parts.netloc / Path(unquote(parts.path)).name
         )
     if parts.scheme == "file":
-        raise ConfigurationError(f"{uri}: a file:// URI has an absolute path, after three slashes: file:///...")
+        raise ConfigurationError(f"{uri}: a file:// URI must have an absolute path, after three slashes: file:///...")
     raise ConfigurationError(f"{uri}: {EXPECTED}")
 
 

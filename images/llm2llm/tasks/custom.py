@@ -111,6 +111,8 @@ def _grader(task: api_data.Task, preset: Preset | None) -> grading.Grader:
             try:
                 return grading.Regex(re.compile(task.grader.pattern))
             except re.error as error:
-                raise ConfigurationError(f"spec.task.grader.pattern is no regular expression: {error}") from error
+                raise ConfigurationError(
+                    f"spec.task.grader.pattern is not a valid regular expression: {error}"
+                ) from error
         case "ExactMatch":
             return grading.Exact()

@@ -124,7 +124,7 @@ class TeacherClient:
         told, pause = f"the teacher {self.where}: 200 {reply.words}", retry_after(headers, time.time())
         if reply.code == str(HTTPStatus.TOO_MANY_REQUESTS.value):
             raise RateLimited(told, pause, announced)
-        advice = "" if reply.code else ", which is no chat completion: check spec.generate.teacher.baseUrl"
+        advice = "" if reply.code else ", which is not a chat completion: check spec.generate.teacher.baseUrl"
         raise TeacherUnavailable(f"{told}{advice}", pause, maybe_paid=True)
 
     def _refused(self, error: openai.APIStatusError, chat: Sequence[Message], sent: Mapping[str, Any]) -> Reply | None:
@@ -136,7 +136,7 @@ class TeacherClient:
             if told is None and error.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
                 told = self.dialect.adapt(sent, refusal.named, refusal.words)
             if told:
-                self.tell(f"the teacher {self.where} does not take a request as it was: {told} ({refusal.words[:200]})")
+                self.tell(f"the teacher {self.where} rejected the form of a request: {told} ({refusal.words[:200]})")
             if told is not None:
                 return None
         if not finish and self._works:
@@ -163,7 +163,7 @@ class TeacherClient:
                 raise RateLimited(f"{where}: {_brief(error)}", _retry_after(error), announced) from error
             case openai.NotFoundError():
                 raise ConfigurationError(
-                    f"{where} knows no model {self.teacher.model!r} or no such path (404): check "
+                    f"{where} does not know the model {self.teacher.model!r} or the path (404): check "
                     "spec.generate.teacher.model and baseUrl"
                 ) from error
             case openai.APIStatusError() if _worth_another_try(error.status_code):
@@ -214,8 +214,8 @@ def connect(
     reference = teacher.api_key_secret_ref
     if reference and not key:
         raise AuthenticationError(
-            f"there is no teacher key: Secret {reference.name}, key {reference.key} "
-            "(spec.generate.teacher.apiKeySecretRef) is missing or empty"
+            f"the teacher's key is missing: Secret {reference.name}, key {reference.key} "
+            "(spec.generate.teacher.apiKeySecretRef) does not exist or is empty"
         )
     text = environ.get(TEACHER_TIMEOUT, str(DEFAULT_TIMEOUT))
     try:
@@ -248,7 +248,7 @@ def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsy
             verify = ssl.create_default_context(cafile=bundle)
         except (OSError, ssl.SSLError) as error:
             raise ConfigurationError(
-                f"spec.generate.teacher.caBundleRef: {bundle} holds no certificates: {error}"
+                f"spec.generate.teacher.caBundleRef: {bundle} contains no valid certificates: {error}"
             ) from error
     outside = urlsplit(base_url).hostname not in ("127.0.0.1", "localhost")
     return openai.DefaultAsyncHttpxClient(verify=verify, trust_env=outside)
@@ -284,9 +284,11 @@ async def _probe(teacher: api_stages.Teacher, environ: Mapping[str, str], tell: 
         try:
             reply = await client.complete(_PROBE, schema)
         except (RateLimited, TeacherUnavailable) as error:
-            raise Transient(f"{error}: tried again at the next attempt") from error
+            raise Transient(f"{error}; the next attempt tries again") from error
         if reply.finish == EMPTY:
-            raise Transient(f"the teacher {client.where} answered a completion without a message: tried again")
+            raise Transient(
+                f"the teacher {client.where} returned a completion without a message; the next attempt tries again"
+            )
         if reply.finish == CONTEXT_LENGTH:
             raise ConfigurationError(
                 f"the teacher {client.where} has no room for even a small request: {reply.text[:_MESSAGE_LIMIT]}: "

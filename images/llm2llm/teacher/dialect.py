@@ -63,7 +63,7 @@ class Dialect:
         if self.merged:
             return ""
         self.merged = True
-        return "the role system is refused: its text begins the user's message"
+        return "it does not accept the role system, whose text now starts the user message"
 
     def arguments(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Everything of a request beside model and messages."""
@@ -110,7 +110,8 @@ class Dialect:
                 return ""
             self.form = _NEXT[refused]
             return (
-                f"{refused} is not known: {'asks for' if self.form == 'json_object' else 'reads'} {self.form} instead"
+                f"it does not support {refused}; {'requesting' if self.form == 'json_object' else 'parsing'} "
+                f"{self.form} instead"
             )
         asked = next((old for old, new in self.renamed.items() if new == name), name)
         successor = _SUCCESSORS.get(name)
@@ -118,9 +119,9 @@ class Dialect:
             return ""
         if successor and successor in message:
             self.renamed[name] = successor
-            return f"{name} is sent as {successor}"
+            return f"{name} is now sent as {successor}"
         self.dropped.add(asked)
-        return f"{asked} is refused and left out"
+        return f"{asked} is no longer sent"
 
 
 def _named(names: set[str], parameters: Sequence[str], message: str) -> list[str]:

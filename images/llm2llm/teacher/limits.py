@@ -109,7 +109,7 @@ class Limiter:
         quota = self._quotas[kind]
         pause = quota.wait(amount, now)
         if pause > PATIENCE_SECONDS and (told := quota.newest):
-            raise UsedUp(f"{told.remaining:.0f} of {told.limit:.0f} {kind} left, the next in {pause:.0f} s")
+            raise UsedUp(f"{told.remaining:.0f} of {told.limit:.0f} {kind} left, more in {pause:.0f} s")
         return pause
 
     def succeeded(self, sent: InFlightRequest, told: Mapping[str, RateLimitHeader]) -> None:

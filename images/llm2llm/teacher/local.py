@@ -125,10 +125,10 @@ class LocalTeacher:
             lines = self._last_lines()
             if f"No module named '{SERVER.partition('.')[0]}'" in "\n".join(lines):
                 raise ConfigurationError(
-                    "spec.generate.mode is Local, and vLLM is not installed here: name an image that holds it in "
-                    "spec.generate.image, e.g. the evaluator's"
+                    "spec.generate.mode is Local, but vLLM is not installed in this image: set spec.generate.image to "
+                    "an image that contains it, e.g. the evaluator's"
                 )
-            raise Transient(f"vLLM, the teacher, ended with {self._child.returncode}: {' | '.join(lines)}")
+            raise Transient(f"the teacher's vLLM server exited with code {self._child.returncode}: {' | '.join(lines)}")
 
     @property
     def _log(self) -> Path:

@@ -51,7 +51,8 @@ class LedgeredTeacher:
     @property
     def reason(self) -> str:
         """Why nothing is sent for a while."""
-        return f"after {self._trouble}" if self._trouble else f"for the limits of the teacher {self.client.where}"
+        limited = f"because of the rate limits of the teacher {self.client.where}"
+        return f"after {self._trouble}" if self._trouble else limited
 
     async def answers(self, requests: Sequence[Request], stopping: Callable[[], bool]) -> list[LedgerRecord]:
         """One record for each request, in their order; those in the ledger already are not sent.
@@ -137,7 +138,7 @@ class LedgeredTeacher:
                 failures += 1
                 asked += error.retry_after or 0.0
                 if asked > PATIENCE_SECONDS:
-                    raise Transient(f"{error}; asked to come back in {error.retry_after or 0.0:.0f} s") from error
+                    raise Transient(f"{error}; it asked to retry after {error.retry_after or 0.0:.0f} s") from error
                 if failures >= ATTEMPTS:
                     raise Transient(f"{error} ({failures} times)") from error
                 await self.limiter.sleep(max(error.retry_after or 0.0, self.limiter.backoff(failures)))
@@ -168,7 +169,7 @@ class LedgeredTeacher:
                 return record
         except UsedUp as error:
             self.limiter.stop()
-            raise Transient(f"the teacher {self.client.where} announces {error}: check the account's limits") from error
+            raise Transient(f"the teacher {self.client.where} reports {error}: check the account's limits") from error
         except TeacherUnavailable as error:
             if error.maybe_paid:
                 actual = reserved
@@ -193,7 +194,7 @@ class LedgeredTeacher:
             self._trouble = ""
             if (error.retry_after or 0.0) > PATIENCE_SECONDS:
                 self.limiter.stop()
-                raise Transient(f"{error}; asked to come back in {error.retry_after:.0f} s") from error
+                raise Transient(f"{error}; it asked to retry after {error.retry_after:.0f} s") from error
             self.limiter.limited(sent, error.announced, error.retry_after)
             self._refused()
             return None
@@ -212,8 +213,8 @@ class LedgeredTeacher:
         if now - self._refused_since > PATIENCE_SECONDS:
             self.limiter.stop()
             raise Transient(
-                f"the teacher {self.client.where} answered only 429 for {PATIENCE_SECONDS:.0f} s: "
-                "check the account's rate limit"
+                f"the teacher {self.client.where} returned nothing but 429 for {PATIENCE_SECONDS:.0f} s: check the "
+                "account's rate limit"
             )
 
     def _record(self, request: Request, reply: Reply, reserved: Usage) -> LedgerRecord:

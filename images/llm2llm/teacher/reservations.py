@@ -51,7 +51,9 @@ class BudgetReservations:
                 self._reserved.append(wanted)
                 return wanted
             if not self._reserved:
-                raise BudgetReached(f"{self._words(over)}; what was answered so far is on record and not paid again")
+                raise BudgetReached(
+                    f"{self._words(over)}; the answers so far are recorded and will not be paid for again"
+                )
             self._settled.clear()
             await self._settled.wait()
 
@@ -73,4 +75,9 @@ class BudgetReservations:
 
     def _words(self, over: str) -> str:
         told = reached_limit(self.budget, self.spent, teacher=True, gpus=0)
-        return told or f"one more request may go beyond it ({over.replace('are spent', 'would be')})"
+        return told or f"the next request could exceed the budget ({_if_sent(over)})"
+
+
+def _if_sent(over: str) -> str:
+    """The words of `reached_limit` about what is reserved and not spent yet."""
+    return over.replace("have been", "would be").replace("has been", "would be")

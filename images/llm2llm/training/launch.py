@@ -93,7 +93,7 @@ def train_in_processes(job: TrainingJob, hooks: Hooks, count: int) -> TrainingRe
     except ChildFailedError as error:
         rank, death = error.get_first_failure()
         how = death.signal_name() if death.exitcode < 0 else f"exit code {death.exitcode}"
-        words = f"the training process of rank {rank} died ({how}): the step is tried again from its last checkpoint"
+        words = f"the training process of rank {rank} died ({how}): the step is retried from its last checkpoint"
         raise desk.failure(rank) or Transient(words) from error
     trained: TrainingResult = results[0]
     return trained

@@ -130,8 +130,8 @@ def translate_memory_errors(micro_batch: int) -> Iterator[None]:
 def _out_of_memory(micro_batch: int, error: Exception | None) -> GpuOutOfMemory:
     detail = f" ({error})" if error else ""
     return GpuOutOfMemory(
-        f"the GPU's memory does not hold a micro-batch of {micro_batch}{detail}: ask for a larger GPU, or set "
-        "hyperparameters.gradientCheckpointing or a smaller maxLength",
+        f"the GPU does not have enough memory for a micro-batch of {micro_batch}{detail}: request a larger GPU, or "
+        "set hyperparameters.gradientCheckpointing or a smaller maxLength",
         micro_batch,
     )
 

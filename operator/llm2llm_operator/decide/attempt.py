@@ -82,7 +82,7 @@ def create_job(inputs: Inputs, status: RunStatus, events: tuple[RunEvent, ...] =
     pause = retry.backoff_seconds(inputs, status)
     left = pause - inputs.seconds_since(step.since)
     if left > 0:
-        message = f"{name}: attempt {step.attempt} follows in {pause:.0f} s; {step.message}"
+        message = f"{name}: attempt {step.attempt} starts in {pause:.0f} s; {step.message}"
         status = status.with_step(state="BackingOff")
         status = with_progress(status, inputs.at, Reason.BACKING_OFF, message, value=False)
         return Plan(status, events=events, wake_after=left)
@@ -192,9 +192,9 @@ def end_over_budget(inputs: Inputs, status: RunStatus, message: str) -> Plan:
     policy, name = inputs.spec.budget.on_exceeded, describe_attempt(status)
     status = status.updated(active_since="")
     if policy == "Complete" and best_iteration(inputs.spec, history.outcomes(status), ended=True):
-        return _end_with_best(inputs, status, f"{name} would go beyond the budget: {message}")
+        return _end_with_best(inputs, status, f"{name} would exceed the budget: {message}")
     if policy == "Suspend":
-        words = f"{name}: {message}; raise the budget to go on, nothing is paid for twice"
+        words = f"{name}: {message}; raise the budget to resume, nothing is paid for twice"
         return hold_run(inputs, status, Reason.BUDGET_EXCEEDED, words)
     return fail_run(inputs, status, Reason.BUDGET_EXCEEDED, f"{message}. Raise the budget, then spec.retry")
 
@@ -310,7 +310,7 @@ def _shown_iteration(status: RunStatus) -> int:
 def _name_remaining_pods(message: str, pods: list[Pod]) -> str:
     """A deadline does not wait for the pod to stop, and says so."""
     left = [pod.name for pod in pods if pod.phase in ("Pending", "Running")]
-    return f"{message} (pod {', '.join(left)} is told to stop)" if left else message
+    return f"{message} (pod {', '.join(left)} is being stopped)" if left else message
 
 
 def _seconds_until_events(inputs: Inputs, status: RunStatus) -> float:

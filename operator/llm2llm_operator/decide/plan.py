@@ -90,7 +90,7 @@ def _judge(inputs: Inputs, status: RunStatus) -> Plan:
     if job is None:
         return attempt.judge_missing(inputs, status)
     if job.owner_uid != inputs.run.uid:
-        message = f"Job {job.name} exists and belongs to somebody else: delete it"
+        message = f"Job {job.name} exists but belongs to another owner: delete it"
         status = with_progress(status, inputs.at, Reason.INTERNAL_ERROR, message, value=False)
         return Plan(status, wake_after=60)
     if not job.ended:
@@ -147,7 +147,7 @@ def _continue_run(inputs: Inputs, status: RunStatus) -> Plan:
     """A finished run goes on where it ended."""
     status = with_condition(status, inputs.at, COMPLETE, False, Reason.CONTINUED)
     decided = _decide(inputs, status.updated(completion_time=""))
-    message = f"the spec of generation {inputs.run.generation} lets the run go on after its end"
+    message = f"the spec of generation {inputs.run.generation} lets the finished run continue"
     return replace(decided, events=(RunEvent("Normal", Reason.CONTINUED, message), *decided.events))
 
 
@@ -194,7 +194,7 @@ def _suspend(inputs: Inputs, status: RunStatus) -> Plan:
     stopped = _stop_job(inputs, status, Reason.SUSPENDING)
     if isinstance(stopped, Plan):
         return stopped
-    message = "spec.suspend is true; set it to false to go on"
+    message = "spec.suspend is true; set it to false to resume"
     status = with_condition(stopped.status, inputs.at, SUSPENDED, True, Reason.SUSPENDED_BY_USER, message)
     status = with_progress(status, inputs.at, Reason.SUSPENDED_BY_USER, message, value=False)
     return Plan(status, events=(*stopped.events, RunEvent("Normal", "Suspended", "no Job is left running")))

@@ -79,7 +79,7 @@ class WriteGate:
     def check(self) -> None:
         """Raises NotLeading where a write may not pass."""
         if not self.is_open():
-            raise NotLeading("this replica does not lead: nothing is written")
+            raise NotLeading("this replica is not the leader: it writes nothing")
 
 
 def _never() -> bool:

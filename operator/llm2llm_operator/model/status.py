@@ -50,10 +50,10 @@ class StatusModel(BaseModel):
 class Condition(StatusModel):
     type: str = Field(max_length=64, description="Complete, Failed, Suspended, Progressing, Reconciling or Stalled.")
     status: str = Field(max_length=16, description="True, False or Unknown.")
-    reason: str = Field(max_length=128, description="CamelCase reason.")
-    message: str = Field("", max_length=MESSAGE_LIMIT, description="For people.")
-    last_transition_time: str = Field(max_length=64, description="When status changed last.")
-    observed_generation: int = Field(0, ge=0, description="metadata.generation that this is about.")
+    reason: str = Field(max_length=128, description="Machine-readable reason for the status, in CamelCase.")
+    message: str = Field("", max_length=MESSAGE_LIMIT, description="Human-readable details.")
+    last_transition_time: str = Field(max_length=64, description="When status last changed.")
+    observed_generation: int = Field(0, ge=0, description="metadata.generation that the condition is based on.")
 
 
 class MetricStatus(StatusModel):
@@ -61,108 +61,127 @@ class MetricStatus(StatusModel):
     dataset: str = Field(
         max_length=32, description="seed, probe (seed rows left out of training), synthetic, evaluation or test."
     )
-    value: str = Field(max_length=16, description="The score, four decimals.")
-    examples: int = Field(ge=0, description="Rows that it was computed from.")
+    value: str = Field(max_length=16, description="The score, to four decimal places.")
+    examples: int = Field(ge=0, description="Number of rows that the score was computed from.")
     low: str = Field(
-        max_length=16, description="Lower end of the 95 % interval: Wilson's for accuracy, bootstrap's for macroF1."
+        max_length=16,
+        description="Lower bound of the 95 % confidence interval: Wilson for accuracy, bootstrap for macroF1.",
     )
-    high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
+    high: str = Field(max_length=16, description="Upper bound of the 95 % confidence interval.")
 
 
 class PairedStatus(StatusModel):
     """Two iterations' verdicts on the same rows."""
 
-    against: int = Field(ge=0, description="The iteration to beat when this one was evaluated.")
-    dataset: str = Field(max_length=32, description="The set that the objective is judged on.")
-    examples: int = Field(ge=1, description="Rows that both were asked.")
-    gained: int = Field(ge=0, description="Rows that only this iteration got right.")
-    lost: int = Field(ge=0, description="Rows that only the iteration to beat got right.")
+    against: int = Field(
+        ge=0, description="The iteration that this one was compared with: the iteration to beat at the time."
+    )
+    dataset: str = Field(max_length=32, description="The set that spec.objective is computed on.")
+    examples: int = Field(ge=1, description="Number of rows that both iterations answered.")
+    gained: int = Field(ge=0, description="Number of rows that only this iteration got right.")
+    lost: int = Field(ge=0, description="Number of rows that only the iteration to beat got right.")
 
 
 class StepRecord(StatusModel):
     """The ledger: a step that ended."""
 
     stage: str = Field(max_length=16, description="Prepare, Train, Evaluate, Generate or Test.")
-    attempt: int = Field(ge=0, description="The attempt that ended the step, from 0.")
-    kind: str = Field("Run", max_length=16, description="Run, or Collect: the report was read again from the manifest.")
+    attempt: int = Field(ge=0, description="Number of the attempt that ended the step, counted from 0.")
+    kind: str = Field(
+        "Run", max_length=16, description="Run; or Collect, if the attempt only read the report from the manifest."
+    )
     job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of the Job of that attempt.")
     outcome: str = Field(max_length=16, description="Succeeded or Failed.")
-    reason: str = Field("", max_length=64, description="Why it failed.")
-    start_time: str = Field("", max_length=64, description="When its container started.")
-    completion_time: str = Field("", max_length=64, description="When its container ended.")
-    active_seconds: int = Field(0, ge=0, description="Seconds that its containers ran.")
+    reason: str = Field("", max_length=64, description="Why the step failed.")
+    start_time: str = Field("", max_length=64, description="When the step's container started.")
+    completion_time: str = Field("", max_length=64, description="When the step's container ended.")
+    active_seconds: int = Field(0, ge=0, description="Seconds that the step's containers ran, over all attempts.")
     digest: str = Field("", max_length=128, description="Digest of the committed output.")
-    model_uri: str = Field("", max_length=2048, description="Train only: where the adapter lies.")
+    model_uri: str = Field("", max_length=2048, description="Train only: URI of the adapter or model.")
     micro_batch: int = Field(
         0,
         ge=0,
-        description="Train only: the ceiling of the micro-batch after GPU out of memory, which later trainings keep.",
+        description="Train only: upper limit of the micro-batch size after running out of GPU memory; later training "
+        "steps keep to it.",
     )
 
 
 class IterationStatus(StatusModel):
     index: int = Field(
-        ge=0, description="Iteration, from 0. 100 + n is the closing one after n probing ones (spec.errorsFrom)."
+        ge=0,
+        description="Number of the iteration, counted from 0. With errorsFrom: Probe, the closing iteration after "
+        "n probing ones is 100 + n.",
     )
-    train_examples: int = Field(0, ge=0, description="Rows of D(i).")
-    optimizer_steps: int = Field(0, ge=0, description="Optimizer steps of its training.")
+    train_examples: int = Field(0, ge=0, description="Number of rows in D(i), which the iteration trained on.")
+    optimizer_steps: int = Field(0, ge=0, description="Number of optimizer steps of the training.")
     mistakes: int = Field(
         0,
         ge=0,
-        description="Rows that the teacher writes for: seed rows that the student of this iteration got wrong, and "
-        "synthetic ones where augmentFrom is SeedAndSynthetic. metrics tells each set for itself.",
+        description="Number of rows that the teacher writes for: seed rows that this iteration's student got wrong "
+        "and, if augmentFrom is SeedAndSynthetic, synthetic rows. metrics has a score for each set.",
     )
-    generated: int = Field(0, ge=0, description="Rows that the teacher wrote.")
-    kept: int = Field(0, ge=0, description="Rows that the filters kept.")
+    generated: int = Field(0, ge=0, description="Number of rows that the teacher wrote.")
+    kept: int = Field(0, ge=0, description="Number of rows that the filters kept.")
     learned: int = Field(
         0,
         ge=0,
         validation_alias=AliasChoices("learned", "learnt"),
-        description="Seed rows that are right and were wrong in the iteration before.",
+        description="Number of seed rows that are right in this iteration and were wrong in the previous one.",
         json_schema_extra=_formerly("learnt"),
     )
-    forgotten: int = Field(0, ge=0, description="Seed rows that are wrong and were right in the iteration before.")
-    paired: PairedStatus | None = Field(
-        None, description="Row by row against the iteration to beat; earlyStopping is judged by it."
+    forgotten: int = Field(
+        0, ge=0, description="Number of seed rows that are wrong in this iteration and were right in the previous one."
     )
-    metrics: list[MetricStatus] = Field(default_factory=list, max_length=8, description="Scores with their intervals.")
+    paired: PairedStatus | None = Field(
+        None, description="Row-by-row comparison with the iteration to beat; earlyStopping is decided by it."
+    )
+    metrics: list[MetricStatus] = Field(
+        default_factory=list, max_length=8, description="Scores with their confidence intervals."
+    )
     steps: list[StepRecord] = Field(
         default_factory=list,
         max_length=8,
-        description="Steps that ended.",
+        description="Steps of the iteration that have ended.",
         json_schema_extra=_keyed("stage", "outcome"),
     )
 
 
 class RetryCounts(StatusModel):
-    transient: int = Field(0, ge=0, description="Attempts after a transient failure.")
-    out_of_memory: int = Field(0, ge=0, description="Attempts after GPU out of memory.")
-    job_deleted: int = Field(0, ge=0, description="Attempts after the Job was deleted.")
+    transient: int = Field(0, ge=0, description="Number of retries after transient failures.")
+    out_of_memory: int = Field(0, ge=0, description="Number of retries after running out of GPU memory.")
+    job_deleted: int = Field(0, ge=0, description="Number of retries after the Job was deleted.")
 
 
 class TeacherUsage(StatusModel):
-    requests: int = Field(0, ge=0, description="Requests.")
-    input_tokens: int = Field(0, ge=0, description="Tokens sent.")
-    output_tokens: int = Field(0, ge=0, description="Tokens received.")
+    requests: int = Field(0, ge=0, description="Number of requests.")
+    input_tokens: int = Field(0, ge=0, description="Number of tokens sent to the teacher.")
+    output_tokens: int = Field(0, ge=0, description="Number of tokens received from the teacher.")
 
 
 class CurrentStep(StatusModel):
     stage: str = Field(max_length=16, description="Prepare, Train, Evaluate, Generate or Test.")
-    iteration: int = Field(0, ge=0, description="Iteration, from 0.")
-    attempt: int = Field(0, ge=0, description="Attempt, from 0: one Job each.")
-    kind: str = Field("Run", max_length=16, description="Run, or Collect: read the report again from the manifest.")
-    micro_batch: int = Field(0, ge=0, description="Ceiling of the micro-batch after GPU out of memory; 0: none.")
+    iteration: int = Field(0, ge=0, description="Number of the iteration, counted from 0.")
+    attempt: int = Field(0, ge=0, description="Number of the attempt, counted from 0; each attempt is one Job.")
+    kind: str = Field(
+        "Run", max_length=16, description="Run; or Collect, which only reads the report of the step from its manifest."
+    )
+    micro_batch: int = Field(
+        0, ge=0, description="Upper limit of the micro-batch size after running out of GPU memory; 0: none."
+    )
     job_name: str = Field("", max_length=253, description="Name of the attempt's Job.")
-    job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of that Job, once it was seen.")
+    job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of that Job, once it has been observed.")
     state: str = Field("Pending", max_length=32, description="Pending, Queued, Running, BackingOff or Stopping.")
-    since: str = Field("", max_length=64, description="When state began.")
-    message: str = Field("", max_length=STEP_MESSAGE_LIMIT, description="Why the attempt before this one ended.")
-    active_seconds: int = Field(0, ge=0, description="Seconds that containers of its earlier attempts ran.")
-    counted_until: str = Field("", max_length=64, description="Containers that ended until then are in activeSeconds.")
-    disruptions: int = Field(0, ge=0, description="Pods of this step that were evicted or preempted.")
-    retries: RetryCounts = Field(default_factory=RetryCounts, description="Attempts spent, by cause.")
+    since: str = Field("", max_length=64, description="When the step entered this state.")
+    message: str = Field("", max_length=STEP_MESSAGE_LIMIT, description="Why the previous attempt ended.")
+    active_seconds: int = Field(0, ge=0, description="Seconds that the containers of its earlier attempts ran.")
+    counted_until: str = Field(
+        "", max_length=64, description="activeSeconds includes all containers that ended up to this time."
+    )
+    disruptions: int = Field(0, ge=0, description="Number of pods of this step that were evicted or preempted.")
+    retries: RetryCounts = Field(default_factory=RetryCounts, description="Number of retries so far, by cause.")
     teacher_usage: TeacherUsage = Field(
-        default_factory=TeacherUsage, description="What its attempts told of the teacher so far; part of usage already."
+        default_factory=TeacherUsage,
+        description="Teacher usage reported by the attempts so far; already included in status.usage.",
     )
 
     @property
@@ -177,93 +196,111 @@ class CurrentStep(StatusModel):
 
 
 class BestStatus(StatusModel):
-    iteration: int = Field(ge=0, description="Iteration of the best adapter, as in the iteration table.")
-    metric: str = Field("accuracy", max_length=64, description="Score that chose it: spec.objective.metric.")
-    dataset: str = Field(max_length=32, description="evaluation, or seed where there is no evaluation set.")
-    value: str = Field(max_length=16, description="Its score.")
-    examples: int = Field(ge=0, description="Rows behind the score.")
-    low: str = Field(max_length=16, description="Lower end of the 95 % interval.")
-    high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
-    model_uri: str = Field("", max_length=2048, description="Where the adapter lies.")
+    iteration: int = Field(ge=0, description="Number of the best iteration.")
+    metric: str = Field("accuracy", max_length=64, description="Score that selected it: spec.objective.metric.")
+    dataset: str = Field(max_length=32, description="evaluation, or seed if there is no evaluation set.")
+    value: str = Field(max_length=16, description="The score.")
+    examples: int = Field(ge=0, description="Number of rows that the score was computed from.")
+    low: str = Field(max_length=16, description="Lower bound of the 95 % confidence interval.")
+    high: str = Field(max_length=16, description="Upper bound of the 95 % confidence interval.")
+    model_uri: str = Field("", max_length=2048, description="URI of the adapter or model.")
     digest: str = Field("", max_length=128, description="Digest of the training step's output.")
 
 
 class FinalTest(StatusModel):
-    iteration: int = Field(ge=0, description="Iteration whose adapter was scored.")
+    iteration: int = Field(ge=0, description="Number of the iteration whose adapter was scored.")
     metric: str = Field("accuracy", max_length=64, description="Name of the score.")
     value: str = Field(max_length=16, description="The score on the test set: the number to report.")
-    examples: int = Field(ge=0, description="Rows behind the score.")
-    low: str = Field(max_length=16, description="Lower end of the 95 % interval.")
-    high: str = Field(max_length=16, description="Upper end of the 95 % interval.")
+    examples: int = Field(ge=0, description="Number of rows that the score was computed from.")
+    low: str = Field(max_length=16, description="Lower bound of the 95 % confidence interval.")
+    high: str = Field(max_length=16, description="Upper bound of the 95 % confidence interval.")
     times_scored: int = Field(
-        1, ge=0, description="How often the test set was looked at; each look makes it less of a test."
+        1, ge=0, description="Number of times that the test set was scored; each time makes it less independent."
     )
 
 
 class UsageStatus(StatusModel):
-    teacher_requests: int = Field(0, ge=0, description="Requests that the teacher answered.")
-    teacher_input_tokens: int = Field(0, ge=0, description="Tokens sent.")
-    teacher_output_tokens: int = Field(0, ge=0, description="Tokens received.")
-    gpu_seconds: int = Field(0, ge=0, description="GPUs times the seconds that containers had them.")
-    cost: str = Field("", max_length=32, description="Money for both, where spec.budget.prices are set.")
+    teacher_requests: int = Field(0, ge=0, description="Number of requests that the teacher answered.")
+    teacher_input_tokens: int = Field(0, ge=0, description="Number of tokens sent to the teacher.")
+    teacher_output_tokens: int = Field(0, ge=0, description="Number of tokens received from the teacher.")
+    gpu_seconds: int = Field(0, ge=0, description="GPUs multiplied by the seconds that containers held them.")
+    cost: str = Field("", max_length=32, description="Cost of teacher and GPUs, if spec.budget.prices are set.")
     projected_cost: str = Field(
-        "", max_length=32, description="Cost of all iterations, if those to come cost as much as those so far."
+        "",
+        max_length=32,
+        description="Projected cost of all iterations, assuming that those to come cost as much as those so far.",
     )
 
 
 class Summary(StatusModel):
     """Strings, because a printer column cannot format."""
 
-    accuracy: str = Field("", max_length=64, description="Best score with its interval; named where it is no accuracy.")
-    mistakes: str = Field(
-        "", max_length=64, description="Mistakes of the newest evaluation, and the rows that they are among."
+    accuracy: str = Field(
+        "",
+        max_length=64,
+        description="Best score with its confidence interval; the metric is named if it is not accuracy.",
     )
-    cost: str = Field("", max_length=64, description="Money where there are prices, else teacher tokens.")
+    mistakes: str = Field(
+        "",
+        max_length=64,
+        description="Number of mistakes in the newest evaluation, out of the number of rows evaluated.",
+    )
+    cost: str = Field("", max_length=64, description="Cost if prices are set, else teacher tokens.")
 
 
 class ResolvedStatus(StatusModel):
     model_revision: str = Field("", max_length=256, description="Commit or digest of the base model.")
-    engine: str = Field("", max_length=32, description="Engine of the evaluation.")
+    engine: str = Field("", max_length=32, description="Inference engine of the evaluation.")
 
 
 class RunStatus(StatusModel):
-    observed_generation: int = Field(0, ge=0, description="metadata.generation that the operator acted on last.")
+    observed_generation: int = Field(0, ge=0, description="metadata.generation that the operator last acted on.")
     phase: str = Field("", max_length=16, description="Pending, Queued, Running, Suspended, Succeeded or Failed.")
-    message: str = Field("", max_length=MESSAGE_LIMIT, description="One line on what the run does or why it waits.")
+    message: str = Field(
+        "", max_length=MESSAGE_LIMIT, description="One line that says what the run is doing or why it is waiting."
+    )
     conditions: list[Condition] = Field(
         default_factory=list, max_length=16, description="Conditions, by type.", json_schema_extra=_keyed("type")
     )
     start_time: str = Field("", max_length=64, description="When the run was accepted.")
-    completion_time: str = Field("", max_length=64, description="When it was complete or failed.")
-    active_seconds: int = Field(0, ge=0, description="Seconds that containers of ended attempts were running.")
-    active_since: str = Field("", max_length=64, description="Since when the container that runs now is running.")
-    retry: int = Field(0, ge=0, description="The spec.retry that was acted on last.")
+    completion_time: str = Field("", max_length=64, description="When the run completed or failed.")
+    active_seconds: int = Field(
+        0, ge=0, description="Seconds that containers have run, not counting the one that is running now."
+    )
+    active_since: str = Field("", max_length=64, description="When the container that is running now started.")
+    retry: int = Field(0, ge=0, description="The value of spec.retry that was last acted on.")
     images: dict[str, str] = Field(
         default_factory=dict, description="Images pinned when the run was accepted, by stage."
     )
-    resolved: ResolvedStatus = Field(default_factory=ResolvedStatus, description="What Prepare found out.")
+    resolved: ResolvedStatus = Field(default_factory=ResolvedStatus, description="What Prepare resolved.")
     current_iteration: int = Field(0, ge=0, description="Iteration in progress, from 0.")
     current_step: CurrentStep | None = Field(None, description="The step in progress.")
     steps: list[StepRecord] = Field(
         default_factory=list,
         max_length=8,
-        description="The run's own steps that ended.",
+        description="Steps that belong to no iteration and have ended.",
         json_schema_extra=_keyed("stage", "outcome"),
     )
-    seed_count: int = Field(0, ge=0, description="Rows of the seed set.")
-    evaluation_count: int = Field(0, ge=0, description="Rows of the evaluation set.")
+    seed_count: int = Field(0, ge=0, description="Number of rows in the seed set.")
+    evaluation_count: int = Field(0, ge=0, description="Number of rows in the evaluation set.")
     inputs_digest: str = Field("", max_length=128, description="Digest of the frozen inputs.")
     evaluation_digest: str = Field("", max_length=128, description="Digest of the frozen evaluation set.")
-    artifacts_uri: str = Field("", max_length=2048, description="Folder of everything that the run makes.")
-    test_count: int = Field(0, ge=0, description="Rows of the test set.")
+    artifacts_uri: str = Field("", max_length=2048, description="Folder that holds everything that the run produces.")
+    test_count: int = Field(0, ge=0, description="Number of rows in the test set.")
     best: BestStatus | None = Field(
-        None, description="The best iteration so far; where errorsFrom is Probe the closing one, none before it."
+        None,
+        description="The best iteration so far. With errorsFrom: Probe, only the closing iteration can be the best.",
     )
-    test: FinalTest | None = Field(None, description="The best adapter on the test set, when the loop is over.")
-    usage: UsageStatus = Field(default_factory=UsageStatus, description="What was spent, over all attempts.")
-    summary: Summary = Field(default_factory=Summary, description="What the printer columns show.")
+    test: FinalTest | None = Field(
+        None, description="Score of the best adapter on the test set, once the loop is over."
+    )
+    usage: UsageStatus = Field(default_factory=UsageStatus, description="What the run has spent, over all attempts.")
+    summary: Summary = Field(default_factory=Summary, description="Values of the columns of kubectl get.")
     iterations: list[IterationStatus] = Field(
-        default_factory=list, max_length=128, description="The iteration table.", json_schema_extra=_keyed("index")
+        default_factory=list,
+        max_length=128,
+        description="The iterations and their results.",
+        json_schema_extra=_keyed("index"),
     )
 
     @property

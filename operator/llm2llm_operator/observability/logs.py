@@ -73,7 +73,7 @@ def set_up(style: str) -> None:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
-    log.critical("the operator ends: nobody expected this", exc_info=(kind, error or kind(), traceback))
+    log.critical("unhandled exception: the operator exits", exc_info=(kind, error or kind(), traceback))
 
 
 def told(record: logging.LogRecord) -> dict[str, Any]:

@@ -25,63 +25,91 @@ PHASES: Final = ("Pending", "Queued", "Running", "Suspended", "Succeeded", "Fail
 # --- what happened to runs
 STEPS = Counter(
     "llm2llm_steps",
-    "Steps that ended. outcome: Succeeded, Failed where the run ended without it, or the reason with which it failed.",
+    "Number of steps that ended. outcome: Succeeded; Failed if the run ended before the step did; or the reason that "
+    "the step failed with.",
     ["stage", "outcome"],
 )
 STEP_SECONDS = Histogram(
     "llm2llm_step_seconds",
-    "What the containers of a step that succeeded ran, over all its attempts.",
+    "Seconds that the containers of a step that succeeded ran, over all its attempts.",
     ["stage"],
     buckets=_LONG,
 )
 STEP_WAIT_SECONDS = Histogram(
     "llm2llm_step_wait_seconds",
-    "How long an attempt was in this state before its container ran. state: Pending, or Queued (its Job is suspended).",
+    "Seconds that an attempt spent in a state before its container started. state: Pending, or Queued (its Job is "
+    "suspended).",
     ["stage", "state"],
     buckets=_LONG,
 )
 RETRIES = Counter(
     "llm2llm_retries",
-    "Further attempts. cause: transient, outOfMemory, jobDeleted, lostReport, suspended (also by the budget), or asked"
-    " (by spec.retry).",
+    "Number of retries. cause: transient, outOfMemory, jobDeleted, lostReport, suspended (also by the budget), or "
+    "asked (by spec.retry).",
     ["stage", "cause"],
 )
-DISRUPTIONS = Counter("llm2llm_disruptions", "Pods of a step that were evicted or preempted.", ["stage"])
+DISRUPTIONS = Counter("llm2llm_disruptions", "Number of pods that were evicted or preempted.", ["stage"])
 RUNS_ENDED = Counter(
-    "llm2llm_runs_ended", "Runs that came to an end. condition: Complete or Failed.", ["condition", "reason"]
+    "llm2llm_runs_ended", "Number of runs that ended. condition: Complete or Failed.", ["condition", "reason"]
 )
-TEACHER_REQUESTS = Counter("llm2llm_teacher_requests", "Requests that the teacher answered.")
-TEACHER_TOKENS = Counter("llm2llm_teacher_tokens", "Tokens of the teacher. direction: input or output.", ["direction"])
-GPU_SECONDS = Counter("llm2llm_gpu_seconds", "GPUs times the seconds that containers had them.")
-COST = Counter("llm2llm_cost", "Money for teacher and GPUs, of runs that tell prices, in the currency of those.")
+TEACHER_REQUESTS = Counter("llm2llm_teacher_requests", "Number of requests that the teacher answered.")
+TEACHER_TOKENS = Counter(
+    "llm2llm_teacher_tokens", "Number of teacher tokens. direction: input or output.", ["direction"]
+)
+GPU_SECONDS = Counter("llm2llm_gpu_seconds", "GPUs multiplied by the seconds that containers held them.")
+COST = Counter("llm2llm_cost", "Cost of teacher and GPUs, for runs that set prices, in the currency of those prices.")
 EXAMPLES = Counter(
-    "llm2llm_examples", "Rows that the teacher wrote. verdict: kept, or dropped by a filter.", ["verdict"]
+    "llm2llm_examples", "Number of rows that the teacher wrote. verdict: kept, or dropped by a filter.", ["verdict"]
 )
 
 # --- how the operator fares
 RECONCILES = Counter(
-    "llm2llm_reconciles", "Passes. result: ok, conflict, gone, not-leading, unavailable or error.", ["result"]
+    "llm2llm_reconciles",
+    "Number of reconcile passes. result: ok, conflict, gone, not-leading, unavailable or error.",
+    ["result"],
 )
-RECONCILE_SECONDS = Histogram("llm2llm_reconcile_seconds", "Duration of a pass.", buckets=_SHORT)
-QUEUE_DEPTH = Gauge("llm2llm_queue_depth", "Runs that wait for a pass; 0 where this process does not lead.")
-QUEUE_AGE = Gauge("llm2llm_queue_oldest_seconds", "How long the first of them has waited.")
-QUEUE_SECONDS = Histogram("llm2llm_queue_seconds", "How long a run waited for its pass.", buckets=_SHORT)
+RECONCILE_SECONDS = Histogram("llm2llm_reconcile_seconds", "Duration of a reconcile pass, in seconds.", buckets=_SHORT)
+QUEUE_DEPTH = Gauge(
+    "llm2llm_queue_depth", "Number of runs that wait for a reconcile pass; 0 if this process is not the leader."
+)
+QUEUE_AGE = Gauge(
+    "llm2llm_queue_oldest_seconds", "Seconds that the longest-waiting run has waited for a reconcile pass."
+)
+QUEUE_SECONDS = Histogram("llm2llm_queue_seconds", "Seconds that a run waited for its reconcile pass.", buckets=_SHORT)
 API_WRITES = Counter(
-    "llm2llm_api_writes", "Writes to the API server. kind: status, create, delete, event or lease.", ["kind"]
+    "llm2llm_api_writes", "Number of writes to the API server. kind: status, create, delete, event or lease.", ["kind"]
 )
-API_ERRORS = Counter("llm2llm_api_errors", "Requests that failed. code: the HTTP status, or connection.", ["code"])
-CONFLICTS = Counter("llm2llm_write_conflicts", "Status writes that met a newer version.")
-WATCH_EVENTS = Counter("llm2llm_watch_events", "Objects that the watches told of: runs, jobs or pods.", ["collection"])
-WATCH_RESTARTS = Counter("llm2llm_watch_restarts", "Restarts of the watches by their supervisor.")
+API_ERRORS = Counter(
+    "llm2llm_api_errors",
+    "Number of requests to the API server that failed. code: the HTTP status, or connection.",
+    ["code"],
+)
+CONFLICTS = Counter(
+    "llm2llm_write_conflicts", "Number of status writes rejected because the object had changed (HTTP 409)."
+)
+WATCH_EVENTS = Counter(
+    "llm2llm_watch_events", "Number of watch events. collection: runs, jobs or pods.", ["collection"]
+)
+WATCH_RESTARTS = Counter("llm2llm_watch_restarts", "Number of times that the supervisor restarted the watches.")
 LOOP_LAG = Histogram(
-    "llm2llm_loop_lag_seconds", "How much later than asked for the event loop turned, once a second.", buckets=_SHORT
+    "llm2llm_loop_lag_seconds",
+    "Delay of the event loop in seconds: how much later than scheduled a timer fired; measured once a second.",
+    buckets=_SHORT,
 )
-LEADER = Gauge("llm2llm_leader", "1 while this process may write, else 0.")
+LEADER = Gauge("llm2llm_leader", "1 if this process is the leader, else 0.")
 
 # --- how runs are now: name, help, label
-RUNS = ("llm2llm_runs", "Runs by phase.", "phase")
-RUNS_HELD = ("llm2llm_runs_held", "Runs that wait for a person, by the reason of Suspended.", "reason")
-RUNS_WAITING = ("llm2llm_runs_waiting", "Runs that make no progress, by the reason of Progressing=False.", "reason")
+RUNS = ("llm2llm_runs", "Number of runs, by phase.", "phase")
+RUNS_HELD = (
+    "llm2llm_runs_held",
+    "Number of runs that wait for a person, by the reason of the condition Suspended.",
+    "reason",
+)
+RUNS_WAITING = (
+    "llm2llm_runs_waiting",
+    "Number of runs that make no progress, by the reason of the condition Progressing=False.",
+    "reason",
+)
 
 
 class RunStates(Collector):

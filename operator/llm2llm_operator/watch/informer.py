@@ -210,7 +210,7 @@ class Informer:
         try:
             uvloop.run(self._watch_until_it_ends(loop, stop, ended))
         except Exception:
-            log.exception("the watches ended; starting them again")
+            log.exception("the watches ended; restarting them")
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(ended.set)
 
@@ -238,7 +238,7 @@ class Informer:
             await asyncio.wait({ending}, timeout=ENDING_SECONDS)
             if ending.done():
                 ending.result()
-            log.warning("the watches ended; starting them again")
+            log.warning("the watches ended; restarting them")
         finally:
             stop.set()
             with contextlib.suppress(RuntimeError):  # our loop is closed: the process ends
@@ -319,7 +319,7 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         return None
 
     def store(self, **_: Any) -> None:
-        raise AssertionError("a handler with state was registered: rule C1 allows `on.event` alone")
+        raise AssertionError("a handler with state was registered: rule C1 allows only `on.event`")
 
 
 class _Backoffs:

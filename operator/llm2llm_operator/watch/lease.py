@@ -230,7 +230,7 @@ class Elector:
             self._in_term = False
         if not task.cancelled():
             task.result()
-        log.warning("no longer leading: the lease was not renewed in time, or somebody else holds it")
+        log.warning("no longer leading: the lease was not renewed in time, or another replica holds it")
 
     async def _release(self) -> None:
         """Gives the lease back. An update of ours may have been cut off when we were cancelled: then look again."""
@@ -248,4 +248,4 @@ class Elector:
                 log.info("released the lease")
                 return
         except ApiError as error:
-            log.warning("the lease stays ours until it expires: %s", error)
+            log.warning("cannot release the lease, which stays ours until it expires: %s", error)

@@ -258,7 +258,7 @@ def test_a_job_that_has_our_next_name_is_told_and_left_alone(team: Runs, labeled
     team.patch(run, suspend=False)
     status = team.wait(run, says_internal_error, timeout=20)
     assert name in status["message"]
-    assert "belongs to somebody else" in status["message"]
+    assert "belongs to another owner" in status["message"]
     path = f"/apis/batch/v1/namespaces/{team.namespace}/jobs/{name}"
     team.cluster.request("DELETE", path, {"propagationPolicy": "Background"})
     team.patch(run, maxDisruptions=21)  # any event; without our labels only a slow retry would notice

@@ -65,7 +65,7 @@ def crowd(api: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 def test_fault_37_a_run_at_its_budget_is_held_and_goes_on_when_it_is_raised(crowd: Runs):
     status = crowd.wait("held", lambda status: status.get("phase") == "Suspended")
     assert condition(status, "Suspended")["reason"] == "BudgetExceeded"
-    assert "110 teacher tokens are spent, spec.budget.maxTeacherTokens is 100" in status["message"]
+    assert "110 teacher tokens have been used; spec.budget.maxTeacherTokens is 100" in status["message"]
     assert not [job for job in crowd.jobs("held") if "generate" in job["metadata"]["name"]]
     crowd.patch("held", budget={"maxTeacherTokens": 10_000})
     status = crowd.wait_for_end("held")

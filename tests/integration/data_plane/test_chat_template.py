@@ -72,8 +72,8 @@ def test_a_template_that_asks_for_the_date_gives_the_same_prompt_on_every_day(st
     ("template", "words"),
     [
         pytest.param("{{ raise_exception('tools are required') }}", "tools are required", id="one that refuses"),
-        pytest.param("{% if %}", "cannot render a user's turn", id="one that is no template"),
-        pytest.param("hello", "leaves the user's turn out", id="one without the turn"),
+        pytest.param("{% if %}", "cannot render a user message", id="one that is no template"),
+        pytest.param("hello", "omits the user message", id="one without the turn"),
     ],
 )
 def test_a_template_that_cannot_ask_is_told_before_a_gpu_is_asked_for(

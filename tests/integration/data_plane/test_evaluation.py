@@ -182,7 +182,7 @@ def test_an_evaluation_whose_longest_row_the_gpu_does_not_hold_is_out_of_memory(
     gpu_that_holds(0, monkeypatch)
 
     with pytest.raises(
-        GpuOutOfMemory, match=r"not hold one prompt of 9 tokens with an answer of 4 .* larger GPU"
+        GpuOutOfMemory, match=r"not have enough memory for one prompt of 9 tokens with an answer of 4 .* larger GPU"
     ) as told:
         run_step(run.step(Stage.EVALUATE), store, bench.context())
     assert (told.value.exit_code, told.value.micro_batch) == (69, 1)
@@ -295,7 +295,7 @@ def test_vllm_takes_no_more_context_than_is_asked_and_says_what_it_cannot_serve(
     answered, refused, others = (line.removeprefix("told: ") for line in told if line.startswith("told: "))
     assert [0 < count <= 4 for count in json.loads(answered)] == [True, True]  # EOS is one of the words
     assert refused.startswith(
-        "ConfigurationError vLLM does not serve this student: GPT2LMHeadModel does not support LoRA"
+        "ConfigurationError vLLM cannot serve this student: GPT2LMHeadModel does not support LoRA"
     )
     assert refused.endswith("set spec.evaluate.engine: Transformers")
     assert set(json.loads(others)) == WITHOUT_ADAPTERS

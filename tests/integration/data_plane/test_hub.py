@@ -137,7 +137,7 @@ def test_a_model_with_other_weights_alone_is_refused_before_anything_is_fetched(
 ) -> None:
     hub.files["pytorch_model.bin"] = hub.files["onnx/model.safetensors"] = hub.files.pop("model.safetensors")
 
-    with pytest.raises(ConfigurationError, match=r"hf://team/student holds no weights as \*\.safetensors") as caught:
+    with pytest.raises(ConfigurationError, match=r"hf://team/student has no \*\.safetensors weights") as caught:
         model_revision(STUDENT, environ)
     assert "safe_serialization=True" in caught.value.message
     assert "spec.student.model.revision" in caught.value.message
@@ -215,12 +215,12 @@ def cut(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        pytest.param(emptied, "its list llm2llm-files.json cannot be read", id="a broken config and nothing else"),
+        pytest.param(emptied, "its file list llm2llm-files.json cannot be read", id="a broken config and nothing else"),
         pytest.param(cut, "model.safetensors has 100 bytes", id="a file that was cut"),
         pytest.param(
             lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing", id="a file less"
         ),
-        pytest.param(grown, "model-00002-of-00002.safetensors is not in its list", id="a file more"),
+        pytest.param(grown, "model-00002-of-00002.safetensors is not in its file list", id="a file more"),
     ],
 )
 def test_a_damaged_model_in_the_cache_is_fetched_anew_and_told(
@@ -286,7 +286,7 @@ def test_rows_of_the_hub_are_one_file_of_a_data_set(
         pytest.param("hf://team/rows/none.csv", DataError, "none.csv does not exist", id="no such file"),
         pytest.param("hf://team/rows@v9/x.csv", ConfigurationError, "check spec.data", id="no such revision"),
         pytest.param(
-            "hf://team/nobody/x.csv", ConfigurationError, "the data set hf://team/nobody", id="no such data set"
+            "hf://team/nobody/x.csv", ConfigurationError, "the dataset hf://team/nobody", id="no such data set"
         ),
         pytest.param("hf://team/rows", ConfigurationError, "expected hf://owner/dataset/path", id="no file"),
     ],

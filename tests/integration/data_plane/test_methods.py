@@ -203,7 +203,9 @@ def test_a_run_that_goes_on_after_sigterm_ends_with_the_weights_of_an_uninterrup
 
 
 def test_prepare_knows_that_vllm_has_no_fp32_for_qlora(bench: Bench) -> None:
-    with pytest.raises(ConfigurationError, match=r"spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16"):
+    with pytest.raises(
+        ConfigurationError, match=r"spec.evaluate.precision: vLLM evaluates QLoRA students only in bf16"
+    ):
         bench.run("run", train=training("QLoRA"), evaluate={"engine": "vLLM", "precision": "fp32"})
 
 

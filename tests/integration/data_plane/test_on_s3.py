@@ -106,7 +106,7 @@ def test_fault_33_broken_rows_are_told_with_their_lines_and_nothing_is_tried_aga
     assert code == report.exit_code == 65
     assert code in FAILS_AT_ONCE
     for words in (
-        f"data.seed {bucket.uri}/rows/seed.jsonl has 2 broken rows: line 21: no JSON",
+        f"data.seed {bucket.uri}/rows/seed.jsonl has 2 broken rows: line 21: invalid JSON",
         "line 22: the completion 'nolabel' is none of spec.task.labels",
         f"data.evaluation {bucket.uri}/rows/evaluation.jsonl has 1 broken rows: line 1: no field 'label'",
     ):
@@ -128,7 +128,7 @@ def test_fault_33_a_run_with_no_mistakes_left_is_complete_and_warns_of_an_evalua
 
     assert isinstance(ended, Finished)
     assert ended.reason == "NoMistakes"
-    assert "accuracy on the evaluation set is 0.050: the seeds may be memorized" in ended.message
+    assert "accuracy on the evaluation set is 0.050: the student may have memorized" in ended.message
     assert teacher.stats()["requests"] == 1  # Prepare's
 
 
@@ -176,8 +176,8 @@ def test_fault_48_hostile_rows_are_data_in_every_step(bench: Bench, bucket: Stor
 def test_fault_48_what_cannot_be_data_is_refused_with_its_line(bench: Bench, bucket: Store, s3: S3Server) -> None:
     good = json.dumps({"text": "f1", "label": "label0"}).encode()
     broken = {
-        2: (b'{"text": "caf\xe9", "label": "label0"}', "no UTF-8"),
-        3: (b'{"text": ' + b"[" * 200_000, "JSON nested too deeply"),
+        2: (b'{"text": "caf\xe9", "label": "label0"}', "invalid UTF-8"),
+        3: (b'{"text": ' + b"[" * 200_000, "JSON is nested too deeply"),
         5: (b'{"text": "\\u0000", "label": "label0"}', "NUL"),
         6: (b'{"text": "' + b"f1 " * 350_000 + b'", "label": "label0"}', "350001 tokens"),
         7: (b'{"text": "\\ud800", "label": "label0"}', "surrogate"),
@@ -223,7 +223,7 @@ def test_fault_47_a_full_disk_is_transient_and_leaves_the_bucket_as_it_was(
 
     assert (code, report.reason) == (75, "Transient")
     assert words in report.message
-    assert "check the disk's space and rights" in report.message
+    assert "check the disk's free space and permissions" in report.message
     assert there.objects() == before
 
 

@@ -77,10 +77,10 @@ def test_all_problems_are_told_at_once(tmp_path: Path, model: Path, store: Local
     with pytest.raises(StepError) as caught:
         prepare(spec | {"maxIterations": 1}, store, context)
     for words in (
-        "seed.jsonl has 2 broken rows: line 21: no JSON",
+        "seed.jsonl has 2 broken rows: line 21: invalid JSON",
         "line 22: the completion 'nolabel' is none of spec.task.labels",
         "evaluation.jsonl has 1 broken rows: line 1: no field 'label'",
-        "none holds no config.json",
+        "none has no config.json",
     ):
         assert words in caught.value.message
     assert list(store.list("")) == []
@@ -92,14 +92,14 @@ def test_all_problems_are_told_at_once(tmp_path: Path, model: Path, store: Local
         pytest.param(
             {"train__hyperparameters": {"maxLength": 8}},
             DataError,
-            "lines 1, 2, 3, 4, 5 and 15 more: 9 tokens of prompt and 2 of completion exceed maxLength 8",
+            r"lines 1, 2, 3, 4, 5 and 15 more: the prompt \(9 tokens\) and the completion \(2\) exceed maxLength 8",
             id="a row that is longer than maxLength",
         ),
         pytest.param({"task__promptTemplate": "{{ nothing }}"}, DataError, "'nothing' is undefined", id="a wrong name"),
         pytest.param(
             {"task__promptTemplate": "Question: {text}"},
             ConfigurationError,
-            "spec.task.promptTemplate: asks for no field of a row",
+            "spec.task.promptTemplate: uses no field of the row",
             id="braces as Python has them",
         ),
         pytest.param({"task__promptTemplate": "{{"}, ConfigurationError, "spec.task.promptTemplate", id="no template"),
@@ -109,7 +109,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path, model: Path, store: Local
         pytest.param(
             {"evaluate": {"engine": "vLLM", "tensorParallelSize": 4}},
             ConfigurationError,
-            "the model's 2 attention heads cannot be shared out",
+            "the model's 2 attention heads cannot be divided evenly",
             id="more parts than attention heads",
         ),
         pytest.param({"data__seed__uri": "file:///none.jsonl"}, DataError, "does not exist", id="no file"),
@@ -132,11 +132,11 @@ def test_what_cannot_work_is_told_before_a_gpu_is_asked_for(
     ("context_of", "words"),
     [
         pytest.param(
-            {"n_positions": 9}, "lines 1, 2, 3, 4, 5 and 15 more: 9 tokens of prompt leave no room for an answer in the model's context of 9",
+            {"n_positions": 9}, "lines 1, 2, 3, 4, 5 and 15 more: the prompt has 9 tokens, which leaves no room for an answer in the model's context of 9",
             id="the prompt fills the context",
         ),
         pytest.param(
-            {"seq_length": 10}, "lines 1, 2, 3, 4, 5 and 15 more: 9 tokens of prompt and 2 of completion exceed the model's context of 10: shorten",
+            {"seq_length": 10}, r"lines 1, 2, 3, 4, 5 and 15 more: the prompt \(9 tokens\) and the completion \(2\) exceed the model's context of 10: shorten",
             id="the answer leaves the context",
         ),
         pytest.param({"model_max_length": 9}, "the model's context of 9", id="its tokenizer says so"),
@@ -159,14 +159,14 @@ def test_a_tokenizer_with_a_token_that_the_model_lacks_is_told(
 ) -> None:
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"vocab_size": 1}))
-    with pytest.raises(ConfigurationError, match="and the model's vocab_size is 1"):
+    with pytest.raises(ConfigurationError, match="but the model's vocab_size is 1"):
         prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
 
 
 def test_a_model_without_weights_is_told(tmp_path: Path, model: Path, store: LocalStore, context: StepContext) -> None:
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
 
-    with pytest.raises(ConfigurationError, match=r"/model holds no weights as \*\.safetensors"):
+    with pytest.raises(ConfigurationError, match=r"/model has no \*\.safetensors weights"):
         prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
 
 
@@ -227,7 +227,7 @@ def test_another_experiment_under_the_same_path_is_named(
     seeds = keyword.jsonl(keyword.rows(1, 1))
     prepare(document(tmp_path, model, seeds), store, context)
 
-    with pytest.raises(IncompatibleArtifacts, match="randomSeed: 7 here, 0 there"):
+    with pytest.raises(IncompatibleArtifacts, match="randomSeed: 7 in this run, 0 in the store"):
         prepare(document(tmp_path, model, seeds, randomSeed=7), store, context)
 
 
@@ -289,13 +289,13 @@ def test_a_sample_is_stratified_by_label(tmp_path: Path, model: Path, store: Loc
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        pytest.param({"seed": {"sample": {"count": 500}}}, "500 of the 200 usable rows", id="a sample that is too large"),
-        pytest.param({"evaluation": {"fromSeed": {"count": 200}}}, "200 of the 200 rows of data.seed cannot be held out",
+        pytest.param({"seed": {"sample": {"count": 500}}}, "cannot take 500 rows", id="a sample that is too large"),
+        pytest.param({"evaluation": {"fromSeed": {"count": 200}}}, "cannot hold out 200 of the 200 rows of data.seed",
                      id="nothing left to learn from"),
-        pytest.param({"seed": {"sample": {"fraction": "0.001"}}}, "spec.data.seed.sample: 0.001 of 200 rows is less than one",
+        pytest.param({"seed": {"sample": {"fraction": "0.001"}}}, "spec.data.seed.sample: 0.001 of 200 rows is less than one row",
                      id="a sample of no row"),
         pytest.param({"evaluation": {"fromSeed": {"fraction": "0.001"}}},
-                     "spec.data.evaluation.fromSeed: 0.001 of 200 rows is less than one", id="no row to measure with"),
+                     "spec.data.evaluation.fromSeed: 0.001 of 200 rows is less than one row", id="no row to measure with"),
     ],
 )  # fmt: skip
 def test_a_share_that_cannot_be_taken_is_told(
@@ -342,7 +342,8 @@ def test_probing_needs_a_seed_row_for_each_fold(
     rows = keyword.rows(1, 1)
     spec = document(tmp_path, model, keyword.jsonl(rows[:3]), errorsFrom="Probe")
     with pytest.raises(
-        DataError, match=r"spec.errorsFrom: Probe needs a seed row for each of 4 folds, data.seed has 3"
+        DataError,
+        match=r"spec.errorsFrom: Probe needs at least one seed row for each of the 4 folds, but data.seed has 3",
     ):
         prepare(spec, store, context)
     spec = document(tmp_path, model, keyword.jsonl(rows[:4]), errorsFrom="Probe")

@@ -46,5 +46,5 @@ def test_a_teacher_with_a_certificate_of_its_own_is_trusted_by_its_bundle_and_by
 def test_a_bundle_without_certificates_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.crt").write_text("nothing")
     generate = Generate.model_validate({"teacher": {"model": "t", "baseUrl": "https://127.0.0.1:9/v1"}})
-    with pytest.raises(ConfigurationError, match=r"caBundleRef: .*empty\.crt holds no certificates"):
+    with pytest.raises(ConfigurationError, match=r"caBundleRef: .*empty\.crt contains no valid certificates"):
         probe(generate, {"LLM2LLM_TEACHER_CA_BUNDLE": str(tmp_path / "empty.crt")})

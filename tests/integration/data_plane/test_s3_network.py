@@ -151,7 +151,7 @@ def test_fault_31_a_download_that_breaks_off_goes_on_and_is_whole(
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"), [(b"", "is damaged: 0 bytes"), (None, "is missing, though its manifest names it")]
+    ("damage", "words"), [(b"", "is damaged: 0 bytes"), (None, "is missing, although its manifest lists it")]
 )
 def test_fault_31_a_damaged_object_in_the_bucket_is_named(
     store: S3Store, tmp_path: Path, student: Path, damage: bytes | None, words: str

@@ -159,7 +159,7 @@ def test_fault_47_a_full_or_unwritable_disk_is_transient_and_leaves_nothing(tmp_
     blocked.write_bytes(b"")
     store = open_store(blocked.as_uri(), ARTIFACTS, {})
 
-    with pytest.raises(Transient, match="check the disk's space and rights"):
+    with pytest.raises(Transient, match="check the disk's free space and permissions"):
         store.write("a/b", b"data")
 
 

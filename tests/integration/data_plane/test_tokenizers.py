@@ -126,12 +126,12 @@ def test_rows_that_no_student_could_ever_get_right_are_told_with_their_lines(tmp
     with pytest.raises(DataError) as caught:
         prepared(tmp_path, byte_level(NFKC()), ["old", f"an old {END} new", "\uff21B"], ["new", f"{END}"])
 
-    what = "write it so, or without what is lost"
+    what = "write it that way, or without the characters that are lost"
     for words in (
         "seed.jsonl has 2 broken rows: ",
-        f"line 2: the tokenizer makes 'an old ' of {f'an old {END}'!r}: {what}; ",
-        f"line 3: the tokenizer makes 'AB' of '\uff21B': {what}",
-        f"evaluation.jsonl has 1 broken rows: line 2: the tokenizer makes '' of '{END}': {what}",
+        f"line 2: the tokenizer turns {f'an old {END}'!r} into 'an old ': {what}; ",
+        f"line 3: the tokenizer turns '\uff21B' into 'AB': {what}",
+        f"evaluation.jsonl has 1 broken rows: line 2: the tokenizer turns '{END}' into '': {what}",
     ):
         assert words in caught.value.message
 

@@ -138,7 +138,7 @@ def test_paid_rows_that_are_too_long_to_train_on_are_told(bench: Bench) -> None:
     report = run_step(run.step(Stage.TRAIN, 1), store, bench.context())
 
     assert report.train_examples == 41
-    assert report.message.startswith("1 synthetic rows are not trained on: they have more than ")
+    assert report.message.startswith("1 synthetic rows are left out of training: they have more than ")
 
 
 def test_training_may_start_from_the_adapter_of_the_iteration_before(bench: Bench) -> None:
@@ -354,7 +354,7 @@ def test_a_checkpoint_of_another_training_is_refused(bench: Bench) -> None:
         run_step(run.step(Stage.TRAIN), store, first)
     run.document["train"]["lora"]["r"] = 4
 
-    with pytest.raises(IncompatibleArtifacts, match=r'training \(train.lora: {.*"r":4.*} here, {.*"r":8.*} there\)'):
+    with pytest.raises(IncompatibleArtifacts, match=r'train.lora: {.*"r":4.*} in this run, {.*"r":8.*} in the store'):
         run_step(run.step(Stage.TRAIN), store, bench.context("pod-2"))
 
 
@@ -391,7 +391,7 @@ def test_a_model_that_changed_since_prepare_is_refused(bench: Bench, tmp_path: P
     run, store = bench.run("run")
     keyword.write_student(tmp_path / "own", seed=1)
 
-    with pytest.raises(IncompatibleArtifacts, match="has changed since the run began"):
+    with pytest.raises(IncompatibleArtifacts, match="has changed since the run started"):
         run_step(run.step(Stage.TRAIN), store, bench.context())
 
 

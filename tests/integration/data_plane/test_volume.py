@@ -53,12 +53,12 @@ def test_files_of_a_volume_are_read_again_only_where_they_changed(student: Path,
     replaced(weights, other, later=0)  # nobody looks into a file of the same size and time
     assert fetch_model(of, revision, {}, tmp_path, store=store) == base
     replaced(weights, other, later=1)
-    with pytest.raises(IncompatibleArtifacts, match="has changed since the run began"):
+    with pytest.raises(IncompatibleArtifacts, match="has changed since the run started"):
         fetch_model(of, revision, {}, tmp_path, store=store)
     replaced(weights, whole, later=1)
     assert fetch_model(of, revision, {}, tmp_path, store=store) == base
     (base / "one.more").write_bytes(b"")
-    with pytest.raises(IncompatibleArtifacts, match="has changed since the run began"):
+    with pytest.raises(IncompatibleArtifacts, match="has changed since the run started"):
         fetch_model(of, revision, {}, tmp_path, store=store)
 
 

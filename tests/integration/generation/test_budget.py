@@ -75,7 +75,7 @@ def test_the_gpu_time_of_the_run_leaves_the_teacher_less_of_the_money(tmp_path: 
         spec = rounds.spec_for(teacher) | {"budget": {"maxCost": "2", "prices": prices}}
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)
         trained = replace(step, gpu_seconds=3600)
-        with pytest.raises(BudgetReached, match=r"2\.0000 is spent, spec\.budget\.maxCost is 2"):
+        with pytest.raises(BudgetReached, match=r"2\.0000 has been spent; spec\.budget\.maxCost is 2"):
             run_step(trained, store, rounds.context_for("pod-a", tmp_path))
         assert teacher.stats()["requests"] == 0
 

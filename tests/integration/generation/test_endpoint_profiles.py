@@ -45,23 +45,25 @@ def generated(folder: Path, teacher: rounds.Teacher, told: list[str] | None = No
 @pytest.mark.parametrize(
     ("profile", "refusals", "words"),
     [
-        pytest.param("strict", 1, ["top_k is refused and left out"], id="strict about unknown parameters"),
+        pytest.param("strict", 1, ["top_k is no longer sent"], id="strict about unknown parameters"),
         pytest.param(
             "reasoning",
             2,
-            ["max_tokens is sent as max_completion_tokens", "temperature is refused and left out"],
+            ["max_tokens is now sent as max_completion_tokens", "temperature is no longer sent"],
             id="another name for max_tokens, and no temperature",
         ),
-        pytest.param("json-object", 1, ["asks for json_object instead"], id="JSON mode without a schema"),
+        pytest.param("json-object", 1, ["requesting json_object instead"], id="JSON mode without a schema"),
         pytest.param(
-            "plain", 2, ["asks for json_object instead", "reads text instead"], id="no response_format at all"
+            "plain", 2, ["requesting json_object instead", "parsing text instead"], id="no response_format at all"
         ),
-        pytest.param("no-system", 1, ["the role system is refused"], id="a chat template without the role system"),
-        pytest.param("vllm", 1, ["top_k is refused and left out"], id="vLLM's form, with a number as the code"),
+        pytest.param(
+            "no-system", 1, ["it does not accept the role system"], id="a chat template without the role system"
+        ),
+        pytest.param("vllm", 1, ["top_k is no longer sent"], id="vLLM's form, with a number as the code"),
         pytest.param(
             "fastapi",
             1,
-            ["temperature is refused and left out, top_k is refused and left out"],
+            ["temperature is no longer sent, top_k is no longer sent"],
             id="422 with all that it does not know",
         ),
     ],
@@ -83,8 +85,8 @@ def test_prepare_finds_out_and_tells_the_same(teacher: rounds.Teacher):
     spec = AugmentationRunSpec.model_validate(rounds.spec_for(teacher, parameters=PARAMETERS)).generate
     told: list[str] = []
     probe(spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY}, told.append)
-    assert "max_tokens is sent as max_completion_tokens" in told[0]
-    assert "temperature is refused and left out" in told[1]
+    assert "max_tokens is now sent as max_completion_tokens" in told[0]
+    assert "temperature is no longer sent" in told[1]
     assert teacher.base_url in told[0]
 
 
@@ -93,14 +95,14 @@ def test_prepare_asks_with_the_roles_of_generation(teacher: rounds.Teacher):
     told: list[str] = []
     spec = AugmentationRunSpec.model_validate(rounds.spec_for(teacher)).generate
     assert probe(spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY}, told.append).teacher_requests == 1
-    assert "its text begins the user's message" in told[0]
+    assert "text now starts the user message" in told[0]
 
 
 @pytest.mark.parametrize(
     ("fault", "error", "words"),
     [
         pytest.param({"kind": "page"}, Transient, "check spec.generate.teacher.baseUrl", id="a page"),
-        pytest.param({"kind": "half-body"}, Transient, "no chat completion", id="half of a completion"),
+        pytest.param({"kind": "half-body"}, Transient, "not a chat completion", id="half of a completion"),
     ],
 )
 def test_prepare_demands_a_completion(

@@ -194,10 +194,10 @@ def test_prepare_resolves_the_source_and_sends_nothing(tmp_path: Path):
     ("name", "content", "words"),
     [
         pytest.param("tokenizer_config.json", "{}", "has no chat template", id="no chat template"),
-        pytest.param("tokenizer.json", None, "holds no tokenizer", id="no tokenizer"),
-        pytest.param("config.json", None, "holds no config.json: check spec.generate.teacher.source", id="no config"),
+        pytest.param("tokenizer.json", None, "has no tokenizer", id="no tokenizer"),
+        pytest.param("config.json", None, "has no config.json: check spec.generate.teacher.source", id="no config"),
         pytest.param(
-            "weights.safetensors", None, "holds no weights .* check spec.generate.teacher.source", id="no weights"
+            "weights.safetensors", None, "has no .* weights, .* check spec.generate.teacher.source", id="no weights"
         ),
         pytest.param("config.json", "{}", "names no architecture", id="a config of nothing"),
     ],
@@ -214,5 +214,5 @@ def test_prepare_refuses_a_source_that_could_not_be_served(tmp_path: Path, name:
 def test_a_teacher_that_changed_since_prepare_is_not_asked(tmp_path: Path):
     store, step, context = stubbed(tmp_path)
     (tmp_path / "model" / "weights.safetensors").write_bytes(b"other")
-    with pytest.raises(StepError, match="has changed since the run began"):
+    with pytest.raises(StepError, match="has changed since the run started"):
         run_step(step, store, context)

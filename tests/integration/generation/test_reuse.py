@@ -70,7 +70,7 @@ def test_stricter_filters_keep_fewer_rows_of_a_finished_round_and_send_nothing_f
     assert {row["reason"] for row in refused} == {"nearDuplicate"}
     assert (report.generated, report.kept) == (done.generated, done.kept - len(refused))
     assert report.usage.teacher_requests == 0
-    assert report.message.endswith("another run finished this round, so its answers alone were judged")
+    assert report.message.endswith("another run finished this round, so only its answers were judged")
 
 
 def test_filters_that_keep_too_little_of_a_finished_round_say_so_and_send_nothing(tmp_path: Path):

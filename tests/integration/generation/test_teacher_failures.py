@@ -124,7 +124,7 @@ def test_fault_35_a_teacher_that_breaks_down_is_given_up_with_75_and_nothing_is_
 
 def test_a_pause_of_hours_ends_the_attempt_instead_of_holding_its_pod(tmp_path: Path, teacher: rounds.Teacher):
     teacher.fault(kind="429", retryAfter=7200, count=-1)
-    with pytest.raises(Transient, match="asked to come back in 7200 s"):
+    with pytest.raises(Transient, match="it asked to retry after 7200 s"):
         generated(tmp_path, teacher)
     assert teacher.stats()["requests"] == 1
 
@@ -139,7 +139,7 @@ def test_a_pause_is_told_as_progress_for_the_watchdog(
     told: list[str] = []
     context.progress = lambda event: told.append(str(event.get("message", "")))
     run_step(step, store, context)
-    assert f"waits up to 1 s for the limits of the teacher {teacher.base_url}" in told
+    assert f"waiting up to 1 s because of the rate limits of the teacher {teacher.base_url}" in told
 
 
 @pytest.mark.parametrize("fault", ["hang", "504"])

@@ -160,7 +160,7 @@ def test_another_experiment_in_the_same_folder_is_refused_by_field(
     before = digests(whole.out)
     refused = run(workplace.command(whole.out, teacher, "--set", "spec.train.lora.r=16"))
     assert refused.returncode == 70
-    assert "spec.train.lora.r was 8, is 16" in refused.stderr
+    assert "spec.train.lora.r was 8, is now 16" in refused.stderr
     assert digests(whole.out) == before
 
 
@@ -172,7 +172,7 @@ def test_an_operational_field_may_change_and_the_run_goes_on(workplace: Workplac
 
 @pytest.mark.parametrize(
     ("key", "told"),
-    [("wrong", "refused the key (401): check Secret teacher, key api-key"), ("", "there is no teacher key")],
+    [("wrong", "refused the key (401): check Secret teacher, key api-key"), ("", "the teacher's key is missing")],
 )
 def test_a_wrong_key_ends_before_anything_is_trained(
     workplace: Workplace, teacher: Teacher, tmp_path: Path, key: str, told: str

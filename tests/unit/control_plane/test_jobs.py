@@ -81,7 +81,7 @@ def test_fault_52_dollar_signs_and_braces_reach_the_step_byte_for_byte():
 
 def test_a_step_document_that_does_not_fit_is_refused():
     labels = [f"{number:04}" + "x" * 246 for number in range(1000)]
-    with pytest.raises(ValueError, match="more than 65536"):
+    with pytest.raises(ValueError, match="more than the limit of 65536"):
         manifest(Stage.TRAIN, task={"promptTemplate": "{{ prompt }}", "labels": labels})
 
 

@@ -76,8 +76,8 @@ asyncio.run(both())
         pytest.param("logging.getLogger('kopf.x').warning('a\\nb')", "kopf.x", "a\nb", id="kopf, and a line break"),
         pytest.param("logging.getLogger('aiohttp.server').error('broken')", "aiohttp.server", "broken", id="aiohttp"),
         pytest.param("warnings.warn('old')", "py.warnings", "UserWarning: old", id="a warning of Python"),
-        pytest.param("1 / 0", "llm2llm_operator.observability.logs", "ends", id="what nobody caught"),
-        pytest.param("t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()", "llm2llm_operator.observability.logs", "ends", id="nor in a thread"),
+        pytest.param("1 / 0", "llm2llm_operator.observability.logs", "unhandled exception", id="what nobody caught"),
+        pytest.param("t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()", "llm2llm_operator.observability.logs", "unhandled exception", id="nor in a thread"),
     ],
 )  # fmt: skip
 def test_it_is_one_json_object_a_line_whoever_logs(code: str, logger: str, words: str):

@@ -47,7 +47,9 @@ def test_gpus_may_go_on_until_the_first_limit(budget: dict[str, Any], seconds: f
         pytest.param({"maxGPUHours": "0.51"}, {"teacher": False, "gpus": 1}, "", id="hours left"),
         pytest.param({"maxTeacherTokens": 600_000}, {"teacher": True, "gpus": 0}, "600000 teacher", id="tokens"),
         pytest.param({"maxTeacherTokens": 600_000}, {"teacher": False, "gpus": 1}, "", id="tokens stop no training"),
-        pytest.param({"maxCost": "3.5", "prices": PRICES}, {"teacher": True, "gpus": 0}, "3.5000 is spent", id="money"),
+        pytest.param(
+            {"maxCost": "3.5", "prices": PRICES}, {"teacher": True, "gpus": 0}, "3.5000 has been spent", id="money"
+        ),
         pytest.param({"maxCost": "3.5", "prices": PRICES}, {"teacher": False, "gpus": 0}, "", id="what costs nothing"),
     ],
 )

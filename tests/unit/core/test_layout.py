@@ -83,7 +83,7 @@ def test_defaults_that_the_api_server_fills_in_do_not_change_the_key():
 
 def test_a_mismatch_names_the_field_and_both_values():
     mine, theirs = key_fields(step(Stage.TRAIN)), key_fields(step(Stage.TRAIN, **merged("train.minSteps", 7)))
-    assert differing_fields(mine, theirs) == ["train.minSteps: 100 here, 7 there"]
+    assert differing_fields(mine, theirs) == ["train.minSteps: 100 in this run, 7 in the store"]
 
 
 @pytest.mark.parametrize(("key", "root"), [("", "s3://b/runs/ns/r-3b7d0c1e"), ("mine", "s3://b/runs/ns/mine")])

@@ -66,7 +66,9 @@ def test_fault_50_of_two_pods_the_first_wins_and_the_other_tells_its_report(stor
 
 def test_the_output_of_another_experiment_is_refused_with_the_field_that_differs(store: LocalStore):
     wrote(store)
-    with pytest.raises(IncompatibleArtifacts, match=r"another experiment \(randomSeed: 3 here, 0 there\)"):
+    with pytest.raises(
+        IncompatibleArtifacts, match=r"a different experiment \(randomSeed: 3 in this run, 0 in the store\)"
+    ):
         committed_manifest(store, step(randomSeed=3))
 
 
@@ -75,7 +77,9 @@ def test_a_parent_is_the_very_one_that_this_run_committed(store: LocalStore):
     child = replace(step(), parents={FOLDER: digest})
     assert parent_manifest(store, child, FOLDER).digest == digest
     other = replace(child, parents={FOLDER: "sha256:0"})
-    with pytest.raises(IncompatibleArtifacts, match=f"{FOLDER}/manifest.json has digest {digest}, this run committed"):
+    with pytest.raises(
+        IncompatibleArtifacts, match=f"{FOLDER}/manifest.json has digest {digest}, but this run committed"
+    ):
         parent_manifest(store, other, FOLDER)
     store.delete(f"{FOLDER}/manifest.json")
     with pytest.raises(IncompatibleArtifacts, match=f"{FOLDER}/manifest.json is missing: was the artifact folder"):
@@ -108,8 +112,12 @@ def test_weights_in_parts_are_whole_only_while_all_are_there(store: LocalStore):
     ("content", "words"),
     [
         pytest.param(b"weight", "is damaged: 6 bytes, 7 expected", id="truncated"),
-        pytest.param(b"WEIGHTS", "is damaged: 7 bytes, 7 expected", id="of the same size"),
-        pytest.param(None, "is missing, though its manifest names it", id="gone"),
+        pytest.param(
+            b"WEIGHTS",
+            "is damaged: 7 bytes, 7 expected",
+            id="of the same size",
+        ),
+        pytest.param(None, "is missing, although its manifest lists it", id="gone"),
     ],
 )
 def test_fault_31_an_object_that_is_not_what_its_manifest_says_is_named(

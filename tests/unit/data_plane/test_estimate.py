@@ -47,8 +47,8 @@ def test_the_sentence_tells_money_where_there_are_prices_and_a_budget_that_canno
     told = Estimate(100, 8000, rounds=2, most_rows=40, request_tokens=90, row_tokens=10)
     prices = {"prices": {"inputPerMillion": "10", "outputPerMillion": "100"}}
     assert describe_estimate(told, spec(budget=prices | {"maxTeacherTokens": 500})) == (
-        "the first training takes 100 optimizer steps, 8000 tokens; 100 rows of the teacher take about 10000 tokens "
-        "(0.19), and 2 rounds of 40 rows, the most there can be, 8000 (0.15): more than spec.budget.maxTeacherTokens "
+        "the first training takes 100 optimizer steps, 8000 tokens; 100 rows from the teacher take about 10000 tokens "
+        "(0.19), and 2 rounds of 40 rows (the maximum) take about 8000 (0.15): more than spec.budget.maxTeacherTokens "
         "(500) allows"
     )
     assert (
@@ -84,4 +84,4 @@ def test_probing_asks_a_quarter_of_the_seeds_and_trains_on_the_others():
 
 def test_rows_that_are_written_for_rows_that_were_written_have_no_known_most():
     told = describe_estimate(found(augmentFrom="SeedAndSynthetic"), spec(augmentFrom="SeedAndSynthetic"))
-    assert "the most there can be" not in told
+    assert "the maximum" not in told

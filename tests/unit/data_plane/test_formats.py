@@ -55,21 +55,21 @@ def test_fault_33_a_row_of_csv_with_another_number_of_cells_is_refused_with_its_
     found = rows_of("x.csv", b"question,answer\nq,a\nq\nq,a,b\nq,a\n")
     assert [row.line for row in found.rows] == [2, 5]
     problem = found.problem("data.seed")
-    assert "line 3: 1 cells, and the header has 2" in problem
+    assert "line 3: 1 cells, but the header has 2" in problem
     assert "line 4: 3 cells" in problem
 
 
 def test_fault_33_a_stray_quote_in_a_tsv_takes_no_other_row_along():
     found = rows_of("x.tsv", b'question\tanswer\n"a fine film\tgood\na dull one "\tbad\n"a ""quote"""\tgood\n')
     assert texts(found) == [(4, 'a "quote"', "good")]
-    assert "line 2: a quote in it is closed only in line 3" in found.problem("data.seed")
+    assert "line 2: a quote that opens here closes in line 3" in found.problem("data.seed")
 
 
 def test_fault_33_a_row_of_parquet_without_text_is_refused_with_its_number():
     found = rows_of("x.parquet", as_parquet({"question": ["q", None, "q"], "answer": [["x"], ["y"], ["z"]]}))
     assert not found.rows
-    assert "line 2: field 'question' is no text" in found.problem("data.seed")
-    assert "lines 1, 3: field 'answer' is no text" in found.problem("data.seed")
+    assert "line 2: field 'question' is neither a string nor a number" in found.problem("data.seed")
+    assert "lines 1, 3: field 'answer' is neither a string nor a number" in found.problem("data.seed")
 
 
 def test_numbers_of_parquet_are_their_text():
@@ -90,40 +90,48 @@ def test_fault_33_what_is_no_number_in_parquet_is_refused_with_its_row(kind: pa.
     found = rows_of("x.parquet", as_parquet({"question": ["q"] * 5, "answer": numbers}))
     assert [row.line for row in found.rows] == [1]
     problem = found.problem("data.seed")
-    assert "line 2: field 'answer' is nan, which is no number" in problem
+    assert "line 2: field 'answer' is nan: use a finite number" in problem
     assert "line 3: field 'answer' is inf" in problem
     assert "line 4: field 'answer' is -inf" in problem
-    assert "line 5: field 'answer' is no text" in problem
+    assert "line 5: field 'answer' is neither a string nor a number" in problem
 
 
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        pytest.param("x.parquet", b"PAR1 and nonsense PAR1", "no Parquet", id="no Parquet"),
-        pytest.param("x.parquet", b"", "no Parquet", id="an empty Parquet"),
+        pytest.param("x.parquet", b"PAR1 and nonsense PAR1", "not a valid Parquet file", id="no Parquet"),
+        pytest.param("x.parquet", b"", "not a valid Parquet file", id="an empty Parquet"),
         pytest.param(
-            "x.parquet", as_parquet({"question": ["q"] * 9, "answer": ["a"] * 9})[:-20], "no Parquet", id="cut"
+            "x.parquet",
+            as_parquet({"question": ["q"] * 9, "answer": ["a"] * 9})[:-20],
+            "not a valid Parquet file",
+            id="cut",
         ),
-        pytest.param("x.csv", b"question,answer\nq,a\nq,\xff\n", "no UTF-8 in line 3", id="Latin-1"),
+        pytest.param("x.csv", b"question,answer\nq,a\nq,\xff\n", "invalid UTF-8 in line 3", id="Latin-1"),
         pytest.param(
             "x.csv",
             b"question,answer\n" + b"q,a\nq,\xff\n" * 12,
-            "no UTF-8 in lines 3, 5, .*, 21 and 2 more",
+            "invalid UTF-8 in lines 3, 5, .*, 21 and 2 more",
             id="12 lines",
         ),
-        pytest.param("x.csv", b"answer,answer\nq,a\n", "two columns have one name", id="a column twice"),
+        pytest.param("x.csv", b"answer,answer\nq,a\n", "two columns have the same name", id="a column twice"),
         pytest.param(
-            "x.json", b'[{"question": "q", "answer": "a"}]\n', "is one JSON document, and JSON lines are", id="an array"
+            "x.json",
+            b'[{"question": "q", "answer": "a"}]\n',
+            "is a single JSON document, but JSON Lines is",
+            id="an array",
         ),
-        pytest.param("x.json", b'[\n {"question": "q",\n  "answer": "a"}\n]', "is one JSON document", id="over lines"),
-        pytest.param("x.json", b'\n{\n "rows": []\n}', "is one JSON document", id="an object over lines"),
-        pytest.param("x.jsonl.gz", gzip.compress(b"{}"), "is compressed by gzip: unpack it", id="gzip"),
-        pytest.param("x.csv", gzip.compress(b"question,answer"), "is compressed by gzip", id="gzip by another name"),
-        pytest.param("x.zst", b"\x28\xb5\x2f\xfd\x04", "is compressed by zstd", id="zstd"),
+        pytest.param(
+            "x.json", b'[\n {"question": "q",\n  "answer": "a"}\n]', "is a single JSON document", id="over lines"
+        ),
+        pytest.param("x.json", b'\n{\n "rows": []\n}', "is a single JSON document", id="an object over lines"),
+        pytest.param("x.jsonl.gz", gzip.compress(b"{}"), "is compressed with gzip: decompress it", id="gzip"),
+        pytest.param("x.csv", gzip.compress(b"question,answer"), "is compressed with gzip", id="gzip by another name"),
+        pytest.param("x.zst", b"\x28\xb5\x2f\xfd\x04", "is compressed with zstd", id="zstd"),
         pytest.param(
             "x.csv",
             b'question,answer\nq,a\nq,"a\nq,a\n',
-            "no CSV in the record .* line 3",
+            "invalid CSV in the record .* line 3",
             id="a quote that is not closed",
         ),
     ],

@@ -17,24 +17,30 @@ GOOD = b'{"question": "q", "answer": "a"}'
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        pytest.param(b'{"question": "q"', "no JSON", id="a cut line"),
-        pytest.param(b'["q", "a"]', "no JSON object", id="a list"),
-        pytest.param(b'{"question": "q"}', "no field 'answer' (there are 'question')", id="a missing field"),
+        pytest.param(b'{"question": "q"', "invalid JSON", id="a cut line"),
+        pytest.param(b'["q", "a"]', "not a JSON object", id="a list"),
+        pytest.param(b'{"question": "q"}', "no field 'answer' (the fields are 'question')", id="a missing field"),
         pytest.param(
             b'{"question": "q", "b": 1, "c": 2, "d": 3, "e": 4, "f": 5}',
-            "no field 'answer' (there are 'question', 'b', 'c', 'd', 'e', ...)",
+            "no field 'answer' (the fields are 'question', 'b', 'c', 'd', 'e', ...)",
             id="many others",
         ),
-        pytest.param(b'{"question": ["q"], "answer": "a"}', "'question' is no text", id="a list for a text"),
-        pytest.param(b'{"question": null, "answer": "a"}', "'question' is no text", id="null for a text"),
-        pytest.param(b'{"question": "\xff", "answer": "a"}', "no UTF-8 at byte 14", id="latin-1"),
+        pytest.param(
+            b'{"question": ["q"], "answer": "a"}', "'question' is neither a string nor a number", id="a list for a text"
+        ),
+        pytest.param(
+            b'{"question": null, "answer": "a"}', "'question' is neither a string nor a number", id="null for a text"
+        ),
+        pytest.param(b'{"question": "\xff", "answer": "a"}', "invalid UTF-8 at byte 14", id="latin-1"),
         pytest.param(b'{"question": "\\u0000", "answer": "a"}', "NUL", id="a NUL character"),
         pytest.param(b'{"question": "\\ud800", "answer": "a"}', "surrogate", id="half a surrogate pair"),
         pytest.param(b'{"question": "q", "answer": ' + b"[" * 200_000, "", id="JSON 200,000 levels deep"),
-        pytest.param(b'{"question": "q", "answer": ' + b"9" * 5000 + b"}", "no JSON", id="a number of 5,000 digits"),
-        pytest.param(b"\0\0\0", "no JSON", id="binary"),
-        pytest.param(b'{"question": "q", "answer": NaN}', "'answer' is nan, which is no number", id="NaN"),
-        pytest.param(b'{"question": Infinity, "answer": "a"}', "'question' is inf, which is no number", id="Infinity"),
+        pytest.param(
+            b'{"question": "q", "answer": ' + b"9" * 5000 + b"}", "invalid JSON", id="a number of 5,000 digits"
+        ),
+        pytest.param(b"\0\0\0", "invalid JSON", id="binary"),
+        pytest.param(b'{"question": "q", "answer": NaN}', "'answer' is nan: use a finite number", id="NaN"),
+        pytest.param(b'{"question": Infinity, "answer": "a"}', "'question' is inf: use a finite number", id="Infinity"),
         pytest.param(b'{"question": -Infinity, "answer": "a"}', "'question' is -inf", id="minus Infinity"),
         pytest.param(b'{"question": "q", "answer": 1e999}', "'answer' is inf", id="a number beyond a double"),
         pytest.param(b'{"id": NaN, "question": "q", "answer": "a"}', "'id' is nan", id="NaN for an id"),
@@ -74,8 +80,10 @@ def test_broken_rows_are_told_by_reason_with_the_first_of_their_lines() -> None:
     rows = read_rows("file:///seed.jsonl", GOOD + b"\n" + b"nonsense\n" * 37 + b'{"question": "q"}', MAPPING)
     told = rows.problem("data.seed")
 
-    assert told.startswith("data.seed file:///seed.jsonl has 38 broken rows: lines 2, 3, 4, 5, 6 and 32 more: no JSON")
-    assert told.endswith("; line 39: no field 'answer' (there are 'question')")
+    assert told.startswith(
+        "data.seed file:///seed.jsonl has 38 broken rows: lines 2, 3, 4, 5, 6 and 32 more: invalid JSON"
+    )
+    assert told.endswith("; line 39: no field 'answer' (the fields are 'question')")
 
 
 def test_ten_reasons_are_told_and_the_others_counted() -> None:
@@ -90,10 +98,10 @@ def test_ten_reasons_are_told_and_the_others_counted() -> None:
 
 def test_a_reason_is_told_with_what_to_do_about_it() -> None:
     rows = read_rows("file:///seed.jsonl", GOOD, MAPPING)
-    reason = "800018 tokens of prompt leave no room for an answer in the model's context of 131072: shorten the row, or choose "
+    reason = "the prompt has 800018 tokens, which leaves no room for an answer in the model's context of 131072: shorten the row, or use "
     rows.refuse({1: f"{reason}another model"})
 
-    assert rows.problem("data.seed").endswith("choose another model")
+    assert rows.problem("data.seed").endswith("use another model")
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_no_problem() -> None:
@@ -105,7 +113,7 @@ def test_a_given_id_is_kept_and_a_second_one_refused() -> None:
     found = read_rows("file:///x", "\n".join(map(json.dumps, lines)).encode(), MAPPING)
 
     assert [row.example.id for row in found.rows] == ["x", "y", "7"]
-    assert "line 3: the id 'x' is also that of line 1" in found.problem("data.seed")
+    assert "line 3: the id 'x' is already used in line 1" in found.problem("data.seed")
 
 
 def test_a_row_without_id_gets_one_from_its_content() -> None:
@@ -126,7 +134,7 @@ def test_fault_48_no_bytes_make_it_crash(data: bytes) -> None:
 
 def test_a_field_for_ids_that_no_row_has_is_told() -> None:
     rows = GOOD + b"\n" + GOOD
-    with pytest.raises(DataError, match="s3://b/x: no row has a field 'uid': mend `id` in the fields of this file"):
+    with pytest.raises(DataError, match="s3://b/x: no row has a field 'uid': correct `id` in the fields of this file"):
         read_rows("s3://b/x", rows, MAPPING | {"id": "uid"})
     some = read_rows("s3://b/x", rows + b'\n{"uid": 7, "question": "r", "answer": "a"}', MAPPING | {"id": "uid"})
     assert some.rows[2].example.id == "7"

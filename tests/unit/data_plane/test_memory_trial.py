@@ -95,7 +95,7 @@ def test_a_model_that_no_library_divided_is_not_trained() -> None:
 
 
 def test_fault_21_not_even_one_row_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(GpuOutOfMemory, match="a micro-batch of 1: ask for a larger GPU"):
+    with pytest.raises(GpuOutOfMemory, match="a micro-batch of 1: request a larger GPU"):
         fitting(monkeypatch, Device(3), checkpointing=False)
 
 

@@ -31,22 +31,22 @@ LOCAL = {"mode": "Local", "teacher": {"model": "t", "source": {"uri": "hf://owne
     [
         pytest.param(
             {"train": {"method": "QLoRA"}, "evaluate": {"engine": "vLLM", "precision": "fp32"}},
-            "spec.evaluate.precision: vLLM evaluates a QLoRA student in bf16 only",
+            "spec.evaluate.precision: vLLM evaluates QLoRA students only in bf16",
             id="QLoRA in fp32",
         ),
         pytest.param(
             {"evaluate": {"tensorParallelSize": 2, **gpus(1)}},
-            "spec.evaluate.tensorParallelSize is 2, and spec.evaluate.resources asks for 1 GPU: make them equal",
+            "spec.evaluate.tensorParallelSize is 2, but spec.evaluate.resources requests 1 GPU: make them equal",
             id="more parts than GPUs",
         ),
         pytest.param(
             {"evaluate": {"tensorParallelSize": 2}},
-            "the engine is Transformers, which takes one GPU",
+            "the engine is Transformers, which uses one GPU",
             id="parts without vLLM",
         ),
         pytest.param(
             {"generate": LOCAL | {"tensorParallelSize": 4} | gpus(2)},
-            "spec.generate.tensorParallelSize is 4, and spec.generate.resources asks for 2 GPUs",
+            "spec.generate.tensorParallelSize is 4, but spec.generate.resources requests 2 GPUs",
             id="a teacher in more parts than GPUs",
         ),
     ],
@@ -75,7 +75,7 @@ def test_heads_are_shared_out_evenly():
     check_heads("spec.evaluate", 32, 4)
     check_heads("spec.evaluate", 0, 4)
     check_heads("spec.evaluate", None, 4)
-    with pytest.raises(ConfigurationError, match=r"spec\.evaluate\.tensorParallelSize is 3, and the model's 32"):
+    with pytest.raises(ConfigurationError, match=r"spec\.evaluate\.tensorParallelSize is 3, but the model's 32"):
         check_heads("spec.evaluate", 32, 3)
 
 
@@ -87,7 +87,9 @@ def test_heads_are_shared_out_evenly():
     ],
 )
 def test_an_adapter_that_vllm_does_not_serve_is_refused_where_vllm_would_have_to(changes: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="vLLM serves no adapter of a GPT2LMHeadModel: set engine: Transfor"):
+    with pytest.raises(
+        ConfigurationError, match="vLLM cannot serve adapters for GPT2LMHeadModel: set engine: Transfor"
+    ):
         check_adapter(spec(evaluate={"engine": "vLLM"}), ["GPT2LMHeadModel"])
     check_adapter(spec(evaluate={"engine": "vLLM"}), ["LlamaForCausalLM"])
     check_adapter(spec(**changes), ["GPT2LMHeadModel"])

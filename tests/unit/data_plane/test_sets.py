@@ -29,7 +29,7 @@ GSM8K = task_of(Task.model_validate({"preset": "GSM8K"}))
 def test_prompts_with_several_answers_are_told_by_their_lines() -> None:
     rows = rows_of(("a", "yes"), ("b", "no"), ("a", "no"), ("c", "no"), ("a", "maybe"), ("B", "yes"), ("c", "yes"))
     assert contradictions("seed", rows, EXACT) == (
-        "data.seed has prompts with several answers, of which a student can give but one (lines 1, 3, 5; lines 4, 7)"
+        "data.seed has prompts with different answers, of which a student can give only one (lines 1, 3, 5; lines 4, 7)"
     )
 
 
@@ -41,7 +41,7 @@ def test_answers_that_the_grader_takes_for_the_same_are_no_contradiction() -> No
 def test_of_many_prompts_the_first_are_told() -> None:
     rows = rows_of(*[(str(prompt), answer) for answer in ("yes", "no") for prompt in range(7)])
     told = contradictions("test", rows, EXACT)
-    assert told.endswith("(lines 1, 8; lines 2, 9; lines 3, 10; lines 4, 11; lines 5, 12; and 2 prompts more)")
+    assert told.endswith("(lines 1, 8; lines 2, 9; lines 3, 10; lines 4, 11; lines 5, 12; and 2 more prompts)")
 
 
 @pytest.mark.parametrize(

@@ -16,5 +16,5 @@ def test_a_special_token_beyond_the_models_vocabulary_is_refused_by_a_tokenizer_
     highest = max([5, *around])
 
     check_vocabulary(tokens, ModelInfo(context=8, heads=1, architectures=(), vocabulary=highest + 1))
-    with pytest.raises(ConfigurationError, match=f"a special token {highest}, and the model's vocab_size is {highest}"):
+    with pytest.raises(ConfigurationError, match=f"a special token {highest}, but the model's vocab_size is {highest}"):
         check_vocabulary(tokens, ModelInfo(context=8, heads=1, architectures=(), vocabulary=highest))

@@ -107,15 +107,17 @@ def test_a_completion_that_came_is_a_reply_whatever_it_holds(content: bytes, rep
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param(body()[:40], "no chat completion: check spec.generate.teacher.baseUrl", id="one that breaks off"),
-        pytest.param(b"<html>Please log in", "200 '<html>Please log in', which is no chat completion", id="a page"),
-        pytest.param(b"\xff\xfe\x00", "no chat completion", id="bytes that are no text"),
-        pytest.param(b"[" * 200_000, "no chat completion", id="a nesting without end"),
-        pytest.param(b"", "200 '', which is no", id="nothing"),
-        pytest.param(b"null", "no chat completion", id="null"),
-        pytest.param(b"[1]", "no chat completion", id="a list"),
-        pytest.param(b'{"choices": null}', "no chat completion", id="no choices"),
-        pytest.param(b'{"choices": {"0": {}}}', "no chat completion", id="choices that are no list"),
+        pytest.param(
+            body()[:40], "not a chat completion: check spec.generate.teacher.baseUrl", id="one that breaks off"
+        ),
+        pytest.param(b"<html>Please log in", "200 '<html>Please log in', which is not a chat completion", id="a page"),
+        pytest.param(b"\xff\xfe\x00", "not a chat completion", id="bytes that are no text"),
+        pytest.param(b"[" * 200_000, "not a chat completion", id="a nesting without end"),
+        pytest.param(b"", "200 '', which is not", id="nothing"),
+        pytest.param(b"null", "not a chat completion", id="null"),
+        pytest.param(b"[1]", "not a chat completion", id="a list"),
+        pytest.param(b'{"choices": null}', "not a chat completion", id="no choices"),
+        pytest.param(b'{"choices": {"0": {}}}', "not a chat completion", id="choices that are no list"),
         pytest.param(b'{"error": {"message": "overloaded", "code": 502}}', "200 overloaded$", id="an error"),
         pytest.param(b'{"choices": [], "error": "overloaded"}', "200 overloaded", id="an error beside choices"),
     ],

@@ -128,13 +128,12 @@ def day(remaining: int = 0) -> Reply:
     [
         pytest.param(
             TeacherUnavailable("503 overloaded", 3600.0, maybe_paid=False),
-            "503 overloaded; asked to come back in 3600 s",
+            "503 overloaded; it asked to retry after 3600 s",
             id="a 503 that asks for an hour",
         ),
         pytest.param(
             day(),
-            "the teacher http://teacher/v1 announces 0 of 100 requests left, the next in 86400 s: "
-            "check the account's limits",
+            "the teacher http://teacher/v1 reports 0 of 100 requests left, more in 86400 s: check the account's limits",
             id="an announced limit that is used up for a day",
         ),
     ],
@@ -197,7 +196,7 @@ def test_429_to_everybody_ends_the_attempt(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(pacing, "LONGEST_LOOK", 0.1)
     came = asked(tmp_path, refusing("question-0", 1000, 0.0), number=1)
     assert isinstance(came.error, Transient)
-    assert "answered only 429" in came.error.message
+    assert "returned nothing but 429" in came.error.message
     assert "check the account's rate limit" in came.error.message
     assert 0.5 < came.seconds < 5
 
@@ -215,7 +214,7 @@ def test_a_request_may_be_refused_for_long_while_others_are_answered(tmp_path: P
     [
         pytest.param(TeacherUnavailable("a 503", 0.5, maybe_paid=False), 1, "after a 503", id="a 503 that asks for a moment"),
         pytest.param(Reply("x", "stop", ANSWER.usage, {"requests": RateLimitHeader(1, 0, 0.5)}), 6,
-                     "for the limits of the teacher http://teacher/v1", id="an announced limit"),
+                     "because of the rate limits of the teacher http://teacher/v1", id="an announced limit"),
     ],
 )  # fmt: skip
 def test_a_wait_that_was_asked_for_is_told_while_it_lasts(

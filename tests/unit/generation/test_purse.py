@@ -33,7 +33,7 @@ def test_a_request_that_would_go_beyond_it_is_not_sent_even_alone():
 
 
 def test_a_spent_budget_says_so_with_both_numbers():
-    with pytest.raises(BudgetReached, match=r"700 teacher tokens are spent, spec.budget.maxTeacherTokens is 700"):
+    with pytest.raises(BudgetReached, match=r"700 teacher tokens have been used; spec.budget.maxTeacherTokens is 700"):
         asyncio.run(BudgetReservations(tokens(700), spent(700)).reserve(1))
 
 

@@ -26,7 +26,7 @@ def test_what_a_step_says_is_shown_when_it_ends(
 
 def test_what_a_step_said_before_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
     Lines().step_finished(PREPARED, before=True)
-    assert capsys.readouterr().out == "prepare: done before\n"
+    assert capsys.readouterr().out == "prepare: already done\n"
 
 
 @pytest.mark.parametrize(

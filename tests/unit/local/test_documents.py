@@ -133,7 +133,7 @@ def test_a_set_without_sense_is_refused(folder: Path, setting: str):
         set_fields(read_documents([folder]).the_run(), [setting])
 
 
-@pytest.mark.parametrize(("setting", "told"), [("teacher=KEY", "must be name/key"), ("a/b=NONE", "has no NONE")])
+@pytest.mark.parametrize(("setting", "told"), [("teacher=KEY", "must be name/key"), ("a/b=NONE", "NONE is not set")])
 def test_a_secret_without_sense_is_refused(setting: str, told: str):
     with pytest.raises(InvalidManifest, match=told):
         add_secrets({}, [setting], {"KEY": "x"})
@@ -141,5 +141,5 @@ def test_a_secret_without_sense_is_refused(setting: str, told: str):
 
 def test_two_runs_are_one_too_many(folder: Path):
     (folder / "second.yaml").write_text(RUN.read_text())
-    with pytest.raises(InvalidManifest, match="there are 2 AugmentationRuns"):
+    with pytest.raises(InvalidManifest, match="found 2 AugmentationRuns"):
         read_documents([folder]).the_run()

@@ -49,11 +49,15 @@ def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]):
         ("spec.maxIterations", 65, "spec.maxIterations: must be at most 64"),
         ("spec.maxIterations", "5", "spec.maxIterations: must be a whole number, not '5'"),
         ("spec.train.lora.rank", 8, "spec.train.lora.rank: unknown field"),
-        ("spec.task.labels", ["a", "b", "a"], "spec.task.labels: 'a' and 'a' are one label in other case or space"),
-        ("spec.task.labels", ["New York", "x", " new  YORK"], "'New York' and ' new  YORK' are one label"),
-        ("spec.task.labels", ["Stra\u00dfe", "STRASSE"], "'Stra\u00dfe' and 'STRASSE' are one label"),
-        ("spec.task.labels", ["a", ""], "spec.task.labels: must not hold a blank one: no answer could be it"),
-        ("spec.task.labels", ["a", "\u00a0"], "spec.task.labels: must not hold a blank one"),
+        (
+            "spec.task.labels",
+            ["a", "b", "a"],
+            "spec.task.labels: 'a' and 'a' are the same label, ignoring case and whitespace",
+        ),
+        ("spec.task.labels", ["New York", "x", " new  YORK"], "'New York' and ' new  YORK' are the same label"),
+        ("spec.task.labels", ["Stra\u00dfe", "STRASSE"], "'Stra\u00dfe' and 'STRASSE' are the same label"),
+        ("spec.task.labels", ["a", ""], "spec.task.labels: must not contain a blank label: no answer can match it"),
+        ("spec.task.labels", ["a", "\u00a0"], "spec.task.labels: must not contain a blank label"),
         ("spec.maxIteration", 8, "spec.maxIteration: unknown field: did you mean maxIterations?"),
         (
             "spec.train.hyperparameters.learning_rate",
@@ -65,30 +69,46 @@ def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]):
         (
             "spec.train.hyperparameters.perDeviceTrainBatchSize",
             8,
-            "unknown field: use effectiveBatchSize, examples per",
+            "unknown field: use effectiveBatchSize, the number of examples per",
         ),
         (
             "spec.train.hyperparameters.per_device_train_batch_size",
             8,
-            "unknown field: use effectiveBatchSize, examples",
+            "unknown field: use effectiveBatchSize, the number of",
         ),
-        ("spec.train.hyperparameters.gradientAccumulationSteps", 8, "unknown field: use effectiveBatchSize, examples"),
+        (
+            "spec.train.hyperparameters.gradientAccumulationSteps",
+            8,
+            "unknown field: use effectiveBatchSize, the number of",
+        ),
         ("spec.train.hyperparameters.lr", "1e-4", "lr: unknown field: use learningRate\n"),
         ("spec.train.hyperparameters.seed", 1, "seed: unknown field: use spec.randomSeed\n"),
         (
             "spec.train.hyperparameters.optim",
             "adamw_torch",
-            "optim: unknown field: leave it out, the optimizer is AdamW",
+            "optim: unknown field: remove it, the optimizer is always AdamW",
         ),
-        ("spec.train.hyperparameters.packing", True, "packing: unknown field: leave it out, rows are put together"),
+        ("spec.train.hyperparameters.packing", True, "packing: unknown field: remove it, rows are packed"),
         ("spec.train.hyperparameters.minSteps", 5, "minSteps: unknown field: use spec.train.minSteps\n"),
         ("spec.train.hyperparameters.min_steps", 5, "min_steps: unknown field: use spec.train.minSteps\n"),
         ("spec.train.hyperparameters.max_steps", 5, "use numTrainEpochs or spec.train.minSteps\n"),
-        ("spec.train.hyperparameters.batch", 8, "batch: unknown field: use effectiveBatchSize, examples"),
-        ("spec.train.hyperparameters.microBatch", 8, "unknown field: use effectiveBatchSize, examples"),
-        ("spec.train.hyperparameters.micro_batch_size", 8, "unknown field: use effectiveBatchSize, examples"),
-        ("spec.train.hyperparameters.accumulationSteps", 8, "unknown field: use effectiveBatchSize, examples"),
-        ("spec.train.hyperparameters.per_device_batch", 8, "unknown field: use effectiveBatchSize, examples"),
+        ("spec.train.hyperparameters.batch", 8, "batch: unknown field: use effectiveBatchSize, the number of"),
+        ("spec.train.hyperparameters.microBatch", 8, "unknown field: use effectiveBatchSize, the number of"),
+        (
+            "spec.train.hyperparameters.micro_batch_size",
+            8,
+            "unknown field: use effectiveBatchSize, the number of",
+        ),
+        (
+            "spec.train.hyperparameters.accumulationSteps",
+            8,
+            "unknown field: use effectiveBatchSize, the number of",
+        ),
+        (
+            "spec.train.hyperparameters.per_device_batch",
+            8,
+            "unknown field: use effectiveBatchSize, the number of",
+        ),
         ("spec.train.hyperparameters.epochs", 3, "epochs: unknown field: use numTrainEpochs\n"),
         ("spec.train.hyperparameters.bf16", True, "bf16: unknown field: use spec.train.precision\n"),
         ("spec.train.hyperparameters.warmup_steps", 8, "warmup_steps: unknown field: use warmupRatio"),
@@ -102,12 +122,12 @@ def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]):
         ("spec.train.method", "QLORA", "spec.train.method: must be 'LoRA', 'QLoRA' or 'Full'"),
         ("spec.student.model.uri", None, "spec.student.model.uri: is required"),
         ("spec.student.model.uri", "/models/x", "spec.student.model.uri: '/models/x' does not match"),
-        ("spec.task.labels", [], "spec.task.labels: must not be empty when grader.type is Choice"),
+        ("spec.task.labels", [], "spec.task.labels: must not be empty if grader.type is Choice"),
         ("spec.task.labels", "a,b", "spec.task.labels: must be a list"),
         ("spec.data", "s3://x", "spec.data: must be a mapping"),
         ("spec.suspend", "no", "spec.suspend: must be true or false"),
         ("spec.task.promptTemplate", "", "spec.task.promptTemplate: must not be empty"),
-        ("spec.train.env", [{"name": "LLM2LLM_STEP", "value": "x"}], "spec.train.env[0].name: names that begin with"),
+        ("spec.train.env", [{"name": "LLM2LLM_STEP", "value": "x"}], "spec.train.env[0].name: names that start with"),
         ("metadata.name", "my.run", "metadata.name: must be a DNS label of at most 40 characters"),
         ("metadata.name", "a" * 41, "metadata.name: must be a DNS label of at most 40 characters"),
         ("metadata.name", None, "metadata.name: is required"),
@@ -132,9 +152,9 @@ def test_all_problems_are_told_together(tmp_path: Path, capsys: pytest.CaptureFi
     ("text", "told"),
     [
         pytest.param("a: [", "while parsing", id="no YAML"),
-        pytest.param("", "there is no document of kind AugmentationRun", id="an empty file"),
-        pytest.param("[1, 2]", "a document without kind", id="no mapping"),
-        pytest.param("kind: Secret\ndata: {a: b}", "a Secret without metadata.name", id="a broken Secret"),
+        pytest.param("", "found no document of kind AugmentationRun", id="an empty file"),
+        pytest.param("[1, 2]", "a document has no kind", id="no mapping"),
+        pytest.param("kind: Secret\ndata: {a: b}", "a Secret has no metadata.name", id="a broken Secret"),
     ],
 )
 def test_a_file_that_is_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, told: str):
@@ -145,7 +165,7 @@ def test_a_file_that_is_no_manifest(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]):
     assert main(["validate", "/nowhere/run.yaml"]) == 64
-    assert "/nowhere/run.yaml: there is no such file" in capsys.readouterr().err
+    assert "/nowhere/run.yaml: no such file" in capsys.readouterr().err
 
 
 def test_validate_imports_nothing_heavy():

@@ -17,11 +17,11 @@ def exceeded(inputs: Inputs, status: RunStatus) -> GiveUp | None:
     """The deadline that the attempt in progress has reached."""
     for limit, spent, field, words in _active_limits(inputs, status):
         if limit and spent >= limit:
-            message = f"{words} for {spent:.0f} s, {field} is {limit}. {ADVICE}"
+            message = f"{words} for {spent:.0f} s; {field} is {limit}. {ADVICE}"
             return GiveUp(Reason.DEADLINE_EXCEEDED, message)
     limit = block_of(inputs.spec, status.step).startup_deadline_seconds
     if limit and _is_starting(inputs, status) and inputs.seconds_since(status.step.since) >= limit:
-        message = f"no container started in {limit} s: {status.message}. {ADVICE}"
+        message = f"no container started within {limit} s: {status.message}. {ADVICE}"
         return GiveUp(Reason.STARTUP_DEADLINE_EXCEEDED, message)
     return None
 
@@ -48,13 +48,13 @@ def _active_limits(inputs: Inputs, status: RunStatus) -> list[tuple[int | None, 
             spec.active_deadline_seconds,
             status.active_seconds + here,
             "spec.activeDeadlineSeconds",
-            "the run was active",
+            "the run has been active",
         ),
         (
             block.active_deadline_seconds,
             status.step.active_seconds + here,
             "activeDeadlineSeconds",
-            "the step was active",
+            "the step has been active",
         ),
     ]
 

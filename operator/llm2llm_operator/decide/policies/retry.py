@@ -57,10 +57,11 @@ def after_lost_report(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
         return Again(Kind.COLLECT, step.micro_batch, spent, "the report was lost; reading it from the manifest")
     if spent.transient >= limits.transient:
         return GiveUp(
-            Reason.REPORT_MISSING, _advice("the step exits with 0 and tells no report of its own: check its image")
+            Reason.REPORT_MISSING,
+            _advice("the step exits with code 0 but writes no report of its own: check its image"),
         )
     counts = spent.updated(transient=spent.transient + 1)
-    return Again(Kind.RUN, step.micro_batch, counts, "neither the step nor its manifest told a report")
+    return Again(Kind.RUN, step.micro_batch, counts, "neither the step nor its manifest has a report")
 
 
 def backoff_seconds(inputs: Inputs, status: RunStatus) -> float:
@@ -78,10 +79,11 @@ def _after_vanished(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
     spent = step.retries
     if spent.job_deleted >= limits.job_deleted + (not step.collects):
         return GiveUp(
-            Reason.JOB_DELETED, _advice(f"Job {step.job_name} was deleted, more often than retries.jobDeleted allows")
+            Reason.JOB_DELETED,
+            _advice(f"Job {step.job_name} was deleted, and retries.jobDeleted allows no further attempt"),
         )
     counts = spent.updated(job_deleted=spent.job_deleted + 1)
-    return Again(Kind.COLLECT, step.micro_batch, counts, f"Job {step.job_name} was deleted by somebody")
+    return Again(Kind.COLLECT, step.micro_batch, counts, f"Job {step.job_name} was deleted by someone else")
 
 
 def _transient(inputs: Inputs, status: RunStatus, ending: Ending, message: str) -> Again | GiveUp:
@@ -98,4 +100,4 @@ def _transient(inputs: Inputs, status: RunStatus, ending: Ending, message: str) 
 
 
 def _advice(words: str) -> str:
-    return f"{words.rstrip('.')}. Correct it, then raise spec.retry to go on from here."
+    return f"{words.rstrip('.')}. Correct this, then raise spec.retry to resume from here."

@@ -68,7 +68,7 @@ def _stuck(job: Job, pods: list[Pod], now: datetime) -> Waiting | None:
         return None
     names = ", ".join(f"pod {pod.name} on node {pod.node or '?'}" for pod in left)
     return Waiting(
-        Reason.POD_STUCK_TERMINATING, f"{names} should have ended and did not: check the node, or delete the pod"
+        Reason.POD_STUCK_TERMINATING, f"{names} should have ended but did not: check the node, or delete the pod"
     )
 
 
