@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import WithDefaultSchema
 
+from llm2llm.api.base import Model
 from llm2llm.api.run import GROUP, KIND, NAME_LIMIT, PLURAL, VERSION, AugmentationRunSpec, identity_paths
-from llm2llm_crdgen.rules import RULES
 from llm2llm_operator.model.status import FORMER_NAME, RunStatus
 
 SIZE_LIMIT = 200_000
@@ -157,13 +158,25 @@ def _object(
             told[child[FORMER_NAME]] = told[name] | {
                 "description": f"Former name of {name}; still read, but no longer written."
             }
-    rules = RULES.get(node.get("title", "")) if defaults else None
+    rules = cel_rules(node.get("title", "")) if defaults else None
     return {
         **({"default": {}} if "default" in schema else {}),  # its fields have defaults of their own
         "properties": told,
         **({"required": node["required"]} if node.get("required") else {}),
         **({"x-kubernetes-validations": rules} if rules else {}),
     }
+
+
+def cel_rules(model: str) -> list[dict[str, str]]:
+    """The rules that stand in a model of the API, by its name: pydantic's schema calls a model by nothing else."""
+    known = {each.__name__: each for each in _subclasses(Model)}
+    return [rule.document() for rule in known[model].cel_rules] if model in known else []
+
+
+def _subclasses(model: type[Model]) -> Iterator[type[Model]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from _subclasses(each)
 
 
 def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -> dict[str, Any]:

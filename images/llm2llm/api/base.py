@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -32,6 +33,28 @@ MONTH = 31 * 24 * 3600
 IDENTITY: dict[str, Any] = {"x-llm2llm-identity": True}
 
 
+@dataclass(frozen=True)
+class CelRule:
+    """A validation rule of the CRD, by which the API server refuses at apply what a validator refuses locally.
+
+    It stands beside the validator that it mirrors and has the same message.
+
+    Attributes:
+        rule: in CEL; `self` is the object that the model describes.
+        message: what the user is told.
+        field_path: of the field that is wrong, from the object on.
+    """
+
+    rule: str
+    message: str
+    field_path: str = ""
+
+    def document(self) -> dict[str, str]:
+        """The entry of `x-kubernetes-validations`."""
+        told = {"rule": self.rule, "message": self.message}
+        return told | ({"fieldPath": self.field_path} if self.field_path else {})
+
+
 class Model(BaseModel):
     """camelCase outside, frozen once read.
 
@@ -42,6 +65,7 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", allow_inf_nan=False
     )
+    cel_rules: ClassVar[tuple[CelRule, ...]] = ()
 
 
 class SecretReference(Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from llm2llm.api.base import (
     IDENTITY,
     ArtifactsKey,
     CaBundleReference,
+    CelRule,
     FolderUri,
     Fraction,
     Model,
@@ -55,6 +56,13 @@ class Grader(Model):
         "group, is the answer.",
     )
 
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "(has(self.type) && self.type == 'Regex') == (has(self.pattern) && self.pattern.size() > 0)",
+            "pattern must be set if type is Regex, and only then",
+        ),
+    )
+
     @model_validator(mode="after")
     def _pattern_for_regex(self) -> Self:
         if (self.type == "Regex") != bool(self.pattern):
@@ -89,6 +97,34 @@ class Task(Model):
         max_length=1000,
         description="Allowed answers for the Choice grader; they must differ in more than case and whitespace. Custom "
         "only; a preset has its own labels.",
+    )
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "self.preset != 'Custom' || (has(self.promptTemplate) && self.promptTemplate.size() > 0)",
+            "must not be empty if preset is Custom",
+            ".promptTemplate",
+        ),
+        CelRule(
+            "self.preset == 'Custom' || self.grader.type == 'ExactMatch'",
+            "must not be set: the preset has its own",
+            ".grader",
+        ),
+        CelRule(
+            "self.preset == 'Custom' || !has(self.labels) || self.labels.size() == 0",
+            "must not be set: the preset has its own",
+            ".labels",
+        ),
+        CelRule(
+            "self.grader.type != 'Choice' || (has(self.labels) && self.labels.size() > 0)",
+            "must not be empty if grader.type is Choice",
+            ".labels",
+        ),
+        CelRule(
+            "!has(self.labels) || self.labels.all(label, label.trim().size() > 0)",
+            NO_BLANK_LABEL,
+            ".labels",
+        ),
     )
 
     @field_validator("prompt_template")
@@ -136,6 +172,10 @@ class Share(Model):
         None, ge=1, le=10_000_000, description="Number of rows; it is an error if the file has fewer."
     )
     fraction: Fraction | None = Field(None, description="Fraction of the rows, e.g. '0.2'.")
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule("has(self.count) != has(self.fraction)", "exactly one of count and fraction must be set"),
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -207,6 +247,23 @@ class HeldOutSource(S3Access):
         json_schema_extra=IDENTITY,
     )
     sample: Share | None = Field(None, description=_SOME_ROWS, json_schema_extra=IDENTITY)
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "has(self.uri) != has(self.fromSeed)",
+            "exactly one of uri and fromSeed must be set",
+        ),
+        CelRule(
+            "!has(self.fromSeed) || !has(self.fields) || self.fields.size() == 0",
+            FIELDS_OF_SEED,
+            ".fields",
+        ),
+        CelRule(
+            "!has(self.fromSeed) || !has(self.sample)",
+            SAMPLE_OF_SEED,
+            ".sample",
+        ),
+    )
 
     @field_validator("fields", "sample")
     @classmethod

@@ -7,11 +7,11 @@ guarantees about its pods (no API token, `restricted`, one container) hold.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from llm2llm.api.base import MONTH, Model, Quantity, SecretName, SecretReference, ShortText
+from llm2llm.api.base import MONTH, CelRule, Model, Quantity, SecretName, SecretReference, ShortText
 
 
 class Resources(Model):
@@ -28,6 +28,14 @@ class EnvVar(Model):
         description="Name of the variable. Names that start with LLM2LLM_ are reserved."
     )
     value: Annotated[str, StringConstraints(max_length=8192)] = Field("", description="Literal value.")
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "!self.name.startsWith('LLM2LLM_')",
+            "names that start with LLM2LLM_ are reserved",
+            ".name",
+        ),
+    )
 
 
 class Toleration(Model):
@@ -116,6 +124,19 @@ class Volume(Model):
     config_map: ConfigMapVolume | None = Field(None, description="The keys of a ConfigMap, as files.")
     empty_dir: EmptyDirVolume | None = Field(None, description="Scratch space that is deleted with the pod.")
 
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "[has(self.persistentVolumeClaim), has(self.secret), has(self.configMap), has(self.emptyDir)]"
+            ".filter(p, p).size() == 1",
+            "exactly one of persistentVolumeClaim, secret, configMap and emptyDir must be set",
+        ),
+        CelRule(
+            "!self.name.matches('^(scratch|shared-memory|models|ca-.*|(claim|config)-[0-9]+)$')",
+            "scratch, shared-memory, models, ca-*, claim-N and config-N are reserved for the operator",
+            ".name",
+        ),
+    )
+
     @field_validator("name")
     @classmethod
     def _not_ours(cls, name: str) -> str:
@@ -138,6 +159,14 @@ class VolumeMount(Model):
     )
     sub_path: ShortText = Field("", description="Folder in the volume to mount instead of its root.")
     read_only: bool = Field(False, description="Mount the volume read-only here.")
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "!self.mountPath.matches('^/(scratch|mnt)(/|$)')",
+            "/scratch and /mnt are reserved for the operator",
+            ".mountPath",
+        ),
+    )
 
     @field_validator("mount_path")
     @classmethod
@@ -193,6 +222,26 @@ class PodOverrides(Model):
         description="Seconds that a step has after SIGTERM to save a checkpoint before it is killed; 30 if unset.",
     )
     scheduler_name: ShortText = Field("", description="Scheduler of the pods. If empty, the default scheduler is used.")
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "!has(self.volumes) || self.volumes.all(v, self.volumes.exists_one(w, w.name == v.name))",
+            "volume names must be unique",
+            ".volumes",
+        ),
+        CelRule(
+            "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) &&"
+            " self.volumes.exists(v, v.name == m.name))",
+            "every volumeMount must refer to one of the volumes",
+            ".volumeMounts",
+        ),
+        CelRule(
+            "!has(self.volumeMounts) ||"
+            " self.volumeMounts.all(m, self.volumeMounts.exists_one(n, n.mountPath == m.mountPath))",
+            "every mountPath must be unique",
+            ".volumeMounts",
+        ),
+    )
 
     @field_validator("volumes")
     @classmethod

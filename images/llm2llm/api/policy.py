@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from llm2llm.api.base import Decimals, Fraction, Model, ShortText
+from llm2llm.api.base import CelRule, Decimals, Fraction, Model, ShortText
 
 
 class Objective(Model):
@@ -75,6 +75,13 @@ class Budget(Model):
         "Suspend",
         description="What happens when a limit is reached. Suspend holds the run until the budget is raised; Complete "
         "ends the run with the best adapter so far; Fail fails the run.",
+    )
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "!has(self.maxCost) || has(self.prices)",
+            "maxCost requires prices",
+        ),
     )
 
     @model_validator(mode="after")

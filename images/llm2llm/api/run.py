@@ -8,12 +8,12 @@ decision on. Descriptions are what `kubectl explain` shows.
 from __future__ import annotations
 
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
-from llm2llm.api.base import IDENTITY, MONTH, Model
-from llm2llm.api.data import Artifacts, Data, Reuse, Student, Task
+from llm2llm.api.base import IDENTITY, MONTH, CelRule, Model
+from llm2llm.api.data import LABELED_PRESETS, Artifacts, Data, Reuse, Student, Task
 from llm2llm.api.pods import PodOverrides
 from llm2llm.api.policy import Approval, Budget, EarlyStopping, Objective, Retries, Scheduling
 from llm2llm.api.stages import Evaluate, Generate, Prepare, Train
@@ -153,6 +153,22 @@ class AugmentationRunSpec(Model):
     scheduling: Scheduling = Field(
         default_factory=Scheduling,
         description="Queue and priority of the Jobs, e.g. for Kueue, and priority of their pods.",
+    )
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "!has(self.objective) || !has(self.objective.metric) || self.objective.metric != 'macroF1' || "
+            f"(has(self.task.preset) && self.task.preset in [{', '.join(map(repr, LABELED_PRESETS))}]) || "
+            "(has(self.task.grader) && has(self.task.grader.type) && self.task.grader.type == 'Choice')",
+            MACRO_F1_NEEDS_LABELS,
+            ".objective",
+        ),
+        CelRule(
+            "!has(self.errorsFrom) || self.errorsFrom != 'Probe' || !has(self.startFrom) || "
+            "self.startFrom != 'PreviousIteration'",
+            PROBE_NEEDS_THE_BASE,
+            ".errorsFrom",
+        ),
     )
 
     @field_validator("errors_from")

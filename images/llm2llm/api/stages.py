@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from llm2llm.api.base import (
     IDENTITY,
     CaBundleReference,
+    CelRule,
     Fraction,
     Model,
     ModelUri,
@@ -45,6 +47,13 @@ class Lora(Model):
         "all-linear",
         description="Layers that get an adapter: every linear layer except the output head.",
     )
+
+
+LORA_UNTOUCHED = " && ".join(
+    f"(!has(self.lora.{name}) || self.lora.{name} == {json.dumps(value)})"
+    for name, value in Lora().model_dump(by_alias=True).items()
+)
+"""Whether all adapter settings have their defaults: the API server fills those in, so left out looks like that."""
 
 
 class Hyperparameters(Model):
@@ -121,6 +130,14 @@ class Train(StepBlock):
     checkpoint: Checkpoint = Field(
         default_factory=Checkpoint,
         description="How often a training step saves a checkpoint to resume from after a failure.",
+    )
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            f"!has(self.method) || self.method != 'Full' || !has(self.lora) || ({LORA_UNTOUCHED})",
+            "must not be set: method Full trains all weights",
+            ".lora",
+        ),
     )
 
     @field_validator("lora")
@@ -324,6 +341,36 @@ class Generate(StepBlock):
         description="Which of the teacher's rows are rejected. Rejected rows are stored separately, each with its "
         "reason.",
         json_schema_extra=IDENTITY,
+    )
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            "self.mode != 'Online' || has(self.teacher.baseUrl)",
+            "baseUrl must be set if mode is Online",
+            ".teacher",
+        ),
+        CelRule(
+            "self.mode != 'Online' || !has(self.teacher.source)",
+            "source must not be set if mode is Online",
+            ".teacher",
+        ),
+        CelRule(
+            "self.mode != 'Local' || has(self.teacher.source)",
+            "source must be set if mode is Local",
+            ".teacher",
+        ),
+        CelRule(
+            "self.mode != 'Local' || !(has(self.teacher.baseUrl) || has(self.teacher.apiKeySecretRef) ||"
+            " has(self.teacher.caBundleRef) ||"
+            " has(self.teacher.extraHeaders) && self.teacher.extraHeaders.size() > 0)",
+            "baseUrl, apiKeySecretRef, caBundleRef and extraHeaders must not be set if mode is Local",
+            ".teacher",
+        ),
+        CelRule(
+            "self.mode != 'Online' || self.tensorParallelSize == 1",
+            "must not be set if mode is Online",
+            ".tensorParallelSize",
+        ),
     )
 
     @field_validator("teacher")
