@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import random
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -222,10 +221,9 @@ def test_fault_30_a_server_that_falls_silent_is_given_up_after_so_many_attempts(
     store = connect(3)
     store.write("large", bytes(2 * MEGABYTE))
     network.stall("down", after=size)
-    began = time.monotonic()
     with pytest.raises(Transient, match=r"large at http.*[Tt]imed? ?out"):
         store.read("large")
-    assert 3 <= time.monotonic() - began < 15
+    assert network.cuts == 3
 
 
 def test_a_file_that_cannot_be_made_is_told(store: S3Store, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from tests.integration.generation import rounds
 from tests.integration.generation.test_second_round import second
 
 from llm2llm.api.policy import Budget
-from llm2llm.errors import BudgetReached
+from llm2llm.errors import BudgetReached, Terminated
 from llm2llm.runtime.context import Step
 from llm2llm.step import run_step
+from llm2llm.teacher import requests
 
 CONCURRENCY = 4
 MISTAKES = 20
@@ -80,13 +81,19 @@ def test_the_gpu_time_of_the_run_leaves_the_teacher_less_of_the_money(tmp_path: 
         assert teacher.stats()["requests"] == 0
 
 
-def test_a_ceiling_of_requests_a_minute_is_kept(tmp_path: Path):
+def test_a_ceiling_of_requests_a_minute_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(requests, "WAIT_TOLD_SECONDS", 0.1)
     with rounds.teacher_server() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
-        spec["generate"]["limits"]["requestsPerMinute"] = 600  # a burst of 30, then ten a second
+        spec["generate"]["limits"]["requestsPerMinute"] = 1
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)
-        began = time.monotonic()
-        run_step(step, store, rounds.context_for("pod-a", tmp_path))
-        seconds = time.monotonic() - began
-        assert teacher.stats()["requests"] == ROWS
-    assert seconds >= (ROWS - 31) / 10
+        context = rounds.context_for("pod-a", tmp_path)
+
+        def stop_at_a_wait(event: Mapping[str, object]) -> None:
+            if "for the limits of the teacher" in str(event.get("message", "")):
+                context.stopping.set()
+
+        context.progress = stop_at_a_wait
+        with pytest.raises(Terminated):
+            run_step(step, store, context)
+        assert teacher.stats()["requests"] == 1

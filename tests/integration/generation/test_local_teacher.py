@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +149,16 @@ def test_a_child_that_dies_in_the_round_is_transient_and_what_it_wrote_is_kept(t
 
 def test_a_stop_while_it_starts_ends_the_child(tmp_path: Path):
     store, step, context = stubbed(tmp_path, "never-ready")
-    threading.Timer(2.0, context.stopping.set).start()
-    began = time.monotonic()
+
+    def stop_when_it_starts(event: Mapping[str, object]) -> None:
+        if "the teacher is starting" in str(event.get("message", "")):
+            assert servers(tmp_path)
+            context.stopping.set()
+
+    context.progress = stop_when_it_starts
     with pytest.raises(Terminated):
         run_step(step, store, context)
-    assert time.monotonic() - began < 15
+    assert not servers(tmp_path)
 
 
 def test_fault_46_the_child_of_a_killed_step_ends_too(tmp_path: Path):
