@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.processes import free_port
-from tests.integration.data_plane import keyword
+from tests.support import keyword
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, StepError, Transient

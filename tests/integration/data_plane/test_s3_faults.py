@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
+from tests.support import keyword
 
 from llm2llm.api.data import Artifacts
 from llm2llm.artifacts.commit import commit

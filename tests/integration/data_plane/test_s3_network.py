@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.generation import rounds
+from tests.support import keyword
 from tests.support.tcpproxy import TcpProxy
 
 from llm2llm.api.data import Artifacts
@@ -78,7 +78,7 @@ def test_fault_30_a_round_over_a_network_that_cuts_connections_pays_for_nothing_
     network: TcpProxy, store: S3Store, tmp_path: Path
 ) -> None:
     rng = random.Random(1)
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         calm, step = rounds.prepared(tmp_path, rounds.spec_for(teacher))
         whole = run_step(step, calm, rounds.context_for("pod-1", tmp_path))
         _, step = rounds.prepared(store, rounds.spec_for(teacher))
@@ -100,7 +100,7 @@ def test_fault_30_a_round_over_a_network_that_cuts_connections_pays_for_nothing_
 def test_fault_30_a_round_whose_store_goes_away_ends_with_75_and_repeats_no_more_than_was_in_flight(
     network: TcpProxy, connect: Callable[[int], S3Store], tmp_path: Path
 ) -> None:
-    with rounds.teacher_server("--latency", "0.02") as teacher:
+    with rounds.Teacher(latency=0.02) as teacher:
         store, step = rounds.prepared(connect(2), rounds.spec_for(teacher, concurrency=4))
         context = rounds.context_for("pod-1", tmp_path)
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
+from tests.support import keyword
 from tests.support.steps import document_of
 
 from llm2llm.records import Report, Stage

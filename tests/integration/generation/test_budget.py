@@ -26,13 +26,13 @@ def with_budget(step: Step, tokens: int) -> Step:
 
 
 def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twice(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
         store, step = rounds.prepared(tmp_path / "whole", spec, MISTAKES)
         whole = run_step(step, store, rounds.context_for("pod-a", tmp_path))
     needed = whole.usage.teacher_input_tokens + whole.usage.teacher_output_tokens
 
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY) | {"budget": {"maxTeacherTokens": needed // 2}}
         store, step = rounds.prepared(tmp_path / "limited", spec, MISTAKES)
         context = rounds.context_for("pod-a", tmp_path)
@@ -58,7 +58,7 @@ def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twi
 
 
 def test_a_later_round_has_what_the_rounds_before_left_of_the_budget(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
         store, first = rounds.prepared(tmp_path, spec, MISTAKES)
         used = run_step(first, store, rounds.context_for("pod-a", tmp_path)).usage
@@ -71,7 +71,7 @@ def test_a_later_round_has_what_the_rounds_before_left_of_the_budget(tmp_path: P
 
 
 def test_the_gpu_time_of_the_run_leaves_the_teacher_less_of_the_money(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         prices = {"inputPerMillion": "1", "outputPerMillion": "1", "gpuHour": "2"}
         spec = rounds.spec_for(teacher) | {"budget": {"maxCost": "2", "prices": prices}}
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)
@@ -83,7 +83,7 @@ def test_the_gpu_time_of_the_run_leaves_the_teacher_less_of_the_money(tmp_path: 
 
 def test_a_ceiling_of_requests_a_minute_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(requests, "WAIT_TOLD_SECONDS", 0.1)
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
         spec["generate"]["limits"]["requestsPerMinute"] = 1
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)

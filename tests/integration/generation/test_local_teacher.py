@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import Any
 
 import pytest
 from tests.integration.generation import rounds
-from tests.support.steps import document_of
 from tests.support.stubvllm import write_stub
 
 from llm2llm.api.run import AugmentationRunSpec
@@ -29,7 +26,7 @@ ROWS = 3 * MISTAKES
 
 
 def local_spec(model: Path, **options: Any) -> dict[str, Any]:
-    spec: dict[str, Any] = rounds.spec_for(rounds.Teacher(1), concurrency=4)
+    spec: dict[str, Any] = rounds.spec_for("http://nobody/v1", concurrency=4)
     spec["generate"]["mode"] = "Local"
     spec["generate"]["teacher"] = {"model": "tiny", "source": {"uri": model.as_uri()}, **options}
     return spec
@@ -164,16 +161,10 @@ def test_a_stop_while_it_starts_ends_the_child(tmp_path: Path):
 def test_fault_46_the_child_of_a_killed_step_ends_too(tmp_path: Path):
     assert not servers(tmp_path)
     _, step, context = stubbed(tmp_path, "never-ready")
-    environ = {**context.environ, "PYTHONPATH": f"{context.environ['PYTHONPATH']}:{rounds.ROOT}"}
     store = tmp_path / "store"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.generation.worker", store.as_uri(), "pod-z", str(store)],
-        cwd=rounds.ROOT,
-        env={**environ, "LLM2LLM_STEP": document_of(step).to_environment()},
-        stdout=subprocess.DEVNULL,
-    )
+    process = rounds.worker(store, step, "pod-z", store, context.environ)
     log = store / "teacher" / "vllm.log"
-    while process.poll() is None and not (log.exists() and b"loading" in log.read_bytes()):
+    while process.alive() and not (log.exists() and b"loading" in log.read_bytes()):
         time.sleep(0.05)
     assert servers(tmp_path)
     process.send_signal(signal.SIGKILL)

@@ -22,7 +22,7 @@ from llm2llm.teacher.client import probe
 
 @pytest.fixture
 def teacher() -> Iterator[rounds.Teacher]:
-    with rounds.teacher_server() as server:
+    with rounds.Teacher() as server:
         yield server
 
 
@@ -73,7 +73,7 @@ def test_fault_34_what_no_retry_can_mend_costs_one_request(
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """Of a round in a folder, with a teacher that never fails."""
-    with rounds.teacher_server() as server:
+    with rounds.Teacher() as server:
         return generated(tmp_path_factory.mktemp("calm"), server)
 
 

@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock
 from kubernetes.aio import client
 from tests.support import virtualtime
 
-from llm2llm_operator.kube.client import Cluster
+from llm2llm_operator.kube.client import KubeClient
 from llm2llm_operator.kube.ratelimit import RECOVERY_SECONDS, WriteRate
 
 
@@ -74,7 +74,7 @@ def test_fault_05_twenty_seconds_later_the_rate_is_what_it_was():
 
 def test_fault_05_a_write_that_is_refused_with_429_waits_as_long_as_the_server_asks():
     async def scenario() -> list[float]:
-        cluster = Cluster(client.Configuration(host="http://api"), write_rate=100, write_burst=100)
+        cluster = KubeClient(client.Configuration(host="http://api"), write_rate=100, write_burst=100)
         cluster.gate.open(lambda: True)
         answers = iter([(429, {"Retry-After": "7"}), (429, {"Retry-After": "30"}), (201, {})])
         went = []
