@@ -9,8 +9,8 @@ PYTHON ?= python3
 JOBS ?= 2
 UV_VERSION := 0.13.9
 BIN := .venv/bin
-# conftest.py puts the long groups first, and xdist shall keep its order
-PYTEST_ALL = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+# conftest.py groups the tests and puts the long groups first: xdist shall keep its order
+PYTEST_ALL = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q -n $(JOBS) --no-loadscope-reorder
 DATA_TESTS := $(addprefix tests/unit/,core data_plane generation local) \
   $(addprefix tests/integration/,data_plane generation local)
 OPERATOR_TESTS := $(addprefix tests/unit/,core control_plane) $(addprefix tests/integration/,cluster control_plane) tests/e2e
