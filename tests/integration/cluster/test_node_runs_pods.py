@@ -28,6 +28,7 @@ from tests.integration.cluster.jobs import (
     waiting,
 )
 
+KEEP = "llm2llm.dev/test"
 # Writes what it sees as its last words, so that a test reads one JSON document.
 PROBE = """
 import json, os, pathlib
@@ -57,12 +58,15 @@ def kept(api: Cluster, namespace: str, name: str) -> Iterator[str]:
     """Keeps a pod's object by a finalizer, so that its end can be read; yields its path."""
     path = f"/api/v1/namespaces/{namespace}/pods/{name}"
 
-    def finalizers(names: list[str] | None) -> None:
+    def finalizers() -> list[str]:
+        return list(api.request("GET", path)["metadata"].get("finalizers", []))
+
+    def patch(names: list[str]) -> None:
         api.request("PATCH", path, {"metadata": {"finalizers": names}}, content_type="application/merge-patch+json")
 
-    finalizers(["test/keep"])
+    patch([*finalizers(), KEEP])
     yield path
-    finalizers(None)
+    patch([name for name in finalizers() if name != KEEP])
 
 
 def secret(cluster: RunningCluster, namespace: str, name: str, **data: str) -> None:
