@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 import urllib.request
@@ -30,8 +31,8 @@ class Teacher:
         self, folder: Path | None = None, *, key: str = KEY, latency: float = 0.0, detached: bool = False
     ) -> None:
         """Takes the folder for its log (none: a temporary one), and the seconds that an answer takes."""
-        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="teacher-")
-        self.folder = folder or Path(self._temporary.name)
+        self._temporary = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="teacher-"))
         self.key = key
         self.base_url = ""
         self._latency = latency
@@ -62,8 +63,8 @@ class Teacher:
         """Ends it."""
         if self._child is not None:
             stop([self._child])
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        if self._temporary:
+            shutil.rmtree(self.folder)
 
     @property
     def port(self) -> int:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
 
+import pytest
 from kubernetes.aio import client
 from tests.support import virtualtime
 
@@ -72,7 +73,7 @@ def test_fault_05_twenty_seconds_later_the_rate_is_what_it_was():
     assert times(scenario()) == [20.1, 20.2, 20.3]
 
 
-def test_fault_05_a_write_that_is_refused_with_429_waits_as_long_as_the_server_asks():
+def test_fault_05_a_write_that_is_refused_with_429_waits_as_long_as_the_server_asks(monkeypatch: pytest.MonkeyPatch):
     async def scenario() -> list[float]:
         cluster = KubeClient(client.Configuration(host="http://api"), write_rate=100, write_burst=100)
         cluster.gate.open(lambda: True)
@@ -84,7 +85,7 @@ def test_fault_05_a_write_that_is_refused_with_429_waits_as_long_as_the_server_a
             status, headers = next(answers)
             return SimpleNamespace(status=status, headers=headers, read=AsyncMock(return_value=b"{}"))
 
-        cluster._client.call_api = call
+        monkeypatch.setattr(cluster._client, "call_api", call)
         await cluster.create_event("ns", {})
         await cluster.close()
         return went
