@@ -9,9 +9,14 @@ PYTHON ?= python3
 JOBS ?= 2
 UV_VERSION := 0.13.9
 BIN := .venv/bin
+# conftest.py groups the tests and puts the long groups first: xdist shall keep its order
+PYTEST_ALL = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q -n $(JOBS) --no-loadscope-reorder
+DATA_TESTS := $(addprefix tests/unit/,core data_plane generation local) \
+  $(addprefix tests/integration/,data_plane generation local)
+OPERATOR_TESTS := $(addprefix tests/unit/,core control_plane) $(addprefix tests/integration/,cluster control_plane) tests/e2e
 CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/crds/llm2llm.dev_augmentationruns.yaml
 
-.PHONY: help demo try test test-fast bench lint format generate verify constraints clean
+.PHONY: help demo try check test test-data test-operator bench lint format generate verify constraints clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,13 +31,21 @@ try: ## the same run in one process: no cluster, no Go, no vLLM
 	@$(MAKE) .venv-try/installed
 	@PATH="$(CURDIR)/.venv-try/bin:$$PATH" .venv-try/bin/python examples/keyword/try.py
 
+check: .venv/installed ## the inner loop: formatter, linter, types, unit tests; half a minute
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
+	@$(BIN)/mypy --no-error-summary
+	@$(PYTEST_ALL) tests/unit $(PYTEST)
+
 test: ## all tests, quiet when green; JOBS=4 at once (2 by default)
 	@$(PYTHON) tests/support/preflight.py test
 	@$(MAKE) .venv/installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q -n $(JOBS) --dist loadgroup $(PYTEST)
+	@$(PYTEST_ALL) $(PYTEST)
 
-test-fast: .venv/installed ## unit tests only: no network, seconds
-	@$(BIN)/pytest -q tests/unit $(PYTEST)
+test-data: .venv/installed ## tests of the data plane: no control plane
+	@$(PYTEST_ALL) $(DATA_TESTS) $(PYTEST)
+
+test-operator: .venv/installed ## tests of the control plane, on a real one, and end to end
+	@$(PYTEST_ALL) $(OPERATOR_TESTS) $(PYTEST)
 
 bench: .venv/installed ## the control plane under load: 1,000 runs at work (10 minutes)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks.control_plane active $(BENCH)

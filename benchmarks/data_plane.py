@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.integration.data_plane import keyword as small
+from tests.support import keyword as small
 from tests.support.install import CHECKOUT
 from tests.support.steps import document_of
 from tests.support.teacher import Teacher

@@ -28,6 +28,7 @@ from tests.cluster.controlplane import Cluster
 from tests.cluster.nodeprocess import start_node
 from tests.cluster.s3 import S3Server
 from tests.support.install import CHECKOUT, OperatorProcess, install
+from tests.support.keyword import make_example
 from tests.support.platform import BUCKET, Platform
 from tests.support.teacher import Teacher
 
@@ -66,8 +67,7 @@ class Laboratory:
         """`llm2llm run` of examples/keyword/run.yaml with some fields changed; its iterations."""
         data = self.folder / f"data-{seed}"
         if not data.exists():
-            make = [sys.executable, str(CHECKOUT / "examples/keyword/make.py"), "--out", str(data), "--seed", str(seed)]
-            subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+            make_example(data, seed)
         work = self.folder / f"{name}-{seed}".replace(" ", "-").replace(": ", "-")
         changes = {
             "spec.data.seed.uri": (data / "seed.jsonl").as_uri(),

@@ -21,6 +21,8 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
+_exit_codes: dict[tuple[int, int], int] = {}
+"""Pid and start time of our children that ended, to how."""
 
 
 class StartError(RuntimeError):
@@ -47,8 +49,24 @@ class Child:
     record: Path
 
     def alive(self) -> bool:
-        _reap(self.pid)
+        _reap(self)
         return _start_time(self.pid) == self.started
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal to it, if it still runs."""
+        if self.alive():
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 300.0) -> int:
+        """Waits for its end; the exit code, or the negative number of the signal that ended it. Raises TimeoutError."""
+
+        def reaped() -> bool:  # `alive` may look at a process whose threads are still ending
+            _reap(self)
+            return (self.pid, self.started) in _exit_codes
+
+        if not _wait(reaped, timeout):
+            raise TimeoutError(f"{self.name} still runs after {timeout:.0f} s; the end of its log:\n{self.log_tail()}")
+        return _exit_codes[self.pid, self.started]
 
     def log_tail(self, characters: int = 3000) -> str:
         return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else ""
@@ -201,12 +219,15 @@ def _start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def _reap(pid: int) -> None:
+def _reap(child: Child) -> None:
     with contextlib.suppress(ChildProcessError):  # started by another process, or reaped already
-        os.waitpid(pid, os.WNOHANG)
+        pid, status = os.waitpid(child.pid, os.WNOHANG)
+        if pid:
+            _exit_codes[child.pid, child.started] = os.waitstatus_to_exitcode(status)
 
 
-def _wait(done: Callable[[], bool], timeout: float) -> None:
+def _wait(done: Callable[[], bool], timeout: float) -> bool:
     deadline = time.monotonic() + timeout
-    while not done() and time.monotonic() < deadline:
+    while not (ended := done()) and time.monotonic() < deadline:
         time.sleep(0.02)
+    return ended

@@ -12,16 +12,9 @@ from llm2llm.records import Stage
 
 
 def with_test_set(platform: Platform) -> dict[str, Any]:
-    """The example with a small evaluation set and a test set, under a fixed key."""
-    client = platform.client()
-    rows = client.get_object(Bucket=BUCKET, Key="keyword/evaluation.jsonl")["Body"].read().splitlines(keepends=True)
-    for name, chosen in (("few", rows[::10]), ("others", rows[1::10])):
-        client.put_object(Bucket=BUCKET, Key=f"keyword/{name}.jsonl", Body=b"".join(chosen))
+    """The example with a test set, under a fixed key."""
     document = platform.manifest(maxIterations=1)
-    document["spec"]["data"] |= {
-        "evaluation": {"uri": f"s3://{BUCKET}/keyword/few.jsonl"},
-        "test": {"uri": f"s3://{BUCKET}/keyword/others.jsonl"},
-    }
+    document["spec"]["data"]["test"] = {"uri": f"s3://{BUCKET}/keyword/others.jsonl"}
     document["spec"]["artifacts"]["key"] = "fixed"
     return document
 

@@ -14,14 +14,6 @@ from tests.support.platform import BUCKET, Platform
 from llm2llm.loop.outcomes import CLOSING
 from llm2llm.loop.probing import FOLDS
 
-QUICK = {"numTrainEpochs": 4}
-
-
-def quickly(document: dict[str, Any]) -> dict[str, Any]:
-    """Trained a quarter as long: enough to be right and wrong."""
-    document["spec"]["train"]["hyperparameters"] |= QUICK
-    return document
-
 
 def rows_of(platform: Platform, uri: str, name: str) -> list[dict[str, Any]]:
     """The rows of the one file of this name below an address."""
@@ -35,7 +27,7 @@ def rows_of(platform: Platform, uri: str, name: str) -> list[dict[str, Any]]:
 def test_probing_runs_ask_a_fold_that_they_did_not_train_on_and_close_with_all_rows(
     platform: Platform, operator: OperatorProcess, team: str
 ):
-    document = quickly(platform.manifest(maxIterations=2, errorsFrom="Probe"))
+    document = platform.manifest(maxIterations=2, errorsFrom="Probe")
     document["spec"]["train"]["resources"] = {"limits": {"nvidia.com/gpu": "2"}}  # the node only counts them
     platform.apply(team, document)
     status = platform.wait_for_end(team)
@@ -67,7 +59,7 @@ def test_a_teacher_in_the_step_writes_rows_without_any_endpoint(
     write_chat_model(tmp_path / "teacher")
     for path in sorted((tmp_path / "teacher").iterdir()):
         platform.client().upload_file(str(path), BUCKET, f"teacher/{path.name}")
-    document = quickly(platform.manifest(maxIterations=2))
+    document = platform.manifest(maxIterations=2)
     document["spec"]["generate"] = {
         "mode": "Local",
         "teacher": {

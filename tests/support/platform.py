@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,7 @@ from botocore.config import Config
 from llm2llm.api.run import GROUP, PLURAL, VERSION
 from tests.cluster.controlplane import Cluster
 from tests.cluster.s3 import REGION, S3Server
-from tests.support.install import CHECKOUT
+from tests.support import keyword
 from tests.support.teacher import Teacher
 
 BUCKET = "llm2llm-demo"
@@ -46,8 +44,7 @@ class Platform:
 
     def upload_example(self, folder: Path, seed: int = 0) -> None:
         """Makes the example's data and base model, and uploads them to where run.yaml looks for them."""
-        make = [sys.executable, str(CHECKOUT / "examples/keyword/make.py"), "--out", str(folder), "--seed", str(seed)]
-        subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+        keyword.make_example(folder, seed)
         self.s3.create_bucket(BUCKET)
         client = self.client()
         for path in sorted(folder.rglob("*")):
@@ -86,7 +83,7 @@ class Platform:
 
     def manifest(self, name: str = "keyword", **spec: Any) -> dict[str, Any]:
         """examples/keyword/run.yaml with this platform's addresses; `spec` replaces top-level fields."""
-        document: dict[str, Any] = yaml.safe_load((CHECKOUT / "examples/keyword/run.yaml").read_text())
+        document: dict[str, Any] = yaml.safe_load((keyword.EXAMPLE / "run.yaml").read_text())
         document = copy.deepcopy(document)
         document["metadata"]["name"] = name
         document["spec"]["artifacts"] |= {"endpoint": self.s3.endpoint, "pathStyle": True, "region": REGION}

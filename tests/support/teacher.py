@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.cluster.processes import Child, spawn, stop, wait_until
-from tests.support.install import CHECKOUT
+from tests.support.keyword import EXAMPLE
+
+KEY = "demo-key"
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a test may set a proxy for the product
 
 
 class Teacher:
@@ -21,8 +27,12 @@ class Teacher:
         key: the API key that it accepts.
     """
 
-    def __init__(self, folder: Path, *, key: str = "demo-key", latency: float = 0.0, detached: bool = False) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path | None = None, *, key: str = KEY, latency: float = 0.0, detached: bool = False
+    ) -> None:
+        """Takes the folder for its log (none: a temporary one), and the seconds that an answer takes."""
+        self._temporary = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="teacher-"))
         self.key = key
         self.base_url = ""
         self._latency = latency
@@ -43,7 +53,7 @@ class Teacher:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "teacher.log"
         log.unlink(missing_ok=True)
-        command = [sys.executable, "-u", str(CHECKOUT / "examples/keyword/teacher.py"), "--port", "0"]
+        command = [sys.executable, "-u", str(EXAMPLE / "teacher.py"), "--port", "0"]
         command += ["--api-key", self.key, "--latency", str(self._latency)]
         child = self._child = spawn("teacher", command, folder=self.folder, detached=self._detached)
         wait_until("the teacher's address", lambda: b"\n" in log.read_bytes(), [child], timeout=30)
@@ -53,6 +63,13 @@ class Teacher:
         """Ends it."""
         if self._child is not None:
             stop([self._child])
+        if self._temporary:
+            shutil.rmtree(self.folder)
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        return urlsplit(self.base_url).port or 0
 
     def stats(self) -> dict[str, Any]:
         """What it counted."""
@@ -67,5 +84,5 @@ class Teacher:
         request = urllib.request.Request(
             self.base_url.removesuffix("/v1") + path, data=data, headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with _OPENER.open(request, timeout=10) as answer:
             return json.loads(answer.read() or b"null")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.integration.data_plane import keyword
+from tests.support import keyword
 
 from llm2llm.records import Stage
 from llm2llm.runtime.context import StepContext

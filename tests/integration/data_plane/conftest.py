@@ -9,7 +9,7 @@ import pytest
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained student; torch keeps to one thread, so that equal seeds give equal bytes."""
     import torch
-    from tests.integration.data_plane.keyword import write_student
+    from tests.support.keyword import write_student
 
     torch.set_num_threads(1)
     return write_student(tmp_path_factory.mktemp("student"))

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
+from tests.support import keyword
 
 from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.errors import ConfigurationError
@@ -53,19 +53,19 @@ def test_a_template_in_the_tokenizers_config_counts_as_well(student: Path, tmp_p
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": TEMPLATE}))
 
-    assert load_fast_tokenizer(folder).prompts(["f1"]) == load_tokenizer(student).prompts(["f1 <sep>"])
+    assert load_fast_tokenizer(folder).prompts(["w001"]) == load_tokenizer(student).prompts(["w001 <sep>"])
 
 
 DATED = (
-    "{%- macro today() %}{{ strftime_now('f%d f%y') }}{% endmacro %}"
-    "{%- if strftime_now is defined %}{{ strftime_now('f%m') }} {% endif %}{{ today() }} {{ messages[0].content }}"
+    "{%- macro today() %}{{ strftime_now('w0%d w0%y') }}{% endmacro %}"
+    "{%- if strftime_now is defined %}{{ strftime_now('w0%m') }} {% endif %}{{ today() }} {{ messages[0].content }}"
 )
 
 
 def test_a_template_that_asks_for_the_date_gives_the_same_prompt_on_every_day(student: Path, tmp_path: Path) -> None:
     folder = with_template(student, tmp_path / "dated", DATED)
 
-    assert load_fast_tokenizer(folder).prompts(["f1"]) == load_tokenizer(student).prompts(["f07 f26 f24 f1"])
+    assert load_fast_tokenizer(folder).prompts(["w001"]) == load_tokenizer(student).prompts(["w007 w026 w024 w001"])
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.vllmprocess import run_step_with_vllm
-from tests.support.install import CHECKOUT
+from tests.support import keyword
 
 from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.records import Prediction, Stage, predictions_from_jsonl
@@ -22,7 +19,6 @@ from llm2llm.runtime.context import StepContext
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
-EXAMPLE = CHECKOUT / "examples" / "keyword"
 SEEDS, HELD_OUT = 240, 2000
 ENGINES: list[dict[str, Any]] = [{"engine": name, "precision": "fp32"} for name in ("Transformers", "vLLM")]
 BF16 = [engine | {"precision": "bf16"} for engine in ENGINES]
@@ -32,9 +28,8 @@ LEAST_IN_BF16 = 0.99
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The example's spec over its own data and pretrained student, in one iteration."""
-    folder = tmp_path_factory.mktemp("example")
-    subprocess.run([sys.executable, str(EXAMPLE / "make.py"), "--out", str(folder)], check=True)
-    spec: dict[str, Any] = yaml.safe_load((EXAMPLE / "run.yaml").read_text())["spec"]
+    folder = keyword.make_example(tmp_path_factory.mktemp("example"))
+    spec: dict[str, Any] = yaml.safe_load((keyword.EXAMPLE / "run.yaml").read_text())["spec"]
     for name in ("seed", "evaluation"):
         spec["data"][name]["uri"] = (folder / f"{name}.jsonl").as_uri()
     spec["student"]["model"]["uri"] = (folder / "model").as_uri()

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.vllmprocess import in_a_process_with_vllm, run_step_with_vllm
+from tests.support import keyword
 
 from llm2llm.api.data import Task
 from llm2llm.artifacts.committed import committed_manifest, read_object
@@ -249,17 +249,17 @@ def test_vllm_ends_an_answer_at_the_same_place(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("words", "verdict"),
     [
-        pytest.param(["label3", "<eos>"], "correct", id="the label and an end"),
-        pytest.param(["label4", "<eos>"], "wrong", id="another label"),
-        pytest.param(["label3", "label3", "<eos>"], "noAnswer", id="two labels"),
+        pytest.param(["label03", "<eos>"], "correct", id="the label and an end"),
+        pytest.param(["label04", "<eos>"], "wrong", id="another label"),
+        pytest.param(["label03", "label03", "<eos>"], "noAnswer", id="two labels"),
         pytest.param(["<eos>"], "noAnswer", id="nothing"),
-        pytest.param(["label3", "label3"], "truncated", id="no end within the limit"),
-        pytest.param(["label3"], "truncated", id="the label without an end"),
+        pytest.param(["label03", "label03"], "truncated", id="no end within the limit"),
+        pytest.param(["label03"], "truncated", id="the label without an end"),
     ],
 )
 def test_an_answer_without_an_end_is_truncated_and_wrong(student: Path, words: list[str], verdict: str) -> None:
     task = task_of(Task.model_validate({"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": keyword.LABELS}))
-    example = Example(id="1", fields={}, completion="label3")
+    example = Example(id="1", fields={}, completion="label03")
     prediction = predict(example, [keyword.WORDS.index(word) for word in words], task, load_tokenizer(student))
 
     assert prediction.verdict == verdict
@@ -305,7 +305,7 @@ _LOAD = """
 import json, sys
 from pathlib import Path
 from peft import LoraConfig, get_peft_model
-from tests.integration.data_plane import keyword
+from tests.support import keyword
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 from llm2llm.engines import Student, engine_named
 

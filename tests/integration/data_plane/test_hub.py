@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.processes import free_port
-from tests.integration.data_plane import keyword
+from tests.support import keyword, pauses
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, StepError, Transient
@@ -89,6 +89,11 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             """Quiet."""
 
     return Handler
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses.leave_out(monkeypatch, pauses.OF_THE_HUB)
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 from tests.integration.generation import rounds
+from tests.support import keyword
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.committed import manifest_in, read_object
@@ -98,8 +97,7 @@ class Loop:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    subprocess.run([sys.executable, str(rounds.KEYWORD / "make.py"), "--out", str(folder)], check=True)
+    folder = keyword.make_example(tmp_path_factory.mktemp("data"))
     for name, step in (("seed", 240 // SEEDS), ("evaluation", 20)):
         lines = (folder / f"{name}.jsonl").read_text().splitlines(keepends=True)
         (folder / f"{name}.jsonl").write_text("".join(lines[::step]))
@@ -108,7 +106,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def teacher() -> Iterator[rounds.Teacher]:
-    with rounds.teacher_server() as server:
+    with rounds.Teacher() as server:
         yield server
 
 

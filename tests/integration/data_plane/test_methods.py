@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_training import markers, stop_after
+from tests.support import keyword
 
 from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import committed_manifest, read_object

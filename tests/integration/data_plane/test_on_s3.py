@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_steps import Main
-from tests.integration.generation.rounds import KEY, Teacher, teacher_server
+from tests.integration.generation.rounds import KEY, Teacher
+from tests.support import keyword
 
 from llm2llm.api.data import Artifacts
 from llm2llm.api.run import AugmentationRunSpec
@@ -66,7 +66,7 @@ def bench(tmp_path: Path, student: Path) -> Bench:
 
 @pytest.fixture
 def teacher() -> Iterator[Teacher]:
-    with teacher_server() as server:
+    with Teacher() as server:
         yield server
 
 
@@ -158,7 +158,7 @@ HOSTILE = [
 
 
 def test_fault_48_hostile_rows_are_data_in_every_step(bench: Bench, bucket: Store, s3: S3Server) -> None:
-    rows = [{"text": text, "label": "label0"} for text in HOSTILE]
+    rows = [{"text": text, "label": "label00"} for text in HOSTILE]
     (bench.folder / "seed.jsonl").write_bytes(keyword.jsonl(rows))
     there = OnS3(bench, bucket, s3)
     for stage in (Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE):
@@ -174,13 +174,13 @@ def test_fault_48_hostile_rows_are_data_in_every_step(bench: Bench, bucket: Stor
 
 
 def test_fault_48_what_cannot_be_data_is_refused_with_its_line(bench: Bench, bucket: Store, s3: S3Server) -> None:
-    good = json.dumps({"text": "f1", "label": "label0"}).encode()
+    good = json.dumps({"text": "w001", "label": "label00"}).encode()
     broken = {
-        2: (b'{"text": "caf\xe9", "label": "label0"}', "invalid UTF-8"),
+        2: (b'{"text": "caf\xe9", "label": "label00"}', "invalid UTF-8"),
         3: (b'{"text": ' + b"[" * 200_000, "JSON is nested too deeply"),
-        5: (b'{"text": "\\u0000", "label": "label0"}', "NUL"),
-        6: (b'{"text": "' + b"f1 " * 350_000 + b'", "label": "label0"}', "350001 tokens"),
-        7: (b'{"text": "\\ud800", "label": "label0"}', "surrogate"),
+        5: (b'{"text": "\\u0000", "label": "label00"}', "NUL"),
+        6: (b'{"text": "' + b"w001 " * 350_000 + b'", "label": "label00"}', "350001 tokens"),
+        7: (b'{"text": "\\ud800", "label": "label00"}', "surrogate"),
     }
     lines = [broken[number][0] if number in broken else good for number in range(1, 9)]
     (bench.folder / "seed.jsonl").write_bytes(b"\n".join(lines))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_evaluation import learned, predictions
+from tests.support import keyword
 from tests.support.steps import document_of
 
 from llm2llm.api.data import Artifacts

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
+from tests.support import keyword
 
 from llm2llm.api.data import Artifacts
 from llm2llm.artifacts.committed import committed_manifest, read_object
@@ -331,7 +331,7 @@ def test_a_known_task_freezes_classes_by_their_names_and_refuses_what_is_none(
     ]  # fmt: skip
     assert sorted(frozen) == sorted(["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"] * 2)
 
-    (tmp_path / "seed.jsonl").write_bytes(keyword.jsonl([*rows, {"text": "f1 f2", "coarse_label": 6}]))
+    (tmp_path / "seed.jsonl").write_bytes(keyword.jsonl([*rows, {"text": "w001 w002", "coarse_label": 6}]))
     with pytest.raises(DataError, match=r"line 13: the completion '6' is none of spec\.task\.labels"):
         prepare(spec, LocalStore(tmp_path / "other"), context)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.cluster.s3 import S3Server
-from tests.integration.generation.rounds import KEY, teacher_server
+from tests.support.teacher import KEY, Teacher
 from tests.support.tls import TlsFront
 
 from llm2llm.api.data import Artifacts
@@ -31,7 +31,7 @@ def test_an_object_store_with_a_certificate_of_its_own_is_trusted_by_its_bundle(
 
 
 def test_a_teacher_with_a_certificate_of_its_own_is_trusted_by_its_bundle_and_by_nothing_else(tmp_path: Path) -> None:
-    with teacher_server() as teacher, TlsFront(tmp_path, teacher.port) as front:
+    with Teacher() as teacher, TlsFront(tmp_path, teacher.port) as front:
         url = f"https://127.0.0.1:{front.port}/v1"
         generate = Generate.model_validate({"teacher": {"model": "keyword-teacher", "baseUrl": url}})
         environ = {"LLM2LLM_TEACHER_API_KEY": KEY}

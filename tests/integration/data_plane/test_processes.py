@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from concurrent.futures import Future
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.data_plane import keyword
+from tests.cluster.processes import Child
 from tests.integration.data_plane.bench import Bench
 from tests.integration.data_plane.test_steps import LONG, Pods
+from tests.support import keyword
 
 from llm2llm.api.stages import Train
 from llm2llm.errors import AuthenticationError, ExitCode, GpuOutOfMemory
@@ -180,7 +180,7 @@ def test_both_processes_wait_for_a_checkpoint_that_would_come_too_late(tmp_path:
 class TwoProcesses(Pods):
     """Pods whose training runs in two processes."""
 
-    def children(self, process: subprocess.Popen[bytes]) -> list[int]:
+    def children(self, process: Child) -> list[int]:
         """The ranks: what the pod's process started, but for the tracker of its semaphores."""
         found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         return [int(pid) for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]

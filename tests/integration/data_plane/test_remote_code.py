@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
+from tests.support import keyword
 
 from llm2llm.errors import ConfigurationError
 from llm2llm.models.cache import LIST

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.data_plane import keyword
+from tests.support import keyword
 
 from llm2llm.api.data import Reuse
 from llm2llm.api.run import AugmentationRunSpec

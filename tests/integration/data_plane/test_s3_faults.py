@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
+from tests.support import keyword, pauses
 
 from llm2llm.api.data import Artifacts
 from llm2llm.artifacts.commit import commit
@@ -84,6 +84,11 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A connection that was cut on purpose is no news."""
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses.leave_out(monkeypatch, pauses.OF_S3)
 
 
 @pytest.fixture

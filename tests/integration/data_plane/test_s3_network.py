@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import random
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -15,9 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
 from tests.integration.generation import rounds
+from tests.support import keyword, pauses
 from tests.support.tcpproxy import TcpProxy
 
 from llm2llm.api.data import Artifacts
@@ -34,6 +33,11 @@ LARGE = 40 * MEGABYTE
 
 # boto3 forgets the connection of an answer that it cannot parse, and leaves it to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses.leave_out(monkeypatch, pauses.OF_S3)
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def test_fault_30_a_round_over_a_network_that_cuts_connections_pays_for_nothing_
     network: TcpProxy, store: S3Store, tmp_path: Path
 ) -> None:
     rng = random.Random(1)
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         calm, step = rounds.prepared(tmp_path, rounds.spec_for(teacher))
         whole = run_step(step, calm, rounds.context_for("pod-1", tmp_path))
         _, step = rounds.prepared(store, rounds.spec_for(teacher))
@@ -101,7 +105,7 @@ def test_fault_30_a_round_over_a_network_that_cuts_connections_pays_for_nothing_
 def test_fault_30_a_round_whose_store_goes_away_ends_with_75_and_repeats_no_more_than_was_in_flight(
     network: TcpProxy, connect: Callable[[int], S3Store], tmp_path: Path
 ) -> None:
-    with rounds.teacher_server("--latency", "0.02") as teacher:
+    with rounds.Teacher(latency=0.02) as teacher:
         store, step = rounds.prepared(connect(2), rounds.spec_for(teacher, concurrency=4))
         context = rounds.context_for("pod-1", tmp_path)
 
@@ -222,10 +226,9 @@ def test_fault_30_a_server_that_falls_silent_is_given_up_after_so_many_attempts(
     store = connect(3)
     store.write("large", bytes(2 * MEGABYTE))
     network.stall("down", after=size)
-    began = time.monotonic()
     with pytest.raises(Transient, match=r"large at http.*[Tt]imed? ?out"):
         store.read("large")
-    assert 3 <= time.monotonic() - began < 15
+    assert network.cuts == 3 + bool(size)  # an answer that was begun, and three tries of the request that goes on
 
 
 def test_a_file_that_cannot_be_made_is_told(store: S3Store, tmp_path: Path) -> None:

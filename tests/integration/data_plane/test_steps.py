@@ -8,16 +8,16 @@ import random
 import re
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.processes import Child, spawn
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
+from tests.support import keyword
 from tests.support.steps import document_of
 
 from llm2llm.api.data import Artifacts
@@ -80,15 +80,10 @@ class Pods:
             "POD_UID": pod_uid,
         }
 
-    def start(self, step: Step, pod_uid: str) -> subprocess.Popen[bytes]:
+    def start(self, step: Step, pod_uid: str) -> Child:
         noted = {"TRAINED_STEPS": str(self.folder / f"steps-{pod_uid}"), "OMP_NUM_THREADS": "1"}
-        with (self.folder / f"log-{pod_uid}").open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-c", STEP],
-                env=os.environ | self.environment(step, pod_uid) | noted,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        environment = os.environ | self.environment(step, pod_uid) | noted
+        return spawn(pod_uid, [sys.executable, "-c", STEP], folder=self.folder, env=environment)
 
     def trained(self, pod_uid: str) -> dict[int, float]:
         """Optimizer steps that it has done, and the seconds that each took."""
@@ -101,7 +96,7 @@ class Pods:
         return int(found[1])
 
     def log(self, pod_uid: str) -> str:
-        return (self.folder / f"log-{pod_uid}").read_text()
+        return (self.folder / f"{pod_uid}.log").read_text()
 
     def report(self, pod_uid: str) -> Report:
         return Report.model_validate_json((self.folder / f"report-{pod_uid}.json").read_bytes())
@@ -111,18 +106,18 @@ class Pods:
             pod_uid=pod_uid, scratch=self.folder / f"scratch-{pod_uid}", environ=self.environ, progress=lambda _: None
         )
 
-    def until_trained(self, process: subprocess.Popen[bytes], pod_uid: str, *, seconds: float) -> None:
+    def until_trained(self, process: Child, pod_uid: str, *, seconds: float) -> None:
         steps = self.folder / f"steps-{pod_uid}"
         deadline = time.monotonic() + 120
         while not steps.exists() or sum(self.trained(pod_uid).values()) < seconds:
-            assert process.poll() is None, self.log(pod_uid)
+            assert process.alive(), self.log(pod_uid)
             assert time.monotonic() < deadline, self.log(pod_uid)
             time.sleep(0.01)
 
-    def until_checkpoint(self, process: subprocess.Popen[bytes], pod_uid: str) -> None:
+    def until_checkpoint(self, process: Child, pod_uid: str) -> None:
         deadline = time.monotonic() + 120
         while not any(key.endswith("marker.json") for key in self.store.list("iterations/000/train/checkpoints/")):
-            assert process.poll() is None, self.log(pod_uid)
+            assert process.alive(), self.log(pod_uid)
             assert time.monotonic() < deadline, self.log(pod_uid)
             time.sleep(0.02)
 

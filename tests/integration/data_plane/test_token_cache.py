@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import Bench
+from tests.support import keyword
 
 from llm2llm.artifacts.commit import commit
 from llm2llm.records import Example, Report, Stage, to_jsonl

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.data_plane import keyword
 from tests.integration.data_plane.bench import STEPS, Bench
+from tests.support import keyword
 
 from llm2llm.artifacts.checkpoints import Checkpoints
 from llm2llm.artifacts.commit import commit

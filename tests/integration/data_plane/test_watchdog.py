@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane import keyword
+from tests.support import keyword
 from tests.support.steps import document_of
 
 from llm2llm.records import Report, Stage
@@ -43,7 +43,6 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(
             "LLM2LLM_SCRATCH": str(tmp_path / "scratch"),
         }
         command = [sys.executable, "-m", "llm2llm.cli.main", "step"]
-        began = time.monotonic()
         done = subprocess.run(
             command, env=os.environ | environment | s3.keys, capture_output=True, text=True, timeout=90, check=False
         )
@@ -51,8 +50,10 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(
     report = Report.model_validate(json.loads((tmp_path / "report.json").read_text()))
     assert done.returncode == report.exit_code == 75
     assert report.reason == "NoProgress"
+    silence = re.search(r"nothing moved for (\d+) s", report.message)
+    assert silence
+    assert int(silence[1]) >= 10
     assert "progressDeadlineSeconds" in report.message
-    assert 10 < time.monotonic() - began < 60
     assert "_probe_teacher" in done.stderr
     (log,) = (bucket.read(key).decode() for key in bucket.list("runs/") if key.endswith(".log"))
     assert "no progress for" in log

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
+import os
 import sys
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
 from tests.cluster.podspec import expand
+from tests.cluster.processes import Child, spawn
+from tests.support import keyword
 from tests.support.steps import document_of
+from tests.support.teacher import KEY, Teacher
 
 from llm2llm.artifacts.commit import commit
 from llm2llm.loop.stages import INPUTS, step_folder
@@ -24,60 +22,16 @@ from llm2llm.records import Example, Prediction, Report, Stage, StepDocument, to
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import LocalStore, Store
 
-ROOT = Path(__file__).resolve().parents[3]
-KEYWORD = ROOT / "examples" / "keyword"
-KEY = "demo-key"
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+ROOT = keyword.CHECKOUT
 
 
-def keyword_task() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("keyword_task", KEYWORD / "task.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["keyword_task"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """The teacher server of the example, over HTTP."""
-
-    port: int
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    def stats(self) -> dict[str, Any]:
-        return self._call("/stats")
-
-    def fault(self, **fault: Any) -> None:
-        self._call("/faults", fault)
-
-    def _call(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        data = None if body is None else json.dumps(body).encode()
-        with _OPENER.open(f"http://127.0.0.1:{self.port}{path}", data, timeout=10) as response:
-            answer: dict[str, Any] = json.load(response)
-        return answer
-
-
-@contextmanager
-def teacher_server(*arguments: str) -> Iterator[Teacher]:
-    command = [sys.executable, str(KEYWORD / "teacher.py"), "--api-key", KEY, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            yield Teacher(json.loads(process.stdout.readline())["port"])
-        finally:
-            process.terminate()
-
-
-def spec_for(teacher: Teacher, *, concurrency: int = 8, samples: int = 3, parameters: Mapping[str, str] | None = None):
-    document = yaml.safe_load((KEYWORD / "run.yaml").read_text())
+def spec_for(
+    teacher: Teacher | str, *, concurrency: int = 8, samples: int = 3, parameters: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The example's spec with this teacher, or with one at this address."""
+    document = yaml.safe_load((keyword.EXAMPLE / "run.yaml").read_text())
     spec: dict[str, Any] = document["spec"]
-    spec["generate"]["teacher"]["baseUrl"] = teacher.base_url
+    spec["generate"]["teacher"]["baseUrl"] = teacher if isinstance(teacher, str) else teacher.base_url
     spec["generate"]["teacher"]["parameters"] = dict(parameters or {})
     spec["generate"]["limits"]["maxConcurrentRequests"] = concurrency
     spec["generate"]["examplesPerMistake"] = samples
@@ -85,18 +39,17 @@ def spec_for(teacher: Teacher, *, concurrency: int = 8, samples: int = 3, parame
 
 
 def seed_rows() -> list[Example]:
-    task = keyword_task()
-    return [
-        Example(id=f"seed-{n:04d}", fields={"prompt": sentence.text}, completion=task.LABELS[sentence.label])
-        for n, sentence in enumerate(task.seed_set(0))
-    ]
+    return _examples("seed", keyword.task.seed_set(0))
 
 
 def evaluation_rows() -> list[Example]:
-    task = keyword_task()
+    return _examples("evaluation", keyword.task.evaluation_set())
+
+
+def _examples(prefix: str, sentences: Iterable[Any]) -> list[Example]:
     return [
-        Example(id=f"evaluation-{n:04d}", fields={"prompt": sentence.text}, completion=task.LABELS[sentence.label])
-        for n, sentence in enumerate(task.evaluation_set())
+        Example(id=f"{prefix}-{n:04d}", fields={"prompt": sentence.text}, completion=keyword.LABELS[sentence.label])
+        for n, sentence in enumerate(sentences)
     ]
 
 
@@ -165,19 +118,22 @@ def output(store: Store, name: str) -> bytes:
     return store.read(key)
 
 
-def worker(
-    folder: Path | Store, step: Step, pod: str, environ: Mapping[str, str], stdout: int = subprocess.DEVNULL
-) -> subprocess.Popen[bytes]:
-    """The stage as a process of its own, which a test can kill; a kubelet has expanded its environment."""
-    uri = folder.as_uri() if isinstance(folder, Path) else folder.uri
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.generation.worker", uri, pod],
+def worker(place: Path | Store, step: Step, pod: str, scratch: Path, environ: Mapping[str, str]) -> Child:
+    """Starts the stage as a process of its own, which a test can kill; a kubelet has expanded its environment.
+
+    Its log and what it needs while it runs lie in `scratch`.
+    """
+    uri = place.as_uri() if isinstance(place, Path) else place.uri
+    path = [str(ROOT / "images"), str(ROOT), environ.get("PYTHONPATH", "")]
+    return spawn(
+        pod,
+        [sys.executable, "-m", "tests.integration.generation.worker", uri, pod, str(scratch)],
+        folder=scratch,
         cwd=ROOT,
         env={
-            **environ,
-            "PYTHONPATH": f"{ROOT / 'images'}:{ROOT}",
-            "LLM2LLM_STEP": expand(document_of(step).to_environment(), environ),
             "LLM2LLM_TEACHER_API_KEY": KEY,
+            **environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "LLM2LLM_STEP": expand(document_of(step).to_environment(), environ),
         },
-        stdout=stdout,
     )

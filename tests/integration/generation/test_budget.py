@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from tests.integration.generation import rounds
 from tests.integration.generation.test_second_round import second
 
 from llm2llm.api.policy import Budget
-from llm2llm.errors import BudgetReached
+from llm2llm.errors import BudgetReached, Terminated
 from llm2llm.runtime.context import Step
 from llm2llm.step import run_step
+from llm2llm.teacher import requests
 
 CONCURRENCY = 4
 MISTAKES = 20
@@ -25,13 +26,13 @@ def with_budget(step: Step, tokens: int) -> Step:
 
 
 def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twice(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
         store, step = rounds.prepared(tmp_path / "whole", spec, MISTAKES)
         whole = run_step(step, store, rounds.context_for("pod-a", tmp_path))
     needed = whole.usage.teacher_input_tokens + whole.usage.teacher_output_tokens
 
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY) | {"budget": {"maxTeacherTokens": needed // 2}}
         store, step = rounds.prepared(tmp_path / "limited", spec, MISTAKES)
         context = rounds.context_for("pod-a", tmp_path)
@@ -57,7 +58,7 @@ def test_fault_37_no_request_beyond_the_budget_and_a_top_up_pays_for_nothing_twi
 
 
 def test_a_later_round_has_what_the_rounds_before_left_of_the_budget(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
         store, first = rounds.prepared(tmp_path, spec, MISTAKES)
         used = run_step(first, store, rounds.context_for("pod-a", tmp_path)).usage
@@ -70,7 +71,7 @@ def test_a_later_round_has_what_the_rounds_before_left_of_the_budget(tmp_path: P
 
 
 def test_the_gpu_time_of_the_run_leaves_the_teacher_less_of_the_money(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         prices = {"inputPerMillion": "1", "outputPerMillion": "1", "gpuHour": "2"}
         spec = rounds.spec_for(teacher) | {"budget": {"maxCost": "2", "prices": prices}}
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)
@@ -80,13 +81,19 @@ def test_the_gpu_time_of_the_run_leaves_the_teacher_less_of_the_money(tmp_path: 
         assert teacher.stats()["requests"] == 0
 
 
-def test_a_ceiling_of_requests_a_minute_is_kept(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+def test_a_ceiling_of_requests_a_minute_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(requests, "WAIT_TOLD_SECONDS", 0.1)
+    with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher, concurrency=CONCURRENCY)
-        spec["generate"]["limits"]["requestsPerMinute"] = 600  # a burst of 30, then ten a second
+        spec["generate"]["limits"]["requestsPerMinute"] = 1
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)
-        began = time.monotonic()
-        run_step(step, store, rounds.context_for("pod-a", tmp_path))
-        seconds = time.monotonic() - began
-        assert teacher.stats()["requests"] == ROWS
-    assert seconds >= (ROWS - 31) / 10
+        context = rounds.context_for("pod-a", tmp_path)
+
+        def stop_at_a_wait(event: Mapping[str, object]) -> None:
+            if "for the limits of the teacher" in str(event.get("message", "")):
+                context.stopping.set()
+
+        context.progress = stop_at_a_wait
+        with pytest.raises(Terminated):
+            run_step(step, store, context)
+        assert teacher.stats()["requests"] == 1

@@ -16,7 +16,7 @@ MISTAKES = 10
 
 def seeds_asked_for(folder: Path, mistakes: int = MISTAKES, **changes: Any) -> Counter[str]:
     """How many rows were written for each seed example."""
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher)
         spec["generate"] |= changes
         store, step = rounds.prepared(folder, spec, mistakes)

@@ -30,7 +30,7 @@ PARAMETERS = {"temperature": "0.8", "max_tokens": "200", "top_k": "40"}
 
 @pytest.fixture
 def teacher() -> Iterator[rounds.Teacher]:
-    with rounds.teacher_server() as server:
+    with rounds.Teacher() as server:
         yield server
 
 
@@ -181,7 +181,7 @@ def test_moderation_of_some_prompts_costs_their_rows_and_is_not_asked_for_again(
 
 
 def test_a_keyless_endpoint_needs_no_secret(tmp_path: Path):
-    with rounds.teacher_server("--api-key", "") as teacher:
+    with rounds.Teacher(key="") as teacher:
         spec = rounds.spec_for(teacher)
         del spec["generate"]["teacher"]["apiKeySecretRef"]
         store, step = rounds.prepared(tmp_path, spec, MISTAKES)

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.generation import rounds
-from tests.support.steps import document_of
 from tests.support.stubvllm import write_stub
 
 from llm2llm.api.run import AugmentationRunSpec
@@ -30,7 +26,7 @@ ROWS = 3 * MISTAKES
 
 
 def local_spec(model: Path, **options: Any) -> dict[str, Any]:
-    spec: dict[str, Any] = rounds.spec_for(rounds.Teacher(1), concurrency=4)
+    spec: dict[str, Any] = rounds.spec_for("http://nobody/v1", concurrency=4)
     spec["generate"]["mode"] = "Local"
     spec["generate"]["teacher"] = {"model": "tiny", "source": {"uri": model.as_uri()}, **options}
     return spec
@@ -150,26 +146,25 @@ def test_a_child_that_dies_in_the_round_is_transient_and_what_it_wrote_is_kept(t
 
 def test_a_stop_while_it_starts_ends_the_child(tmp_path: Path):
     store, step, context = stubbed(tmp_path, "never-ready")
-    threading.Timer(2.0, context.stopping.set).start()
-    began = time.monotonic()
+
+    def stop_when_it_starts(event: Mapping[str, object]) -> None:
+        if "the teacher is starting" in str(event.get("message", "")):
+            assert servers(tmp_path)
+            context.stopping.set()
+
+    context.progress = stop_when_it_starts
     with pytest.raises(Terminated):
         run_step(step, store, context)
-    assert time.monotonic() - began < 15
+    assert not servers(tmp_path)
 
 
 def test_fault_46_the_child_of_a_killed_step_ends_too(tmp_path: Path):
     assert not servers(tmp_path)
     _, step, context = stubbed(tmp_path, "never-ready")
-    environ = {**context.environ, "PYTHONPATH": f"{context.environ['PYTHONPATH']}:{rounds.ROOT}"}
     store = tmp_path / "store"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.generation.worker", store.as_uri(), "pod-z", str(store)],
-        cwd=rounds.ROOT,
-        env={**environ, "LLM2LLM_STEP": document_of(step).to_environment()},
-        stdout=subprocess.DEVNULL,
-    )
+    process = rounds.worker(store, step, "pod-z", store, context.environ)
     log = store / "teacher" / "vllm.log"
-    while process.poll() is None and not (log.exists() and b"loading" in log.read_bytes()):
+    while process.alive() and not (log.exists() and b"loading" in log.read_bytes()):
         time.sleep(0.05)
     assert servers(tmp_path)
     process.send_signal(signal.SIGKILL)

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def round_of(folder: Path | Store, teacher: rounds.Teacher) -> tuple[Store, Step
 
 
 def unkilled(folder: Path) -> bytes:
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         store, step = round_of(folder, teacher)
         report = run_step(step, store, rounds.context_for("pod-a", folder))
         assert report.kept == ROWS
@@ -65,17 +64,17 @@ def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_wa
 ):
     killed, environ = place
     rng = random.Random(len(environ))
-    with rounds.teacher_server("--latency", str(LATENCY)) as teacher:
+    with rounds.Teacher(latency=LATENCY) as teacher:
         store, step = round_of(killed, teacher)
         lost = [0]
         for attempt in range(KILLS):
             before = teacher.stats()
-            process = rounds.worker(killed, step, f"pod-{attempt}", {**os.environ, **environ})
+            process = rounds.worker(killed, step, f"pod-{attempt}", tmp_path, {**os.environ, **environ})
             # The process takes a moment to start: its life is counted from its first request.
-            while process.poll() is None and teacher.stats()["requests"] == before["requests"]:
+            while process.alive() and teacher.stats()["requests"] == before["requests"]:
                 time.sleep(0.005)
             until = before["answered"] + rng.uniform(0.0, LONGEST_LIFE)
-            while process.poll() is None and teacher.stats()["answered"] < until:
+            while process.alive() and teacher.stats()["answered"] < until:
                 time.sleep(0.005)
             time.sleep(rng.uniform(0.0, LATENCY))
             process.send_signal(signal.SIGKILL)
@@ -85,7 +84,7 @@ def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_wa
             lost.append(answered - len(list(read_segments(store, LEDGER))))
             print(f"kill {attempt + 1}: {answered} answers paid for, {lost[-1] - lost[-2]} of them lost by it")
             assert 0 <= lost[-1] - lost[-2] <= CONCURRENCY
-        assert rounds.worker(killed, step, "pod-last", {**os.environ, **environ}).wait(120) == 0
+        assert rounds.worker(killed, step, "pod-last", tmp_path, {**os.environ, **environ}).wait(120) == 0
         stats = teacher.stats()
         print(f"{stats['answered']} answers to {stats['answeredDistinct']} requests, {stats['repeated']} repeated")
         assert stats["repeated"] == lost[-1]
@@ -94,7 +93,7 @@ def test_fault_46_a_round_that_is_killed_again_and_again_repeats_no_more_than_wa
 
 
 def test_a_full_ledger_sends_nothing(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         store, step = rounds.prepared(tmp_path, rounds.spec_for(teacher))
         run_step(step, store, rounds.context_for("pod-a", tmp_path))
         synthetic, asked = rounds.output(store, "synthetic.jsonl"), teacher.stats()["requests"]
@@ -105,28 +104,25 @@ def test_a_full_ledger_sends_nothing(tmp_path: Path):
 
 
 def test_sigterm_lets_what_is_in_flight_finish_and_records_it(tmp_path: Path):
-    with rounds.teacher_server("--latency", "0.2") as teacher:
+    with rounds.Teacher(latency=0.2) as teacher:
         store, step = round_of(tmp_path, teacher)
-        process = rounds.worker(tmp_path, step, "pod-a", os.environ)
+        process = rounds.worker(tmp_path, step, "pod-a", tmp_path, os.environ)
         while teacher.stats()["answered"] < 6:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143
-        assert rounds.worker(tmp_path, step, "pod-b", os.environ).wait(60) == 0
+        assert rounds.worker(tmp_path, step, "pod-b", tmp_path, os.environ).wait(60) == 0
         assert teacher.stats()["repeated"] == 0
     assert len(rounds.rows(store, "synthetic.jsonl")) == ROWS
 
 
-def test_fault_50_of_two_pods_at_once_one_wins_and_both_report_it(place: tuple[Store, dict[str, str]]):
+def test_fault_50_of_two_pods_at_once_one_wins_and_both_report_it(tmp_path: Path, place: tuple[Store, dict[str, str]]):
     where, environ = place
-    with rounds.teacher_server("--latency", "0.02") as teacher:
+    with rounds.Teacher(latency=0.02) as teacher:
         store, step = rounds.prepared(where, rounds.spec_for(teacher, concurrency=CONCURRENCY))
-        pods = [
-            rounds.worker(where, step, f"pod-{name}", {**os.environ, **environ}, stdout=subprocess.PIPE)
-            for name in ("a", "b")
-        ]
-        told = [pod.communicate(timeout=60)[0].splitlines()[-1] for pod in pods]
-    assert [pod.returncode for pod in pods] == [0, 0]
+        pods = [rounds.worker(where, step, f"pod-{name}", tmp_path, {**os.environ, **environ}) for name in ("a", "b")]
+        assert [pod.wait(60) for pod in pods] == [0, 0]
+        told = [pod.log_tail().splitlines()[-1] for pod in pods]
     manifest = committed_manifest(store, step)
     assert manifest is not None
     assert [Report.model_validate_json(line) for line in told] == [manifest.report] * 2
@@ -139,7 +135,7 @@ def test_the_committed_ledger_holds_what_was_judged_whatever_another_pod_was_ans
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Another pod of the step asks the same and is answered otherwise, as by a teacher that samples."""
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         store, step = rounds.prepared(tmp_path / "store", rounds.spec_for(teacher, samples=1), 12)
         play = generate._run_waves
 

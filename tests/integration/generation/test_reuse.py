@@ -35,7 +35,7 @@ def first_round(folder: Path, teacher: rounds.Teacher) -> tuple[Report, Store, S
 
 
 def test_fault_49_a_step_of_the_same_content_is_copied_and_costs_this_run_nothing(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         done, first, _ = first_round(tmp_path / "first", teacher)
         asked = teacher.stats()["requests"]
         report, store, _ = again(tmp_path / "second", first, teacher, "0.95")
@@ -46,7 +46,7 @@ def test_fault_49_a_step_of_the_same_content_is_copied_and_costs_this_run_nothin
 
 
 def test_filtering_a_finished_round_anew_sends_nothing_for_it(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         done, first, _ = first_round(tmp_path / "first", teacher)
         asked = teacher.stats()["requests"]
         report, store, _ = again(tmp_path / "second", first, teacher, "0.99")
@@ -61,7 +61,7 @@ def test_filtering_a_finished_round_anew_sends_nothing_for_it(tmp_path: Path):
 
 
 def test_stricter_filters_keep_fewer_rows_of_a_finished_round_and_send_nothing_for_it(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         done, first, _ = first_round(tmp_path / "first", teacher)
         asked = teacher.stats()["requests"]
         report, store, _ = again(tmp_path / "second", first, teacher, "0.3")
@@ -74,7 +74,7 @@ def test_stricter_filters_keep_fewer_rows_of_a_finished_round_and_send_nothing_f
 
 
 def test_filters_that_keep_too_little_of_a_finished_round_say_so_and_send_nothing(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         _, first, _ = first_round(tmp_path / "first", teacher)
         asked = teacher.stats()["requests"]
         with pytest.raises(LowAcceptance, match=r"below spec.generate.filters.minAcceptance 0\.99"):
@@ -83,7 +83,7 @@ def test_filters_that_keep_too_little_of_a_finished_round_say_so_and_send_nothin
 
 
 def test_rows_beyond_those_of_a_finished_round_are_asked_for(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         _, first, _ = first_round(tmp_path / "first", teacher)
         asked = teacher.stats()["requests"]
         spec = rounds.spec_for(teacher, samples=4)
@@ -94,7 +94,7 @@ def test_rows_beyond_those_of_a_finished_round_are_asked_for(tmp_path: Path):
 
 
 def test_answers_of_a_round_that_was_never_finished_are_replayed_too(tmp_path: Path):
-    with rounds.teacher_server() as teacher:
+    with rounds.Teacher() as teacher:
         _, first, _ = first_round(tmp_path / "first", teacher)
         asked = teacher.stats()["requests"]
         first.delete("iterations/000/generate/manifest.json")

@@ -26,8 +26,15 @@ NEAR = " ".join([*WORDS[:-1], "changed"])
 
 
 @contextmanager
-def scripted(script: Mapping[str, list[str]], asked: dict[str, list[str]]) -> Iterator[rounds.Teacher]:
-    """A teacher that writes, for each seed id, these sentences one after the other; `asked` gets its prompts."""
+def scripted(script: Mapping[str, list[str]], asked: dict[str, list[str]]) -> Iterator[str]:
+    """Serves what a test wants written: for each seed id these sentences, one after the other; yields its address.
+
+    The example's teacher writes what the task asks for, and nothing near to what it wrote before.
+
+    Args:
+        script: seed id to sentences.
+        asked: gets the prompts.
+    """
     texts = {seed.id: json.dumps(seed.fields) for seed in rounds.seed_rows() if seed.id in script}
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,7 +59,7 @@ def scripted(script: Mapping[str, list[str]], asked: dict[str, list[str]]) -> It
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield rounds.Teacher(server.server_port)
+            yield f"http://127.0.0.1:{server.server_port}/v1"
         finally:
             server.shutdown()
             thread.join()

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.generation import rounds
@@ -22,7 +23,7 @@ from llm2llm.teacher.client import probe
 
 @pytest.fixture
 def teacher() -> Iterator[rounds.Teacher]:
-    with rounds.teacher_server() as server:
+    with rounds.Teacher() as server:
         yield server
 
 
@@ -59,7 +60,7 @@ def generated(place: Path | Store, teacher: rounds.Teacher, **options: object) -
     ],
 )
 def test_fault_34_what_no_retry_can_mend_costs_one_request(
-    bucket: Store, teacher: rounds.Teacher, fault: dict[str, object], error: type[StepError], told: str
+    bucket: Store, teacher: rounds.Teacher, fault: dict[str, Any], error: type[StepError], told: str
 ):
     teacher.fault(**fault)
     with pytest.raises(error) as caught:
@@ -73,7 +74,7 @@ def test_fault_34_what_no_retry_can_mend_costs_one_request(
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """Of a round in a folder, with a teacher that never fails."""
-    with rounds.teacher_server() as server:
+    with rounds.Teacher() as server:
         return generated(tmp_path_factory.mktemp("calm"), server)
 
 
@@ -87,7 +88,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Report:
     ],
 )
 def test_fault_35_passing_trouble_changes_nothing_in_the_result(
-    calm: Report, bucket: Store, teacher: rounds.Teacher, fault: dict[str, object]
+    calm: Report, bucket: Store, teacher: rounds.Teacher, fault: dict[str, Any]
 ):
     teacher.fault(**fault)
     rough = generated(bucket, teacher)

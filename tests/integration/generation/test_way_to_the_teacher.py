@@ -91,7 +91,7 @@ def generate_at(url: str) -> Generate:
 
 @pytest.fixture
 def teacher() -> Iterator[rounds.Teacher]:
-    with rounds.teacher_server() as server:
+    with rounds.Teacher() as server:
         yield server
 
 
@@ -139,14 +139,14 @@ def test_faults_48_and_52_what_a_spec_and_a_row_say_reaches_the_teacher_byte_for
     first, *others = rounds.seed_rows()
     first = first.model_copy(update={"fields": {"prompt": f"{first.fields['prompt']} {IN_A_ROW}"}})
     frozen = {"seed.jsonl": to_jsonl([first, *others])}
-    spec = rounds.spec_for(rounds.Teacher(0), samples=1)
+    spec = rounds.spec_for("http://nobody/v1", samples=1)
     spec["generate"]["teacher"]["baseUrl"] = f"http://{HOST}/v1"
     spec["generate"]["instructions"] = IN_A_SPEC
     with proxy_to(teacher.port) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.address)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")  # there lies the bucket
         _, step = rounds.prepared(bucket, spec, 1, frozen)
-        assert rounds.worker(bucket, step, "pod-a", {**os.environ, **s3.environment}).wait(60) == 0
+        assert rounds.worker(bucket, step, "pod-a", tmp_path, {**os.environ, **s3.environment}).wait(60) == 0
         local, step = rounds.prepared(tmp_path, spec, 1, frozen)
         run_step(step, local, rounds.context_for("pod-b", tmp_path))
     stats = teacher.stats()

@@ -1,4 +1,4 @@
-"""Runs one generation step in a process of its own: `python -m tests.integration.generation.worker STORE POD [SCRATCH]`.
+"""Runs one generation step in a process of its own: `python -m tests.integration.generation.worker STORE POD SCRATCH`.
 
 The last line that it prints is its report.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from llm2llm.api.data import Artifacts
@@ -22,8 +21,7 @@ from llm2llm.storage import open_store
 def main() -> int:
     step = Step.of(StepDocument.model_validate_json(os.environ["LLM2LLM_STEP"]))
     store = open_store(sys.argv[1], Artifacts(uri="s3://bucket/runs"), os.environ)
-    scratch = sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp()
-    context = StepContext(pod_uid=sys.argv[2], scratch=Path(scratch), environ=os.environ)
+    context = StepContext(pod_uid=sys.argv[2], scratch=Path(sys.argv[3]), environ=os.environ)
     signal.signal(signal.SIGTERM, lambda *_: context.stopping.set())
     try:
         print(run_step(step, store, context).to_json())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,63 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.cluster.processes import Child, spawn
 from tests.cluster.s3 import S3Server
-from tests.integration.generation.rounds import KEY, KEYWORD, ROOT, Teacher, teacher_server
+from tests.integration.local.workplace import Workplace, digests, environment, run
+from tests.support.teacher import Teacher
 
-EVALUATION_ROWS = 200
 CONCURRENCY = 8
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """The example's data in a folder, with a small evaluation set."""
-
-    data: Path
-
-    def command(self, out: Path, teacher: Teacher, *further: str) -> list[str]:
-        settings = {
-            "data.seed.uri": (self.data / "seed.jsonl").as_uri(),
-            "data.evaluation.uri": (self.data / "few.jsonl").as_uri(),
-            "data.test.uri": (self.data / "others.jsonl").as_uri(),
-            "student.model.uri": (self.data / "model").as_uri(),
-            "generate.teacher.baseUrl": teacher.base_url,
-            "maxIterations": 2,
-            "train.hyperparameters.numTrainEpochs": 8,
-        }
-        sets = [part for path, value in settings.items() for part in ("--set", f"spec.{path}={value}")]
-        options = ["--workdir", str(out), "--secret", "teacher/api-key=KEYWORD_KEY"]
-        return [sys.executable, "-m", "llm2llm.cli.main", "run", str(KEYWORD), *options, *sets, *further]
-
-
-def environment(**changes: str) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "images"), "KEYWORD_KEY": KEY, **changes}
-
-
-def run(command: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=environment(**changes), capture_output=True, text=True, check=False, timeout=300)
-
-
-def digests(out: Path) -> dict[str, str]:
-    """The digest of every committed step."""
-    return {
-        str(path.relative_to(out)): json.loads(path.read_text())["digest"]
-        for path in sorted(out.rglob("manifest.json"))
-    }
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    data = tmp_path_factory.mktemp("data")
-    subprocess.run([sys.executable, str(KEYWORD / "make.py"), "--out", str(data)], check=True)
-    rows = (data / "evaluation.jsonl").read_text().splitlines(keepends=True)
-    (data / "few.jsonl").write_text("".join(rows[:: len(rows) // EVALUATION_ROWS]))
-    (data / "others.jsonl").write_text("".join(rows[1 :: len(rows) // EVALUATION_ROWS]))
-    return Workplace(data)
 
 
 @pytest.fixture
 def teacher() -> Iterator[Teacher]:
-    with teacher_server("--latency", "0.05") as server:
+    with Teacher(latency=0.05) as server:
         yield server
 
 
@@ -84,7 +36,7 @@ class Whole:
 def whole(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """An uninterrupted run."""
     out = tmp_path_factory.mktemp("whole")
-    with teacher_server() as teacher:
+    with Teacher() as teacher:
         done = run(workplace.command(out, teacher))
         assert done.returncode == 0, done.stderr
         assert teacher.stats()["repeated"] == 0
@@ -117,19 +69,20 @@ def test_the_same_command_again_does_nothing_and_tells_the_same(workplace: Workp
     assert digests(whole.out) == before
 
 
-def wait_for(out: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None and not any(out.glob(pattern)):
+def wait_for(out: Path, pattern: str, process: Child) -> None:
+    while process.alive() and not any(out.glob(pattern)):
         time.sleep(0.02)
 
 
 def test_interrupted_it_goes_on_and_ends_with_the_same_bytes(
     workplace: Workplace, whole: Whole, teacher: Teacher, tmp_path: Path
 ):
-    command = workplace.command(tmp_path, teacher)
+    out = tmp_path / "out"
+    command = workplace.command(out, teacher)
     ends = []
     for pattern in ("*/*/inputs/manifest.json", "*/*/iterations/000/generate/ledger/*/000002.jsonl"):
-        process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(tmp_path, pattern, process)
+        process = spawn("run", command, folder=tmp_path, env=environment())
+        wait_for(out, pattern, process)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         ends.append(process.wait(60))
@@ -138,20 +91,21 @@ def test_interrupted_it_goes_on_and_ends_with_the_same_bytes(
     assert last.returncode == 0, last.stderr
     assert teacher.stats()["repeated"] == 0
     assert teacher.stats()["answered"] == whole.paid
-    assert digests(tmp_path) == digests(whole.out)
+    assert digests(out) == digests(whole.out)
 
 
 def test_killed_while_generating_it_repeats_no_more_than_was_in_flight(
     workplace: Workplace, whole: Whole, teacher: Teacher, tmp_path: Path
 ):
-    command = workplace.command(tmp_path, teacher)
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
-    wait_for(tmp_path, "*/*/iterations/000/generate/ledger/*/000001.jsonl", process)
-    process.kill()
+    out = tmp_path / "out"
+    command = workplace.command(out, teacher)
+    process = spawn("run", command, folder=tmp_path, env=environment())
+    wait_for(out, "*/*/iterations/000/generate/ledger/*/000001.jsonl", process)
+    process.send_signal(signal.SIGKILL)
     process.wait(10)
     assert run(command).returncode == 0
     assert teacher.stats()["repeated"] <= CONCURRENCY
-    assert digests(tmp_path) == digests(whole.out)
+    assert digests(out) == digests(whole.out)
 
 
 def test_another_experiment_in_the_same_folder_is_refused_by_field(

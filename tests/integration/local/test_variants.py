@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.generation.rounds import KEYWORD, Teacher, teacher_server
-from tests.integration.local.test_run import Workplace, digests, run
+from tests.integration.local.workplace import Workplace, digests, run
+from tests.support.teacher import Teacher
 
 PROBING = ["--set", "spec.errorsFrom=Probe", "--set", "spec.objective.metric=macroF1"]
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    data = tmp_path_factory.mktemp("data")
-    subprocess.run([sys.executable, str(KEYWORD / "make.py"), "--out", str(data)], check=True)
-    rows = (data / "evaluation.jsonl").read_text().splitlines(keepends=True)
-    (data / "few.jsonl").write_text("".join(rows[::40]))
-    (data / "others.jsonl").write_text("".join(rows[1::40]))
-    seeds = (data / "seed.jsonl").read_text().splitlines(keepends=True)
-    (data / "seed.jsonl").write_text("".join(seeds[::3]))
-    return Workplace(data)
-
-
 @pytest.fixture
 def teacher() -> Iterator[Teacher]:
-    with teacher_server() as server:
+    with Teacher() as server:
         yield server
 
 

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import copy
 import random
-from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support import virtualtime
 
 from llm2llm_operator.kube.errors import ApiUnavailable, Conflict
 from llm2llm_operator.watch.lease import Action, Elector, ObservedLease, claim_body, decide, observe, release_body
@@ -204,10 +204,7 @@ def test_a_term_is_cancelled_when_somebody_else_holds_the_lease_and_the_next_one
         await asyncio.wait({running})
         return [*heard, await told.get()]
 
-    def run(main: Coroutine[Any, Any, list[str]]) -> list[str]:
-        return asyncio.run(asyncio.wait_for(main, 20))
-
-    assert run(scenario()) == ["begin", "end", "begin", "end"]
+    assert virtualtime.run(asyncio.wait_for(scenario(), 60)) == ["begin", "end", "begin", "end"]
 
 
 def test_what_the_leader_raises_ends_the_process():

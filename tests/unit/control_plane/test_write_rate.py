@@ -1,65 +1,53 @@
-"""How fast writes may follow each other, in a loop whose clock stands unless somebody sleeps."""
+"""How fast writes may follow each other, in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
+import pytest
+from kubernetes.aio import client
+from tests.support import virtualtime
+
+from llm2llm_operator.kube.client import KubeClient
 from llm2llm_operator.kube.ratelimit import RECOVERY_SECONDS, WriteRate
 
 
-class Clock(selectors.SelectSelector):
-    """Sleeping takes no time: the loop's clock jumps."""
-
-    now = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        self.now += timeout or 0.0
-        return super().select(0)
-
-
-def times(scenario: Coroutine[Any, Any, list[float]], clock: Clock) -> list[float]:
+def times(scenario: Coroutine[Any, Any, list[float]]) -> list[float]:
     """Seconds since the start at which the writes of a scenario went."""
-    loop = asyncio.SelectorEventLoop(clock)
-    loop.time = lambda: clock.now  # type: ignore[method-assign]
-    try:
-        return [round(moment - 1000.0, 2) for moment in loop.run_until_complete(scenario)]
-    finally:
-        loop.close()
+    return [round(moment, 2) for moment in virtualtime.run(scenario)]
 
 
-async def writes(bucket: WriteRate, clock: Clock, count: int) -> list[float]:
+async def writes(bucket: WriteRate, count: int) -> list[float]:
     async def one() -> float:
         await bucket.take()
-        return clock.now
+        return asyncio.get_running_loop().time()
 
     return list(await asyncio.gather(*(one() for _ in range(count))))
 
 
 def test_after_a_burst_writes_follow_each_other_at_the_rate():
-    clock = Clock()
-    assert times(writes(WriteRate(10, 3), clock, 6), clock) == [0, 0, 0, 0.1, 0.2, 0.3]
+    assert times(writes(WriteRate(10, 3), 6)) == [0, 0, 0, 0.1, 0.2, 0.3]
 
 
 def test_fault_05_429s_to_requests_that_went_together_halve_the_rate_once_and_end_the_burst():
-    clock = Clock()
     bucket = WriteRate(100, 100)
 
     async def scenario() -> list[float]:
         await bucket.take()
         for _ in range(5):
             bucket.slow_down()
-        return await writes(bucket, clock, 50)
+        return await writes(bucket, 50)
 
-    went = times(scenario(), clock)
+    went = times(scenario())
     assert went[0] == 0.02  # 50 a second
     assert 0.9 <= went[-1] <= 1.0
 
 
 def test_fault_05_429s_that_go_on_lower_the_rate_to_a_thirty_second_and_no_further():
-    clock = Clock()
     bucket = WriteRate(320, 10)
 
     async def scenario() -> list[float]:
@@ -67,20 +55,39 @@ def test_fault_05_429s_that_go_on_lower_the_rate_to_a_thirty_second_and_no_furth
             bucket.slow_down()
             await asyncio.sleep(1.0)
         bucket.slow_down()
-        return await writes(bucket, clock, 1)
+        return await writes(bucket, 1)
 
-    [moment] = times(scenario(), clock)
+    [moment] = times(scenario())
     assert 50 < moment <= 50.1
 
 
 def test_fault_05_twenty_seconds_later_the_rate_is_what_it_was():
-    clock = Clock()
     bucket = WriteRate(10, 1)
 
     async def scenario() -> list[float]:
         bucket.slow_down()
         await asyncio.sleep(RECOVERY_SECONDS)
         await bucket.take()
-        return await writes(bucket, clock, 3)
+        return await writes(bucket, 3)
 
-    assert times(scenario(), clock) == [20.1, 20.2, 20.3]
+    assert times(scenario()) == [20.1, 20.2, 20.3]
+
+
+def test_fault_05_a_write_that_is_refused_with_429_waits_as_long_as_the_server_asks(monkeypatch: pytest.MonkeyPatch):
+    async def scenario() -> list[float]:
+        cluster = KubeClient(client.Configuration(host="http://api"), write_rate=100, write_burst=100)
+        cluster.gate.open(lambda: True)
+        answers = iter([(429, {"Retry-After": "7"}), (429, {"Retry-After": "30"}), (201, {})])
+        went = []
+
+        async def call(*_: object, **__: object) -> SimpleNamespace:
+            went.append(asyncio.get_running_loop().time())
+            status, headers = next(answers)
+            return SimpleNamespace(status=status, headers=headers, read=AsyncMock(return_value=b"{}"))
+
+        monkeypatch.setattr(cluster._client, "call_api", call)
+        await cluster.create_event("ns", {})
+        await cluster.close()
+        return went
+
+    assert times(scenario()) == [0, 7, 37]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.imports import loaded
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -33,27 +34,6 @@ def test_the_folder_operator_does_not_shadow_the_standard_library():
 )
 def test_importing_a_part_does_not_load_what_its_image_does_not_hold(modules: str, forbidden: str):
     assert loaded(forbidden, f"import {modules}") == []
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "from llm2llm.engines import engine_named; engine_named('Transformers')",
-        "from llm2llm.models.imports import without_torch_compile\nwith without_torch_compile(): import llm2llm.training.run",
-    ],
-    ids=["asked", "trained"],
-)
-def test_a_student_is_trained_and_asked_without_loading_a_compiler(code: str):
-    assert loaded("bitsandbytes torch._inductor.compile_fx", code) == ["bitsandbytes"]
-
-
-def loaded(names: str, code: str) -> list[str]:
-    """Which of these modules a process holds that ran this code."""
-    code += f"\nimport sys; print(*[name for name in '{names}'.split() if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Failed to load" not in done.stderr
-    return done.stdout.split()
 
 
 def test_no_file_has_more_than_400_lines():

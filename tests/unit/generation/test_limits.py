@@ -1,4 +1,4 @@
-"""Turns for requests: under the ceilings, one after the other, and none after a stop."""
+"""Turns for requests: under the ceilings, one after the other, and none after a stop; in virtual time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Coroutine
 
 import pytest
+from tests.support import virtualtime
 
 from llm2llm.teacher.limits import Limiter, Stopping, bucket_per_minute
 from llm2llm.teacher.ratelimit_headers import RateLimitHeader
@@ -16,7 +17,7 @@ def run(scenario: Callable[[Limiter], Coroutine[None, None, None]], ceiling: int
     async def play() -> None:
         await scenario(Limiter(ceiling))
 
-    asyncio.run(play())
+    virtualtime.run(play())
 
 
 async def enters(limiter: Limiter, tokens: int = 0) -> None:

@@ -1,9 +1,8 @@
-"""What asking a teacher costs, and how long it takes, whatever the endpoint does."""
+"""What asking a teacher costs, and how long it takes, whatever the endpoint does; all in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,19 +10,20 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.support import virtualtime
 
 from llm2llm.api.policy import Budget
 from llm2llm.budget import Spent
 from llm2llm.errors import StepError, Terminated, Transient
 from llm2llm.records import Usage
 from llm2llm.storage import LocalStore
-from llm2llm.teacher import limits, pacing
-from llm2llm.teacher import requests as paid
 from llm2llm.teacher.client import RateLimited, TeacherClient, TeacherUnavailable
 from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments, usage_of
-from llm2llm.teacher.limits import Limiter, bucket_per_minute
+from llm2llm.teacher.limits import PATIENCE_SECONDS, Limiter, bucket_per_minute
+from llm2llm.teacher.pacing import LONGEST_LOOK
 from llm2llm.teacher.ratelimit_headers import RateLimitHeader
 from llm2llm.teacher.reply import Reply
+from llm2llm.teacher.requests import ATTEMPTS, DRAIN_SECONDS, POLL_SECONDS, LedgeredTeacher
 from llm2llm.teacher.reservations import BudgetReservations
 from llm2llm.tokenbucket import TokenBucket
 
@@ -87,7 +87,7 @@ def asked(
         limiter.pace.slots = 4
         ledger = open_ledger(came.store, "ledger", f"pod-{len(came.records)}", lambda: limiter.in_flight)
         purse = BudgetReservations(Budget(), Spent(), LIMIT)
-        teacher = paid.LedgeredTeacher(cast("TeacherClient", came.endpoint), limiter, ledger, purse)
+        teacher = LedgeredTeacher(cast("TeacherClient", came.endpoint), limiter, ledger, purse)
 
         def told(left: float) -> None:
             came.waits.append(left)
@@ -101,7 +101,7 @@ def asked(
             came.error = error
         came.seconds = asyncio.get_running_loop().time() - began
 
-    asyncio.run(asyncio.wait_for(play(), 20))
+    virtualtime.run(asyncio.wait_for(play(), 10_000))
     return came
 
 
@@ -144,38 +144,33 @@ def test_a_wait_beyond_all_patience_ends_the_attempt_and_tells_what_was_asked(
     came = asked(tmp_path, once(first), number=6)
     assert isinstance(came.error, Transient)
     assert came.error.message == words
-    assert came.seconds < 5
+    assert came.seconds == 0
 
 
-def test_short_waits_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(paid, "PATIENCE_SECONDS", 0.25)
-
+def test_short_waits_add_up(tmp_path: Path):
     async def answer(_: str) -> Reply:
-        raise TeacherUnavailable("503", 0.1, maybe_paid=False)
+        raise TeacherUnavailable("503", 0.4 * PATIENCE_SECONDS, maybe_paid=False)
 
     came = asked(tmp_path, answer, number=1)
     assert isinstance(came.error, Transient)
     assert len(came.endpoint.sent) == 3
 
 
-def test_a_503_that_says_come_back_at_once_is_not_hammered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.02)
-
+def test_a_503_that_says_come_back_at_once_is_not_hammered(tmp_path: Path):
     async def answer(_: str) -> Reply:
         raise TeacherUnavailable("503", 0.0, maybe_paid=False)
 
     came = asked(tmp_path, answer, number=1)
     assert isinstance(came.error, Transient)
-    assert came.error.message == f"503 ({paid.ATTEMPTS} times)"
-    assert came.seconds >= 0.02 / 2 * sum(2**failures for failures in range(paid.ATTEMPTS - 1))
+    assert came.error.message == f"503 ({ATTEMPTS} times)"
+    assert came.seconds >= 1 / 2 * sum(2**failures for failures in range(ATTEMPTS - 1))
 
 
 def test_tokens_that_were_reserved_and_not_used_are_there_for_the_next_request(tmp_path: Path):
     # 24 answers reserve 1248 tokens and use 48, where there are 300 at once and 100 a second
     came = asked(tmp_path, held(), 24, tokens=bucket_per_minute(6000))
     assert came.error is None
-    assert came.seconds < 5
+    assert came.seconds < 1
 
 
 def refusing(text: str, times: int, seconds: float) -> Answer:
@@ -191,55 +186,49 @@ def refusing(text: str, times: int, seconds: float) -> Answer:
     return answer
 
 
-def test_429_to_everybody_ends_the_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(paid, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(pacing, "LONGEST_LOOK", 0.1)
+def test_429_to_everybody_ends_the_attempt(tmp_path: Path):
     came = asked(tmp_path, refusing("question-0", 1000, 0.0), number=1)
     assert isinstance(came.error, Transient)
     assert "returned nothing but 429" in came.error.message
     assert "check the account's rate limit" in came.error.message
-    assert 0.5 < came.seconds < 5
+    assert PATIENCE_SECONDS < came.seconds < PATIENCE_SECONDS + 2 * LONGEST_LOOK
 
 
-def test_a_request_may_be_refused_for_long_while_others_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(paid, "PATIENCE_SECONDS", 0.7)
-    came = asked(tmp_path, refusing("question-5", 3, 0.4), number=40)
+def test_a_request_may_be_refused_for_long_while_others_are_answered(tmp_path: Path):
+    pause = 0.6 * PATIENCE_SECONDS
+    came = asked(tmp_path, refusing("question-5", 3, pause), number=40)
     assert came.error is None
     assert came.endpoint.sent.count("question-5") == 4
-    assert came.seconds > 2 * 0.4
+    assert came.seconds > 2 * pause
 
 
 @pytest.mark.parametrize(
     ("first", "number", "reason"),
     [
-        pytest.param(TeacherUnavailable("a 503", 0.5, maybe_paid=False), 1, "after a 503", id="a 503 that asks for a moment"),
-        pytest.param(Reply("x", "stop", ANSWER.usage, {"requests": RateLimitHeader(1, 0, 0.5)}), 6,
+        pytest.param(TeacherUnavailable("a 503", 60.0, maybe_paid=False), 1, "after a 503", id="a 503 that asks for a moment"),
+        pytest.param(Reply("x", "stop", ANSWER.usage, {"requests": RateLimitHeader(1, 0, 60.0)}), 6,
                      "because of the rate limits of the teacher http://teacher/v1", id="an announced limit"),
     ],
 )  # fmt: skip
 def test_a_wait_that_was_asked_for_is_told_while_it_lasts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Exception | Reply, number: int, reason: str
+    tmp_path: Path, first: Exception | Reply, number: int, reason: str
 ):
-    monkeypatch.setattr(limits, "FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(paid, "WAIT_TOLD_SECONDS", 0.05)
     came = asked(tmp_path, once(first), number)
     assert came.error is None
     assert len(came.waits) > 1
-    assert all(0 < left <= 0.5 for left in came.waits)
+    assert all(0 < left <= 60 for left in came.waits)
     assert set(came.reasons) == {reason}
 
 
-def test_a_request_that_takes_long_is_no_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(paid, "WAIT_TOLD_SECONDS", 0.05)
-
+def test_a_request_that_takes_long_is_no_wait(tmp_path: Path):
     async def answer(_: str) -> Reply:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(50)
         return ANSWER
 
     assert asked(tmp_path, answer, number=1).waits == []
 
 
-def held(*texts: str, seconds: float = 10.0) -> Answer:
+def held(*texts: str, seconds: float = 1000.0) -> Answer:
     """These questions take so long."""
 
     async def answer(text: str) -> Reply:
@@ -261,13 +250,10 @@ def after(seconds: float) -> Callable[[], bool]:
     return stopping
 
 
-def test_what_was_sent_and_is_given_up_at_a_stop_is_charged_and_asked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.2)
+def test_what_was_sent_and_is_given_up_at_a_stop_is_charged_and_asked_again(tmp_path: Path):
     came = asked(tmp_path, held("question-1", "question-2"), 3, after(0.7))
     assert isinstance(came.error, Terminated)
-    assert came.seconds < 5
+    assert came.seconds <= 0.7 + DRAIN_SECONDS + 2 * POLL_SECONDS
     assert sorted(record.outcome for record in came.records) == ["answer", "lost", "lost"]
     lost = [record for record in came.records if record.outcome == "lost"]
     assert {record.seed for record in lost} == {"s1", "s2"}
@@ -278,20 +264,18 @@ def test_what_was_sent_and_is_given_up_at_a_stop_is_charged_and_asked_again(
     assert usage_of(resumed.records).teacher_requests == 5
 
 
-def test_what_was_not_sent_at_a_stop_is_not_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.2)
+def test_what_was_not_sent_at_a_stop_is_not_charged(tmp_path: Path):
     came = asked(tmp_path, held(*(f"question-{n}" for n in range(8))), 8, after(0.7))
     assert isinstance(came.error, Terminated)
     assert len(came.records) == len(came.endpoint.sent) <= 4
 
 
-def test_an_answer_on_its_way_to_the_store_at_a_stop_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_answer_on_its_way_to_the_store_at_a_stop_is_an_answer(tmp_path: Path):
     class Slow(LocalStore):
         def write(self, key: str, data: bytes) -> None:
-            time.sleep(1.0)
+            virtualtime.sleep(2 * DRAIN_SECONDS)
             super().write(key, data)
 
-    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.1)
     came = asked(tmp_path, held(), 3, after(0.3), store=Slow(tmp_path))
     assert isinstance(came.error, Terminated)
     assert [record.outcome for record in came.records] == ["answer"] * len(came.endpoint.sent)
@@ -309,11 +293,8 @@ def failing_first(others: Answer) -> Answer:
     return answer
 
 
-def test_after_an_error_what_is_in_flight_has_the_time_that_a_request_may_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.1)
-    came = asked(tmp_path, failing_first(held("question-1", seconds=1.5)))
+def test_after_an_error_what_is_in_flight_has_the_time_that_a_request_may_take(tmp_path: Path):
+    came = asked(tmp_path, failing_first(held("question-1", seconds=2 * DRAIN_SECONDS)))
     assert isinstance(came.error, Transient)
     assert [(record.seed, record.outcome) for record in came.records] == [("s1", "answer")]
 
@@ -321,15 +302,12 @@ def test_after_an_error_what_is_in_flight_has_the_time_that_a_request_may_take(
 @pytest.mark.parametrize(
     ("timeout", "stop"),
     [
-        pytest.param(60.0, 1.0, id="a SIGTERM presses"),
-        pytest.param(0.3, 99.0, id="the time of a request is over"),
+        pytest.param(500.0, 1.0, id="a SIGTERM presses"),
+        pytest.param(0.3, 9999.0, id="the time of a request is over"),
     ],
 )
-def test_after_an_error_nothing_is_waited_for_without_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: float, stop: float
-):
-    monkeypatch.setattr(paid, "DRAIN_SECONDS", 0.1)
+def test_after_an_error_nothing_is_waited_for_without_end(tmp_path: Path, timeout: float, stop: float):
     came = asked(tmp_path, failing_first(held("question-1")), 2, after(stop), timeout=timeout)
     assert isinstance(came.error, Transient)
-    assert came.seconds < 5
+    assert came.seconds <= 1 + DRAIN_SECONDS + 2 * POLL_SECONDS
     assert [(record.seed, record.outcome) for record in came.records] == [("s1", "lost")]

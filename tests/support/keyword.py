@@ -1,16 +1,20 @@
-"""The keyword task (examples/keyword), small: a sentence of fillers and one keyword, whose class is the label.
+"""The task of examples/keyword, for tests: its words, and an untrained student with the shapes of its base model.
 
-The lexicon, the tokenizer and an untrained student with the shapes that the task uses. Enough for every test that asks
-how training and evaluation behave; how well a student learns is measured on the example's pretrained one.
+Enough for every test that asks how training and evaluation behave; how well a student learns is measured on the
+example's own data and pretrained student, which `make_example` writes.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec
@@ -21,11 +25,25 @@ from llm2llm.records import Report, Stage, StepDocument
 from llm2llm.runtime.context import Step
 from llm2llm.storage import Store
 
-FILLERS = [f"f{number}" for number in range(200)]
-CLASS_SIZES = [2] * 16 + [80] * 4
-LEXICON = [[f"k{label}x{number}" for number in range(size)] for label, size in enumerate(CLASS_SIZES)]
-LABELS = [f"label{label}" for label in range(len(CLASS_SIZES))]
-WORDS = ["<pad>", "<eos>", "<sep>", *FILLERS, *(word for words in LEXICON for word in words), *LABELS]
+CHECKOUT = Path(__file__).resolve().parents[2]
+EXAMPLE = CHECKOUT / "examples" / "keyword"
+
+
+def _load_task() -> ModuleType:
+    """Imports the example's module by its path: the example is a folder of scripts and no package."""
+    specification = importlib.util.spec_from_file_location("keyword_task", EXAMPLE / "task.py")
+    assert specification
+    assert specification.loader
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+task = _load_task()
+FILLERS: list[str] = task.FILLERS
+LABELS: list[str] = task.LABELS
+WORDS: list[str] = task.VOCABULARY
 
 HYPERPARAMETERS: dict[str, Any] = {
     "learningRate": "3e-3",
@@ -41,18 +59,20 @@ TRAIN: dict[str, Any] = {
 }
 
 
-def sentence(label: int, rng: random.Random) -> str:
-    """Seven fillers with one keyword of the class at a random place."""
-    words = [rng.choice(FILLERS) for _ in range(7)]
-    words.insert(rng.randrange(8), rng.choice(LEXICON[label]))
-    return " ".join(words)
+def make_example(folder: Path, seed: int = 0) -> Path:
+    """Writes the example's base model and both sets, as its make.py does."""
+    make = [sys.executable, str(EXAMPLE / "make.py"), "--out", str(folder), "--seed", str(seed)]
+    subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+    return folder
 
 
 def rows(per_class: int, seed: int, classes: int = len(LABELS)) -> list[dict[str, str]]:
     """Rows as they lie in a user's file."""
     rng = random.Random(seed)
     return [
-        {"text": sentence(label, rng), "label": LABELS[label]} for label in range(classes) for _ in range(per_class)
+        {"text": task.draw(label, rng).text, "label": LABELS[label]}
+        for label in range(classes)
+        for _ in range(per_class)
     ]
 
 
