@@ -253,6 +253,6 @@ def _check_names(model: ModelAt, names: Iterable[str]) -> None:
     if not modelfiles.has_weights(top):
         other = f", or set {model.field}.revision to one that has them" if model.uri.startswith("hf://") else ""
         raise ConfigurationError(
-            f"{model.uri} has no *.safetensors weights, and other formats are not loaded: check {model.field}.uri, "
-            f"convert them with transformers' save_pretrained(..., safe_serialization=True){other}"
+            f"{model.uri} has no *.safetensors weights, and other formats are not loaded: check {model.field}.uri, or "
+            f"convert the weights with transformers' save_pretrained(..., safe_serialization=True){other}"
         )
