@@ -11,9 +11,9 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 # conftest.py groups the tests and puts the long groups first: xdist shall keep its order
 PYTEST_ALL = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q -n $(JOBS) --no-loadscope-reorder
-DATA_TESTS := $(addprefix tests/unit/,core data_plane generation local) \
+OPERATOR_TESTS := tests/unit/control_plane $(addprefix tests/integration/,cluster control_plane) tests/e2e
+DATA_TESTS := $(filter-out tests/unit/control_plane,$(wildcard tests/unit/*)) \
   $(addprefix tests/integration/,data_plane generation local)
-OPERATOR_TESTS := $(addprefix tests/unit/,core control_plane) $(addprefix tests/integration/,cluster control_plane) tests/e2e
 CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/crds/llm2llm.dev_augmentationruns.yaml
 
 .PHONY: help demo try check test test-data test-operator bench lint format generate verify constraints clean

@@ -11,7 +11,7 @@ from tests.cluster.controlplane import Cluster
 from tests.support.install import OperatorProcess
 from tests.support.podender import PodEnder
 from tests.support.runs import Document, Runs
-from tests.unit.control_plane.world import longest_status
+from tests.support.world import longest_status
 
 from llm2llm.api.run import GROUP, PLURAL
 

@@ -42,7 +42,7 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(
             "LLM2LLM_TERMINATION_PATH": str(tmp_path / "report.json"),
             "LLM2LLM_SCRATCH": str(tmp_path / "scratch"),
         }
-        command = [sys.executable, "-m", "llm2llm.cli.main", "step"]
+        command = [sys.executable, "-m", "llm2llm.cli", "step"]
         done = subprocess.run(
             command, env=os.environ | environment | s3.keys, capture_output=True, text=True, timeout=90, check=False
         )

@@ -138,7 +138,7 @@ def test_a_wrong_key_ends_before_anything_is_trained(
 
 
 def test_report_shows_what_is_in_the_folder(whole: Whole):
-    command = [sys.executable, "-m", "llm2llm.cli.main", "report", str(whole.out)]
+    command = [sys.executable, "-m", "llm2llm.cli", "report", str(whole.out)]
     shown = run(command, COLUMNS="120")
     assert shown.returncode == 0
     assert "default/keyword" in shown.stdout

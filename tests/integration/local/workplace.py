@@ -31,7 +31,7 @@ class Workplace:
         }
         sets = [part for path, value in settings.items() for part in ("--set", f"spec.{path}={value}")]
         options = ["--workdir", str(out), "--secret", "teacher/api-key=KEYWORD_KEY"]
-        return [sys.executable, "-m", "llm2llm.cli.main", "run", str(EXAMPLE), *options, *sets, *further]
+        return [sys.executable, "-m", "llm2llm.cli", "run", str(EXAMPLE), *options, *sets, *further]
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.unit.control_plane.test_plan import stages_of
-from tests.unit.control_plane.world import World
+from tests.support.world import World
+from tests.unit.control_plane.decide.test_plan import stages_of
 
 from llm2llm.records import Stage, Usage
 

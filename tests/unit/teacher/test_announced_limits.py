@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 from tests.support import virtualtime
-from tests.unit.generation.endpoints import Limit, TokenBucket
+from tests.support.endpoints import Limit, TokenBucket
 
 from llm2llm.api.policy import Budget
 from llm2llm.budget import Spent

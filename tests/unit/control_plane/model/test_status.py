@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from tests.unit.control_plane.world import longest_status
+from tests.support.world import longest_status
 
 from llm2llm_operator.model.status import RunStatus
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.imports import loaded
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def test_the_folder_operator_does_not_shadow_the_standard_library():

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support import builders
-from tests.unit.control_plane.world import World
+from tests.support.world import World
 
 from llm2llm.errors import ExitCode
 from llm2llm.loop.outcomes import CLOSING

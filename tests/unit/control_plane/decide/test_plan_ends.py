@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.support import builders
-from tests.unit.control_plane.test_plan import run_to_the_end, stages_of
-from tests.unit.control_plane.world import World
+from tests.support.world import World
+from tests.unit.control_plane.decide.test_plan import run_to_the_end, stages_of
 
 from llm2llm.records import Stage
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from tests.support import builders
-
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Paired, Report, Stage
 from llm2llm_operator.decide.actions import Plan
@@ -15,6 +13,7 @@ from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.plan import plan
 from llm2llm_operator.model.observation import Event, Job, Observation, Pod
 from llm2llm_operator.model.status import RunStatus
+from tests.support import builders
 
 LONGEST = {
     "metrics": tuple(

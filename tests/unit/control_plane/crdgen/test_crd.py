@@ -9,7 +9,7 @@ import yaml
 
 from llm2llm_crdgen.crd import SIZE_LIMIT, custom_resource_definition
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+CHECKOUT = Path(__file__).resolve().parents[4]
 SCHEMA = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 from tests.support import builders
-from tests.unit.control_plane.world import World
+from tests.support.world import World
 
 from llm2llm.records import Report, Stage, Usage
 from llm2llm_operator.decide.actions import Plan

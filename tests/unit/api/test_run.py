@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.unit.control_plane.world import World
+from tests.support.world import World
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.keys import content_key

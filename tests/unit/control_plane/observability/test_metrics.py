@@ -11,7 +11,7 @@ from llm2llm_crdgen.reference import metrics_reference
 from llm2llm_operator.model.summary import summarize
 from llm2llm_operator.observability import metrics
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+CHECKOUT = Path(__file__).resolve().parents[4]
 
 
 def status(phase: str, **conditions: tuple[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from tests.unit.generation.endpoints import AtOnce, FixedWindow, Limit, TokenBucket, play
+from tests.support.endpoints import AtOnce, FixedWindow, Limit, TokenBucket, play
 
 from llm2llm import tokenbucket
 from llm2llm.teacher.limits import bucket_per_minute
