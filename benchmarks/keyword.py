@@ -77,7 +77,7 @@ class Laboratory:
             "spec.randomSeed": seed,
             **settings,
         }
-        command = [sys.executable, "-m", "llm2llm.cli.main", "run", str(CHECKOUT / "examples/keyword/run.yaml")]
+        command = [sys.executable, "-m", "llm2llm.cli", "run", str(CHECKOUT / "examples/keyword/run.yaml")]
         command += ["--workdir", str(work), "--secret", f"teacher/api-key={KEY_VARIABLE}"]
         for path, value in changes.items():
             command += ["--set", f"{path}={value}"]

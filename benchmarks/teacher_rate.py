@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
-from tests.unit.generation.endpoints import AtOnce, FixedWindow, Limit, TokenBucket
+from tests.support.endpoints import AtOnce, FixedWindow, Limit, TokenBucket
 
 from llm2llm.api.policy import Budget
 from llm2llm.api.stages import Teacher

@@ -72,7 +72,7 @@ def run(out: Path, data: Path, base_url: str, key: str, arguments: argparse.Name
         "spec.maxIterations": arguments.iterations,
         "spec.randomSeed": arguments.seed,
     }
-    command = [sys.executable, "-m", "llm2llm.cli.main", "run", str(HERE), "--workdir", str(out)]
+    command = [sys.executable, "-m", "llm2llm.cli", "run", str(HERE), "--workdir", str(out)]
     command += ["--secret", f"teacher/api-key={KEY_VARIABLE}"]
     for path, value in settings.items():
         command += ["--set", f"{path}={value}"]

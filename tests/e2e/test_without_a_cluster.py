@@ -22,7 +22,7 @@ def test_the_same_manifest_without_a_cluster_gives_the_same_digests(
         "AWS_ACCESS_KEY_ID": platform.s3.access_key,
         "AWS_SECRET_ACCESS_KEY": platform.s3.secret_key,
     }
-    command = [sys.executable, "-m", "llm2llm.cli.main", "run", str(file), "--workdir", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "llm2llm.cli", "run", str(file), "--workdir", str(tmp_path / "out")]
     command += ["--secret", "teacher/api-key=TEACHER_KEY"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

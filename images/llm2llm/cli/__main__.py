@@ -1,0 +1,5 @@
+"""`python -m llm2llm.cli`."""
+
+from llm2llm.cli.main import main
+
+raise SystemExit(main())

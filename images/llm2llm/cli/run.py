@@ -1,0 +1,108 @@
+"""`llm2llm run`: the whole loop in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llm2llm.cli.manifests import Paths, print_problems
+from llm2llm.errors import ExitCode, InvalidManifest, StepError
+
+if TYPE_CHECKING:
+    from llm2llm.local.documents import LocalRun
+    from llm2llm.local.runner import Result
+
+
+def run(
+    files: Paths,
+    workdir: Annotated[
+        Path | None, typer.Option(help="Store artifacts in this folder instead of spec.artifacts.uri.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a field, e.g. spec.maxIterations=2."),
+    ] = None,
+    secrets: Annotated[
+        list[str] | None,
+        typer.Option("--secret", metavar="NAME/KEY=ENVVAR", help="Read a Secret's key from an environment variable."),
+    ] = None,
+) -> None:
+    """Run the whole loop in this process. If interrupted, run the same command again to resume."""
+    from llm2llm.local.documents import add_secrets, read_documents, set_fields, validate_run
+    from llm2llm.local.environment import mount_config_maps
+
+    changes = list(settings or [])
+    if workdir is not None:
+        changes.append(f"spec.artifacts.uri={workdir.absolute().as_uri()}")
+    try:
+        documents = read_documents(files)
+        chosen = validate_run(set_fields(documents.the_run(), changes))
+        given = add_secrets(documents.secrets, secrets or [], os.environ)
+    except InvalidManifest as error:
+        raise print_problems(error) from None
+    with TemporaryDirectory(prefix="llm2llm-") as folder:
+        environ = {**os.environ, **mount_config_maps(chosen.spec, documents.config_maps, Path(folder))}
+        code = _run(chosen, given, environ, changes)
+    raise typer.Exit(code)
+
+
+def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], environ: Mapping[str, str], settings: list[str]) -> int:
+    from llm2llm.local.display import display_for
+    from llm2llm.local.runner import Runner
+    from llm2llm.loop.steps import expected_steps
+
+    stopping = threading.Event()
+    _stop_on_signals(stopping)
+    display = display_for(expected_steps(chosen.spec), chosen.spec.objective.metric)
+    try:
+        with closing(display):
+            result = Runner(chosen, secrets, environ, display, stopping, settings).complete()
+    except StepError as error:
+        print(error.message, file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to resume from the last checkpoint", file=sys.stderr)
+        return int(ExitCode.TERMINATED)
+    except Exception:  # noqa: BLE001 - the top of the process: as in a pod, an unknown cause is transient and told in full
+        traceback.print_exc()
+        return int(ExitCode.TRANSIENT)
+    _print_result(result)
+    return 0
+
+
+def _stop_on_signals(stopping: threading.Event) -> None:
+    """The first Ctrl-C or SIGTERM lets the step save its work; a second Ctrl-C does not wait for that."""
+
+    def stop(number: int, _: object) -> None:
+        print("stopping after saving a checkpoint; press Ctrl-C again to stop immediately", file=sys.stderr)
+        stopping.set()
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _print_result(result: Result) -> None:
+    from llm2llm.loop.outcomes import describe_iteration
+
+    print(f"{result.finished.reason}: {result.finished.message}")
+    if result.best:
+        metric = result.best.metric
+        print(
+            f"best: {describe_iteration(result.best.iteration)}, {metric.name} {metric.value:.3f} "
+            f"({metric.low:.3f}-{metric.high:.3f}, {metric.examples} {metric.dataset} rows)"
+        )
+        print(f"{result.best.model_uri.rpartition('/')[2]}: {result.best.model_uri}")  # adapter or model
+        print(f"digest: {result.best.digest}")
+    print(f"report: {result.report}")

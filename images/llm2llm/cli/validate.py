@@ -1,0 +1,26 @@
+"""`llm2llm validate`: manifests are checked as the API server would, and every problem is told."""
+
+from __future__ import annotations
+
+from llm2llm.cli.manifests import Paths, print_problems
+from llm2llm.errors import InvalidManifest
+
+
+def validate(files: Paths) -> None:
+    """Check manifests and report every problem with its path."""
+    from llm2llm.local.documents import read_documents, validate_run
+
+    problems: list[str] = []
+    try:
+        documents = read_documents(files)
+    except InvalidManifest as error:
+        raise print_problems(error) from None
+    for file, document in documents.runs:
+        try:
+            checked = validate_run(document)
+        except InvalidManifest as error:
+            problems += [f"{file}: {problem}" if len(documents.runs) > 1 else problem for problem in error.problems]
+        else:
+            print(f"{file}: AugmentationRun {checked.name} is valid")
+    if problems:
+        raise print_problems(InvalidManifest(problems))
