@@ -58,18 +58,40 @@ class Kind(StrEnum):
     COLLECT = "Collect"
 
 
+class Lineage(Record):
+    """Where a synthetic row comes from.
+
+    Attributes:
+        seed: id of the seed row that it goes back to, over however many rounds.
+        parent: id of the row that it was written for.
+        wave: of the round, from 0.
+        teacher: name of the model that wrote it.
+        scores: of the filters.
+    """
+
+    seed: str
+    parent: str
+    iteration: int = 0
+    sample: int = 0
+    wave: int = 0
+    teacher: str = ""
+    prompt_digest: str = ""
+    request_key: str = ""
+    scores: dict[str, Any] = Field(default_factory=dict)
+
+
 class Example(Record):
     """One row of a seed, evaluation or synthetic set: `fields` are rendered by the task, `completion` is the answer."""
 
     id: str
     fields: dict[str, str]
     completion: str
-    lineage: dict[str, Any] | None = None
+    lineage: Lineage | None = None
 
     @property
     def root(self) -> str:
         """Id of the seed row that this row goes back to, over however many rounds; a seed row's own id."""
-        return str((self.lineage or {}).get("seed") or self.id)
+        return self.lineage.seed if self.lineage else self.id
 
 
 class Prediction(Record):

@@ -20,7 +20,9 @@ def result_stage(image: str) -> str:
 @pytest.mark.parametrize("image", IMAGES)
 def test_a_c_compiler_is_in_the_image_that_compiles_and_in_no_other(image: str):
     """triton compiles a stub of the driver when a kernel first runs on a GPU; vLLM's LoRA kernels need it."""
-    packages = set(re.findall(r"\b(gcc|libc6-dev)\b", "\n".join(re.findall(r"^RUN .*$", result_stage(image), re.MULTILINE))))
+    packages = set(
+        re.findall(r"\b(gcc|libc6-dev)\b", "\n".join(re.findall(r"^RUN .*$", result_stage(image), re.MULTILINE)))
+    )
     assert packages == ({"gcc", "libc6-dev"} if image == "evaluator" else set())
 
 
@@ -37,5 +39,7 @@ def test_the_wheel_holds_both_planes_and_not_the_generator_of_the_crd():
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert wheel == ["images/llm2llm", "operator/llm2llm_operator"]
     for image in IMAGES:
-        copied = re.findall(r"^COPY (\S+/llm2llm\S*) ", (CHECKOUT / "images" / image / "Dockerfile").read_text(), re.MULTILINE)
+        copied = re.findall(
+            r"^COPY (\S+/llm2llm\S*) ", (CHECKOUT / "images" / image / "Dockerfile").read_text(), re.MULTILINE
+        )
         assert copied == wheel

@@ -6,13 +6,12 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.augment import prompt
 from llm2llm.augment.filters import Filters, Verdict, build_filters
 from llm2llm.errors import LowAcceptance
-from llm2llm.records import Example, Record, Usage, digest_of
+from llm2llm.records import Example, Lineage, Record, Usage, digest_of
 from llm2llm.tasks import task_of
 from llm2llm.tasks.presets import instructions_for
 from llm2llm.teacher.ledger import LedgerRecord, Request
@@ -31,7 +30,7 @@ class RejectedRow(Record):
     text: str
     fields: dict[str, str] | None = None
     completion: str = ""
-    lineage: dict[str, Any]
+    lineage: Lineage
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ class Round:
         """How many were refused for which reason, and how many kept rows are almost their own seed."""
         reasons = Counter(row.reason for row in self.rejected)
         told = [f"{reason} {number}" for reason, number in sorted(reasons.items())] or ["none rejected"]
-        near = sum((row.lineage or {})["scores"]["withinOneWordOfSeed"] for row in self.kept)
+        near = sum(row.lineage.scores["withinOneWordOfSeed"] for row in self.kept if row.lineage)
         return ", ".join(told) + (f"; {near} kept rows differ from their own seed by at most one word" if near else "")
 
 
@@ -203,16 +202,16 @@ def _items_to_request(spec: AugmentationRunSpec, iteration: int, inputs: Inputs)
     ]
 
 
-def _lineage(example: Example, record: LedgerRecord, verdict: Verdict) -> dict[str, Any]:
+def _lineage(example: Example, record: LedgerRecord, verdict: Verdict) -> Lineage:
     """Where a row comes from: `seed` is the seed row it goes back to, `parent` the row that it was written for."""
-    return {
-        "seed": example.root,
-        "parent": example.id,
-        "iteration": record.iteration,
-        "sample": record.sample,
-        "wave": record.wave,
-        "teacher": record.model,
-        "promptDigest": record.prompt_digest,
-        "requestKey": record.key,
-        "scores": verdict.scores,
-    }
+    return Lineage(
+        seed=example.root,
+        parent=example.id,
+        iteration=record.iteration,
+        sample=record.sample,
+        wave=record.wave,
+        teacher=record.model,
+        prompt_digest=record.prompt_digest,
+        request_key=record.key,
+        scores=verdict.scores,
+    )

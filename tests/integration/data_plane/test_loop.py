@@ -189,7 +189,7 @@ def test_mistakes_among_synthetic_rows_are_written_for_too_and_keep_their_root(
     seeds, synthetic = run.wrong(1, "seed"), run.wrong(1, "synthetic")
     report = run.reports[StepId(Stage.EVALUATE, 1)]
     rows = run.written(1)
-    parent_of = {row.id: (row.lineage or {})["parent"] for row in rows}
+    parent_of = {row.id: row.lineage.parent for row in rows if row.lineage}
     known = {row.id: row for row in [*run.seeds, *run.written(0)]}
 
     assert seeds

@@ -13,7 +13,7 @@ from llm2llm.data.rows import evaluation_sets, training_set
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.loop.outcomes import CLOSING
 from llm2llm.loop.stages import step_folder
-from llm2llm.records import Example, Report, Stage, StepDocument, to_jsonl
+from llm2llm.records import Example, Lineage, Report, Stage, StepDocument, to_jsonl
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import LocalStore
 
@@ -24,7 +24,9 @@ FIRST, SECOND = ([f"{seed}-{written}" for seed in SEEDS] for written in (0, 1))
 
 def example(name: str) -> Example:
     seed, written, _ = name.partition("-")
-    return Example(id=name, fields={"prompt": name}, completion="yes", lineage={"seed": seed} if written else None)
+    return Example(
+        id=name, fields={"prompt": name}, completion="yes", lineage=Lineage(seed=seed, parent=seed) if written else None
+    )
 
 
 class Run:

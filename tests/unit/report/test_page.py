@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support import builders
 
-from llm2llm.records import Example, Paired, Prediction, Stage, Usage
+from llm2llm.records import Example, Lineage, Paired, Prediction, Stage, Usage
 from llm2llm.report.history import SeedHistory, histories
 from llm2llm.report.page import IterationRow, Page, curve, render
 
@@ -76,7 +76,7 @@ class Checked(HTMLParser):
 
 def page(text: str, **changes: Any) -> Page:
     """A page on which everything that others write is `text`."""
-    example = Example(id=text, fields={text: text}, completion=text, lineage={"seed": text, "parent": text})
+    example = Example(id=text, fields={text: text}, completion=text, lineage=Lineage(seed=text, parent=text))
     paired = Paired(against=0, dataset="evaluation", examples=100, gained=9, lost=4)
     usage = Usage(teacher_requests=30, teacher_input_tokens=1000, teacher_output_tokens=234)
     row = IterationRow(
