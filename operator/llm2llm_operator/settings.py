@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from llm2llm.loop.stages import STAGES
 from llm2llm.records import Stage
 from llm2llm_operator.constants import OPERATOR
 from llm2llm_operator.observability.logs import FORMATS
@@ -71,7 +72,7 @@ class Settings:
             images={
                 stage: environ.get(f"LLM2LLM_IMAGE_{stage.value.upper()}", "")
                 for stage in Stage
-                if stage is not Stage.TEST
+                if STAGES[stage].image == stage.value.lower()
             },
             log_format=log_format,
             http_host=environ.get("LLM2LLM_HTTP_HOST", cls.http_host),

@@ -18,7 +18,8 @@ from llm2llm.records import ACCURACY, Metric, Report, Stage
 
 COLUMNS = ("iteration", "train rows", ACCURACY, "interval", "mistakes", "generated", "kept", "tokens")
 
-OUTSIDE_THE_TABLE = (Stage.PREPARE, Stage.TEST)
+IN_THE_TABLE = (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)
+"""Stages whose numbers are columns."""
 
 
 @dataclass
@@ -110,7 +111,7 @@ class Lines:
             self.say(_describe_result(report))
         if report.stage is Stage.TEST:
             self.say(describe_test(report, self.metric))
-        if report.stage in OUTSIDE_THE_TABLE:
+        if report.stage not in IN_THE_TABLE:
             return
         row = self.iterations.setdefault(report.iteration, IterationView(report.iteration, self.metric))
         row.take(report)
@@ -157,7 +158,7 @@ class Screen:
             self.say(_describe_result(report))
         if report.stage is Stage.TEST:
             self.say(describe_test(report, self._metric))
-        if report.stage not in OUTSIDE_THE_TABLE:
+        if report.stage in IN_THE_TABLE:
             row = self._iterations.setdefault(report.iteration, IterationView(report.iteration, self._metric))
             row.take(report)
         self._bars.advance(self._run)

@@ -2,8 +2,8 @@
 
 A preset is nothing but a filled-in Custom task, so that a run could spell it out. The first comment of a file says
 which `data.*.fields` fit the published data: the template's names, then the files' own. Texts and examples are ours;
-the formats of the answers are as published with the data sets. Templates and instructions are sent to models and hashed
-into content keys and request keys: a changed word is paid for again.
+the formats of the answers are as published with the data sets. Templates and instructions are sent to models, and
+request keys hash what is sent: a changed word is paid for again. A content key has no more of a preset than its name.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ FORMER_NAME = "x-llm2llm-former-name"
 MESSAGE_LIMIT = 4096
 """Characters of a condition's message."""
 STEP_MESSAGE_LIMIT = 1024
+STAGE_NAMES = f"{', '.join([*Stage][:-1])} or {[*Stage][-1]}."
 
 
 def _keyed(*keys: str) -> dict[str, Any]:
@@ -85,7 +86,7 @@ class PairedStatus(StatusModel):
 class StepRecord(StatusModel):
     """The ledger: a step that ended."""
 
-    stage: str = Field(max_length=16, description="Prepare, Train, Evaluate, Generate or Test.")
+    stage: str = Field(max_length=16, description=STAGE_NAMES)
     attempt: int = Field(ge=0, description="Number of the attempt that ended the step, counted from 0.")
     kind: str = Field(
         "Run", max_length=16, description="Run; or Collect, if the attempt only read the report from the manifest."
@@ -159,7 +160,7 @@ class TeacherUsage(StatusModel):
 
 
 class CurrentStep(StatusModel):
-    stage: str = Field(max_length=16, description="Prepare, Train, Evaluate, Generate or Test.")
+    stage: str = Field(max_length=16, description=STAGE_NAMES)
     iteration: int = Field(0, ge=0, description="Number of the iteration, counted from 0.")
     attempt: int = Field(0, ge=0, description="Number of the attempt, counted from 0; each attempt is one Job.")
     kind: str = Field(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from llm2llm.loop.stages import STAGES
 from llm2llm_operator.settings import Settings
 
 
@@ -22,3 +23,8 @@ def test_a_wrong_setting_is_named(environment: dict[str, str], words: str):
 def test_an_election_is_held_unless_it_is_switched_off():
     assert Settings.from_environment({"LLM2LLM_NAMESPACE": "ns"}).leader_election
     assert not Settings.from_environment({"LLM2LLM_LEADER_ELECTION": "false"}).leader_election
+
+
+def test_there_is_an_image_to_set_for_each_that_a_stage_runs_in():
+    images = Settings.from_environment({"LLM2LLM_LEADER_ELECTION": "false"}).images
+    assert {stage.value.lower() for stage in images} == {traits.image for traits in STAGES.values()}
