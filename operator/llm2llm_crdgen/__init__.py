@@ -1,1 +1,1 @@
-"""The CRD and the reference pages, generated from the typed models; the running operator never imports it."""
+"""Generates the CRD and the reference pages from the typed models; the running operator never imports this package."""

@@ -1,8 +1,8 @@
-"""The CustomResourceDefinition, generated from the typed models, so that the two cannot disagree.
+"""Generates the CustomResourceDefinition from the typed models, so that the two cannot disagree.
 
-pydantic's JSON schema becomes a structural schema (references inlined, optional fields without a null branch), defaults
-go into it, and what only CEL can say is added: fields that define the experiment do not change, names fit into Job
-names, environment variables that are ours are not set by users.
+pydantic's JSON schema becomes a structural schema (references inlined, optional fields without a null branch) with
+defaults, and what only CEL can express is added: fields that define the experiment do not change, names fit into Job
+names, and users cannot set environment variables that are ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llm2llm.api.run import GROUP, KIND, NAME_LIMIT, PLURAL, VERSION, Augmentati
 from llm2llm_operator.model.status import FORMER_NAME, RunStatus
 
 SIZE_LIMIT = 200_000
-"""Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations end at 256 KiB."""
+"""Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations are limited to 256 KiB."""
 KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
 OF_KUBERNETES = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields")
 PRINTER_COLUMNS = (
@@ -39,7 +39,7 @@ PRINTER_COLUMNS = (
 
 
 def custom_resource_definition() -> dict[str, Any]:
-    """The whole CRD."""
+    """Builds the whole CRD."""
     spec = structural(AugmentationRunSpec)
     for path in identity_paths():
         _add_transition_rule(spec, path)
@@ -106,21 +106,21 @@ def custom_resource_definition() -> dict[str, Any]:
 
 
 def structural(model: type[BaseModel], *, defaults: bool = True) -> dict[str, Any]:
-    """A model's structural schema (Kubernetes API conventions: no $ref, no null, no anyOf).
+    """Returns a model's structural schema (Kubernetes API conventions: no $ref, no null, no anyOf).
 
     Args:
         model: the pydantic model.
-        defaults: whether to put defaults in; a status has none, since the operator writes all of it.
+        defaults: whether to include defaults; a status has none, since the operator writes all of it.
     """
     whole = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_WithFactories)
     return _structural(whole, whole.get("$defs", {}), defaults=defaults)
 
 
 class _WithFactories(GenerateJsonSchema):
-    """pydantic leaves out defaults that a factory makes; the API server should fill them in like any other."""
+    """Adds the defaults that a factory makes, which pydantic leaves out, so that the API server fills them in, too."""
 
     def get_default_value(self, schema: WithDefaultSchema) -> Any:
-        """The default, called for where it is a factory."""
+        """Returns the default, calling the factory if there is one."""
         factory = schema.get("default_factory")
         return factory() if factory else super().get_default_value(schema)  # type: ignore[call-arg]
 
@@ -147,30 +147,32 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: 
 def _object(
     node: dict[str, Any], schema: dict[str, Any], definitions: dict[str, Any], *, defaults: bool
 ) -> dict[str, Any]:
-    """What a structural schema says of a model, of a map, or of an object that is not typed here."""
+    """Returns the schema of a model, of a map, or of an object that is not typed here."""
     if "x-kubernetes-preserve-unknown-fields" in node:
         return {}
     if "properties" not in node:
         return _map(node, definitions, defaults=defaults)
-    told = {name: _structural(child, definitions, defaults=defaults) for name, child in node["properties"].items()}
+    properties = {
+        name: _structural(child, definitions, defaults=defaults) for name, child in node["properties"].items()
+    }
     for name, child in node["properties"].items():
         if FORMER_NAME in child:
-            told[child[FORMER_NAME]] = told[name] | {
+            properties[child[FORMER_NAME]] = properties[name] | {
                 "description": f"Former name of {name}; still read, but no longer written."
             }
     rules = cel_rules(node.get("title", "")) if defaults else None
     return {
-        **({"default": {}} if "default" in schema else {}),  # its fields have defaults of their own
-        "properties": told,
+        **({"default": {}} if "default" in schema else {}),  # its fields have their own defaults
+        "properties": properties,
         **({"required": node["required"]} if node.get("required") else {}),
         **({"x-kubernetes-validations": rules} if rules else {}),
     }
 
 
 def cel_rules(model: str) -> list[dict[str, str]]:
-    """The rules that stand in a model of the API, by its name: pydantic's schema calls a model by nothing else."""
-    known = {each.__name__: each for each in _subclasses(Model)}
-    return [rule.document() for rule in known[model].cel_rules] if model in known else []
+    """Returns the CEL rules of an API model, by its name, because pydantic's schema has only the name of a model."""
+    models = {each.__name__: each for each in _subclasses(Model)}
+    return [rule.document() for rule in models[model].cel_rules] if model in models else []
 
 
 def _subclasses(model: type[Model]) -> Iterator[type[Model]]:
@@ -180,7 +182,7 @@ def _subclasses(model: type[Model]) -> Iterator[type[Model]]:
 
 
 def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
-    """What a map has beside its type. A structural schema cannot bound the names of a map: a rule does."""
+    """Returns the schema of a map. A structural schema cannot limit the names in a map, so a CEL rule does."""
     values = node.get("additionalProperties", {"type": "string"})
     schema: dict[str, Any] = {"additionalProperties": _structural(values, definitions, defaults=defaults)}
     if "maxProperties" in node:
@@ -195,7 +197,7 @@ def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -
 
 
 def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Follows a reference and takes the non-null branch of an optional field; the field's own words win."""
+    """Follows a reference and takes the non-null branch of an optional field; the field's own keywords win."""
     own = {name: value for name, value in node.items() if name not in ("$ref", "anyOf", "allOf")}
     if own.get("default", ...) is None:
         del own["default"]
@@ -211,21 +213,22 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
 
 
 def _add_transition_rule(spec: dict[str, Any], path: tuple[str, ...]) -> None:
-    """Says of a field that it stays as it is, on the last block on its way that is always there.
+    """Adds an immutability rule for the field at `path`, on the deepest block on its path that is always present.
 
-    Not on the field: a transition rule is not asked where a value is added or removed. Not on the whole spec either:
-    each step down a path costs the API server the table of all fields of the block that it leaves, at every write of
-    the status, and these rules were a third of its work for one.
+    Not on the field itself: a transition rule is not evaluated when a value is added or removed. Not on the whole spec
+    either: each step down a path costs the API server a table of all fields of the block that it leaves, at every write
+    of the status, and these rules were a third of its work for one.
     """
     schemas: list[dict[str, Any]] = [spec]
     always: list[bool] = []
     for name in path:
         block = schemas[-1]
-        # The API server tries the rules on a block's own default, too, before it has filled in those of its fields.
+        # The API server also evaluates the rules on a block's own default, before it fills in the defaults of its
+        # fields.
         filled_in = "default" in block["properties"][name] and "default" not in block
         always.append(filled_in or name in block.get("required", ()))
         schemas.append(block["properties"][name])
-    depth = next((depth for depth, there in enumerate(always[:-1]) if not there), len(path) - 1)
+    depth = next((depth for depth, present in enumerate(always[:-1]) if not present), len(path) - 1)
     rule = {
         "rule": _unchanged(path[depth:], always[depth:]),
         "message": f"spec.{'.'.join(path)} defines the experiment and cannot change: create another run",
@@ -234,9 +237,9 @@ def _add_transition_rule(spec: dict[str, Any], path: tuple[str, ...]) -> None:
 
 
 def _unchanged(path: tuple[str, ...], always: list[bool]) -> str:
-    """The CEL rule that the field at a path is as it was; `always` says of each step whether it is always there.
+    """Returns the CEL rule that the field at a path has not changed; `always`: whether each part is always present.
 
-    Written with `has`, because of `.?` the API server knows no bound.
+    It uses `has`, because the API server cannot bound the cost of `.?`.
     """
     rule = f"self.{'.'.join(path)} == oldSelf.{'.'.join(path)}"
     for length in range(len(path), 0, -1):
@@ -247,10 +250,10 @@ def _unchanged(path: tuple[str, ...], always: list[bool]) -> str:
 
 
 class _Quoting(yaml.SafeDumper):
-    """Quotes strings that other readers take for numbers: PyYAML writes 2e-4 bare, Go's YAML makes it a float."""
+    """Quotes strings that other readers take for numbers: PyYAML writes 2e-4 bare, and Go's YAML reads a float."""
 
     def ignore_aliases(self, _: object) -> bool:
-        """Every part is written out: a CRD with anchors is hard to read, and not every tool reads it."""
+        """Writes every part in full: a CRD with anchors is hard to read, and not every tool supports them."""
         return True
 
 
@@ -263,7 +266,7 @@ _Quoting.add_representer(str, _string)
 
 
 def main() -> int:
-    """Writes the CRD to the file that is named (`make verify` compares it with the committed one)."""
+    """Writes the CRD to the given files (`make verify` compares them with the committed ones)."""
     document = custom_resource_definition()
     size = len(json.dumps(document))
     if size > SIZE_LIMIT:

@@ -1,7 +1,7 @@
-"""The pages of docs/reference that are generated.
+"""Generates pages of docs/reference.
 
-api.md from the CRD: every field with its type, default, bounds, and whether it may change. metrics.md from the module
-that defines the metrics, endings.md from the tables of exit codes and reasons.
+api.md comes from the CRD: every field with its type, default, bounds, and whether it may change. metrics.md comes from
+the module that defines the metrics, endings.md from the tables of exit codes and reasons.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ one experiment. Every other field is operational: it can be changed at any time 
 
 
 def api_reference() -> str:
-    """The whole page."""
+    """Returns api.md."""
     schema = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     identity = {".".join(("spec", *path)) for path in identity_paths()}
     lines = [INTRODUCTION, "## spec\n", "| field | type | default | | description |", "|---|---|---|---|---|"]
@@ -59,13 +59,13 @@ at each scrape, and every replica reports it: use `max by (phase) (llm2llm_runs)
 
 
 def metrics_reference() -> str:
-    """The whole page."""
+    """Returns metrics.md."""
     lines = [METRICS_INTRODUCTION, "| metric | type | labels | |", "|---|---|---|---|"]
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase):
             [described] = metric.describe()
             name = f"{described.name}_total" if described.type == "counter" else described.name
-            lines.append(_metric(name, described.type, metric._labelnames, described.documentation))  # noqa: SLF001 - it tells them nowhere else
+            lines.append(_metric(name, described.type, metric._labelnames, described.documentation))  # noqa: SLF001 - there is no public attribute
     for name, words, label in (metrics.RUNS, metrics.RUNS_HELD, metrics.RUNS_WAITING):
         lines.append(_metric(name, "gauge", (label,), words))
     return "\n".join(lines) + "\n"
@@ -90,7 +90,7 @@ leaves an Event, `<Stage>Succeeded` or `<Stage>Retried`.
 
 
 def endings_reference() -> str:
-    """The whole page."""
+    """Returns endings.md."""
     lines = [ENDINGS_INTRODUCTION, "| code | reason on the run | meaning | what happens next |", "|---|---|---|---|"]
     lines += [f"| {one.code} | {one.reason} | {one.meaning} | {one.follows} |" for one in ENDINGS]
     lines += ["", REASONS_INTRODUCTION, "| reason | on | meaning |", "|---|---|---|"]
@@ -106,7 +106,7 @@ def _metric(name: str, kind: str, labels: Iterable[str], words: str) -> str:
 
 
 def _fields(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """Every field below a node, depth first, with whether its parent requires it."""
+    """Yields every field below a node, depth first, with whether its parent requires it."""
     for name, child in node.get("properties", {}).items():
         here = f"{path}.{name}"
         yield here, child, name in node.get("required", [])
@@ -116,7 +116,7 @@ def _fields(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, An
 
 
 def _type(node: dict[str, Any]) -> str:
-    """Type and bounds in a few words."""
+    """Describes type and bounds in a few words."""
     if "enum" in node:
         return " \\| ".join(f"`{value}`" if value else '`""`' for value in node["enum"])
     kind = str(node["type"])
@@ -143,7 +143,7 @@ def _default(node: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Writes the pages to the folder that is named."""
+    """Writes the pages to the given folder."""
     folder = Path(sys.argv[1])
     (folder / "api.md").write_text(api_reference(), encoding="utf-8")
     (folder / "metrics.md").write_text(metrics_reference(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Names that leave this process: labels, condition types, environment variables. One table, one reason for each."""
+"""Names that leave this process: labels, condition types, environment variables; each defined once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 OPERATOR: Final = "llm2llm-operator"
 
 JOB_TTL_SECONDS: Final = 7 * 24 * 3600
-"""A Job that nobody cleans up (the operator was removed) ends by itself a week after it finished."""
+"""A Job that no one cleans up (the operator was removed) is deleted a week after it finished."""
 
 COMPLETE: Final = "Complete"
 FAILED: Final = "Failed"
@@ -30,4 +30,4 @@ RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
 
 STOPPING: Final = "Stopping"
-"""State of a step whose Job has to go before the run is held or ends: its budget is spent."""
+"""State of a step whose Job must be deleted before the run is held or ends, because its budget is spent."""

@@ -1,4 +1,9 @@
-"""Start-up of the operator process: settings, watches, election, workers and probes."""
+"""Starts the operator process: settings, watches, leader election, workers and probes.
+
+`main` reads the settings and runs `serve`, which connects to the API server and runs an `Operator` until SIGTERM. Every
+replica watches. The leader relists, opens the write gate, and has its workers take keys from the queue and reconcile
+them, until it loses the lease.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +32,13 @@ from llm2llm_operator.watch.workqueue import WorkQueue
 log = logging.getLogger("llm2llm_operator")
 HEARTBEAT_SECONDS = 0.25
 ALLOCATIONS_A_COLLECTION = 5_000
-"""Of Python's cyclic garbage collector, instead of 700."""
+"""Threshold of Python's cyclic garbage collector, instead of 700."""
 LOOP_STALL_SECONDS = 60.0
-"""Health fails when the event loop did not turn for so long: a restart is safe, a blocked loop is not."""
+"""Health fails when the event loop has been blocked this long: a restart is safe, a blocked loop is not."""
 
 
 class Operator:
-    """The parts of one operator process."""
+    """Connects the parts of one operator process."""
 
     def __init__(self, cluster: KubeClient, settings: Settings, identity: str) -> None:
         self._settings = settings
@@ -50,7 +55,7 @@ class Operator:
         metrics.RUN_STATES.count(self._cache.summaries)
 
     async def run(self) -> None:
-        """Runs until cancelled. Every replica watches; only the leader works (rule C14)."""
+        """Runs until cancelled. Every replica watches; only the leader reconciles (rule C14)."""
         settings = self._settings
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._heartbeat())
@@ -68,7 +73,7 @@ class Operator:
                 await self._work_while(lambda: True)
 
     async def _lead(self, leads: Callable[[], bool]) -> None:
-        """One term: what others did is listed before our first write, and nothing of an earlier term counts."""
+        """Works for one term as the leader: relists before its first write, and starts with an empty queue."""
         self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe)
         await self._informer.relist_until_ok()
         freeze_gc()
@@ -88,13 +93,13 @@ class Operator:
 
     async def _work(self) -> None:
         while True:
-            await asyncio.sleep(0)  # a pass that has nothing to do waits for nothing: thousands of them block the loop
+            await asyncio.sleep(0)  # a pass with nothing to do never waits: thousands of them would block the loop
             key = await self._queue.get()
             with logs.about(key):
                 metrics.RECONCILES.labels(await self._pass(key)).inc()
 
     async def _pass(self, key: Key) -> str:
-        """One pass over one run, and when the next one follows; returns its result, as the metric calls it."""
+        """Runs one pass over one run and schedules the next one; returns its result, as the metric names it."""
         try:
             with metrics.RECONCILE_SECONDS.time():
                 wake_after = await self._reconciler.reconcile(key)
@@ -105,7 +110,7 @@ class Operator:
         except NotLeading:
             self._queue.failed(key)
             return "not-leading"
-        except NotFound:  # the run was deleted under this pass
+        except NotFound:  # the run was deleted during this pass
             self._queue.done(key)
             self._queue.forget(key)
             return "gone"
@@ -123,7 +128,7 @@ class Operator:
         return "ok"
 
     async def _heartbeat(self) -> None:
-        """Proof that the event loop turns, and how late it does."""
+        """Records that the event loop is running, and measures how late it is."""
         loop = asyncio.get_running_loop()
         while True:
             self._beat = loop.time()
@@ -131,11 +136,11 @@ class Operator:
             metrics.LOOP_LAG.observe(max(0.0, loop.time() - self._beat - HEARTBEAT_SECONDS))
 
     def _unready(self) -> str:
-        """A replica that does not lead is ready, too: it can take over."""
+        """Returns why this replica is not ready; one that does not lead is ready, because it can take over."""
         return "" if self._informer.synced.is_set() else "caches are not synced yet"
 
     def _unhealthy(self) -> str:
-        """Only what a restart would heal: never the lease, and never that the API server is away."""
+        """Returns a problem that a restart would fix: never the lease, and never an unavailable API server."""
         lag = asyncio.get_running_loop().time() - self._beat
         if lag > LOOP_STALL_SECONDS:
             return f"the event loop has been blocked for {lag:.0f} s"
@@ -147,10 +152,10 @@ class Operator:
 
 
 def freeze_gc() -> None:
-    """Takes what is in memory now out of the garbage collector's sight: modules, and the caches.
+    """Hides everything that is in memory now, modules and caches, from the garbage collector.
 
-    It would look at all of it again and again for cycles that are not there. With 300 runs at work that was a pause of
-    50 to 140 ms every two or three seconds. What is no longer referred to is freed all the same.
+    It would search all of it again and again for cycles that do not exist; with 300 active runs that caused a pause of
+    50 to 140 ms every two or three seconds. Objects without references are freed anyway.
     """
     gc.collect()
     gc.freeze()
@@ -158,7 +163,7 @@ def freeze_gc() -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Connects and runs until SIGTERM or SIGINT."""
+    """Connects to the API server and runs the operator until SIGTERM or SIGINT."""
     freeze_gc()
     configuration = await load_configuration()
     identity = settings.identity or default_identity()
@@ -178,7 +183,7 @@ async def serve(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Entry point `llm2llm-operator`."""
+    """Runs the operator; the entry point `llm2llm-operator`."""
     logs.set_up(os.environ.get("LLM2LLM_LOG_FORMAT", ""))
     try:
         settings = Settings.from_environment(os.environ)

@@ -1,9 +1,9 @@
-"""Every reason of a condition or an Event, each with the sentence that explains it.
+"""Defines every reason of a condition or an Event, each with the sentence that explains it.
 
-One table: what the operator decides by its own words is a member here, docs/reference/endings.md is generated from it,
-and metrics label by it. Reasons that the cluster gives (of containers, of Events) are passed on as they are. The
-reasons of exit codes and of the loop's end are the data plane's (llm2llm.errors, llm2llm.loop.stopping); a test holds
-the two sides together.
+This table has every reason that the operator words itself; docs/reference/endings.md is generated from it, and metrics
+are labeled by it. Reasons that the cluster gives (of containers, of Events) are passed on as they are. The reasons of
+exit codes and of the end of the loop belong to the data plane (llm2llm.errors, llm2llm.loop.stopping); a test keeps the
+two sides consistent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Self
 
 
 class About(Enum):
-    """What a reason is told of: the condition that it stands on, or the Events beside it."""
+    """Where a reason appears: on a condition, or in Events."""
 
     COMPLETE = "Complete"
     FAILED = "Failed"
@@ -24,13 +24,13 @@ class About(Enum):
 
 
 class Reason(StrEnum):
-    """A CamelCase reason. `sentence` says what it means, `about` lists where it is told."""
+    """A CamelCase reason. `sentence` says what it means, `about` lists where it appears."""
 
     sentence: str
     about: tuple[About, ...]
 
     def __new__(cls, value: str, sentence: str, *about: About) -> Self:
-        """Makes a member that is its own word."""
+        """Makes a member whose value is the reason."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.sentence = sentence

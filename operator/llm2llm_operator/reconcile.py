@@ -1,7 +1,7 @@
-"""The imperative shell around `plan`: observe, decide, write the status once, then create and delete.
+"""Carries out what `plan` decides: observes, decides, writes the status once, then creates and deletes.
 
 The order makes every interruption harmless: an attempt is persisted before its Job exists, a result is recorded before
-its Job is deleted, and whatever was lost between two writes is decided again by the next pass.
+its Job is deleted, and the next pass decides again what was lost between two writes.
 """
 
 from __future__ import annotations
@@ -38,23 +38,25 @@ SLOW_RETRY_SECONDS = 60.0
 REASONS_OF_REFUSALS: dict[type[ApiError], Reason] = {Forbidden: Reason.FORBIDDEN, Conflict: Reason.INTERNAL_ERROR}
 TTL_RETRY_SECONDS = 3600.0
 POD_PATIENCE_SECONDS = 1.0
-"""How long the watch may take to tell of the pod of a Job that ended, before we ask: two watches keep no order, and an
-API server that is late with one is helped least by a list."""
+"""How long to wait for the watch to report the pod of an ended Job before reading it.
+
+Two watches are not ordered, and a list does not help an API server that is already late.
+"""
 TTL_FORBIDDEN = (
     "spec.ttlSecondsAfterFinished has passed, but the operator is not allowed to delete runs: install the chart with "
     "deleteFinishedRuns=true, or delete the run yourself"
 )
 NOT_OURS = "Job {} exists but belongs to another owner: delete it"
-"""As `plan` says it of such a Job that bears our labels."""
+"""As in `plan`, for such a Job that has our labels."""
 
 
 def utc_now() -> datetime:
-    """The wall clock, in whole seconds."""
+    """Returns the wall-clock time in whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
 class Reconciler:
-    """One pass over one run."""
+    """Reconciles runs, one pass at a time."""
 
     def __init__(
         self, cluster: KubeClient, cache: Cache, settings: Settings, clock: Callable[[], datetime] = utc_now
@@ -64,10 +66,10 @@ class Reconciler:
         self._settings = settings
         self._clock = clock
         self._late_pods: set[str] = set()
-        """UIDs of Jobs that ended and whose pods the watch has still to tell of."""
+        """UIDs of ended Jobs whose pods the watch has not reported yet."""
 
     async def reconcile(self, key: Key) -> float | None:
-        """Looks at a run and does what comes next; returns when to look again, in seconds."""
+        """Runs one pass over a run; returns the seconds until the next one, or None."""
         run = self._cache.run(key)
         if run is None or run.deleting:
             return None
@@ -81,7 +83,7 @@ class Reconciler:
             decided = await self._decide(run, status, seen)
         except ApiError:
             raise
-        except Exception as error:  # told on the run; the worker counts it, logs it and backs off
+        except Exception as error:  # shown on the run; the worker counts it, logs it and backs off
             await self._write_status(run, _broken(status, error, self._moment(run)))
             raise
         return await self._apply(run, status, decided)
@@ -114,7 +116,10 @@ class Reconciler:
         return plan(replace(inputs, confirmed_deleted=frozenset({decided.confirm_deleted})), status)
 
     async def _observe(self, run: Run, status: RunStatus) -> Observation | None:
-        """The cache's view, or None where a Job ended and its pod did not yet; when that lasts, the pod is read."""
+        """Returns the cache's view, or None if a Job ended but its pod's end is not known yet.
+
+        If the pod is still missing in the next pass, it is read.
+        """
         seen = self._cache.observation(run)
         current = status.current_step
         job = seen.job(current.job_name) if current else None
@@ -132,7 +137,7 @@ class Reconciler:
         return self._cache.observation(run)
 
     async def _events(self, run: Run, status: RunStatus, seen: Observation, now: datetime) -> tuple[Event, ...]:
-        """Warnings about a Job that does not start, where neither it nor its pods tell why (rule C15)."""
+        """Reads the warnings about a Job that does not start, if neither it nor its pods say why (rule C15)."""
         current = status.current_step
         job = seen.job(current.job_name) if current else None
         if current is None or job is None or not waiting.only_events_can_tell(job, seen.pods_of(job)):
@@ -140,8 +145,8 @@ class Reconciler:
         if (now - datetime.fromisoformat(current.since)).total_seconds() < waiting.LOOK_AT_EVENTS_SECONDS:
             return ()
         uids = [job.uid, *(pod.uid for pod in seen.pods_of(job))]
-        told = [event_from_object(body) for body in await self._cluster.events_about(run.namespace, uids)]
-        return tuple(event for event in told if event is not None)
+        warnings = [event_from_object(body) for body in await self._cluster.events_about(run.namespace, uids)]
+        return tuple(event for event in warnings if event is not None)
 
     async def _apply(self, run: Run, before: RunStatus, decided: Plan) -> float | None:
         logs.about_step(decided.status.current_step)
@@ -153,7 +158,7 @@ class Reconciler:
             if refused:
                 await self._tell_refusal(run, _refused(before, decided.status, refused, self._moment(run)))
                 return SLOW_RETRY_SECONDS
-        if known:  # so that a refusal, which lasts, is not taken back before each try
+        if known:  # after the try, so that a lasting refusal is not cleared before each one
             run = await self._write_status(run, decided.status)
         for job in decided.delete:
             await self._delete(job)
@@ -162,7 +167,7 @@ class Reconciler:
         return await self._delete_run(run) if decided.delete_run else decided.wake_after
 
     async def _delete_run(self, run: Run) -> float | None:
-        """Its time to live is over; the right to delete runs is a switch of the chart."""
+        """Deletes a run whose time to live has passed; the chart decides whether the operator may."""
         try:
             await self._cluster.delete_run(run.namespace, run.name, run.uid)
         except Forbidden:
@@ -171,16 +176,18 @@ class Reconciler:
         return None
 
     async def _tell_refusal(self, run: Run, status: RunStatus) -> None:
-        """The status says it as long as it lasts, an Event once."""
+        """Shows a refusal in the status for as long as it lasts, and in one Event."""
         written = await self._write_status(run, status)
-        told, before = status.condition(PROGRESSING), RunStatus.model_validate(run.status).condition(PROGRESSING)
-        if told and (before is None or (told.reason, told.message) != (before.reason, before.message)):
-            await self._emit(written, RunEvent("Warning", told.reason, told.message))
+        progressing, before = status.condition(PROGRESSING), RunStatus.model_validate(run.status).condition(PROGRESSING)
+        if progressing and (
+            before is None or (progressing.reason, progressing.message) != (before.reason, before.message)
+        ):
+            await self._emit(written, RunEvent("Warning", progressing.reason, progressing.message))
 
     async def _write_status(self, run: Run, status: RunStatus) -> Run:
-        """One write, and none where nothing changed; what the write returned is the newest version."""
-        wanted = status.to_document()
-        patch = merge_patch(run.status, wanted)
+        """Writes the status once, or not at all if nothing changed; returns the newest version of the run."""
+        document = status.to_document()
+        patch = merge_patch(run.status, document)
         if not patch:
             return run
         before = RunStatus.model_validate(run.status)
@@ -191,7 +198,7 @@ class Reconciler:
             newest = await self._cluster.get_run(run.namespace, run.name)
             if newest is not None:
                 self._cache.put("runs", newest)
-                if newest.get("status") == wanted:  # it was this very write, whose answer was lost
+                if newest.get("status") == document:  # it was this write, whose response was lost
                     tally.count(before, status)
             raise
         self._cache.put("runs", body)
@@ -203,7 +210,7 @@ class Reconciler:
             created = await self._cluster.create_job(run.namespace, body)
         except (Forbidden, Rejected) as error:
             return error
-        except NotFound:  # the namespace is gone: the run is going, too
+        except NotFound:  # the namespace is gone, and the run with it
             return None
         self._cache.put("jobs", created)
         if job_from_object(created).owner_uid != run.uid:
@@ -223,24 +230,24 @@ class Reconciler:
 
 
 def _persists(status: RunStatus, decided: Plan) -> bool:
-    """Whether the attempt whose Job has to be created is in the status already: its Job was refused, or lost."""
+    """Returns whether the attempt is in the status already and only its Job is missing: refused, or lost."""
     known, wanted = status.current_step, decided.status.current_step
     same = known is not None and wanted is not None and known.job_name == wanted.job_name
     return decided.create is not None and same
 
 
 def _refused(before: RunStatus, status: RunStatus, error: ApiError, at: Moment) -> RunStatus:
-    """RBAC, a policy or a webhook does not let us create the Job: told in its own words, tried again slowly."""
+    """Returns the status of a run whose Job RBAC, a policy or a webhook refuses, in their own words; retried slowly."""
     webhook = "admission webhook" in error.message
     reason = Reason.WEBHOOK_DENIED if webhook else REASONS_OF_REFUSALS.get(type(error), Reason.JOB_REJECTED)
     status = with_condition(status, at, RECONCILING, False, reason)
-    # since when it makes no progress is known from before; the decision expected that it would
+    # keep the time since it makes no progress: the decision assumed that it would
     conditions = [before.condition(c.type) or c if c.type == PROGRESSING else c for c in status.conditions]
     return with_progress(status.updated(conditions=conditions), at, reason, error.message, value=False)
 
 
 def _broken(status: RunStatus, error: Exception, at: Moment) -> RunStatus:
-    """No decision was possible: a defect of the operator, or a status that somebody edited (rules C15 and C19)."""
+    """Returns the status of a run that no decision is possible for: a bug, or an edited status (rules C15 and C19)."""
     message = (
         f"cannot decide what to do next ({type(error).__name__}: {error}): if the status was edited, undo the edit; "
         "otherwise report this together with the operator's log"
@@ -249,7 +256,7 @@ def _broken(status: RunStatus, error: Exception, at: Moment) -> RunStatus:
 
 
 def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The JSON merge patch (RFC 7386) that makes `old` into `new`; empty where they are equal."""
+    """Returns the JSON merge patch (RFC 7386) that turns `old` into `new`; empty if they are equal."""
     patch: dict[str, Any] = dict.fromkeys(old.keys() - new.keys())
     for name, value in new.items():
         before = old.get(name)

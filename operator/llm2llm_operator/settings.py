@@ -1,4 +1,4 @@
-"""Settings of the operator process, read from its environment once at start-up."""
+"""Reads the settings of the operator process from its environment, once at start-up."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from llm2llm_operator.constants import OPERATOR
 from llm2llm_operator.observability.logs import FORMATS
 
 WRITE_RATE = 500.0
-"""Begin and end of 100 steps a second: each takes a create, two writes of status, a delete and an Event. It bounds what
-follows an outage; an API server that can take less says 429, and the rate is halved."""
+"""API writes a second. Enough to begin and end 100 steps a second: each takes a create, two status writes, a delete and
+an Event. It limits the burst after an outage; if the API server can take less, it answers 429, and the rate is
+halved.
+"""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Each field is set by the environment variable in its comment; the chart sets them from its values."""
+    """The settings; each field has its environment variable in a comment, which the chart sets from its values."""
 
     namespaces: tuple[str, ...] = ()  # LLM2LLM_NAMESPACES, comma separated; empty: all
-    namespace: str = ""  # LLM2LLM_NAMESPACE: the operator's own, where its lease lies
-    lease: str = OPERATOR  # LLM2LLM_LEASE: releases in one namespace have one each
-    identity: str = ""  # LLM2LLM_IDENTITY: of this process alone; empty: made of the host's name
+    namespace: str = ""  # LLM2LLM_NAMESPACE: the operator's own, where its Lease is
+    lease: str = OPERATOR  # LLM2LLM_LEASE: each release in a namespace has its own
+    identity: str = ""  # LLM2LLM_IDENTITY: unique to this process; empty: derived from the host name
     leader_election: bool = True  # LLM2LLM_LEADER_ELECTION: true or false; false only for a single replica
-    # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE (which Test has, too), _GENERATE
+    # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE (also for Test), _GENERATE
     images: dict[Stage, str] = field(default_factory=dict)
     log_format: str = "text"  # LLM2LLM_LOG_FORMAT: json or text
     http_host: str = "0.0.0.0"  # noqa: S104 - LLM2LLM_HTTP_HOST; a kubelet probes the pod's address
-    http_port: int = 8080  # LLM2LLM_HTTP_PORT; 0 takes a free one
-    workers: int = 64  # LLM2LLM_WORKERS: runs that are looked at beside each other; mostly they wait for an answer
+    http_port: int = 8080  # LLM2LLM_HTTP_PORT; 0: any free port
+    workers: int = 64  # LLM2LLM_WORKERS: runs reconciled concurrently; mostly they wait for a response
     write_rate: float = WRITE_RATE  # LLM2LLM_WRITE_RATE: API writes a second
-    write_burst: int = 1000  # LLM2LLM_WRITE_BURST: two seconds of it
+    write_burst: int = 1000  # LLM2LLM_WRITE_BURST: two seconds' worth
     resync_seconds: float = 300.0  # LLM2LLM_RESYNC_SECONDS: bounds how stale a cache can be
-    backoff_seconds: float = 10.0  # LLM2LLM_BACKOFF_SECONDS: before the first retry of a step; doubles, at most 5 min
+    backoff_seconds: float = 10.0  # LLM2LLM_BACKOFF_SECONDS: before a step's first retry; doubles, up to 5 min
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """Reads the settings.
 
         Raises:
-            ValueError: a value is none of its kind, or missing; names the variable.
+            ValueError: a value is missing or invalid; the message names the variable.
         """
 
         def number(name: str, default: float) -> float:

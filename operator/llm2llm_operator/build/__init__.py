@@ -1,1 +1,1 @@
-"""What is written to the API server, as documents: Jobs, their pods, Events. Pure."""
+"""Builds what is written to the API server, as documents: Jobs, their pods, Events. Pure."""

@@ -1,4 +1,4 @@
-"""Events on the run: one for each transition that a person would want to read. Pure."""
+"""Builds Events on the run: one for each transition that a person would want to read about. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llm2llm_operator.model.run import Run
 
 @dataclass(frozen=True)
 class RunEvent:
-    """An Event on the run, for people: written once, after the status that it tells of."""
+    """An Event on the run, for people; written once, after the status that it reports."""
 
     type: str
     reason: str
@@ -22,7 +22,9 @@ class RunEvent:
 
 
 def event_body(run: Run, event: RunEvent, now: datetime) -> dict[str, Any]:
-    """A v1 Event. Its name is made of its content, so a pass that is repeated after a crash does not repeat it."""
+    """Builds a v1 Event. Its name is a hash of its content, so repeating a pass after a crash does not repeat the
+    Event.
+    """
     digest = hashlib.sha256(f"{run.uid}{event.reason}{event.message}".encode()).hexdigest()[:16]
     moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {

@@ -1,7 +1,8 @@
-"""A step's attempt becomes a batch/v1 Job. Pure.
+"""Builds the batch/v1 Job of a step's attempt. Pure.
 
-The Job is the operator's only tool, so the rules live in its fields: no retry of its own (rule C11), no second pod
-beside the first, pods that `restricted` admits, no API token, and the whole step frozen in one environment variable.
+The operator acts only through Jobs, so its rules are fields of the Job: it never retries by itself (rule C11), never
+runs a second pod beside the first, has pods that pass Pod Security `restricted` and get no API token, and carries the
+whole step, frozen, in one environment variable.
 """
 
 from __future__ import annotations
@@ -41,27 +42,29 @@ POD_FAILURE_POLICY = {
         },
     ]
 }
-"""A disrupted pod is replaced within its Job; every other end comes back to `plan` (Kubernetes Job API)."""
+"""A disrupted pod is replaced within its Job; every other failure comes back to `plan` (Kubernetes Job API)."""
 
 
 def job_name(run_name: str, run_uid: str, step: StepId, attempt: int) -> str:
-    """Name of an attempt's Job: the same for everyone who asks, so that two creators cannot make two Jobs (rule C5)."""
+    """Returns the name of an attempt's Job, which is deterministic, so that two creators cannot make two Jobs (rule
+    C5).
+    """
     prefix = f"{run_name[:30].rstrip('-')}-{hashlib.sha256(run_uid.encode()).hexdigest()[:8]}"
     return f"{prefix}-{step_label(step.stage, step.iteration)}-a{attempt}"
 
 
 def block_of(spec: AugmentationRunSpec, current: CurrentStep) -> StepBlock:
-    """Image, resources and placement of an attempt; Collect only reads a manifest, so it runs as Prepare does."""
+    """Returns the step block of an attempt; Collect only reads a manifest, so it runs with that of Prepare."""
     return spec.prepare if current.collects else step_block(spec, current.id.stage)
 
 
 def image_of(spec: AugmentationRunSpec, images: dict[str, str], current: CurrentStep) -> str:
-    """The pinned image of an attempt: Collect has Prepare's, Test Evaluate's, and so has a teacher of our own."""
+    """Returns the pinned image of an attempt: Collect uses Prepare's; Test and a local teacher use Evaluate's."""
     return images[image_key(spec, Stage.PREPARE if current.collects else current.id.stage)]
 
 
 def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_seconds: int = 0) -> StepDocument:
-    """Everything that the attempt needs to know, frozen with its Job."""
+    """Builds the document with everything that the attempt needs to know, frozen with its Job."""
     return StepDocument(
         kind=Kind(current.kind),
         stage=current.id.stage,
@@ -78,14 +81,14 @@ def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_s
 
 
 def _queue_labels(spec: AugmentationRunSpec, current: CurrentStep) -> dict[str, str]:
-    """For Kueue; Prepare and Collect ask for no GPU and wait in no queue."""
+    """Returns the labels for Kueue; Prepare and Collect request no GPU and wait in no queue."""
     if current.collects or not STAGES[current.id.stage].queued:
         return {}
-    wanted = {
+    labels = {
         LABEL_QUEUE: spec.scheduling.queue_name,
         LABEL_WORKLOAD_PRIORITY: spec.scheduling.workload_priority_class_name,
     }
-    return {label: value for label, value in wanted.items() if value}
+    return {label: value for label, value in labels.items() if value}
 
 
 def job_manifest(
@@ -97,14 +100,14 @@ def job_manifest(
     *,
     gpu_seconds: int = 0,
 ) -> dict[str, Any]:
-    """The Job of the current attempt.
+    """Builds the Job of the current attempt.
 
     Args:
         run: the owner.
         spec: its spec, parsed.
         current: stage, iteration, attempt, kind and micro-batch, as persisted in status.
         parents: folder to digest of every committed output that the step reads.
-        images: pinned image by stage; an image in the step block wins.
+        images: pinned image by stage; an image in the step block takes precedence.
         gpu_seconds: what the run has spent so far, for a budget in money.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The pod of a step: what the operator needs, what the step block asks for, what `podOverrides` adds. Pure.
+"""Builds the pod of a step from the operator's own settings, the step block, and `podOverrides`. Pure.
 
-One place for the order of precedence: the operator's own settings win over the step block, and the step block wins over
-`podOverrides`. Nothing that a user sets can give a step an API token, another command or a writable root.
+The order of precedence is decided here: the operator's own settings win over the step block, and the step block wins
+over `podOverrides`. No user setting can give a step an API token, another command or a writable root.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from llm2llm.records import Kind, Stage, StepDocument
 def pod_template(
     spec: AugmentationRunSpec, block: StepBlock, *, image: str, labels: dict[str, str], document: StepDocument
 ) -> dict[str, Any]:
-    """The pod template of an attempt's Job.
+    """Builds the pod template of an attempt's Job.
 
     Args:
         spec: for credentials, scheduling and `podOverrides`.
@@ -113,8 +113,8 @@ def pod_template(
 
 
 def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverrides) -> dict[str, Any]:
-    """Where and as whom the pod runs; what is not set is left to the cluster."""
-    wanted: dict[str, Any] = {
+    """Returns where and with which identity the pod runs; unset fields are left to the cluster."""
+    fields: dict[str, Any] = {
         "nodeSelector": overrides.node_selector | block.node_selector,
         "tolerations": [_set_fields(toleration) for toleration in (*overrides.tolerations, *block.tolerations)],
         "affinity": overrides.affinity,
@@ -124,11 +124,11 @@ def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverri
         "terminationGracePeriodSeconds": overrides.termination_grace_period_seconds,
         "schedulerName": overrides.scheduler_name,
     }
-    return {name: value for name, value in wanted.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _mounted(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
-    """Names of the claims and ConfigMaps that the run's URIs name: pvc://claim/path, configmap://name/key."""
+    """Returns the names of the claims and ConfigMaps in the run's URIs: pvc://claim/path, configmap://name/key."""
     uris = [spec.artifacts.uri, spec.data.seed.uri, spec.student.model.uri]
     uris += [source.uri for source in (spec.data.evaluation, spec.data.test) if source and source.uri]
     uris += [source.uri for source in spec.reuse_from]
@@ -148,7 +148,7 @@ def _cache_volume(spec: AugmentationRunSpec) -> list[dict[str, Any]]:
 
 
 def _cache_mount(spec: AugmentationRunSpec, document: StepDocument) -> list[dict[str, Any]]:
-    """Only Prepare writes into the cache of base models."""
+    """Returns the mount of the base model cache, which only Prepare may write to."""
     if spec.student.cache is None:
         return []
     filling = document.stage is Stage.PREPARE and document.kind is Kind.RUN
@@ -156,17 +156,21 @@ def _cache_mount(spec: AugmentationRunSpec, document: StepDocument) -> list[dict
 
 
 def _shared_memory(block: StepBlock, overrides: PodOverrides) -> list[str]:
-    """The volume over which NCCL and vLLM exchange data between the processes of several GPUs: with the 64 MiB that a
-    container has by itself they fail or die of SIGBUS. None where the user mounts one.
+    """Returns the volume for shared memory, if the step has several GPUs and the user does not mount one.
+
+    NCCL and vLLM exchange data between processes over it; with a container's default of 64 MiB they fail or die of
+    SIGBUS.
     """
-    users = any(mount.mount_path.rstrip("/") == SHARED_MEMORY for mount in overrides.volume_mounts)
-    return ["shared-memory"] if block.gpus > 1 and not users else []
+    mounted_by_user = any(mount.mount_path.rstrip("/") == SHARED_MEMORY for mount in overrides.volume_mounts)
+    return ["shared-memory"] if block.gpus > 1 and not mounted_by_user else []
 
 
 def _environment(
     spec: AugmentationRunSpec, block: StepBlock, document: StepDocument, bundles: Sequence[CaBundle]
 ) -> list[dict[str, Any]]:
-    """The variables of the pod contract (llm2llm.podenv); none of them can be set by a user."""
+    """Returns the container's variables: those of the pod contract (llm2llm.podenv), which a user cannot set, and the
+    user's.
+    """
     ours: list[dict[str, Any]] = [
         {"name": STEP, "value": document.to_environment()},
         {"name": POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
@@ -192,5 +196,5 @@ def _from_secret(variable: SecretVariable) -> dict[str, Any]:
 
 
 def _set_fields(model: Model) -> dict[str, Any]:
-    """A part of the API as a document of Kubernetes: the fields that differ from their defaults."""
+    """Dumps a part of the API as a Kubernetes document: the fields that differ from their defaults."""
     return model.model_dump(by_alias=True, exclude_defaults=True)

@@ -1,1 +1,1 @@
-"""Decisions, all pure: what should happen next to a run, given what was seen of it and the time."""
+"""Decides, with pure functions only, what should happen next to a run, from its observed state and the time."""

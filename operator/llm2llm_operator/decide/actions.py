@@ -1,4 +1,4 @@
-"""What a decision consists of: the status to write, and what to do in the cluster."""
+"""The result of a decision: the status to write, and what to do in the cluster."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from llm2llm_operator.model.status import RunStatus
 
 @dataclass(frozen=True)
 class Plan:
-    """What to write, in this order: status, create, delete, events; then look again after `wake_after` seconds.
+    """What to do, in this order: write the status, create, delete, emit events; reconcile again after `wake_after` s.
 
     Attributes:
-        delete_run: the run itself goes: its time to live is over.
+        delete_run: whether to delete the run itself, because its time to live has passed.
         confirm_deleted: name of a Job that the cache does not show; it has to be read before it may count as deleted
             (rule C3).
     """
@@ -30,5 +30,5 @@ class Plan:
 
 
 def earliest(*pauses: float | None) -> float | None:
-    """The shortest of the pauses that are set."""
+    """Returns the shortest of the pauses that are set."""
     return min((pause for pause in pauses if pause is not None), default=None)

@@ -1,7 +1,9 @@
-"""One attempt of one step: create its Job, watch it, and judge how it ended. Pure.
+"""Creates the Job of one attempt of a step, follows it, and judges how it ended. Pure.
 
-`plan.py` asks what comes next in a run; this module knows what comes next in a step. The attempt in progress is
-`status.step`, and every function takes the inputs and the status.
+`plan.py` decides what comes next in a run; this module decides what comes next in a step. `create_job` begins an
+attempt, `judge_missing`, `judge_running` and `judge_ended` look at its Job in each later pass, and a failure leads to
+another attempt, a hold, or the end of the run. The attempt in progress is `status.step`, and every function takes the
+inputs and the status.
 """
 
 from __future__ import annotations
@@ -34,14 +36,17 @@ from llm2llm_operator.reasons import Reason
 
 @dataclass(frozen=True)
 class Recorded:
-    """A step ended well and is in the ledger; the run goes on from this status."""
+    """A step succeeded and is in the ledger; the run continues from this status."""
 
     status: RunStatus
     event: RunEvent
 
 
 def first_attempt(inputs: Inputs, status: RunStatus, step: StepId) -> RunStatus:
-    """The status with the first attempt of a step; of one that the run ended without earlier, the one after those."""
+    """Returns the status with the first attempt of a step.
+
+    If the run ended earlier without finishing the step, attempts are counted on from there.
+    """
     attempt = history.attempts_of(status, step)
     return status.updated(
         current_step=CurrentStep(
@@ -56,7 +61,7 @@ def first_attempt(inputs: Inputs, status: RunStatus, step: StepId) -> RunStatus:
 
 
 def next_attempt(inputs: Inputs, status: RunStatus) -> RunStatus:
-    """The status with the attempt after this one, with fresh limits; what the step's containers ran so far stays."""
+    """Returns the status with the next attempt of the step, with fresh limits; its active time so far is kept."""
     step = status.step
     return status.updated(
         current_step=CurrentStep(
@@ -73,19 +78,19 @@ def next_attempt(inputs: Inputs, status: RunStatus) -> RunStatus:
 
 
 def create_job(inputs: Inputs, status: RunStatus, events: tuple[RunEvent, ...] = ()) -> Plan:
-    """Persists the attempt and creates its Job: within the budget, after its back-off, when nothing else runs."""
+    """Persists the attempt and creates its Job if the budget allows it, its back-off is over, and no other pod runs."""
     over = budget.forbids(inputs, status)
     if over:
         return end_over_budget(inputs, status, over.message)
     step, name = status.step, describe_attempt(status)
     status = status.updated(current_iteration=_shown_iteration(status), active_since="")
     pause = retry.backoff_seconds(inputs, status)
-    left = pause - inputs.seconds_since(step.since)
-    if left > 0:
+    remaining = pause - inputs.seconds_since(step.since)
+    if remaining > 0:
         message = f"{name}: attempt {step.attempt} starts in {pause:.0f} s; {step.message}"
         status = status.with_step(state="BackingOff")
         status = with_progress(status, inputs.at, Reason.BACKING_OFF, message, value=False)
-        return Plan(status, events=events, wake_after=left)
+        return Plan(status, events=events, wake_after=remaining)
     status = status.with_step(state="Pending")
     busy = inputs.busy_pods()
     if busy:
@@ -106,7 +111,7 @@ def create_job(inputs: Inputs, status: RunStatus, events: tuple[RunEvent, ...] =
 
 
 def wait_for_pods(inputs: Inputs, status: RunStatus, busy: list[Pod], events: tuple[RunEvent, ...] = ()) -> Plan:
-    """One pod of a run at a time (rule C7): waits for these to stop, and deletes their Jobs if nobody has."""
+    """Waits for the pods of other attempts to stop, and deletes their Jobs: a run has one pod at a time (rule C7)."""
     names = ", ".join(pod.name for pod in busy)
     uids = {pod.job_uid for pod in busy}
     alive = tuple(job for job in inputs.seen.jobs if job.uid in uids and not job.deleting and not job.ended)
@@ -116,7 +121,7 @@ def wait_for_pods(inputs: Inputs, status: RunStatus, busy: list[Pod], events: tu
 
 
 def judge_missing(inputs: Inputs, status: RunStatus) -> Plan:
-    """The attempt has no Job in the cache: not created yet, or deleted by somebody."""
+    """Handles an attempt without a Job in the cache: it was not created yet, or someone deleted it."""
     if not status.step.job_uid:
         return create_job(inputs, status)
     if status.step.job_name not in inputs.confirmed_deleted:
@@ -126,7 +131,7 @@ def judge_missing(inputs: Inputs, status: RunStatus) -> Plan:
 
 
 def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
-    """The Job lives: tells that it runs, or why it does not, and holds it to its deadlines."""
+    """Handles a Job that has not ended: reports its progress or why it waits, and enforces its limits."""
     status = _as_seen(inputs, status, job)
     given_up = (
         disruptions.exceeded(inputs, status) or waiting.hopeless(inputs, status) or deadlines.exceeded(inputs, status)
@@ -159,21 +164,21 @@ def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
 
 
 def judge_ended(inputs: Inputs, status: RunStatus, job: Job) -> Recorded | Plan:
-    """The Job has its terminal condition: records its result, or asks what follows its failure."""
+    """Handles a Job with a terminal condition: records its result, or decides what follows its failure."""
     pods = inputs.pods(status)
-    last = next((pod for pod in reversed(pods) if pod.exit_code is not None), None)
-    report = read_report(inputs, status, last)
+    last_pod = next((pod for pod in reversed(pods) if pod.exit_code is not None), None)
+    report = read_report(inputs, status, last_pod)
     status = close_interval(inputs, status.with_step(job_uid=job.uid), pods)
     if report is not None:
         status = with_teacher_usage(status, report.usage)
     if job.complete and report is not None and report.exit_code == 0:
         message = f"{describe_attempt(status)}: {describe_result(report)}"
         event = RunEvent("Normal", f"{status.step.stage}Succeeded", message)
-        status = history.record_success(status, report, success_record(status, last), inputs.spec)
+        status = history.record_success(status, report, success_record(status, last_pod), inputs.spec)
         return Recorded(status.updated(current_step=None), event)
     if job.complete:
         return _follow(inputs, status, retry.after_lost_report(inputs, status))
-    return _follow(inputs, status, retry.after_failure(inputs, status, ending_of(job, last, report)))
+    return _follow(inputs, status, retry.after_failure(inputs, status, ending_of(job, last_pod, report)))
 
 
 def fail_run(inputs: Inputs, status: RunStatus, reason: str, message: str) -> Plan:
@@ -185,9 +190,9 @@ def fail_run(inputs: Inputs, status: RunStatus, reason: str, message: str) -> Pl
 
 
 def end_over_budget(inputs: Inputs, status: RunStatus, message: str) -> Plan:
-    """The budget does not allow this attempt: holds the run, ends it with what there is, or fails it (`onExceeded`).
+    """Holds the run, completes it with its best iteration, or fails it: the budget forbids the attempt (`onExceeded`).
 
-    The attempt in `status.step` is the one that follows once the budget was raised.
+    The attempt in `status.step` is the one that begins once the budget has been raised.
     """
     policy, name = inputs.spec.budget.on_exceeded, describe_attempt(status)
     status = status.updated(active_since="")
@@ -200,22 +205,22 @@ def end_over_budget(inputs: Inputs, status: RunStatus, message: str) -> Plan:
 
 
 def complete_run(inputs: Inputs, status: RunStatus, reason: str, message: str) -> Plan:
-    """The run has what it wanted; what is left of its Jobs goes, but for the newest."""
+    """Ends the run with Complete, and deletes its Jobs except the newest."""
     status = with_completion(status, inputs.at, reason, message)
     return Plan(status, delete=obsolete_jobs(inputs, status), events=(RunEvent("Normal", reason, message),))
 
 
 def hold_run(inputs: Inputs, status: RunStatus, reason: str, message: str) -> Plan:
-    """The run waits for a person: Suspended with a reason, nothing running, nothing lost."""
+    """Suspends the run, with a reason, until a person acts; nothing is running and nothing is lost."""
     status = with_condition(status, inputs.at, SUSPENDED, True, reason, message)
     status = with_progress(status, inputs.at, reason, message, value=False)
     return Plan(status, events=(RunEvent("Warning", reason, message),))
 
 
 def close_interval(inputs: Inputs, status: RunStatus, pods: list[Pod]) -> RunStatus:
-    """Adds what the pods of an attempt ran to the accounts of run, step and GPUs.
+    """Adds the time that the pods of an attempt ran to the usage of run, step and GPUs.
 
-    Where no pod is left to tell (it was deleted), its container counts as running from `activeSince` until now.
+    If no pod is left to show it (it was deleted), its container counts as running from `activeSince` until now.
     """
     step = status.step
     seconds = closed_seconds(pods, step.counted_until) + (open_seconds(pods, inputs.now) or 0.0)
@@ -229,7 +234,7 @@ def close_interval(inputs: Inputs, status: RunStatus, pods: list[Pod]) -> RunSta
 
 
 def describe_attempt(status: RunStatus) -> str:
-    """What people call the attempt in progress."""
+    """Returns the name of the attempt in progress, for messages."""
     step = status.step
     name = step.stage if STAGES[step.id.stage].once else f"{step.stage} of {describe_iteration(step.iteration)}"
     if step.collects:
@@ -238,7 +243,7 @@ def describe_attempt(status: RunStatus) -> str:
 
 
 def _follow(inputs: Inputs, status: RunStatus, verdict: Again | Hold | GiveUp) -> Plan:
-    """Begins the next attempt of a step, holds the run, or fails it."""
+    """Begins the next attempt of the step, holds the run, or fails it."""
     if isinstance(verdict, GiveUp):
         return fail_run(inputs, status, verdict.reason, verdict.message)
     if isinstance(verdict, Hold) and verdict.reason == Reason.BUDGET_EXCEEDED:
@@ -258,20 +263,20 @@ def _follow(inputs: Inputs, status: RunStatus, verdict: Again | Hold | GiveUp) -
 
 
 def _end_with_best(inputs: Inputs, status: RunStatus, message: str) -> Plan:
-    """`onExceeded: Complete`: does what a run still has to do when it ends early, and completes it."""
+    """Completes a run that ends early (`onExceeded: Complete`), after the steps that it still has to do."""
     step = status.step
     if step.attempt > history.attempts_of(status, step.id):
         status = history.record_stop(status, Reason.BUDGET_EXCEEDED)
-    last = ending_step(inputs.spec, history.outcomes(status), step.id)
-    if last is None or last.stage is Stage.TEST:
+    last_step = ending_step(inputs.spec, history.outcomes(status), step.id)
+    if last_step is None or last_step.stage is Stage.TEST:
         status = history.with_best(status, inputs.spec, ended=True)
-    if last is not None:
-        return create_job(inputs, first_attempt(inputs, status, last))
+    if last_step is not None:
+        return create_job(inputs, first_attempt(inputs, status, last_step))
     return complete_run(inputs, status, Reason.BUDGET_EXCEEDED, message)
 
 
 def _as_seen(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
-    """The status with what Job and pods show: the step's state, its disruptions, and since when its container runs."""
+    """Returns the status with what Job and pods show: the step's state, disruptions, and the start of its container."""
     pods = inputs.pods(status)
     running = _running(pods)
     step = status.step
@@ -285,36 +290,39 @@ def _as_seen(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
     since = timestamp(running.started) if running and running.started else ""
     if _is_ending(pods):
         since = status.active_since
-    elif status.active_since and since != status.active_since:  # its pod was evicted: the Job runs another one
+    elif status.active_since and since != status.active_since:  # its pod was evicted, and the Job runs another one
         status = close_interval(inputs, status, [pod for pod in pods if pod is not running])
     return status.updated(active_since=since)
 
 
 def _running(pods: list[Pod]) -> Pod | None:
-    """The pod whose container runs."""
+    """Returns the pod whose container is running."""
     return next((pod for pod in pods if pod.started and not pod.finished), None)
 
 
 def _is_ending(pods: list[Pod]) -> bool:
-    """The last pod ended the Job, which says so within seconds: result and times are then one write."""
-    last = pods[-1] if pods else None
-    return last is not None and last.exit_code not in (None, ExitCode.TERMINATED) and not last.disrupted
+    """Returns whether the last pod has ended the Job.
+
+    The Job's condition follows within seconds; waiting for it records result and times in one write.
+    """
+    last_pod = pods[-1] if pods else None
+    return last_pod is not None and last_pod.exit_code not in (None, ExitCode.TERMINATED) and not last_pod.disrupted
 
 
 def _shown_iteration(status: RunStatus) -> int:
-    """`status.currentIteration`: Test and the closing iteration leave it at the last one of the loop."""
+    """Returns `status.currentIteration`; Test and the closing iteration leave it at the last one of the loop."""
     step = status.step
     return status.current_iteration if step.id.stage is Stage.TEST or step.id.closing else step.iteration
 
 
 def _name_remaining_pods(message: str, pods: list[Pod]) -> str:
-    """A deadline does not wait for the pod to stop, and says so."""
-    left = [pod.name for pod in pods if pod.phase in ("Pending", "Running")]
-    return f"{message} (pod {', '.join(left)} is being stopped)" if left else message
+    """Adds the pods that are still being stopped to a message: a deadline does not wait for them."""
+    names = [pod.name for pod in pods if pod.phase in ("Pending", "Running")]
+    return f"{message} (pod {', '.join(names)} is being stopped)" if names else message
 
 
 def _seconds_until_events(inputs: Inputs, status: RunStatus) -> float:
-    """When to look at the Job's events: after a while, and then now and again."""
+    """Returns when to read the Job's Events: LOOK_AT_EVENTS_SECONDS after it was created, then at that interval."""
     waited = inputs.seconds_since(status.step.since)
     if waited < waiting.LOOK_AT_EVENTS_SECONDS:
         return waiting.LOOK_AT_EVENTS_SECONDS - waited + 1

@@ -1,4 +1,4 @@
-"""Conditions of a run, its phase, and the message beside them. Pure."""
+"""Sets the conditions of a run, its phase, and the message beside them. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from llm2llm_operator.reasons import Reason
 
 @dataclass(frozen=True)
 class Moment:
-    """When a decision is made, and for which generation of the spec."""
+    """The time of a decision, and the generation of the spec that it is made for."""
 
     now: datetime
     generation: int
 
 
 def timestamp(moment: datetime) -> str:
-    """RFC 3339 in seconds, as Kubernetes writes times."""
+    """Formats a time as RFC 3339 in seconds, as Kubernetes does."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -44,7 +44,7 @@ def with_condition(status: RunStatus, at: Moment, kind: str, value: bool, reason
 
 
 def mark_observed(status: RunStatus, kind: str, generation: int) -> RunStatus:
-    """Notes that a condition was judged again for this generation of the spec, and holds."""
+    """Records that a condition was evaluated again for this generation of the spec and still holds."""
     conditions = [
         condition.updated(observed_generation=generation) if condition.type == kind else condition
         for condition in status.conditions
@@ -53,13 +53,13 @@ def mark_observed(status: RunStatus, kind: str, generation: int) -> RunStatus:
 
 
 def with_progress(status: RunStatus, at: Moment, reason: str, message: str, *, value: bool) -> RunStatus:
-    """Sets the condition Progressing and the one-line message beside it."""
+    """Sets the condition Progressing and the one-line message of the run."""
     status = with_condition(status, at, PROGRESSING, value, reason, message)
     return status.updated(message=message[:MESSAGE_LIMIT])
 
 
 def with_failure(status: RunStatus, at: Moment, reason: str, message: str) -> RunStatus:
-    """Ends the run with Failed (kstatus: Stalled mirrors it); recorded successes stay."""
+    """Ends the run with Failed (Stalled mirrors it for kstatus); recorded successes stay."""
     status = with_condition(status, at, FAILED, True, reason, message)
     status = with_condition(status, at, STALLED, True, reason, message)
     status = with_condition(status, at, RECONCILING, False, reason)
@@ -75,7 +75,7 @@ def with_completion(status: RunStatus, at: Moment, reason: str, message: str) ->
 
 
 def phase_of(status: RunStatus) -> str:
-    """Phase for people, derived from the conditions; nothing ever decides by it."""
+    """Derives the phase, for people, from the conditions; no decision depends on it."""
     if status.is_true(COMPLETE):
         return "Succeeded"
     if status.is_true(FAILED):

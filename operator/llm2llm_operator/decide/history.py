@@ -1,4 +1,8 @@
-"""What has happened, as the status tells it: the ledger, the iteration table, best and the printer fields. Pure."""
+"""Keeps the history of a run in its status: ledger, iteration table, best iteration, printer fields. Pure.
+
+`outcomes` reads the ledger for the loop, `record_success` and `record_stop` write a step into it, and `with_best` picks
+the best iteration.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +28,13 @@ from llm2llm_operator.model.status import (
 
 
 def outcomes(status: RunStatus) -> list[StepResult]:
-    """The committed steps in the form that the loop decides by."""
-    found = [StepResult(StepId(Stage(record.stage)), record.digest) for record in status.steps if _succeeded(record)]
+    """Returns the committed steps in the form that the loop decides by."""
+    results = [StepResult(StepId(Stage(record.stage)), record.digest) for record in status.steps if _succeeded(record)]
     for row in status.iterations:
         for record in row.steps:
             if _succeeded(record):
                 stage = Stage(record.stage)
-                found.append(
+                results.append(
                     StepResult(
                         step=StepId(stage, row.index),
                         digest=record.digest,
@@ -41,11 +45,11 @@ def outcomes(status: RunStatus) -> list[StepResult]:
                         paired=_paired(row) if stage is Stage.EVALUATE else None,
                     )
                 )
-    return found
+    return results
 
 
 def record_success(status: RunStatus, report: Report, record: StepRecord, spec: AugmentationRunSpec) -> RunStatus:
-    """Enters the step in progress, which is committed, into the ledger, the iteration table and the printer fields."""
+    """Records the step in progress, which is committed, in the ledger, the iteration table and the printer fields."""
     record = record.updated(digest=report.digest, model_uri=report.model_uri)
     if report.stage is Stage.PREPARE:
         resolved = report.resolved
@@ -85,7 +89,10 @@ def record_success(status: RunStatus, report: Report, record: StepRecord, spec: 
 
 
 def record_stop(status: RunStatus, reason: str) -> RunStatus:
-    """Enters the step in progress, which the run ends without: if it goes on, attempts are counted from there."""
+    """Records that the run ends without finishing the step in progress.
+
+    If the run continues later, attempts are counted on from this record.
+    """
     step = status.step
     record = StepRecord(
         stage=step.stage,
@@ -103,41 +110,44 @@ def record_stop(status: RunStatus, reason: str) -> RunStatus:
 
 
 def attempts_of(status: RunStatus, step: StepId) -> int:
-    """Attempts of a step that the ledger knows of: the number of the next one."""
-    rows = (
+    """Returns the number of attempts of a step in the ledger, which is the number of the next one."""
+    ledgers = (
         [status.steps] if STAGES[step.stage].once else [r.steps for r in status.iterations if r.index == step.iteration]
     )
-    known = [record.attempt for row in rows for record in row if record.stage == step.stage.value]
-    return max(known, default=-1) + 1
+    attempts = [record.attempt for row in ledgers for record in row if record.stage == step.stage.value]
+    return max(attempts, default=-1) + 1
 
 
 def micro_batch_ceiling(status: RunStatus) -> int:
-    """What the last training was limited to after GPU out of memory; 0: nothing. The next would run into it again."""
+    """Returns the micro-batch limit of the last training after it ran out of GPU memory; 0: none.
+
+    Without it the next training would run out of memory again.
+    """
     trainings = [record for row in status.iterations for record in row.steps if record.stage == Stage.TRAIN]
     return trainings[-1].micro_batch if trainings else 0
 
 
 def _row(status: RunStatus, iteration: int) -> IterationStatus:
-    """The row of an iteration, an empty one where it has none yet."""
+    """Returns the row of an iteration, or an empty one if it has none yet."""
     return next((row for row in status.iterations if row.index == iteration), IterationStatus(index=iteration))
 
 
 def _with_row(status: RunStatus, row: IterationStatus) -> RunStatus:
-    """The status with this row in the place of the one that it was made from."""
+    """Returns the status with this row in place of the one of the same iteration."""
     rows = [other for other in status.iterations if other.index != row.index] + [row]
     return status.updated(iterations=sorted(rows, key=lambda r: r.index))
 
 
 def _others(records: list[StepRecord], new: StepRecord) -> list[StepRecord]:
-    """A step has one record of each outcome at most: the newest."""
+    """Returns the records that a new one leaves: a step has at most one record of each outcome, the newest."""
     return [record for record in records if (record.stage, record.outcome) != (new.stage, new.outcome)]
 
 
 def _with_test(status: RunStatus, report: Report) -> RunStatus:
-    """The test set's score of the name that best was chosen by, and accuracy where it told none."""
+    """Returns the status with the test score: of the metric that selected best, or accuracy if it was not reported."""
     chosen_by = status.best.metric if status.best else ACCURACY
-    of_test = [metric for metric in report.metrics if metric.dataset == "test"]
-    score = _metric_status(next((metric for metric in of_test if metric.name == chosen_by), of_test[0]))
+    test_metrics = [metric for metric in report.metrics if metric.dataset == "test"]
+    score = _metric_status(next((metric for metric in test_metrics if metric.name == chosen_by), test_metrics[0]))
     test = FinalTest(
         iteration=report.iteration,
         metric=score.name,
@@ -155,7 +165,9 @@ def _succeeded(record: StepRecord) -> bool:
 
 
 def with_best(status: RunStatus, spec: AugmentationRunSpec, *, ended: bool = False) -> RunStatus:
-    """Which iteration is best by the objective as it is now, which may change; `ended` as in `best_iteration`."""
+    """Returns the status with the best iteration by the current objective, which may change; `ended` as in
+    `best_iteration`.
+    """
     best = best_iteration(spec, outcomes(status), ended=ended)
     if best is None:
         summary = status.summary.updated(accuracy="")
@@ -211,5 +223,5 @@ def _metric(metric: MetricStatus) -> Metric:
 
 
 def accepted(status: RunStatus, images: dict[str, str], uri: str, now: datetime) -> RunStatus:
-    """The first status of a run: its images are pinned now, so an upgrade of the operator changes no experiment."""
+    """Returns the first status of a run, with its images pinned, so that an operator upgrade changes no experiment."""
     return status.updated(start_time=timestamp(now), images=images, artifacts_uri=uri)

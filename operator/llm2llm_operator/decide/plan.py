@@ -1,4 +1,4 @@
-"""What should happen next to a run: a pure function of the run, what the cluster shows and the time.
+"""Decides what should happen next to a run: a pure function of the run, the observed cluster state and the time.
 
 `plan` is a list of questions in the order they are asked. It never waits and never writes; `reconcile.py` carries out
 what it returns: first the status, then the Job (rule C5: an attempt is persisted before its Job is created).
@@ -44,7 +44,7 @@ def plan(inputs: Inputs, status: RunStatus) -> Plan:
         status: the run's status as it is in the API.
     """
     if status.best and status.observed_generation != inputs.run.generation:
-        status = history.with_best(status, inputs.spec)  # another objective, another best
+        status = history.with_best(status, inputs.spec)  # the objective may have changed
     status = status.updated(observed_generation=inputs.run.generation)
     if not status.start_time:
         status = _accept(inputs, status)
@@ -54,7 +54,7 @@ def plan(inputs: Inputs, status: RunStatus) -> Plan:
 
 
 def plan_for_invalid_spec(run: Run, status: RunStatus, error: ValidationError, at: Moment) -> Plan:
-    """The spec passed the API server's schema and cannot be read all the same: the run fails and says where."""
+    """Fails a run whose spec passed the API server's schema but cannot be parsed; the message names the fields."""
     problems = "; ".join(f"spec.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
     status = status.updated(observed_generation=run.generation)
     status = with_failure(status, at, Reason.INVALID_SPEC, problems)
@@ -62,7 +62,7 @@ def plan_for_invalid_spec(run: Run, status: RunStatus, error: ValidationError, a
 
 
 def _decide(inputs: Inputs, status: RunStatus) -> Plan:
-    """The questions, in their order."""
+    """Asks the questions in their order."""
     if status.is_true(COMPLETE):
         if _may_continue(inputs, status):
             return _continue_run(inputs, status)
@@ -85,7 +85,7 @@ def _decide(inputs: Inputs, status: RunStatus) -> Plan:
 
 
 def _judge(inputs: Inputs, status: RunStatus) -> Plan:
-    """The run is neither ended nor held, and a step is in progress: asks what has become of its attempt."""
+    """Decides by the state of the attempt in progress, in a run that has neither ended nor is held."""
     job = inputs.job(status)
     if job is None:
         return attempt.judge_missing(inputs, status)
@@ -103,7 +103,7 @@ def _judge(inputs: Inputs, status: RunStatus) -> Plan:
 
 
 def _begin_next(inputs: Inputs, status: RunStatus) -> Plan:
-    """Asks the loop what comes next, and begins its first attempt."""
+    """Asks the loop for the next step, and begins its first attempt."""
     following = next_step(inputs.spec, history.outcomes(status))
     if isinstance(following, Finished):
         return attempt.complete_run(inputs, status, following.reason, following.message)
@@ -114,7 +114,7 @@ def _begin_next(inputs: Inputs, status: RunStatus) -> Plan:
 
 
 def _accept(inputs: Inputs, status: RunStatus) -> RunStatus:
-    """The first status of a run: images are pinned, and kstatus is told that the spec is accepted."""
+    """Returns the first status of a run: pins its images, and sets the kstatus conditions of an accepted spec."""
     run = inputs.run
     root = run_root(inputs.spec, run.namespace, run.name, run.uid)
     status = history.accepted(status, inputs.images, root, inputs.now)
@@ -126,16 +126,17 @@ def _accept(inputs: Inputs, status: RunStatus) -> RunStatus:
 
 
 def _finished(inputs: Inputs, status: RunStatus, delete: tuple[Job, ...] = ()) -> Plan:
-    """The run has ended; its time to live may be over, too."""
-    left = ttl.seconds_left(inputs, status)
-    return Plan(status, delete=delete, delete_run=left == 0.0, wake_after=left or None)
+    """Handles a run that has ended: deletes it once its time to live has passed."""
+    seconds = ttl.seconds_left(inputs, status)
+    return Plan(status, delete=delete, delete_run=seconds == 0.0, wake_after=seconds or None)
 
 
 def _may_continue(inputs: Inputs, status: RunStatus) -> bool:
-    """Whether a change of the spec (a higher `maxIterations`, another goal, more budget) lets a finished run go on.
+    """Returns whether a change of the spec (a higher `maxIterations`, another goal, more budget) continues a finished
+    run.
 
-    The budget has its say when the next Job would be created. Only a change of the spec: another operator version with
-    other rules must not begin an ended run again.
+    The budget is checked when the next Job would be created. Only a change of the spec counts: another operator version
+    with other rules must not restart an ended run.
     """
     condition = status.condition(COMPLETE)
     if condition is None or condition.observed_generation >= inputs.run.generation:
@@ -144,7 +145,7 @@ def _may_continue(inputs: Inputs, status: RunStatus) -> bool:
 
 
 def _continue_run(inputs: Inputs, status: RunStatus) -> Plan:
-    """A finished run goes on where it ended."""
+    """Continues a finished run where it ended."""
     status = with_condition(status, inputs.at, COMPLETE, False, Reason.CONTINUED)
     decided = _decide(inputs, status.updated(completion_time=""))
     message = f"the spec of generation {inputs.run.generation} lets the finished run continue"
@@ -152,7 +153,7 @@ def _continue_run(inputs: Inputs, status: RunStatus) -> Plan:
 
 
 def _retry(inputs: Inputs, status: RunStatus, *conditions: str) -> RunStatus:
-    """`spec.retry` was raised: the step goes on with its next attempt, with fresh limits (rule C17)."""
+    """Continues the step with its next attempt and fresh limits, because `spec.retry` was raised (rule C17)."""
     status = status.updated(retry=inputs.spec.retry, completion_time="")
     for kind in conditions:
         status = with_condition(status, inputs.at, kind, False, Reason.RETRIED)
@@ -163,13 +164,13 @@ def _retry(inputs: Inputs, status: RunStatus, *conditions: str) -> RunStatus:
 
 
 def _still_held(inputs: Inputs, status: RunStatus) -> bool:
-    """Whether what the run waits for has not happened; a raised `spec.retry` ends every hold."""
+    """Returns whether the run still waits for what it was held for; a raised `spec.retry` ends every hold."""
     if inputs.spec.retry > status.retry:
         return False
     condition = status.condition(SUSPENDED)
     match condition.reason if condition else "":
         case Reason.SUSPENDED_BY_USER:
-            return False  # spec.suspend was asked before
+            return False  # spec.suspend was checked before
         case Reason.AWAITING_APPROVAL:
             following = next_step(inputs.spec, history.outcomes(status))
             return isinstance(following, StepId) and awaits_approval(inputs.spec, following)
@@ -181,14 +182,14 @@ def _still_held(inputs: Inputs, status: RunStatus) -> bool:
 
 
 def _release(inputs: Inputs, status: RunStatus) -> RunStatus:
-    """Ends a hold: by a raised `spec.retry`, or because what the run waited for has happened."""
+    """Ends a hold, because `spec.retry` was raised or the reason for the hold is gone."""
     if inputs.spec.retry > status.retry:
         return _retry(inputs, status, SUSPENDED)
     return with_condition(status, inputs.at, SUSPENDED, False, Reason.RESUMED)
 
 
 def _suspend(inputs: Inputs, status: RunStatus) -> Plan:
-    """Deletes the Job in progress; Suspended is set only when no pod is left running (rule C7)."""
+    """Deletes the Job in progress; sets Suspended only when no pod is left running (rule C7)."""
     if status.is_true(SUSPENDED):
         return Plan(status, delete=live_jobs(inputs))
     stopped = _stop_job(inputs, status, Reason.SUSPENDING)
@@ -201,31 +202,31 @@ def _suspend(inputs: Inputs, status: RunStatus) -> Plan:
 
 
 def _stop_for_budget(inputs: Inputs, status: RunStatus) -> Plan:
-    """The budget was reached while a step held GPUs: its Job goes, then the run is held, or ends."""
+    """Deletes the Job of a step that reached the budget while it held GPUs, then holds or ends the run."""
     message = status.step.message
     stopped = _stop_job(inputs, status, Reason.BUDGET_EXCEEDED)
     if isinstance(stopped, Plan):
         return stopped
-    if stopped.status.current_step is None:  # the step ended well in its last moment
+    if stopped.status.current_step is None:  # the step succeeded at the last moment
         return replace(_begin_next(inputs, stopped.status), events=stopped.events)
     return attempt.end_over_budget(inputs, stopped.status, message)
 
 
 @dataclass(frozen=True)
 class _Stopped:
-    """Nothing of the run is left running; the step that was in progress has its next attempt, or is recorded."""
+    """No pod of the run is left running; the step that was in progress has its next attempt, or is recorded."""
 
     status: RunStatus
     events: tuple[RunEvent, ...] = ()
 
 
 def _stop_job(inputs: Inputs, status: RunStatus, reason: Reason) -> Plan | _Stopped:
-    """Deletes the Job in progress, and waits for its pods to save what they have and stop."""
+    """Deletes the Job in progress, and waits for its pods to save their work and stop."""
     job = inputs.job(status)
     ours = job is not None and job.owner_uid == inputs.run.uid
     if job and ours and job.ended:
         judged = attempt.judge_ended(inputs, status, job)
-        if isinstance(judged, Plan):  # it failed: what follows is persisted, and created when the run goes on
+        if isinstance(judged, Plan):  # it failed: the next attempt is persisted now, and created when the run resumes
             return replace(judged, create=None)
         again = _stop_job(inputs, judged.status, reason)
         return again if isinstance(again, Plan) else replace(again, events=(judged.event,))

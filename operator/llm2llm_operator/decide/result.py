@@ -1,4 +1,4 @@
-"""What an ended attempt has to show: its report, its line in the ledger, and the words for people. Pure."""
+"""Reads the result of an ended attempt: its report, its record for the ledger, and a description for people. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llm2llm_operator.model.status import RunStatus, StepRecord
 
 
 def read_report(inputs: Inputs, status: RunStatus, pod: Pod | None) -> Report | None:
-    """The report in a termination message, if it is one and is about the very step in progress."""
+    """Parses the report in a pod's termination message; returns None if it is invalid or about another step."""
     if pod is None or not pod.message:
         return None
     try:
@@ -31,9 +31,9 @@ def read_report(inputs: Inputs, status: RunStatus, pod: Pod | None) -> Report | 
 
 
 def _has_score(report: Report) -> bool:
-    """Whether the report has what later decisions need of it.
+    """Returns whether the report contains what later decisions need.
 
-    An evaluation without the score that the loop decides by is no result, nor a test without its own.
+    An evaluation without the score that the loop decides by is not a result, nor is a test without a test score.
     """
     if report.stage is Stage.TEST:
         return any(metric.dataset == "test" for metric in report.metrics)
@@ -44,7 +44,7 @@ def _has_score(report: Report) -> bool:
 
 
 def ending_of(job: Job, pod: Pod | None, report: Report | None) -> Ending:
-    """How an attempt ended that has no result, from its last pod and its Job."""
+    """Describes how an attempt without a result ended, from its last pod and its Job."""
     return Ending(
         exit_code=pod.exit_code if pod else None,
         report=report,
@@ -54,7 +54,7 @@ def ending_of(job: Job, pod: Pod | None, report: Report | None) -> Ending:
 
 
 def success_record(status: RunStatus, pod: Pod | None) -> StepRecord:
-    """The ledger's line of the attempt in progress, which ended well."""
+    """Returns the ledger's record of the attempt in progress, which succeeded."""
     step = status.step
     return StepRecord(
         stage=step.stage,
@@ -70,7 +70,7 @@ def success_record(status: RunStatus, pod: Pod | None) -> StepRecord:
 
 
 def describe_result(report: Report) -> str:
-    """The result in a few words."""
+    """Describes the result in a few words."""
     match report.stage:
         case Stage.PREPARE:
             return _with_message("inputs are frozen", report)

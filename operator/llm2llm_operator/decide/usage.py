@@ -1,7 +1,7 @@
-"""What a run has spent: teacher tokens, active time, GPU time, and the money for them. Pure.
+"""Counts what a run has spent: teacher tokens, active time, GPU time, and their cost. Pure.
 
-A step's report tells what its whole ledger holds, failed attempts included, so each report replaces what the reports of
-the same step told before it. Time is counted when an interval closes.
+A step's report has the totals of its whole ledger, failed attempts included, so each report replaces the numbers of
+earlier reports of the same step. Time is counted when an interval closes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from llm2llm_operator.model.status import RunStatus, TeacherUsage
 
 
 def with_teacher_usage(status: RunStatus, reported: Usage) -> RunStatus:
-    """Counts what the newest report of the step in progress tells, in place of what its earlier ones told.
+    """Counts the teacher usage in the newest report of the step in progress, in place of that in earlier ones.
 
-    A report that tells less than an earlier one (an attempt that failed before it read the ledger) changes nothing.
+    A report with lower numbers than an earlier one (from an attempt that failed before it read the ledger) changes
+    nothing.
     """
     before = status.step.teacher_usage
     now = TeacherUsage(
@@ -35,7 +36,7 @@ def with_teacher_usage(status: RunStatus, reported: Usage) -> RunStatus:
 
 
 def with_active_seconds(status: RunStatus, seconds: float, gpus: int) -> RunStatus:
-    """Closes an interval in which containers of the step in progress ran, in the accounts of run, step and GPUs."""
+    """Adds an interval in which containers of the step in progress ran to the usage of run, step and GPUs."""
     spent = round(seconds)
     return status.updated(
         active_seconds=status.active_seconds + spent,
@@ -45,7 +46,7 @@ def with_active_seconds(status: RunStatus, seconds: float, gpus: int) -> RunStat
 
 
 def spent_by(status: RunStatus, open_gpu_seconds: float = 0.0) -> Spent:
-    """What the run spent so far; `open_gpu_seconds` of the container that runs now are not in status yet."""
+    """Returns what the run spent so far; `open_gpu_seconds`, of the running container, are not in status yet."""
     usage = status.usage
     return Spent(
         Usage(
@@ -58,7 +59,7 @@ def spent_by(status: RunStatus, open_gpu_seconds: float = 0.0) -> Spent:
 
 
 def with_cost(status: RunStatus, spec: AugmentationRunSpec) -> RunStatus:
-    """Money where the user gave prices, and the printer field for either."""
+    """Computes the cost if the user gave prices, and sets the printer field, in money or in tokens."""
     prices = spec.budget.prices
     spent = spent_by(status)
     if prices is None:
@@ -74,5 +75,5 @@ def with_cost(status: RunStatus, spec: AugmentationRunSpec) -> RunStatus:
 
 
 def _amount(money: Decimal) -> str:
-    """Four decimals: a small run costs less than a cent."""
+    """Formats money with four decimals: a small run costs less than a cent."""
     return f"{money:.4f}"

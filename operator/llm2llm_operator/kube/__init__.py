@@ -1,1 +1,1 @@
-"""The API server: requests, their rate, what comes back, and what can go wrong."""
+"""Talks to the API server: requests, their rate, decoding, and errors."""

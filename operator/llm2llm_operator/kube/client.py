@@ -1,8 +1,9 @@
-"""The only module that talks to the API server (kopf's watches aside).
+"""The only module that talks to the API server (apart from kopf's watches).
 
-Raw documents over one `kubernetes.aio` ApiClient: its typed models cost more time than the requests. Retries are our
-own (429 with Retry-After, 5xx, lost connections), and writes pass a token bucket, so that an outage ends in a steady
-stream and not in a burst (rule C12).
+A method builds a path and sends the request through one `kubernetes.aio` ApiClient. Documents are plain dicts: the
+client's typed models cost more time than the requests. A write first passes the gate, which is open only while this
+process leads, and a token bucket, so that an outage ends in a steady stream and not in a burst (rule C12). We do our
+own retries: on 429 with Retry-After, 5xx and lost connections.
 """
 
 from __future__ import annotations
@@ -28,28 +29,30 @@ from llm2llm_operator.observability import metrics
 READ_TIMEOUT = aiohttp.ClientTimeout(total=60)
 WRITE_TIMEOUT = aiohttp.ClientTimeout(total=15)
 LEASE_TIMEOUT = aiohttp.ClientTimeout(total=4)
-"""Short, so that two renewals can fail and a third one still succeed before the renew deadline."""
+"""Short enough that two renewals can fail and a third one still succeeds before the renew deadline."""
 TRIES = 5
 CONNECTIONS = 128
 """More than workers, so that the lease never waits for them."""
 RUNS = f"/apis/{GROUP}/{VERSION}"
 PAGE = 250
-"""Objects in one answer to a list: three are read at once, and cutting one up holds the event loop for some 3 ms."""
+"""Objects per page of a list: three lists are read in parallel, and splitting one page blocks the event loop for about
+3 ms.
+"""
 COLLECTIONS = {
     "runs": (RUNS, PLURAL, ""),
     "jobs": ("/apis/batch/v1", "jobs", LABEL_RUN_UID),
     "pods": ("/api/v1", "pods", LABEL_RUN_UID),
 }
-Answer = TypeVar("Answer")
 """API path, plural and label selector of what the operator watches."""
+Answer = TypeVar("Answer")
 
 
 async def load_configuration() -> client.Configuration:
-    """Where the API server is: the pod's ServiceAccount, or KUBECONFIG."""
+    """Returns how to reach the API server: with the pod's ServiceAccount, or with KUBECONFIG."""
     configuration = client.Configuration()
     configuration.retries = None
     configuration.connection_pool_maxsize = CONNECTIONS
-    # By default aiohttp looks for a .netrc before each request, in a thread: a third of what a request costs.
+    # By default aiohttp looks for a .netrc before each request, in a thread: a third of the cost of a request.
     configuration.client_session_kwargs = {"trust_env": False}
     if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -59,25 +62,27 @@ async def load_configuration() -> client.Configuration:
 
 
 class WriteGate:
-    """Whether this process may write. Closed until a leader has listed everything anew, and when its lease lapses."""
+    """Tells whether this process may write; closed until a new leader has relisted everything, and once its lease
+    lapses.
+    """
 
     def __init__(self) -> None:
         self._while: Callable[[], bool] = _never
 
     def open(self, holds: Callable[[], bool]) -> None:
-        """Lets writes pass for as long as `holds()`."""
+        """Allows writes for as long as `holds()` is true."""
         self._while = holds
 
     def close(self) -> None:
-        """Lets no write pass."""
+        """Blocks all writes."""
         self._while = _never
 
     def is_open(self) -> bool:
-        """Whether a write would pass now."""
+        """Returns whether a write is allowed now."""
         return self._while()
 
     def check(self) -> None:
-        """Raises NotLeading where a write may not pass."""
+        """Raises NotLeading if a write is not allowed now."""
         if not self.is_open():
             raise NotLeading("this replica is not the leader: it writes nothing")
 
@@ -87,10 +92,10 @@ def _never() -> bool:
 
 
 class KubeClient:
-    """Requests to the API server; every method raises ApiError, and those that write raise NotLeading.
+    """Sends requests to the API server; every method raises ApiError, and those that write raise NotLeading.
 
     Attributes:
-        gate: what every write passes, those to the lease aside.
+        gate: checked before every write except those to the lease.
     """
 
     def __init__(
@@ -107,7 +112,7 @@ class KubeClient:
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def pages(self, collection: str, namespace: str = "") -> AsyncIterator[wire.Page]:
-        """All objects of a collection, page by page."""
+        """Yields all objects of a collection, page by page."""
         path, plural, selector = COLLECTIONS[collection]
         where = f"{path}/namespaces/{namespace}/{plural}" if namespace else f"{path}/{plural}"
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
@@ -119,37 +124,37 @@ class KubeClient:
             query["continue"] = page.more
 
     async def get_run(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """A run as it is now, or None."""
+        """Reads a run; returns None if it does not exist."""
         return await self._get(f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}")
 
     async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """A Job as it is now, or None."""
+        """Reads a Job; returns None if it does not exist."""
         return await self._get(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}")
 
     async def pods_of_job(self, namespace: str, job: str) -> list[dict[str, Any]]:
-        """The pods of a Job as they are now."""
+        """Lists the pods of a Job."""
         query = urlencode({"labelSelector": f"{LABEL_JOB_NAME}={job}"})
         page = await self._request("GET", f"/api/v1/namespaces/{namespace}/pods?{query}", decode=wire.decode)
         return list(page.get("items") or [])
 
     async def events_about(self, namespace: str, uids: list[str]) -> list[dict[str, Any]]:
-        """Events about these objects: what was refused or could not be mounted is told nowhere else."""
-        found: list[dict[str, Any]] = []
+        """Lists the Events about these objects: only they say what was refused or could not be mounted."""
+        events: list[dict[str, Any]] = []
         for uid in uids:
             query = urlencode({"fieldSelector": f"involvedObject.uid={uid}"})
             path = f"/api/v1/namespaces/{namespace}/events?{query}"
             page = await self._request("GET", path, decode=wire.decode)
-            found += page.get("items") or []
-        return found
+            events += page.get("items") or []
+        return events
 
     async def patch_status(self, namespace: str, name: str, version: int, patch: Mapping[str, Any]) -> dict[str, Any]:
-        """Writes a merge patch to a run's status, only if nobody wrote since `version` (rule C6). Raises Conflict."""
+        """Applies a merge patch to a run's status, only if no one wrote since `version` (rule C6). Raises Conflict."""
         body = {"metadata": {"resourceVersion": str(version)}, "status": patch}
         path = f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}/status"
         return await self._write("PATCH", path, body, kind="status")
 
     async def create_job(self, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Creates a Job; of one that exists already (an earlier answer was lost) that one is returned."""
+        """Creates a Job; if it already exists (an earlier response was lost), returns the existing one."""
         try:
             return await self._write("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", body, kind="create")
         except Conflict:
@@ -159,7 +164,7 @@ class KubeClient:
             return existing
 
     async def delete_job(self, namespace: str, name: str, uid: str, propagation: str) -> None:
-        """Deletes this very Job; that it is gone already, or another one has its name, is success (rule C4)."""
+        """Deletes the Job with this UID; succeeds if it is gone or another one has its name (rule C4)."""
         body = {"propagationPolicy": propagation, "preconditions": {"uid": uid}}
         try:
             await self._write("DELETE", f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}", body, kind="delete")
@@ -167,7 +172,7 @@ class KubeClient:
             return
 
     async def delete_run(self, namespace: str, name: str, uid: str) -> None:
-        """Deletes this very run; its Jobs go with it, its artifacts stay."""
+        """Deletes the run with this UID; its Jobs are deleted with it, its artifacts stay."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
             await self._write("DELETE", f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}", body, kind="delete")
@@ -175,14 +180,18 @@ class KubeClient:
             return
 
     async def create_event(self, namespace: str, body: dict[str, Any]) -> None:
-        """Writes an Event; one that exists already is success, and where its namespace ends nobody reads it."""
+        """Creates an Event; succeeds if it exists already, or if its namespace is terminating: then no one would read
+        it.
+        """
         try:
             await self._write("POST", f"/api/v1/namespaces/{namespace}/events", body, kind="event")
         except (Conflict, NotFound):
             return
 
     async def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """A Lease as it is now, or None. One try: the elector has its own pace, and no write of ours delays it."""
+        """Reads a Lease, or returns None. Tries once: the elector has its own schedule, and our writes must not delay
+        it.
+        """
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
         try:
             return await self._once("GET", path, None, LEASE_TIMEOUT, wire.decode)
@@ -190,7 +199,7 @@ class KubeClient:
             return None
 
     async def put_lease(self, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Creates a Lease, or updates it if nobody wrote since its version. Raises Conflict."""
+        """Creates a Lease, or updates it if no one wrote since its version. Raises Conflict."""
         metrics.API_WRITES.labels("lease").inc()
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         if "resourceVersion" not in body["metadata"]:
@@ -211,13 +220,15 @@ class KubeClient:
     async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, decode: Callable[[bytes], Answer]
     ) -> Answer:
-        """One request with its retries: each waits longer, with jitter, or as long as the server asks for."""
-        patience = READ_TIMEOUT if method == "GET" else WRITE_TIMEOUT
+        """Sends a request and retries it: each pause is longer, with jitter, and at least as long as the server asks
+        for.
+        """
+        request_timeout = READ_TIMEOUT if method == "GET" else WRITE_TIMEOUT
         for attempt in range(TRIES):
             if method != "GET":
                 self.gate.check()
             try:
-                return await self._once(method, path, body, patience, decode)
+                return await self._once(method, path, body, request_timeout, decode)
             except ApiUnavailable as error:
                 if attempt + 1 == TRIES:
                     raise
@@ -229,7 +240,7 @@ class KubeClient:
         method: str,
         path: str,
         body: Mapping[str, Any] | None,
-        patience: aiohttp.ClientTimeout,
+        request_timeout: aiohttp.ClientTimeout,
         decode: Callable[[bytes], Answer],
     ) -> Answer:
         headers = {"Accept": "application/json", "User-Agent": self._agent}
@@ -239,7 +250,7 @@ class KubeClient:
             headers["Authorization"] = token
         try:
             response = await self._client.call_api(
-                method, self.configuration.host + path, headers, body=body, _request_timeout=patience
+                method, self.configuration.host + path, headers, body=body, _request_timeout=request_timeout
             )
             data: bytes = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -249,7 +260,7 @@ class KubeClient:
             return _read(data, decode)
         document = _read(data, wire.decode) if data[:1] == b"{" else {}
         metrics.API_ERRORS.labels(str(response.status)).inc()
-        refused = error_of(
+        api_error = error_of(
             response.status,
             document.get("reason", ""),
             document.get("message", data[:200].decode(errors="replace")),
@@ -258,11 +269,11 @@ class KubeClient:
         )
         if response.status == HTTPStatus.TOO_MANY_REQUESTS:
             self._write_rate.slow_down()
-        raise refused
+        raise api_error
 
 
 def _read(data: bytes, decode: Callable[[bytes], Answer]) -> Answer:
-    """An answer that is no JSON comes from something between us and the API server."""
+    """Decodes a response; one that is not JSON comes from something between us and the API server."""
     try:
         return decode(data)
     except wire.JsonError as error:

@@ -1,8 +1,10 @@
-"""The API server's JSON, decoded no further than somebody needs it.
+"""Decodes the API server's JSON only as far as it is needed.
 
-A list of ten thousand runs with their Jobs and pods is 30,000 documents, half of each is managedFields, and nearly all
-are known already. So a page is cut into documents, of each only UID and version are read, and the rest is decoded where
-it is news. That is what msgspec's typed decoder is for: it skips what no type names.
+A page of a list is split into documents, and of each only the UID and version are read. The cache then asks for the
+whole document only if it does not know that version.
+
+A list of ten thousand runs with their Jobs and pods is 30,000 documents; half of each is managedFields, and nearly all
+are already known. msgspec's typed decoder skips everything that no type names.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class _Object(msgspec.Struct):
 
 
 class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
-    """What anybody here reads of an object's metadata."""
+    """The fields of an object's metadata that the operator reads."""
 
     name: str
     uid: str
@@ -61,22 +63,22 @@ _DOCUMENT = msgspec.json.Decoder(_Document)
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """One object of a page: which one, in which version, and its document where somebody wants it."""
+    """One object of a page: its UID, its version, and its document, decoded on request."""
 
     uid: str
     version: int
     raw: msgspec.Raw | bytes
 
     def document(self) -> dict[str, Any]:
-        """Spec, status and what is read of the metadata."""
-        found = _DOCUMENT.decode(self.raw)
-        metadata: dict[str, Any] = msgspec.to_builtins(found.metadata)
-        return {"metadata": metadata, "spec": found.spec or {}, "status": found.status or {}}
+        """Decodes spec, status and the metadata that the operator reads."""
+        decoded = _DOCUMENT.decode(self.raw)
+        metadata: dict[str, Any] = msgspec.to_builtins(decoded.metadata)
+        return {"metadata": metadata, "spec": decoded.spec or {}, "status": decoded.status or {}}
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some objects of a list; `version` is what the whole list stands for, `more` how to ask for the next page."""
+    """Some objects of a list; `version` is that of the whole list, `more` the token for the next page."""
 
     items: list[ListedObject]
     version: int
@@ -84,14 +86,14 @@ class Page:
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    """A JSON document. Raises JsonError."""
+    """Decodes a JSON document. Raises JsonError."""
     document: dict[str, Any] = msgspec.json.decode(data)
     return document
 
 
 def decode_page(data: bytes) -> Page:
-    """A page of a list. Raises JsonError."""
-    found = _LIST.decode(data)
-    heads = [(_OBJECT.decode(raw).metadata, raw) for raw in found.items or ()]
+    """Decodes a page of a list. Raises JsonError."""
+    decoded = _LIST.decode(data)
+    heads = [(_OBJECT.decode(raw).metadata, raw) for raw in decoded.items or ()]
     items = [ListedObject(head.uid, int(head.resource_version), raw) for head, raw in heads]
-    return Page(items, int(found.metadata.resource_version), found.metadata.continue_)
+    return Page(items, int(decoded.metadata.resource_version), decoded.metadata.continue_)

@@ -1,13 +1,13 @@
-"""What can go wrong between the operator and the API server, by what has to follow.
+"""The errors of requests to the API server, by how the operator handles them.
 
 ApiError
-├── NotFound       404  for a delete: success; also the 403 of a namespace that ends: the run is going, too
-├── Conflict       409  somebody else was first: read again, decide again
-├── Forbidden      403  RBAC or an admission webhook: told on the run, tried again slowly
-├── Rejected       4xx  the API server does not take this object: told on the run
-└── Unavailable    429, 5xx, no connection: tried again, nothing is told
+├── NotFound        404  for a delete: success; also the 403 of a terminating namespace, whose runs will go, too
+├── Conflict        409  someone else wrote first: read again, decide again
+├── Forbidden       403  RBAC or an admission webhook: shown on the run, retried slowly
+├── Rejected        4xx  the API server does not accept this object: shown on the run
+└── ApiUnavailable  429, 5xx, no connection: retried, not shown
 
-NotLeading             no request was made: another replica may lead (rule C14); the run is looked at by whoever leads
+NotLeading               no request was sent: another replica may lead (rule C14) and will reconcile the run
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from typing import Final
 
 NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
-"""Cause of a 403 (Kubernetes, namespace lifecycle admission)."""
+"""Cause in the details of a 403 (Kubernetes, namespace lifecycle admission)."""
 
 
 class ApiError(Exception):
-    """A request that the API server did not fulfill; the message is its own."""
+    """A request that the API server did not fulfill; the message is the server's."""
 
     def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
         super().__init__(f"{status} {reason}: {message}")
@@ -51,13 +51,13 @@ class ApiUnavailable(ApiError):
 
 
 class NotLeading(Exception):
-    """A write that this process may not do now."""
+    """A write that this process must not send now."""
 
 
 def error_of(status: int, reason: str, message: str, retry_after: str = "", causes: Iterable[str] = ()) -> ApiError:
-    """The class that fits an HTTP status and the causes in its details."""
-    kinds: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict}
-    kind = kinds.get(status) or (ApiUnavailable if status in (401, 408, 429) or status >= 500 else Rejected)  # noqa: PLR2004
+    """Returns the error for an HTTP status and the causes in its details."""
+    classes: dict[int, type[ApiError]] = {403: Forbidden, 404: NotFound, 409: Conflict}
+    error_class = classes.get(status) or (ApiUnavailable if status in (401, 408, 429) or status >= 500 else Rejected)  # noqa: PLR2004
     if NAMESPACE_TERMINATING in causes:
-        kind = NotFound
-    return kind(status, reason, message, float(retry_after) if retry_after.isdigit() else 0.0)
+        error_class = NotFound
+    return error_class(status, reason, message, float(retry_after) if retry_after.isdigit() else 0.0)

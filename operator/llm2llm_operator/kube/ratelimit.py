@@ -1,4 +1,4 @@
-"""How fast this process writes to the API server: a token bucket whose rate follows the server's 429s."""
+"""Limits how fast this process writes to the API server: a token bucket whose rate follows the server's 429s."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import asyncio
 from llm2llm.tokenbucket import TokenBucket
 
 RECOVERY_SECONDS = 20.0
-"""After a 429 the write rate is full again within this time."""
+"""The write rate is back at its maximum within this time after a 429."""
 TOGETHER_SECONDS = 1.0
-"""Refusals this close together are one: the requests were on their way before the first of them came back."""
+"""429s this close together count as one: their requests were in flight before the first one was refused."""
 SLOWEST = 1 / 32
-"""Share of the full rate that no number of refusals goes below."""
+"""Fraction of the full rate that the rate never falls below."""
 
 
 class WriteRate:
-    """At most `rate` writes a second, after a burst of at most `burst`; fewer where the API server asks for it.
+    """Allows `rate` writes a second, after a burst of at most `burst`; fewer after a 429.
 
-    A 429 makes the request that it refused wait as long as Retry-After says; the others only become fewer. Letting all
-    of them wait was tried: while a thousand runs are applied the API server refuses now and then (its own priority and
+    A refused request itself waits as long as Retry-After says; all others only become less frequent. Making all of them
+    wait was tried: while a thousand runs are applied the API server refuses some requests (its own priority and
     fairness), and the first Jobs came ten times as late.
     """
 
@@ -29,13 +29,13 @@ class WriteRate:
         self._halved_at = -TOGETHER_SECONDS
 
     async def take(self) -> None:
-        """Waits until one write may go."""
+        """Waits until one write is allowed."""
         pause = self._bucket.take(1, self._recover())
         if pause:
             await asyncio.sleep(pause)
 
     def slow_down(self) -> None:
-        """Halves the rate and empties the bucket after a 429; without another one it is full again within 20 s."""
+        """Halves the rate and empties the bucket after a 429; without another one the rate recovers within 20 s."""
         now = self._recover()
         if now - self._halved_at < TOGETHER_SECONDS:
             return
@@ -44,7 +44,7 @@ class WriteRate:
         self._bucket.tokens = min(self._bucket.tokens, 0.0)
 
     def _recover(self) -> float:
-        """Lets the rate grow back with the time that passed; returns the time."""
+        """Raises the rate again in proportion to the time that passed; returns the current time."""
         now = asyncio.get_running_loop().time()
         passed = self._bucket.refill(now)
         self._bucket.rate = self._rate = min(self._full_rate, self._rate + passed * self._full_rate / RECOVERY_SECONDS)

@@ -1,1 +1,1 @@
-"""What decisions are made from, typed: the run, its status, and the Jobs and pods that were seen."""
+"""Typed inputs of decisions: the run, its status, and the observed Jobs and pods."""

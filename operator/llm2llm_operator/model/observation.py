@@ -1,6 +1,6 @@
-"""What the cluster shows of one run: Jobs, pods and their termination messages, as one frozen Observation.
+"""The observed state of one run: Jobs, pods and their termination messages, as one frozen Observation.
 
-Slim on purpose: thousands of Jobs and pods are kept in memory, and a decision needs only these facts.
+Only these fields are kept: thousands of Jobs and pods are in memory, and a decision needs nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One pod of an attempt. Times are the kubelet's; `message` is its termination message, cut to 4 KiB by it."""
+    """One pod of an attempt. Times are the kubelet's; it truncates `message`, the termination message, to 4 KiB."""
 
     namespace: str
     name: str
@@ -41,7 +41,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt's Job. Only the terminal conditions count: the interim ones still have a pod (rule C11)."""
+    """The Job of one attempt. Only its terminal conditions count: before them a pod may still run (rule C11)."""
 
     namespace: str
     name: str
@@ -61,13 +61,13 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether no pod of it runs or will run."""
+        """Whether none of its pods is running or will run."""
         return self.complete or self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A warning that the cluster told about a Job or a pod."""
+    """A warning of the cluster about a Job or a pod."""
 
     reason: str
     message: str
@@ -77,23 +77,23 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything that belongs to one run."""
+    """The Jobs and pods that belong to one run."""
 
     jobs: tuple[Job, ...] = ()
     pods: tuple[Pod, ...] = ()
 
     def job(self, name: str) -> Job | None:
-        """The Job of this name, if there is one."""
+        """Returns the Job with this name, or None."""
         return next((job for job in self.jobs if job.name == name), None)
 
     def pods_of(self, job: Job) -> list[Pod]:
-        """Pods of a Job, the one that started last at the end."""
-        mine = [pod for pod in self.pods if pod.job_uid == job.uid]
-        return sorted(mine, key=lambda pod: (pod.started or datetime.min.replace(tzinfo=UTC), pod.version))
+        """Returns the pods of a Job, in the order of their starts."""
+        pods = [pod for pod in self.pods if pod.job_uid == job.uid]
+        return sorted(pods, key=lambda pod: (pod.started or datetime.min.replace(tzinfo=UTC), pod.version))
 
 
 def job_from_object(body: dict[str, Any]) -> Job:
-    """The view of a batch/v1 Job."""
+    """Reads a batch/v1 Job."""
     metadata, status = body["metadata"], body.get("status") or {}
     labels = metadata.get("labels") or {}
     true = {c["type"]: c for c in status.get("conditions") or [] if c.get("status") == "True"}
@@ -118,7 +118,7 @@ def job_from_object(body: dict[str, Any]) -> Job:
 
 
 def pod_from_object(body: dict[str, Any]) -> Pod:
-    """The view of a v1 Pod: its container `step` and the conditions that tell why it waits."""
+    """Reads a v1 Pod: its container `step`, and the conditions that say why it waits."""
     metadata, status = body["metadata"], body.get("status") or {}
     labels = metadata.get("labels") or {}
     states = {c["name"]: c.get("state") or {} for c in status.get("containerStatuses") or []}
@@ -151,7 +151,7 @@ def pod_from_object(body: dict[str, Any]) -> Pod:
 
 
 def event_from_object(body: dict[str, Any]) -> Event | None:
-    """The view of a v1 Event, None where it is no warning."""
+    """Reads a v1 Event; returns None if it is not a warning."""
     if body.get("type") != "Warning":
         return None
     about = body.get("involvedObject") or {}

@@ -1,4 +1,4 @@
-"""One AugmentationRun as the cache gives it out: identity, spec and status as the API server has them."""
+"""One AugmentationRun as the cache returns it: identity, spec and status as the API server has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Run:
-    """One AugmentationRun as the cache keeps it; `spec` and `status` are as the API server gave them."""
+    """One AugmentationRun; `spec` and `status` are documents as the API server returned them."""
 
     namespace: str
     name: str
@@ -24,12 +24,12 @@ class Run:
 
     @property
     def key(self) -> Key:
-        """Namespace and name."""
+        """Namespace and name of the run."""
         return (self.namespace, self.name)
 
     @classmethod
     def from_object(cls, body: dict[str, Any]) -> Run:
-        """The view of an object of the API."""
+        """Reads an AugmentationRun."""
         metadata = body["metadata"]
         return cls(
             namespace=metadata["namespace"],

@@ -1,7 +1,7 @@
 """The status of a run, typed, as the operator reads and writes it.
 
-Status fields that a newer operator wrote are kept (`extra="allow"`), and the CRD's status schema is generated from
-these models, because a field that the schema does not know would be pruned silently.
+Fields that a newer operator wrote are kept (`extra="allow"`). The CRD's status schema is generated from these models,
+because the API server silently prunes a field that is not in the schema.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from llm2llm.records import Kind, Stage
 
 FORMER_NAME = "x-llm2llm-former-name"
 MESSAGE_LIMIT = 4096
-"""Characters of a condition's message."""
+"""Maximum number of characters of a condition's message."""
 STEP_MESSAGE_LIMIT = 1024
 STAGE_NAMES = f"{', '.join([*Stage][:-1])} or {[*Stage][-1]}."
 
 
 def _keyed(*keys: str) -> dict[str, Any]:
-    """A list in which no two entries have the same key: the API server refuses a status with such."""
+    """Makes a list a map by these keys; the API server rejects a status in which two entries have the same keys."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
 def _formerly(name: str) -> dict[str, Any]:
-    """A field that had another name: a stored status with that one must still pass the API server's schema."""
+    """Names the former name of a field, so that a stored status that uses it still passes the API server's schema."""
     return {FORMER_NAME: name}
 
 
 class StatusModel(BaseModel):
-    """camelCase outside; unknown fields of a newer version survive."""
+    """Base of the status models: camelCase in JSON; keeps unknown fields of a newer version."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="allow")
 
     def updated(self, **changes: Any) -> Self:
-        """A copy with these fields changed.
+        """Returns a copy with these fields changed.
 
         Raises:
-            TypeError: there is no field of this name. `model_copy` would take it, and the API server be sent it.
+            TypeError: there is no field of this name. `model_copy` would accept it, and it would go to the API server.
         """
         unknown = changes.keys() - type(self).model_fields.keys()
         if unknown:
@@ -72,7 +72,7 @@ class MetricStatus(StatusModel):
 
 
 class PairedStatus(StatusModel):
-    """Two iterations' verdicts on the same rows."""
+    """Comparison of two iterations' verdicts on the same rows."""
 
     against: int = Field(
         ge=0, description="The iteration that this one was compared with: the iteration to beat at the time."
@@ -84,7 +84,7 @@ class PairedStatus(StatusModel):
 
 
 class StepRecord(StatusModel):
-    """The ledger: a step that ended."""
+    """A record of the ledger: one step that has ended."""
 
     stage: str = Field(max_length=16, description=STAGE_NAMES)
     attempt: int = Field(ge=0, description="Number of the attempt that ended the step, counted from 0.")
@@ -187,7 +187,7 @@ class CurrentStep(StatusModel):
 
     @property
     def id(self) -> StepId:
-        """Its place in the run."""
+        """Iteration and stage of the step."""
         return StepId(Stage(self.stage), self.iteration)
 
     @property
@@ -234,7 +234,7 @@ class UsageStatus(StatusModel):
 
 
 class Summary(StatusModel):
-    """Strings, because a printer column cannot format."""
+    """Values of the printer columns; strings, because a printer column cannot format."""
 
     accuracy: str = Field(
         "",
@@ -316,19 +316,19 @@ class RunStatus(StatusModel):
         return self.current_step
 
     def with_step(self, **changes: Any) -> RunStatus:
-        """A copy with these fields of the step in progress changed."""
+        """Returns a copy with these fields of the step in progress changed."""
         return self.updated(current_step=self.step.updated(**changes))
 
     def to_document(self) -> dict[str, Any]:
-        """The status as it is written: what is empty is left out, so that `kubectl get -o yaml` reads well."""
+        """Returns the status as it is written, without empty values, so that `kubectl get -o yaml` reads well."""
         return _without_empty(self.model_dump(mode="json", by_alias=True, exclude_none=True))
 
     def condition(self, kind: str) -> Condition | None:
-        """The condition of this type, if it was ever set."""
+        """Returns the condition of this type, or None if it was never set."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
 
     def is_true(self, kind: str) -> bool:
-        """Whether the condition of this type is True."""
+        """Returns whether the condition of this type is True."""
         condition = self.condition(kind)
         return condition is not None and condition.status == "True"
 

@@ -1,4 +1,4 @@
-"""How a run is now, in a small vocabulary: for metrics, and for the order of a resync."""
+"""Summarizes the state of a run in a few fixed words: for metrics, and for the order of a resync."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llm2llm_operator.model.run import Run
 
 
 class RunSummary(NamedTuple):
-    """How a run is now, in words of a small vocabulary: `held` and `waiting` are reasons, empty where it is neither."""
+    """The state of a run; `held` and `waiting` are the reasons of conditions, or empty."""
 
     phase: str
     finished: bool
@@ -19,12 +19,12 @@ class RunSummary(NamedTuple):
 
 
 def summarize(run: Run) -> RunSummary:
-    """The standing that the status of a run tells."""
-    conditions = {one.get("type"): one for one in run.status.get("conditions") or ()}
-    true = {kind for kind, one in conditions.items() if one.get("status") == "True"}
-    at_rest = bool(true & {COMPLETE, FAILED})
-    held = conditions[SUSPENDED].get("reason", "") if SUSPENDED in true and not at_rest else ""
+    """Derives the summary from the conditions of a run's status."""
+    conditions = {condition.get("type"): condition for condition in run.status.get("conditions") or ()}
+    true = {kind for kind, condition in conditions.items() if condition.get("status") == "True"}
+    finished = bool(true & {COMPLETE, FAILED})
+    held = conditions[SUSPENDED].get("reason", "") if SUSPENDED in true and not finished else ""
     progressing = conditions.get(PROGRESSING, {})
-    waits = progressing.get("status") == "False" and not at_rest and not held
-    waiting = progressing.get("reason", "") if waits else ""
-    return RunSummary(sys.intern(run.status.get("phase") or "Pending"), at_rest, sys.intern(held), sys.intern(waiting))
+    is_waiting = progressing.get("status") == "False" and not finished and not held
+    waiting = progressing.get("reason", "") if is_waiting else ""
+    return RunSummary(sys.intern(run.status.get("phase") or "Pending"), finished, sys.intern(held), sys.intern(waiting))

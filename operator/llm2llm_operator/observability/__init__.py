@@ -1,1 +1,1 @@
-"""What people and machines see of the operator itself: metrics, logs, probes."""
+"""Shows the state of the operator itself: metrics, logs, probes."""

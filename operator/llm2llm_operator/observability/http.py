@@ -1,4 +1,4 @@
-"""The one HTTP server of the operator: /metrics, and the probes /readyz and /healthz."""
+"""Serves /metrics and the probes /readyz and /healthz; the operator's only HTTP server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 Probe = Callable[[], str]
-"""What is wrong; empty when nothing is."""
+"""Returns what is wrong, or an empty string."""
 
 
 async def serve(host: str, port: int, *, ready: Probe, healthy: Probe) -> None:

@@ -1,7 +1,8 @@
-"""Logs of the operator on stderr: one JSON object a line, or text for people, and every line knows its run.
+"""Logs the operator's messages to stderr: one JSON object per line, or text for people.
 
-What a pass is about lies in a context variable, which a task has for itself: a line that is logged anywhere within the
-pass carries run, step and attempt, whoever logs it. Lines of kopf and aiohttp go the same way.
+`about`, `about_uid` and `about_step` keep the subject of a pass in a context variable, which every task has for itself.
+So each line that is logged during the pass has run, step and attempt, wherever it is logged. kopf and aiohttp log
+through the same handler.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from llm2llm_operator.model.status import CurrentStep
 
 FORMATS: Final = ("json", "text")
 FIELDS: Final = ("run", "uid", "step", "attempt")
-"""What a line may carry beside its message, in this order."""
+"""What a line may have besides its message, in this order."""
 _about: ContextVar[dict[str, Any]] = ContextVar("about", default={})  # noqa: B039 - never changed, always replaced
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def about(key: Key) -> Iterator[None]:
-    """Lines within are about this run."""
+    """Marks the lines logged in this context as being about this run."""
     token = _about.set({"run": "/".join(key)})
     try:
         yield
@@ -39,12 +40,12 @@ def about(key: Key) -> Iterator[None]:
 
 
 def about_uid(uid: str) -> None:
-    """From here on in this pass the run has this UID."""
+    """Adds the UID of the run to the lines of the rest of this pass."""
     _about.set(_about.get() | {"uid": uid})
 
 
 def about_step(current: CurrentStep | None) -> None:
-    """From here on in this pass lines are about this attempt."""
+    """Marks the lines of the rest of this pass as being about this attempt."""
     _about.set({name: value for name, value in _about.get().items() if name in ("run", "uid")} | _fields(current))
 
 
@@ -56,7 +57,7 @@ def _fields(current: CurrentStep | None) -> dict[str, Any]:
 
 
 def set_up(style: str) -> None:
-    """Sends all logs to stderr, those of warnings and of what nobody caught, too.
+    """Sends all logs to stderr, including warnings and unhandled exceptions.
 
     Args:
         style: json or text.
@@ -66,10 +67,10 @@ def set_up(style: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    # it runs outside the main thread on purpose, and says each time that it then leaves signals alone
+    # kopf runs outside the main thread on purpose, and warns each time that it then ignores signals
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     sys.excepthook = _uncaught
-    threading.excepthook = lambda found: _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
+    threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -77,20 +78,20 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, traceback:
 
 
 def told(record: logging.LogRecord) -> dict[str, Any]:
-    """What a line is about: of its pass, of its own `extra`, or of the object that kopf logs about."""
-    found = dict(_about.get())
+    """Returns the subject of a line: that of its pass, of its own `extra`, or the object that kopf logs about."""
+    fields = dict(_about.get())
     reference = getattr(record, "k8s_ref", None)
     if isinstance(reference, dict) and reference.get("kind") == KIND:
-        found |= {"run": f"{reference.get('namespace')}/{reference.get('name')}", "uid": reference.get("uid")}
-    found |= {name: vars(record)[name] for name in FIELDS if name in vars(record)}
-    return {name: found[name] for name in FIELDS if found.get(name) is not None}
+        fields |= {"run": f"{reference.get('namespace')}/{reference.get('name')}", "uid": reference.get("uid")}
+    fields |= {name: vars(record)[name] for name in FIELDS if name in vars(record)}
+    return {name: fields[name] for name in FIELDS if fields.get(name) is not None}
 
 
 class JsonFormatter(logging.Formatter):
-    """ts, level, logger, message, what the line is about, and the traceback where there is one."""
+    """Formats ts, level, logger, message, the subject of the line, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; it has no line break."""
+        """Formats the record as one line of JSON."""
         line = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
@@ -103,12 +104,12 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """As usual, with what the line is about behind the message."""
+    """Formats a line as usual, with its subject after the message."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of the method that is replaced
-        """The line without its traceback."""
+        """Formats the line without its traceback."""
         fields = " ".join(f"{name}={value}" for name, value in told(record).items())
         return super().formatMessage(record) + (f" [{fields}]" if fields else "")

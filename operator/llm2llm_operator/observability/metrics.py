@@ -1,8 +1,8 @@
-"""Prometheus metrics, by stage and outcome; never by run, whose own numbers live in its status.
+"""Defines the Prometheus metrics, by stage and outcome; never by run, whose own numbers are in its status.
 
-What happened to runs is counted from the difference that a status write made (`status_metrics.py`), how runs are now is
-read from the cache when somebody scrapes, and the rest is how the operator itself fares. docs/reference/metrics.md is
-generated from here.
+Events in the life of runs are counted from the difference that a status write made (`status_metrics.py`), the current
+state of runs is read from the cache at each scrape, and the rest shows how the operator itself works.
+docs/reference/metrics.md is generated from this module.
 """
 
 from __future__ import annotations
@@ -113,24 +113,24 @@ RUNS_WAITING = (
 
 
 class RunStates(Collector):
-    """Counts the runs of a cache anew at each scrape: increments would drift, and a restart would forget them."""
+    """Counts the runs of a cache anew at each scrape: increments would drift, and a restart would reset them."""
 
     def __init__(self) -> None:
-        self._standings: Callable[[], Iterable[RunSummary]] = tuple
+        self._summaries: Callable[[], Iterable[RunSummary]] = tuple
 
-    def count(self, standings: Callable[[], Iterable[RunSummary]]) -> None:
-        """From now on these runs are counted."""
-        self._standings = standings
+    def count(self, summaries: Callable[[], Iterable[RunSummary]]) -> None:
+        """Sets the function that returns the summaries of the runs to count."""
+        self._summaries = summaries
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One family for each of the three."""
+        """Yields one metric family for each of RUNS, RUNS_HELD and RUNS_WAITING."""
         phases, held, waiting = Tally(dict.fromkeys(PHASES, 0)), Tally[str](), Tally[str]()
-        for standing in self._standings():
-            phases[standing.phase] += 1
-            held[standing.held] += bool(standing.held)
-            waiting[standing.waiting] += bool(standing.waiting)
-        for (name, words, label), numbers in ((RUNS, phases), (RUNS_HELD, held), (RUNS_WAITING, waiting)):
-            family = GaugeMetricFamily(name, words, labels=[label])
+        for summary in self._summaries():
+            phases[summary.phase] += 1
+            held[summary.held] += bool(summary.held)
+            waiting[summary.waiting] += bool(summary.waiting)
+        for (name, description, label), numbers in ((RUNS, phases), (RUNS_HELD, held), (RUNS_WAITING, waiting)):
+            family = GaugeMetricFamily(name, description, labels=[label])
             for value, number in sorted(numbers.items()):
                 if value:
                     family.add_metric([value], number)

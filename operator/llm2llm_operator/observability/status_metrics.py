@@ -1,7 +1,6 @@
-"""What a status write has to count: the difference between the status before and after it. Pure.
+"""Counts what a status write recorded: the difference between the status before and after it. Pure.
 
-Counted is what was recorded, after the write that recorded it: a pass that is repeated finds no difference, and so
-counts nothing twice.
+Counting follows the write: a repeated pass finds no difference, and so nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ AMOUNTS: tuple[tuple[Counter, tuple[str, ...], Callable[[RunStatus], float]], ..
     (metrics.EXAMPLES, ("kept",), lambda status: sum(row.kept for row in status.iterations)),
     (metrics.EXAMPLES, ("dropped",), lambda status: sum(row.generated - row.kept for row in status.iterations)),
 )
-"""Amounts that only grow in a status, each with the counter that grows by as much."""
+"""Amounts in a status that only grow, each with the counter that grows with it."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An amount to add to a counter, or a value that a histogram has to see."""
+    """An amount to add to a counter, or a value for a histogram to observe."""
 
     metric: Counter | Histogram
     labels: tuple[str, ...]
@@ -50,7 +49,7 @@ def count(old: RunStatus, new: RunStatus) -> None:
 
 
 def difference(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
-    """What the step from `old` to `new` has to count; nothing where nothing of it changed."""
+    """Yields what a change of the status from `old` to `new` has to count; nothing if nothing was recorded."""
     known = {record.key for record in _records(old)}
     recorded = [record for record in _records(new) if record.key not in known]
     for record in recorded:
@@ -66,7 +65,7 @@ def difference(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """A record with its place in the ledger."""
+    """A ledger record with its iteration."""
 
     iteration: int
     step: StepRecord
@@ -82,15 +81,15 @@ def _records(status: RunStatus) -> list[_Recorded]:
 
 
 def _waited(old: CurrentStep | None, new: CurrentStep | None, recorded: list[_Recorded]) -> Iterator[Sample]:
-    """How long an attempt was Pending or Queued, once it is not any more."""
+    """Yields how long an attempt was Pending or Queued, once it is no longer."""
     if old is None or old.state not in WAITS or not old.since:
         return
     until = ""
     if new and _attempt(new) == _attempt(old):
         until = new.since if new.state != old.state else ""
-    else:  # it ended before anybody saw it run
-        began = [record.step.start_time for record in recorded if record.key[:2] == (old.stage, old.iteration)]
-        until = began[0] if began else ""
+    else:  # it ended before a pass saw it running
+        starts = [record.step.start_time for record in recorded if record.key[:2] == (old.stage, old.iteration)]
+        until = starts[0] if starts else ""
     if until:
         waited = datetime.fromisoformat(until) - datetime.fromisoformat(old.since)
         yield Sample(metrics.STEP_WAIT_SECONDS, (old.stage, old.state), max(0.0, waited.total_seconds()))
@@ -101,7 +100,7 @@ def _attempt(step: CurrentStep) -> tuple[str, int, int]:
 
 
 def _retried(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
-    """A further attempt, and pods that were evicted, of the step in progress."""
+    """Yields a further attempt and the evicted pods of the step in progress."""
     before, now = old.current_step, new.current_step
     if before is None or now is None or _attempt(before)[:2] != _attempt(now)[:2]:
         return
@@ -126,7 +125,7 @@ def _cause(old: RunStatus, new: RunStatus, before: CurrentStep, now: CurrentStep
 
 
 def _ended(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
-    """The end of a run, and the step that it failed in."""
+    """Yields the end of a run, and the step that it failed in."""
     for kind in (COMPLETE, FAILED):
         condition = new.condition(kind)
         if condition is None or not new.is_true(kind) or old.is_true(kind):
@@ -137,8 +136,8 @@ def _ended(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
 
 
 def _spent(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
-    """What the teacher did. A number that shrank was edited by a person, and is no news."""
+    """Yields the amounts that grew. A number that shrank was edited by a person, and is not counted."""
     for metric, labels, total in AMOUNTS:
-        more = total(new) - total(old)
-        if more > 0:
-            yield Sample(metric, labels, more)
+        growth = total(new) - total(old)
+        if growth > 0:
+            yield Sample(metric, labels, growth)

@@ -1,1 +1,1 @@
-"""What happens in the cluster: watches, the cache that they fill, the queue of runs to look at, and who may act."""
+"""Watches the cluster: the watches, the cache that they fill, the queue of runs to reconcile, and the Lease."""

@@ -1,8 +1,11 @@
-"""What the watches told, kept slim: runs, their Jobs and their pods, indexed by run.
+"""Keeps what the watches reported, in a compact form: runs, their Jobs and their pods, indexed by run.
 
-Versions order what arrives (rule C3): an older echo never replaces a newer fact, what was deleted is not revived, and a
-list drops only what it is new enough to know about. Comparing resourceVersions of one collection as numbers is what the
-API server itself guarantees for etcd-backed resources.
+The informer puts every listed or watched object into the cache; a pass reads from it the run and an Observation of its
+Jobs and pods.
+
+resourceVersions order what arrives (rule C3): an older event never replaces a newer object, a deleted object is not
+revived, and a list removes only objects that are not newer than the list. The API server itself guarantees for
+etcd-backed resources that resourceVersions of one collection can be compared as numbers.
 """
 
 from __future__ import annotations
@@ -21,11 +24,11 @@ from llm2llm_operator.model.summary import RunSummary, summarize
 
 @dataclass(frozen=True, slots=True)
 class PackedRun:
-    """A run as it is kept: 10,000 of them at rest as parsed documents would be 300 MiB, and are 15 as this.
+    """A run as the cache stores it: 10,000 finished runs as parsed documents would take 300 MiB; packed, they take 15.
 
     Attributes:
-        standing: how it is now, for the metrics and for the order of a resync.
-        packed: spec and status.
+        summary: the state of the run, for the metrics and for the order of a resync.
+        packed: spec and status, as compressed JSON.
     """
 
     namespace: str
@@ -39,18 +42,18 @@ class PackedRun:
 
     @property
     def key(self) -> Key:
-        """Namespace and name."""
+        """Namespace and name of the run."""
         return (self.namespace, self.name)
 
     @classmethod
     def from_object(cls, body: dict[str, Any]) -> PackedRun:
-        """The view of an object of the API."""
+        """Packs an AugmentationRun as the API server returned it."""
         run = Run.from_object(body)
         packed = zlib.compress(msgspec.json.encode([run.spec, run.status]), level=1)
         return cls(run.namespace, run.name, run.uid, run.version, run.generation, run.deleting, summarize(run), packed)
 
     def unpacked(self) -> Run:
-        """The run with its documents."""
+        """Returns the run with its spec and status decoded."""
         spec, status = msgspec.json.decode(zlib.decompress(self.packed))
         return Run(
             self.namespace, self.name, self.uid, self.version, self.generation, self.deleting, spec=spec, status=status
@@ -66,7 +69,7 @@ READERS: dict[str, Callable[[dict[str, Any]], Entry]] = {
 
 
 class Cache:
-    """All runs with their children, for one event loop."""
+    """Holds all runs with their children; for use in one event loop."""
 
     def __init__(self) -> None:
         self._entries: dict[str, dict[str, Entry]] = {"runs": {}, "jobs": {}, "pods": {}}
@@ -75,25 +78,28 @@ class Cache:
         self._children: dict[str, dict[str, Job | Pod]] = {}
 
     def run(self, key: Key) -> Run | None:
-        """The run of this namespace and name."""
+        """Returns the run with this namespace and name, or None."""
         run = self._runs.get(key)
         return run.unpacked() if run else None
 
     def keys(self) -> list[Key]:
-        """All runs."""
+        """Returns the keys of all runs."""
         return list(self._runs)
 
     def finished(self, key: Key) -> bool:
-        """Whether a run has ended, or is gone."""
+        """Returns whether a run has ended or no longer exists."""
         run = self._runs.get(key)
         return run is None or run.summary.finished
 
     def summaries(self) -> list[RunSummary]:
-        """How each run is now."""
+        """Returns the current state of each run."""
         return [run.summary for run in self._runs.values()]
 
     def observation(self, run: Run) -> Observation:
-        """Jobs and pods that bear this very run's UID, without the pods of Jobs that only bear it and are not ours."""
+        """Returns the Jobs and pods whose label has the UID of this run.
+
+        Leaves out the pods of Jobs that have the label but another owner.
+        """
         children = list(self._children.get(run.uid, {}).values())
         jobs = tuple(child for child in children if isinstance(child, Job))
         others = {job.uid for job in jobs if job.owner_uid != run.uid}
@@ -101,7 +107,7 @@ class Cache:
         return Observation(jobs, pods)
 
     def put(self, collection: str, body: dict[str, Any]) -> Key | None:
-        """Takes an object in; returns the key of the run that it belongs to, or None if it was no news."""
+        """Stores an object; returns the key of the run that it belongs to, or None if nothing relevant changed."""
         metadata = body["metadata"]
         if self.knows(collection, metadata["uid"], int(metadata["resourceVersion"])):
             return None
@@ -109,16 +115,18 @@ class Cache:
         known = self._entries[collection].get(entry.uid)
         self._keep(collection, entry)
         if known and replace(known, version=entry.version) == entry:
-            return None  # the Job controller counts, a kubelet tells of a condition: nothing that a decision needs
+            return None  # the Job controller counts, a kubelet reports a condition: nothing that a decision needs
         return key_of(entry)
 
     def knows(self, collection: str, uid: str, version: int) -> bool:
-        """Whether this version of an object is no news: it or a newer one is here, or the object was deleted."""
+        """Returns whether this version of an object is already known: it or a newer one is here, or the object was
+        deleted.
+        """
         known = self._entries[collection].get(uid)
         return uid in self._tombstones or (known is not None and known.version >= version)
 
     def deleting(self, job: Job) -> None:
-        """The API server was told to delete this Job: known here before the watch tells, so it is asked for once."""
+        """Marks a Job as deleting before the watch reports it, so that its deletion is requested only once."""
         known = self._entries["jobs"].get(job.uid)
         if isinstance(known, Job):
             self._keep("jobs", replace(known, deleting=True))
@@ -131,7 +139,7 @@ class Cache:
             self._children.setdefault(entry.run_uid, {})[entry.uid] = entry
 
     def drop(self, collection: str, uid: str) -> Key | None:
-        """Takes an object out for good; returns the key of its run if the object was known."""
+        """Removes an object for good; returns the key of its run if the object was known."""
         self._tombstones[uid] = None
         if len(self._tombstones) > 10_000:  # noqa: PLR2004 - the oldest ones matter least
             self._tombstones.pop(next(iter(self._tombstones)))
@@ -149,22 +157,22 @@ class Cache:
         return key_of(entry)
 
     def retain(self, collection: str, listed: Collection[str], version: int) -> set[Key]:
-        """A whole list was taken in: what it does not hold goes, unless it is newer than the list.
+        """Removes the objects that a complete list does not contain, unless they are newer than the list.
 
         Args:
             collection: what was listed.
-            listed: UIDs that the list held.
-            version: what the list stands for.
+            listed: UIDs of the objects in the list.
+            version: resourceVersion of the list.
 
         Returns:
-            The runs for which something vanished.
+            The runs that lost an object.
         """
-        gone = [
+        missing = [
             uid for uid, entry in self._entries[collection].items() if uid not in listed and entry.version <= version
         ]
-        return {key for uid in gone if (key := self.drop(collection, uid))}
+        return {key for uid in missing if (key := self.drop(collection, uid))}
 
 
 def key_of(entry: Entry) -> Key:
-    """The run that an entry belongs to."""
+    """Returns the key of the run that an entry belongs to."""
     return entry.key if isinstance(entry, PackedRun) else (entry.namespace, entry.run)

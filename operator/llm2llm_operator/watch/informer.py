@@ -1,7 +1,11 @@
-"""All of kopf: the watches, their supervisor, and how the cache is known to be whole.
+"""Runs the watches and keeps the cache in step with the cluster; the only module that uses kopf.
 
-kopf gives reliable watches and nothing else here: three `on.event` handlers that take an object into the cache and ask
-for a pass. Its handlers with state would write annotations and finalizers to the user's objects (rule C1).
+At start the informer lists all collections into the cache and sets `synced`. Then kopf watches in a thread of its own,
+and each event goes into the cache and enqueues the run that it belongs to. A supervisor restarts kopf when it ends, and
+a relist compares the cache with the cluster: soon after the start, after each list of kopf's, and at every resync.
+
+Of kopf we use only the reliable watches: three `on.event` handlers that put an object into the cache and ask for a
+pass. Its stateful handlers would write annotations and finalizers to the user's objects (rule C1).
 """
 
 from __future__ import annotations
@@ -31,34 +35,41 @@ from llm2llm_operator.watch.cache import Cache
 
 log = logging.getLogger(__name__)
 EARLY_RELISTS = (5.0, 30.0)
-"""Seconds after start: what vanished between our first list and kopf's first watch is found soon."""
+"""Seconds from start to the first relists, which find soon what was deleted between our first list and kopf's first
+watch.
+"""
 AFTER_KOPF_LISTED_SECONDS = 2.0
-"""So long after kopf has listed (a 410, a restart) we list, too: it never tells what vanished while it was blind."""
+"""Seconds between the last object of a list of kopf's (after a 410 or a restart) and our own list.
+
+kopf never reports what was deleted while it was not watching.
+"""
 KOPFS_PAGE = 250
-"""Objects in one answer to a list of kopf's, which decodes all of it at once, and holds our loop meanwhile."""
+"""Objects per page when kopf lists: kopf decodes a whole page in one go, and meanwhile our event loop waits."""
 WATCH_SERVER_SECONDS = 240
-"""The API server ends each watch after so long, and the next request shows that kopf goes on."""
+"""The API server ends each watch after this time; the next request shows that kopf still works."""
 WATCH_STALL_SECONDS = 420.0
-"""Longer than any request that kopf waits for: a list has 300 s, a watch 240 s and its last 70 s."""
+"""Longer than any request that kopf waits for: a list may take 300 s, a watch 240 s plus its last 70 s."""
 WATCH_DEATHS_LIMIT = 5
-"""Health fails when the watches died so often in a row without an event between: they see nothing, however often the
-supervisor starts them again."""
+"""Health fails when the watches died this many times in a row without an event in between: they see nothing, however
+often the supervisor restarts them.
+"""
 WATCH_LIFE_SECONDS = 60.0
-"""Watches that lived for so long were no part of such a row, also where there was nothing to tell of."""
+"""Watches that lived this long end such a series, even if there was no event to report."""
 
 KOPF_IDENTITY: Any = OPERATOR
-"""Our name in kopf's peering, which is off. Left to itself, kopf asks the host for the user's name (`getpass.getuser`),
-and dies where the UID has no passwd entry, as in our own image."""
+"""Our name in kopf's peering, which is disabled. Without it, kopf asks the host for the user's name (`getpass.getuser`)
+and dies if the UID has no passwd entry, as in our own image.
+"""
 
 
 class Enqueue(Protocol):
-    """Asks for a pass over a run; what is not urgent waits until nothing urgent does."""
+    """Asks for a pass over a run; a pass that is not urgent waits until no urgent one is waiting."""
 
     def __call__(self, key: Key, *, urgent: bool = True) -> None: ...
 
 
 ENDING_SECONDS = 10.0
-"""Kopf gives its own tasks 5 s when one of them ended."""
+"""kopf gives its own tasks 5 s to end when one of them has ended."""
 
 
 class CrdMissing(Exception):
@@ -66,7 +77,7 @@ class CrdMissing(Exception):
 
 
 class Informer:
-    """Keeps the cache in step with the cluster; `synced` is set once it is whole."""
+    """Keeps the cache in step with the cluster; `synced` is set once the cache is complete."""
 
     def __init__(
         self, cluster: KubeClient, cache: Cache, enqueue: Enqueue, namespaces: tuple[str, ...], resync: float
@@ -83,14 +94,14 @@ class Informer:
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
-        """Watches, seeds and lists again, until cancelled. Raises CrdMissing at start."""
+        """Lists, watches and lists again until cancelled. Raises CrdMissing at start."""
         await self._relist(first=True, every_run=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._supervise())
             tasks.create_task(self._relist_forever())
 
     async def relist_until_ok(self) -> None:
-        """Lists everything, however long the API server is away; asks for a pass over every run."""
+        """Lists everything, retrying until the API server answers, and asks for a pass over every run."""
         while True:
             try:
                 return await self._relist(every_run=True)
@@ -99,11 +110,11 @@ class Informer:
                 await asyncio.sleep(1)
 
     def seconds_since_watch_activity(self) -> float:
-        """Seconds since kopf last sent a request or told of an object; that requests fail is no silence."""
+        """Returns the seconds since kopf last sent a request or reported an object; failing requests are activity."""
         return max(0.0, time.monotonic() - self._progressed_at)
 
     def watch_deaths(self) -> int:
-        """How often in a row the watches died soon after their start, without one event between."""
+        """Returns how many times in a row the watches died soon after their start, without an event in between."""
         return self._deaths
 
     def _mark_progress(self) -> None:
@@ -121,23 +132,26 @@ class Informer:
             except ApiError as error:
                 log.warning("cannot list: %s", error)
                 self._kopf_listed_at = time.monotonic()
-                self._kopf_listed.set()  # soon again
+                self._kopf_listed.set()  # retry soon
 
     async def _kopf_has_listed(self) -> None:
-        """Waits until no item of kopf's list came for a while: each is told on its own, and the last one by no sign."""
+        """Waits until no object of kopf's list has arrived for a while.
+
+        kopf reports each object of a list separately and does not mark the last one.
+        """
         quiet = 0.0
         while quiet < AFTER_KOPF_LISTED_SECONDS:
             await asyncio.sleep(AFTER_KOPF_LISTED_SECONDS - quiet)
             quiet = time.monotonic() - self._kopf_listed_at
 
     async def _relist(self, *, first: bool = False, every_run: bool = False) -> None:
-        """Lists everything, diffs it against the cache, and asks for a pass over each run that has not ended.
+        """Lists everything, compares it with the cache, and asks for a pass over each run that has not ended.
 
         Args:
-            first: nothing was listed before; waits for the API server.
-            every_run: also over those that ended and did not change since: nobody has looked at them yet.
+            first: whether nothing was listed before; then waits for the API server.
+            every_run: whether to include runs that ended and did not change since, because no pass has seen them yet.
         """
-        # Beside each other: while one answer is read here, the API server writes another. Nothing is decided meanwhile.
+        # In parallel: while one answer is decoded here, the API server writes another. No run is reconciled meanwhile.
         lists = [asyncio.create_task(self._list(collection, first=first)) for collection in COLLECTIONS]
         try:
             changed = set[Key]().union(*await asyncio.gather(*lists))
@@ -146,9 +160,9 @@ class Informer:
                 task.cancel()
         self.synced.set()
         for key in self._cache.keys():  # noqa: SIM118 - a method, not a dict's
-            at_rest = self._cache.finished(key)
-            if every_run or not at_rest or key in changed:
-                self._enqueue(key, urgent=not at_rest if every_run else key in changed)
+            finished = self._cache.finished(key)
+            if every_run or not finished or key in changed:
+                self._enqueue(key, urgent=not finished if every_run else key in changed)
 
     async def _list(self, collection: str, *, first: bool) -> set[Key]:
         while True:
@@ -169,7 +183,7 @@ class Informer:
                 await asyncio.sleep(2)
 
     async def _take_list(self, collection: str) -> set[Key]:
-        """One list into the cache, a page at a time: all of it at once would be most of our memory."""
+        """Lists one collection into the cache, page by page: a whole list at once would take most of our memory."""
         changed: set[Key] = set()
         listed: set[str] = set()
         versions: list[int] = []
@@ -183,12 +197,15 @@ class Informer:
                     key = self._cache.put(collection, item.document())
                     if key:
                         changed.add(key)
-                        if self.synced.is_set():  # what we told ourselves first is no news when the watch tells it
+                        if self.synced.is_set():  # the watch reports what we stored first as known
                             self._enqueue(key)
         return changed | self._cache.retain(collection, listed, min(versions))
 
     async def _supervise(self) -> None:
-        """Kopf ends on a 404, a 410 in a chunk, a watch ERROR 500 or 5xx beyond its patience: restart it (rule C13)."""
+        """Restarts kopf whenever it ends (rule C13).
+
+        kopf ends on a 404, a 410 in a chunk, a watch ERROR 500, or more 5xx responses than it tolerates.
+        """
         loop = asyncio.get_running_loop()
         while True:
             self._mark_progress()
@@ -206,7 +223,9 @@ class Informer:
             await asyncio.sleep(random.uniform(1, 3))  # noqa: S311 - jitter
 
     def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event) -> None:
-        """Kopf in a thread and loop of its own: it takes SIGTERM, and when it ends it cancels all tasks of its loop."""
+        """Runs kopf in its own thread and event loop: kopf handles SIGTERM, and cancels all tasks of its loop when it
+        ends.
+        """
         try:
             uvloop.run(self._watch_until_it_ends(loop, stop, ended))
         except Exception:
@@ -217,10 +236,10 @@ class Informer:
     async def _watch_until_it_ends(
         self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event
     ) -> None:
-        """Tells that it ended also where kopf does not come to an end.
+        """Runs kopf until one of its tasks ends, then sets `ended`, even if kopf does not shut down.
 
-        A watch that lost its session waits for credentials, whose task may have ended before it; and a thread of
-        kopf's waits for `stop`, without which `asyncio.run` never returns.
+        A watch that lost its session waits for credentials, but the task that provides them may have ended already; and
+        a thread of kopf's waits for `stop`, without which `asyncio.run` never returns.
         """
         try:
             tasks = await kopf.spawn_tasks(
@@ -241,11 +260,11 @@ class Informer:
             log.warning("the watches ended; restarting them")
         finally:
             stop.set()
-            with contextlib.suppress(RuntimeError):  # our loop is closed: the process ends
+            with contextlib.suppress(RuntimeError):  # our loop is closed: the process is exiting
                 loop.call_soon_threadsafe(ended.set)
 
     def _on_watch_event(self, collection: str, kind: str | None, body: dict[str, Any]) -> None:
-        """Takes one watch event into the cache, in our own loop."""
+        """Puts one watch event into the cache; runs in our own event loop."""
         self._mark_progress()
         self._deaths = 0
         metrics.WATCH_EVENTS.labels(collection).inc()
@@ -279,7 +298,7 @@ class Informer:
 
 
 async def connection_info(cluster: KubeClient) -> kopf.ConnectionInfo:
-    """Our client's credentials for kopf; they expire soon, so that a rotated token is read again (rule C13)."""
+    """Returns our client's credentials for kopf; they expire soon, so that a rotated token is read again (rule C13)."""
     configuration = cluster.configuration
     token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
     scheme, _, secret = (token or "").partition(" ")
@@ -294,23 +313,23 @@ async def connection_info(cluster: KubeClient) -> kopf.ConnectionInfo:
     )
 
 
-def _settings(move: Callable[[], None]) -> kopf.OperatorSettings:
+def _settings(mark_progress: Callable[[], None]) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
-    settings.scanning.disabled = True  # no rights on CRDs and namespaces; what is served does not change
-    settings.posting.enabled = False  # our events are written after the status that they tell of
+    settings.scanning.disabled = True  # no permissions on CRDs and namespaces, whose set does not change
+    settings.posting.enabled = False  # we write our own Events, after the status that they report
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RUN_UID
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN_UID
     settings.watching.server_timeout = WATCH_SERVER_SECONDS
     settings.watching.chunk_size = KOPFS_PAGE
-    settings.queueing.idle_timeout = 0.5  # after which an object's worker ends: 5 s keep a task for each one listed
+    settings.queueing.idle_timeout = 0.5  # an idle worker ends; 5 s would keep a task for each listed object
     settings.persistence.diffbase_storage = _NoDiffBase()
-    settings.networking.connect_timeout = 10.0  # else 300 s: a server that accepts and does not answer
-    settings.networking.error_backoffs = _Backoffs(move)
+    settings.networking.connect_timeout = 10.0  # instead of 300 s, for a server that accepts and does not answer
+    settings.networking.error_backoffs = _Backoffs(mark_progress)
     return settings
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
-    """Nothing is remembered to be compared: `on.event` is told of everything, but kopf would copy each body for it."""
+    """Stores nothing to compare with: `on.event` gets every event, but kopf would copy each body for the comparison."""
 
     def build(self, **_: Any) -> Any:
         return {}
@@ -323,13 +342,15 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
 
 class _Backoffs:
-    """Endless jittered pauses; kopf iterates anew for each request, which is also how we hear that it goes on."""
+    """Yields jittered pauses without end; kopf iterates anew for each request, which also shows that it is still
+    working.
+    """
 
-    def __init__(self, move: Callable[[], None]) -> None:
-        self._mark_progress = move
+    def __init__(self, mark_progress: Callable[[], None]) -> None:
+        self._mark_progress = mark_progress
 
     def __iter__(self) -> Iterator[float]:
-        """1 s, 2 s, 4 s, then about 5 s for ever."""
+        """Yields 1 s, 2 s, 4 s, then about 5 s forever."""
         for n in itertools.count():
             self._mark_progress()
             yield min(5.0, 2.0**n) * random.uniform(0.75, 1.0)  # noqa: S311 - jitter

@@ -1,8 +1,11 @@
-"""Which replica may write: one Lease, held by one process at a time (rule C14).
+"""Decides which replica may write: one Lease, held by one process at a time (rule C14).
 
-An elector of our own, because kopf's peering compares wall clocks, and the client's elector (37.0.2) cannot create its
-Lease and keeps leading after it lost it. Nobody's wall clock decides here: a lease of somebody else has expired when it
-did not change for its duration on our clock, and ours ends five seconds before anybody else may think so.
+Each replica reads the Lease every second. Whoever finds it free or expired takes it, renews it every two seconds, and
+leads; every other replica waits. A leader that could not renew in time stops before anyone else can take over.
+
+The elector is our own because kopf's peering compares wall clocks, and the client's elector (37.0.2) cannot create its
+Lease and keeps leading after losing it. No wall clock decides here: another holder's lease has expired once it has not
+changed for its duration on our clock, and our own term ends five seconds before anyone else may consider it expired.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from llm2llm_operator.kube.errors import ApiError, Conflict, NotFound
 log = logging.getLogger(__name__)
 LEASE_SECONDS = 15
 RENEW_DEADLINE_SECONDS = 10.0
-"""So long after the last renewal was sent we lead; the rest of the lease is for what is still on its way."""
+"""We lead for this long after sending the last renewal; the rest of the lease covers writes still in flight."""
 RENEW_EVERY_SECONDS = 2.0
 LOOK_EVERY_SECONDS = 1.0
 """How soon another replica notices that the lease was released."""
@@ -33,7 +36,7 @@ CONFLICT_PAUSE_SECONDS = 0.1
 
 
 class Action(Enum):
-    """What to do about the lease."""
+    """What to do with the lease."""
 
     CREATE = "create"
     TAKE = "take"
@@ -43,7 +46,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class ObservedLease:
-    """The lease as last read; `since` is when, on the local clock, it was first seen like this."""
+    """The lease as last read; `since` is when the local clock first saw it in this state."""
 
     holder: str
     seconds: float
@@ -53,7 +56,7 @@ class ObservedLease:
 
 
 def observe(known: ObservedLease | None, body: Mapping[str, Any] | None, now: float) -> ObservedLease | None:
-    """The lease as read at `now`. Only its spec tells that the holder lives; anybody may set a label."""
+    """Returns the lease as read at `now`. Only its spec shows that the holder is alive; anyone may set a label."""
     if body is None:
         return None
     spec = body.get("spec") or {}
@@ -67,7 +70,7 @@ def observe(known: ObservedLease | None, body: Mapping[str, Any] | None, now: fl
 
 
 def decide(seen: ObservedLease | None, identity: str, now: float) -> Action:
-    """What comes next, by the local clock alone."""
+    """Returns what to do next, by the local clock alone."""
     if seen is None:
         return Action.CREATE
     if seen.holder == identity:
@@ -78,7 +81,7 @@ def decide(seen: ObservedLease | None, identity: str, now: float) -> Action:
 
 
 def claim_body(seen: ObservedLease | None, namespace: str, name: str, identity: str, wall: datetime) -> dict[str, Any]:
-    """The lease as ours. Its times are for people; nobody decides by them."""
+    """Returns the lease with us as the holder. Its times are for people; nothing is decided by them."""
     moment = wall.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     old = seen.spec if seen else {}
     kept = seen is not None and seen.holder == identity
@@ -94,28 +97,28 @@ def claim_body(seen: ObservedLease | None, namespace: str, name: str, identity: 
 
 
 def release_body(seen: ObservedLease) -> dict[str, Any]:
-    """The lease as nobody's: another replica need not wait until it expires."""
+    """Returns the lease without a holder, so that another replica need not wait until it expires."""
     spec = {name: value for name, value in seen.spec.items() if name != "holderIdentity"}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": dict(seen.metadata), "spec": spec}
 
 
 def boot_clock() -> float:
-    """Seconds since boot, those of a suspended machine included: `time.monotonic` would not count them."""
+    """Returns the seconds since boot, including time spent suspended, which `time.monotonic` would not count."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """Returns the wall-clock time."""
     return datetime.now(UTC)
 
 
 def default_identity() -> str:
-    """This process and no other: a container that is restarted keeps its host name and its pid."""
+    """Returns a name that is unique to this process: a restarted container keeps its host name and its pid."""
     return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
 class Leases(Protocol):
-    """Where leases are kept; each method raises ApiError."""
+    """Stores leases; each method raises ApiError."""
 
     async def get_lease(self, namespace: str, name: str) -> dict[str, Any] | None: ...
     async def put_lease(self, namespace: str, body: dict[str, Any]) -> dict[str, Any]: ...
@@ -147,11 +150,16 @@ class Elector:
         self._acquired = asyncio.Event()
 
     def leads(self) -> bool:
-        """Whether nobody else can hold the lease now. Asked before each write: a timer fires late, a clock does not."""
+        """Returns whether no one else can hold the lease now.
+
+        Checked before each write: a timer can fire late, a clock cannot.
+        """
         return self._clock() < self._renewed + RENEW_DEADLINE_SECONDS
 
     async def run(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs `lead` whenever the lease is ours and cancels it when it is not; released when cancelled itself."""
+        """Runs `lead` whenever we hold the lease and cancels it when we lose it; releases the lease when cancelled
+        itself.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep())
@@ -161,17 +169,17 @@ class Elector:
             await self._release()
 
     async def step(self) -> None:
-        """One look at the lease, and the write that follows from it. Raises ApiError."""
+        """Checks the lease once, and creates, takes or renews it if needed. Raises ApiError."""
         if self._outdated or self._seen is None or self._seen.holder != self._identity:
             await self._read()
-        move = decide(self._seen, self._identity, self._clock())
-        if move is not Action.RENEW:
+        action = decide(self._seen, self._identity, self._clock())
+        if action is not Action.RENEW:
             self._renewed = -math.inf
-            if move is Action.WAIT or self._in_term:  # a term of ours ends before another one begins
+            if action is Action.WAIT or self._in_term:  # our previous term must end before another one begins
                 return
         sent = self._clock()
         body = claim_body(self._seen, self._namespace, self._name, self._identity, self._wall())
-        self._outdated = True  # until the answer is there
+        self._outdated = True  # until the response arrives
         self._seen = observe(self._seen, await self._leases.put_lease(self._namespace, body), sent)
         self._outdated = False
         self._renewed = sent
@@ -186,24 +194,24 @@ class Elector:
         self._outdated = False
 
     async def _keep(self) -> None:
-        """Looks, takes and renews for ever; that the API server is away costs the lease and nothing else."""
-        complained = False
+        """Checks, takes and renews the lease forever; while the API server is unavailable, only the lease is lost."""
+        warned = False
         while True:
             pause = LOOK_EVERY_SECONDS
             try:
                 await self.step()
-            except (Conflict, NotFound):  # somebody else was first, or an earlier answer to us was lost
+            except (Conflict, NotFound):  # someone else was first, or an earlier response to us was lost
                 pause = CONFLICT_PAUSE_SECONDS
             except ApiError as error:
-                log.log(logging.DEBUG if complained else logging.WARNING, "no access to the lease: %s", error)
-                complained = True
+                log.log(logging.DEBUG if warned else logging.WARNING, "no access to the lease: %s", error)
+                warned = True
             else:
-                complained = False
+                warned = False
                 pause = RENEW_EVERY_SECONDS if self.leads() else min(LOOK_EVERY_SECONDS, self._until_expiry())
             await asyncio.sleep(pause)
 
     def _until_expiry(self) -> float:
-        """Seconds until somebody else's lease may be taken: to be there then, and not at the next look."""
+        """Returns the seconds until another holder's lease may be taken, so that we try then, not at the next check."""
         if self._seen is None or not self._seen.holder:
             return LOOK_EVERY_SECONDS
         return max(CONFLICT_PAUSE_SECONDS, self._seen.since + self._seen.seconds - self._clock())
@@ -216,14 +224,14 @@ class Elector:
                 await self._term(lead)
 
     async def _term(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs `lead` while we lead; what it raises is raised."""
+        """Runs `lead` for as long as we lead; raises what it raises."""
         log.info("leading as %s", self._identity)
         self._in_term = True
         task = asyncio.create_task(lead())
         try:
             while self.leads() and not task.done():
-                left = self._renewed + RENEW_DEADLINE_SECONDS - self._clock()
-                await asyncio.wait({task}, timeout=max(0.0, min(left, TERM_CHECK_SECONDS)))
+                remaining = self._renewed + RENEW_DEADLINE_SECONDS - self._clock()
+                await asyncio.wait({task}, timeout=max(0.0, min(remaining, TERM_CHECK_SECONDS)))
         finally:
             task.cancel()
             await asyncio.wait({task})
@@ -233,7 +241,10 @@ class Elector:
         log.warning("no longer leading: the lease was not renewed in time, or another replica holds it")
 
     async def _release(self) -> None:
-        """Gives the lease back. An update of ours may have been cut off when we were cancelled: then look again."""
+        """Releases the lease.
+
+        If an update of ours was interrupted when we were cancelled, reads the lease again first.
+        """
         try:
             for _ in range(2):
                 if self._outdated:

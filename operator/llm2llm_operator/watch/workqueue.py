@@ -1,8 +1,9 @@
-"""The work queue: each run at most once in the queue, at most one pass a run at a time.
+"""The work queue: each run is in the queue at most once, and has at most one pass at a time.
 
-What client-go's workqueue does, in asyncio: duplicates fold, a key that is added during its own pass comes back after
-it, failures back off per key with jitter, and a heap holds the wake-up times. What a resync asks for waits behind what
-an event asks for: ten thousand runs at rest delay nobody's next Job.
+A worker calls `get` for the next key, reconciles the run, and calls `done` or `failed`. As in client-go's workqueue,
+duplicates are merged, a key that is added during its own pass comes back after it, failures back off per key with
+jitter, and a heap holds the wake-up times. Keys that a resync adds wait behind keys that an event adds, so ten thousand
+finished runs do not delay anyone's next Job.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 300.0
 LOW_PRIORITY_EVERY = 8
 MAX_LOW_PRIORITY_WORKERS = 4
-"""Passes at once that are not urgent: most find nothing to do, wait for nothing, and so block the loop in turn."""
+"""Concurrent low-priority passes: most have nothing to do and never wait, so each one blocks the loop."""
 
 
 class WorkQueue:
-    """Keys to look at; not thread-safe, for one event loop."""
+    """Holds the keys of runs to reconcile; not thread-safe, for one event loop."""
 
     def __init__(self, waited: Callable[[float], object] = lambda _: None) -> None:
-        """An empty queue, which tells `waited` how many seconds each key waited for its pass."""
+        """Makes an empty queue, which calls `waited` with the seconds that each key waited for its pass."""
         self._waited = waited
-        self._ready: OrderedDict[Key, float] = OrderedDict()  # since when
+        self._ready: OrderedDict[Key, float] = OrderedDict()  # value: when the key was added
         self._later: OrderedDict[Key, float] = OrderedDict()
         self._taken = 0
         self._active: set[Key] = set()
@@ -41,16 +42,16 @@ class WorkQueue:
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        """Keys that wait for a pass."""
+        """Returns the number of keys that wait for a pass."""
         return len(self._ready) + len(self._later)
 
     def oldest_seconds(self) -> float:
-        """How long the first key has waited."""
-        firsts = [next(iter(lane.values())) for lane in (self._ready, self._later) if lane]
-        return time.monotonic() - min(firsts) if firsts else 0.0
+        """Returns how many seconds the key that was added first has waited."""
+        oldest = [next(iter(lane.values())) for lane in (self._ready, self._later) if lane]
+        return time.monotonic() - min(oldest) if oldest else 0.0
 
     def add(self, key: Key, *, urgent: bool = True) -> None:
-        """Asks for a pass now, or when nothing urgent waits."""
+        """Asks for a pass now, or, if not urgent, when no urgent key is waiting."""
         if key in self._active:
             self._again.add(key)
         elif key not in self._ready and (urgent or key not in self._later):
@@ -59,7 +60,7 @@ class WorkQueue:
             self._changed.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Asks for a pass in some time; an earlier wish for the same key stands."""
+        """Asks for a pass after some seconds; an earlier wake-up of the same key stays."""
         due = asyncio.get_running_loop().time() + seconds
         if due < self._wake_at.get(key, float("inf")):
             self._wake_at[key] = due
@@ -67,7 +68,7 @@ class WorkQueue:
             self._changed.set()
 
     async def get(self) -> Key:
-        """The next key; `done` or `failed` must follow."""
+        """Returns the next key, and waits for one if needed; the caller must call `done` or `failed` with it."""
         while True:
             self._fire()
             key = self._next()
@@ -83,12 +84,12 @@ class WorkQueue:
                 continue
 
     def done(self, key: Key) -> None:
-        """The pass is over and went well."""
+        """Ends a pass that succeeded."""
         self._failures.pop(key, None)
         self._release(key)
 
     def failed(self, key: Key) -> float:
-        """The pass failed: the key comes back later each time. Returns the pause in seconds."""
+        """Ends a pass that failed, and adds the key again after a pause that doubles. Returns the pause in seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
         pause = min(FIRST_BACKOFF * 2.0**count, LONGEST_BACKOFF) * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
@@ -98,20 +99,22 @@ class WorkQueue:
         return pause
 
     def forget(self, key: Key) -> None:
-        """The run is gone: no failure and no wake-up time of it is kept."""
+        """Drops the failure count and the wake-up time of a run that no longer exists."""
         self._failures.pop(key, None)
         self._wake_at.pop(key, None)
 
     def _next(self) -> Key | None:
-        """An urgent key, or every FAIR_TURN-th time another one: a busy queue must not put those off for ever."""
+        """Returns an urgent key, or every LOW_PRIORITY_EVERY-th time another one, so that a busy queue does not starve
+        those.
+        """
         self._taken += 1
-        may = self._later and len(self._low_priority) < MAX_LOW_PRIORITY_WORKERS
-        turn = may and (not self._ready or self._taken % LOW_PRIORITY_EVERY == 0)
-        lane = self._later if turn else self._ready
+        low_priority_allowed = self._later and len(self._low_priority) < MAX_LOW_PRIORITY_WORKERS
+        take_low_priority = low_priority_allowed and (not self._ready or self._taken % LOW_PRIORITY_EVERY == 0)
+        lane = self._later if take_low_priority else self._ready
         if not lane:
             return None
         key, since = lane.popitem(last=False)
-        if turn:
+        if take_low_priority:
             self._low_priority.add(key)
         self._waited(time.monotonic() - since)
         return key

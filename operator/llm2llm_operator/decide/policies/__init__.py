@@ -1,1 +1,1 @@
-"""One rule a file, all pure and of one shape: inputs and the attempt in, a verdict or nothing out."""
+"""One rule per file, all pure and of one shape: each takes the inputs and the status, and returns a verdict or None."""

@@ -1,4 +1,4 @@
-"""Whether the budget allows an attempt, and for how long (fault 37). The reckoning itself is `llm2llm.budget`."""
+"""Decides whether the budget allows an attempt, and for how long (fault 37); the arithmetic is in `llm2llm.budget`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from llm2llm_operator.model.status import RunStatus
 
 
 def forbids(inputs: Inputs, status: RunStatus) -> OverBudget | None:
-    """The limit that the attempt in `status.step` may not begin for.
+    """Returns the limit that forbids the attempt in `status.step` to begin, if there is one.
 
-    Prepare costs one small request and Collect nothing: they are never in the way of finding out more.
+    Prepare costs one small request and Collect nothing, so they may always run.
     """
     step = status.step
     traits = STAGES[step.id.stage]
@@ -31,26 +31,26 @@ def forbids(inputs: Inputs, status: RunStatus) -> OverBudget | None:
 
 
 def exceeded(inputs: Inputs, status: RunStatus) -> OverBudget | None:
-    """The limit that the attempt in progress reached with its GPUs; the step itself checks the teacher's part."""
+    """Returns the GPU limit that the attempt in progress has reached; the step itself checks the teacher's limits."""
     gpus = block_of(inputs.spec, status.step).gpus
-    here = _gpu_seconds(inputs, status)
-    if here is None:
+    gpu_seconds = _gpu_seconds(inputs, status)
+    if gpu_seconds is None:
         return None
-    message = budget.reached_limit(inputs.spec.budget, spent_by(status, here), teacher=False, gpus=gpus)
+    message = budget.reached_limit(inputs.spec.budget, spent_by(status, gpu_seconds), teacher=False, gpus=gpus)
     return OverBudget(message) if message else None
 
 
 def seconds_left(inputs: Inputs, status: RunStatus) -> float | None:
-    """Seconds until the attempt in progress has used the GPU time that is left; None where nothing limits it."""
-    here = _gpu_seconds(inputs, status)
-    if here is None:
+    """Returns the seconds until the attempt in progress has used up the GPU time; None if nothing limits it."""
+    gpu_seconds = _gpu_seconds(inputs, status)
+    if gpu_seconds is None:
         return None
-    left = budget.gpu_seconds_left(inputs.spec.budget, spent_by(status, here))
-    return None if left is None else max(1.0, left / block_of(inputs.spec, status.step).gpus)
+    gpu_seconds_left = budget.gpu_seconds_left(inputs.spec.budget, spent_by(status, gpu_seconds))
+    return None if gpu_seconds_left is None else max(1.0, gpu_seconds_left / block_of(inputs.spec, status.step).gpus)
 
 
 def _gpu_seconds(inputs: Inputs, status: RunStatus) -> float | None:
-    """GPU seconds of this attempt that are not in status yet; None where it holds no GPU now."""
+    """Returns the GPU seconds of this attempt that are not in status yet; None if it holds no GPU now."""
     gpus = block_of(inputs.spec, status.step).gpus
     pods = inputs.pods(status)
     running = open_seconds(pods, inputs.now)

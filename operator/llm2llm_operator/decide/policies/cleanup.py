@@ -1,4 +1,4 @@
-"""Which Jobs may go (rule C4): ended ones whose result is recorded, but for the newest, which stays for its log."""
+"""Decides which Jobs to delete (rule C4): those whose result is recorded, except the newest, kept for its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llm2llm_operator.model.status import RunStatus
 
 
 def obsolete_jobs(inputs: Inputs, status: RunStatus) -> tuple[Job, ...]:
-    """Jobs of this run that nobody needs any more."""
+    """Returns the Jobs of this run that are no longer needed."""
     run, step = inputs.run, status.current_step
     keep = {_newest_recorded(run, status)}
     if step:
@@ -25,7 +25,10 @@ def obsolete_jobs(inputs: Inputs, status: RunStatus) -> tuple[Job, ...]:
 
 
 def live_jobs(inputs: Inputs) -> tuple[Job, ...]:
-    """Jobs of a held run, which should have none: a pass created them and could not write that the run goes on."""
+    """Returns the Jobs of a held run that have not ended.
+
+    A held run should have none: a pass created them but could not record that the run continues.
+    """
     return tuple(
         job for job in inputs.seen.jobs if job.owner_uid == inputs.run.uid and not job.ended and not job.deleting
     )
@@ -36,6 +39,6 @@ def _newest_recorded(run: Run, status: RunStatus) -> str:
     recorded += [(row.index, record) for row in status.iterations for record in row.steps]
     if not recorded:
         return ""
-    # not the last in the table: Test is recorded with the iteration that is best
+    # not the last row of the table: Test is recorded with the iteration that is best
     iteration, record = max(recorded, key=lambda entry: (entry[1].completion_time, recorded.index(entry)))
     return job_name(run.name, run.uid, StepId(Stage(record.stage), iteration), record.attempt)

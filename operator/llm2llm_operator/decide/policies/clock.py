@@ -1,4 +1,4 @@
-"""How long the containers of an attempt ran (rule C16): from the pods, so that a ticking clock costs no write."""
+"""Computes how long the containers of an attempt ran (rule C16), from the pods, so that passing time costs no write."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from llm2llm_operator.model.observation import Pod
 
 
 def closed_seconds(pods: list[Pod], counted_until: str = "") -> int:
-    """Seconds that ended containers of these pods ran; a negative interval (clock skew) counts as none.
+    """Returns the seconds that the ended containers of these pods ran; clock skew counts as 0, never as less.
 
     Args:
         pods: of one attempt's Job; they run one after the other.
-        counted_until: ends until this RFC 3339 time are in the account already.
+        counted_until: containers that ended up to this RFC 3339 time are already counted.
     """
     known = datetime.fromisoformat(counted_until) if counted_until else None
     ended = [pod for pod in pods if pod.finished and (known is None or pod.finished > known)]
@@ -21,6 +21,6 @@ def closed_seconds(pods: list[Pod], counted_until: str = "") -> int:
 
 
 def open_seconds(pods: list[Pod], now: datetime) -> float | None:
-    """Seconds that the running container has run, or None where none runs."""
+    """Returns the seconds that the running container has run, or None if none is running."""
     spans = [(now - pod.started).total_seconds() for pod in pods if pod.started and not pod.finished]
     return max(0.0, *spans, 0.0) if spans else None

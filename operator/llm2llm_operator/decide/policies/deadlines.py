@@ -1,4 +1,4 @@
-"""Deadlines of the run, of a step, and of its start (rule C16): our own, since a Job's would count pending time."""
+"""Enforces the deadlines of the run, of a step, and of its start (rule C16): a Job's own would count pending time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADVICE = "Raise the deadline, then spec.retry"
 
 
 def exceeded(inputs: Inputs, status: RunStatus) -> GiveUp | None:
-    """The deadline that the attempt in progress has reached."""
+    """Returns the deadline that the attempt in progress has reached, if any."""
     for limit, spent, field, words in _active_limits(inputs, status):
         if limit and spent >= limit:
             message = f"{words} for {spent:.0f} s; {field} is {limit}. {ADVICE}"
@@ -27,7 +27,7 @@ def exceeded(inputs: Inputs, status: RunStatus) -> GiveUp | None:
 
 
 def seconds_left(inputs: Inputs, status: RunStatus) -> float | None:
-    """Seconds until the nearest deadline; None where none is set, or its clock does not run."""
+    """Returns the seconds until the nearest deadline; None if none is set or its clock is not running."""
     left: list[float | None] = []
     if open_seconds(inputs.pods(status), inputs.now) is not None:
         left += [limit - spent for limit, spent, _, _ in _active_limits(inputs, status) if limit]
@@ -39,20 +39,20 @@ def seconds_left(inputs: Inputs, status: RunStatus) -> float | None:
 
 
 def _active_limits(inputs: Inputs, status: RunStatus) -> list[tuple[int | None, float, str, str]]:
-    """Each limit on active time, with what is spent of it, its field, and words for a message."""
+    """Returns each limit on active time, the time spent, the name of its field, and words for a message."""
     pods = inputs.pods(status)
-    here = closed_seconds(pods, status.step.counted_until) + (open_seconds(pods, inputs.now) or 0.0)
+    attempt_seconds = closed_seconds(pods, status.step.counted_until) + (open_seconds(pods, inputs.now) or 0.0)
     spec, block = inputs.spec, block_of(inputs.spec, status.step)
     return [
         (
             spec.active_deadline_seconds,
-            status.active_seconds + here,
+            status.active_seconds + attempt_seconds,
             "spec.activeDeadlineSeconds",
             "the run has been active",
         ),
         (
             block.active_deadline_seconds,
-            status.step.active_seconds + here,
+            status.step.active_seconds + attempt_seconds,
             "activeDeadlineSeconds",
             "the step has been active",
         ),
@@ -60,5 +60,5 @@ def _active_limits(inputs: Inputs, status: RunStatus) -> list[tuple[int | None, 
 
 
 def _is_starting(inputs: Inputs, status: RunStatus) -> bool:
-    """Whether no container of this attempt has started yet, and no queue holds it back."""
+    """Returns whether no container of this attempt has started yet, and no queue holds it back."""
     return status.step.state == "Pending" and not any(pod.started for pod in inputs.pods(status))

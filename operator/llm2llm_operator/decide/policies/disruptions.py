@@ -1,4 +1,4 @@
-"""How many evictions and preemptions a step survives (fault 19)."""
+"""Limits how many evictions and preemptions a step survives (fault 19)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llm2llm_operator.reasons import Reason
 
 
 def exceeded(inputs: Inputs, status: RunStatus) -> GiveUp | None:
-    """Whether the step in progress has lost more pods than `spec.maxDisruptions` allows."""
+    """Gives up if the step in progress has lost more pods than `spec.maxDisruptions` allows."""
     count = status.step.disruptions
     if count <= inputs.spec.max_disruptions:
         return None

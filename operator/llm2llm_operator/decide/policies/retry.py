@@ -1,7 +1,7 @@
-"""What follows an attempt that ended without a result: another attempt, or the end of the run.
+"""Decides what follows an attempt that ended without a result: another attempt, a hold, or the end of the run.
 
-One owner of retries (rule C11): Jobs have `backoffLimit: 0`, so every cause arrives here and is counted under its own
-limit.
+All retries are decided here (rule C11): Jobs have `backoffLimit: 0`, so every failure arrives here and is counted under
+the limit of its cause.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ BACKOFF_LIMIT_SECONDS = 300.0
 
 
 def after_failure(inputs: Inputs, status: RunStatus, ending: Ending) -> Again | Hold | GiveUp:
-    """Decides what follows when the attempt in `status.step` ended like this, without a result."""
+    """Decides what follows when the attempt in `status.step` ended in this way, without a result."""
     step, limits = status.step, inputs.spec.retries
     spent = step.retries
     if ending.job_vanished:
         return _after_vanished(inputs, status)
     if step.collects:
-        # nothing is committed: the work has to be done again, under the limit of what brought us to Collect
+        # nothing is committed: the work must be repeated, under the limit of the failure that led to Collect
         return _transient(inputs, status, ending, "the step's output was not committed")
     if ending.exit_code in (ExitCode.TEACHER_QUOTA, ExitCode.BUDGET):
         return Hold(REASONS[ending.exit_code], _advice(ending.words))
     if ending.exit_code in FAILS_AT_ONCE:
         return GiveUp(REASONS[ending.exit_code], _advice(ending.words))
     if ending.exit_code == ExitCode.GPU_OUT_OF_MEMORY:
-        tried = (ending.report.micro_batch if ending.report else 0) or step.micro_batch
-        if tried <= 1 or spent.out_of_memory >= limits.out_of_memory:
+        micro_batch = (ending.report.micro_batch if ending.report else 0) or step.micro_batch
+        if micro_batch <= 1 or spent.out_of_memory >= limits.out_of_memory:
             return GiveUp(
                 Reason.OUT_OF_MEMORY,
                 _advice(f"{ending.words}; train.hyperparameters.maxLength or the model is too large"),
             )
         counts = spent.updated(out_of_memory=spent.out_of_memory + 1)
-        return Again(Kind.RUN, tried // 2, counts, ending.words)
+        return Again(Kind.RUN, micro_batch // 2, counts, ending.words)
     if ending.pod_reason == "OOMKilled" and spent.transient >= limits.transient:
         return GiveUp(
             Reason.OUT_OF_MEMORY, _advice("the container ran out of host memory: raise its resources.limits.memory")
@@ -46,10 +46,10 @@ def after_failure(inputs: Inputs, status: RunStatus, ending: Ending) -> Again | 
 
 
 def after_lost_report(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
-    """The Job succeeded but its report cannot be read: a Collect attempt prints it again from the manifest.
+    """Decides what follows a Job that succeeded without a readable report: Collect reads it from the manifest.
 
-    Where that succeeds without a report, too, the step is done again, under the limit of transient failures: an image
-    that exits with 0 and says nothing must not be asked for ever.
+    If Collect finds no report either, the step is repeated under the limit of transient failures: an image that exits
+    with 0 and writes no report must not be retried forever.
     """
     step, limits = status.step, inputs.spec.retries
     spent = step.retries
@@ -65,7 +65,7 @@ def after_lost_report(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
 
 
 def backoff_seconds(inputs: Inputs, status: RunStatus) -> float:
-    """Pause before the current attempt: none before the first or a Collect, then doubling up to 5 minutes."""
+    """Returns the pause before this attempt: none before the first or a Collect, then doubling up to 5 minutes."""
     step = status.step
     tries = step.retries.transient
     if step.attempt == 0 or step.collects or tries == 0:
@@ -74,7 +74,7 @@ def backoff_seconds(inputs: Inputs, status: RunStatus) -> float:
 
 
 def _after_vanished(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
-    """A Job that vanished unrecorded: the manifest decides first (rule C4), then its own limit."""
+    """Decides what follows a Job that vanished unrecorded: Collect reads the manifest (rule C4), up to a limit."""
     step, limits = status.step, inputs.spec.retries
     spent = step.retries
     if spent.job_deleted >= limits.job_deleted + (not step.collects):

@@ -1,4 +1,4 @@
-"""When a run that has ended is deleted (`spec.ttlSecondsAfterFinished`, as of a Kubernetes Job)."""
+"""Decides when to delete a run that has ended (`spec.ttlSecondsAfterFinished`, as in the Kubernetes Job API)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from llm2llm_operator.model.status import RunStatus
 
 
 def seconds_left(inputs: Inputs, status: RunStatus) -> float | None:
-    """Seconds until an ended run goes, 0 where its time is over; None where it stays."""
+    """Returns the seconds until an ended run is deleted, 0 if the time has passed; None if it is kept."""
     ttl = inputs.spec.ttl_seconds_after_finished
     if ttl is None or not status.completion_time:
         return None

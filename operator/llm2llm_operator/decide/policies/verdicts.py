@@ -1,4 +1,4 @@
-"""What a policy can say. Every policy takes the inputs and the status, and answers with one of these or with None."""
+"""The possible verdicts of a policy. Every policy takes the inputs and the status, and returns one of these or None."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llm2llm_operator.model.status import RetryCounts
 
 @dataclass(frozen=True)
 class Ending:
-    """How an attempt ended without a result, as far as the cluster knows."""
+    """How an attempt ended without a result, as far as the cluster shows it."""
 
     exit_code: int | None = None
     report: Report | None = None
@@ -20,7 +20,7 @@ class Ending:
 
     @property
     def words(self) -> str:
-        """What to tell people: the step's own words where there are any."""
+        """The reason to show to people: the step's own message if it has one."""
         if self.report and self.report.message:
             return self.report.message
         return self.message or self.pod_reason or f"exit code {self.exit_code}"
@@ -28,7 +28,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Again:
-    """The next attempt of the same step."""
+    """Start the next attempt of the same step."""
 
     kind: Kind
     micro_batch: int
@@ -38,7 +38,7 @@ class Again:
 
 @dataclass(frozen=True)
 class Hold:
-    """The run is suspended until a person raises `spec.retry`."""
+    """Suspend the run until a person raises `spec.retry`."""
 
     reason: str
     message: str
@@ -46,7 +46,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """The run fails; the message says what to change and names `spec.retry`."""
+    """Fail the run; the message says what to change and names `spec.retry`."""
 
     reason: str
     message: str
@@ -54,14 +54,14 @@ class GiveUp:
 
 @dataclass(frozen=True)
 class OverBudget:
-    """A limit of the budget stands in the way; `spec.budget.onExceeded` says what follows."""
+    """A limit of the budget is reached; `spec.budget.onExceeded` says what follows."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Reason of Progressing=False, and the message. `hopeless`: no waiting will mend it."""
+    """Reason and message of Progressing=False. `hopeless`: waiting will not help."""
 
     reason: str
     message: str

@@ -1,4 +1,4 @@
-"""Why a run waits (rule C15), from what its Job, its pods and their events show, with the cluster's own words."""
+"""Finds out why a run waits (rule C15), from its Job, its pods and their Events, and quotes the cluster's own words."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from llm2llm_operator.reasons import Reason
 HARMLESS = frozenset({"", "ContainerCreating", "PodInitializing"})
 HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 STALE = frozenset({"FailedScheduling"})
-"""Warnings that stay when their cause is gone: the condition PodScheduled says at any time whether it still holds."""
+"""Warnings that outlive their cause: the condition PodScheduled always says whether it still holds."""
 LOOK_AT_EVENTS_SECONDS = 20.0
-"""A Job without a pod, or a pod that does not start, for so long: only its events can tell why."""
+"""After this long without a pod, or with a pod that does not start, only a Job's Events can say why."""
 STUCK_SECONDS = 15 * 60.0
-"""A Job whose end is decided and which still has a pod for so long."""
+"""A Job whose end is decided but which still has a pod after this time is stuck."""
 
 
 def waiting_reason(inputs: Inputs, status: RunStatus) -> Waiting | None:
-    """The reason why the attempt in progress makes no progress, or None while nothing is wrong."""
+    """Returns why the attempt in progress makes no progress, or None if nothing is wrong."""
     job, pods = inputs.job(status), inputs.pods(status)
     if job is None:
         return None
@@ -29,7 +29,7 @@ def waiting_reason(inputs: Inputs, status: RunStatus) -> Waiting | None:
     if stuck:
         return stuck
     if any(pod.started and not pod.finished for pod in pods):
-        return None  # also of a Job that was just suspended: its pod is still saving a checkpoint
+        return None  # true also for a Job that was just suspended: its pod is still saving a checkpoint
     if job.suspended:
         return Waiting(Reason.QUEUED, f"Job {job.name} is suspended: waiting for its queue to admit it")
     for pod in reversed(pods):
@@ -45,7 +45,7 @@ def waiting_reason(inputs: Inputs, status: RunStatus) -> Waiting | None:
 
 
 def hopeless(inputs: Inputs, status: RunStatus) -> GiveUp | None:
-    """Whether the attempt waits for what cannot come: an image name that nobody can pull (fault 22)."""
+    """Gives up if the attempt waits for what cannot happen: an image name that cannot be pulled (fault 22)."""
     reason = waiting_reason(inputs, status)
     if reason is None or not reason.hopeless:
         return None
@@ -53,31 +53,31 @@ def hopeless(inputs: Inputs, status: RunStatus) -> GiveUp | None:
 
 
 def only_events_can_tell(job: Job, pods: list[Pod]) -> bool:
-    """A Job that should have a running container and has none, while nothing about it says why."""
+    """Returns whether a Job should have a running container and has none, while nothing about it says why."""
     if job.suspended or job.ended:
         return False
     return not any(pod.started or pod.unschedulable or pod.waiting_reason not in HARMLESS for pod in pods)
 
 
 def _stuck(job: Job, pods: list[Pod], now: datetime) -> Waiting | None:
-    """FailureTarget or SuccessCriteriaMet without Failed or Complete: a pod does not go (fault 26)."""
-    left = [pod for pod in pods if pod.phase in ("Pending", "Running")]
-    if job.ending_since is None or job.ended or not left:
+    """Detects FailureTarget or SuccessCriteriaMet without Failed or Complete: a pod does not terminate (fault 26)."""
+    remaining = [pod for pod in pods if pod.phase in ("Pending", "Running")]
+    if job.ending_since is None or job.ended or not remaining:
         return None
     if (now - job.ending_since).total_seconds() < STUCK_SECONDS:
         return None
-    names = ", ".join(f"pod {pod.name} on node {pod.node or '?'}" for pod in left)
+    names = ", ".join(f"pod {pod.name} on node {pod.node or '?'}" for pod in remaining)
     return Waiting(
         Reason.POD_STUCK_TERMINATING, f"{names} should have ended but did not: check the node, or delete the pod"
     )
 
 
 def _from_events(events: tuple[Event, ...], job: Job) -> Waiting | None:
-    """The newest warning about the Job or its pods (faults 24 and 28)."""
-    told = [event for event in events if event.reason not in STALE]
-    if not told:
+    """Returns the newest warning about the Job or its pods (faults 24 and 28)."""
+    warnings = [event for event in events if event.reason not in STALE]
+    if not warnings:
         return None
-    newest = max(told, key=lambda event: event.moment)
+    newest = max(warnings, key=lambda event: event.moment)
     if newest.reason == "FailedCreate":
         quota = "exceeded quota" in newest.message
         return Waiting(Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED, f"Job {job.name}: {newest.message}")
