@@ -1,5 +1,5 @@
-"""Asking a teacher, and paying for each answer once.
+"""Asks a teacher, and pays for each answer once.
 
-`client` speaks to the endpoint and is the one module that imports openai; `limits` paces; `ledger` keeps what was paid
-for; `paid` puts the three together.
+`client` speaks to the endpoint and is the only module that imports openai; `limits` paces the requests; `ledger`
+records each answer that was paid for; `requests` puts the three together.
 """

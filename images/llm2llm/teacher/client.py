@@ -1,8 +1,9 @@
-"""One request to an OpenAI-compatible endpoint, and what each way of failing means.
+"""Sends one request to an OpenAI-compatible endpoint, and turns each way of failing into an error of our own.
 
-The client's own retries are off: a retry is a paid request, so `paid.py` decides on it and the ledger knows of it.
-Unset parameters are not sent; what the endpoint refuses is said another way from then on, and told (`dialect`). What it
-refuses of one row, once it has answered another, costs that row and not the step (`refusal`).
+The client's own retries are off: a retry is a paid request, so `requests.py` decides on it and the ledger records it.
+Unset parameters are not sent. If the endpoint rejects the form of a request, the client sends another form from then on
+and reports the change (`dialect`). If an endpoint that has answered one row rejects another row, the rejection costs
+that row and not the step (`refusal`).
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ DEFAULT_TIMEOUT = 120.0
 Message = Mapping[str, str]
 _MESSAGE_LIMIT = 300
 _GATEWAY_TIMEOUTS = (HTTPStatus.GATEWAY_TIMEOUT, 524)
-"""The endpoint behind a gateway (524: Cloudflare's) may go on with the request, and charge for it."""
-_ABOUT_ITS_FORM = (
+"""Statuses after which the endpoint behind a gateway (524: Cloudflare's) may still finish the request and charge for
+it."""
+_MAYBE_ABOUT_FORM = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.INTERNAL_SERVER_ERROR,  # llama.cpp's, of roles that the chat template does not know
+    HTTPStatus.INTERNAL_SERVER_ERROR,  # llama.cpp's, for roles that the chat template does not know
 )
 
 
@@ -49,7 +51,7 @@ class RateLimited(Exception):
 
 
 class TeacherUnavailable(Exception):
-    """5xx, a cut connection or a timeout; `maybe_paid` where the endpoint may have worked on the request."""
+    """A 5xx, a cut connection or a timeout; `maybe_paid` says that the endpoint may have worked on the request."""
 
     def __init__(self, message: str, retry_after: float | None, *, maybe_paid: bool) -> None:
         super().__init__(message)
@@ -59,16 +61,16 @@ class TeacherUnavailable(Exception):
 
 @dataclass
 class TeacherClient:
-    """The teacher of a run. Made by `connect`; use it as an async context manager."""
+    """A client for the teacher of a run. `connect` creates it; use it as an async context manager."""
 
     teacher: api_stages.Teacher
     connection: openai.AsyncOpenAI
     tell: Callable[[str], None] = lambda _: None
     identity: str = ""
-    """What an answer belongs to, in the keys of requests; empty: the model's name."""
+    """Identifies the teacher in request keys; the model's name if empty."""
     dialect: Dialect = field(init=False)
-    _works: bool = False
-    """It has answered: address, key, model and parameters are right."""
+    _has_answered: bool = False
+    """The endpoint has answered before: address, key, model and parameters are right."""
 
     def __post_init__(self) -> None:
         self.dialect = Dialect(self.teacher.parameters)
@@ -76,14 +78,14 @@ class TeacherClient:
 
     @property
     def where(self) -> str:
-        """Its address, for messages."""
+        """The endpoint's address, for messages."""
         return str(self.teacher.base_url)
 
     @property
     def timeout(self) -> float:
-        """Seconds without a sign of an answer after which a request is given up."""
-        told = self.connection.timeout
-        return told if isinstance(told, int | float) else DEFAULT_TIMEOUT
+        """Returns the seconds without any data after which a request is given up."""
+        configured = self.connection.timeout
+        return configured if isinstance(configured, int | float) else DEFAULT_TIMEOUT
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,11 +94,11 @@ class TeacherClient:
         await self.connection.close()
 
     async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Reply:
-        """One paid request; the answer shall be a JSON object of `schema`.
+        """Sends one paid request and returns its reply; the answer should be a JSON object of `schema`.
 
         Raises:
-            RateLimited, Unavailable: asking again may help.
-            AuthenticationError, TeacherQuotaExhausted, ConfigurationError: it cannot.
+            RateLimited, TeacherUnavailable: a retry may help.
+            AuthenticationError, TeacherQuotaExhausted, ConfigurationError: a retry cannot help.
         """
         while True:
             chat, arguments = self.dialect.messages(messages), self.dialect.arguments(schema)
@@ -107,67 +109,69 @@ class TeacherClient:
                     **arguments,
                 )
             except openai.APIStatusError as error:
-                if reply := self._refused(error, chat, arguments):
+                if reply := self._handle_refusal(error, chat, arguments):
                     return reply
             except openai.OpenAIError as error:
-                self._fail(error)
+                self._raise_error(error)
             else:
                 return self._read(answer.content, answer.headers)
 
     def _read(self, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """The reply in an answer with status 200; raises RateLimited, Unavailable where it is no completion."""
+        """Reads an answer with status 200; raises RateLimited or TeacherUnavailable if it is not a completion."""
         announced = read_ratelimit_headers(headers, time.time())
         reply = read_reply(body, announced)
         if isinstance(reply, Reply):
-            self._works = True
+            self._has_answered = True
             return reply
-        told, pause = f"the teacher {self.where}: 200 {reply.words}", retry_after(headers, time.time())
+        message, pause = f"the teacher {self.where}: 200 {reply.words}", retry_after(headers, time.time())
         if reply.code == str(HTTPStatus.TOO_MANY_REQUESTS.value):
-            raise RateLimited(told, pause, announced)
+            raise RateLimited(message, pause, announced)
         advice = "" if reply.code else ", which is not a chat completion: check spec.generate.teacher.baseUrl"
-        raise TeacherUnavailable(f"{told}{advice}", pause, maybe_paid=True)
+        raise TeacherUnavailable(f"{message}{advice}", pause, maybe_paid=True)
 
-    def _refused(self, error: openai.APIStatusError, chat: Sequence[Message], sent: Mapping[str, Any]) -> Reply | None:
-        """A reply that rejects the row, or None where it is to be said another way; raises where neither helps."""
+    def _handle_refusal(
+        self, error: openai.APIStatusError, chat: Sequence[Message], sent: Mapping[str, Any]
+    ) -> Reply | None:
+        """Returns a reply that rejects the row, or None if the request should be sent in another form; else raises."""
         refusal = read_refusal(error.body, str(error))
         finish = refusal.finish if error.status_code in OF_A_REQUEST else ""
-        if not finish and error.status_code in _ABOUT_ITS_FORM:
-            told = self.dialect.adapt_roles(chat, refusal.words)
-            if told is None and error.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
-                told = self.dialect.adapt(sent, refusal.named, refusal.words)
-            if told:
-                self.tell(f"the teacher {self.where} rejected the form of a request: {told} ({refusal.words[:200]})")
-            if told is not None:
+        if not finish and error.status_code in _MAYBE_ABOUT_FORM:
+            change = self.dialect.adapt_roles(chat, refusal.words)
+            if change is None and error.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
+                change = self.dialect.adapt(sent, refusal.named, refusal.words)
+            if change:
+                self.tell(f"the teacher {self.where} rejected the form of a request: {change} ({refusal.words[:200]})")
+            if change is not None:
                 return None
-        if not finish and self._works:
+        if not finish and self._has_answered:
             finish = refusal.finish_where_others_pass(error.status_code)
         if not finish:
-            self._fail(error)
+            self._raise_error(error)
         usage = None if refusal.maybe_paid else Usage(teacher_requests=1)
         return Reply(storable(refusal.words), finish, usage)
 
-    def _fail(self, error: openai.OpenAIError) -> NoReturn:
+    def _raise_error(self, error: openai.OpenAIError) -> NoReturn:
         where = f"the teacher {self.where}"
         match error:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 raise AuthenticationError(
                     f"{where} refused the key ({error.status_code}): {self._key_advice()}, then raise spec.retry"
-                    f"{_forbids(error)}"
+                    f"{_quote_forbidden(error)}"
                 ) from error
             case openai.APIStatusError() if _without_credit(error):
                 raise TeacherQuotaExhausted(
-                    f"{where}: the account is out of credit ({_brief(error)}): add credit, then raise spec.retry"
+                    f"{where}: the account is out of credit ({_shortened(error)}): add credit, then raise spec.retry"
                 ) from error
             case openai.RateLimitError():
                 announced = read_ratelimit_headers(error.response.headers, time.time())
-                raise RateLimited(f"{where}: {_brief(error)}", _retry_after(error), announced) from error
+                raise RateLimited(f"{where}: {_shortened(error)}", _retry_after(error), announced) from error
             case openai.NotFoundError():
                 raise ConfigurationError(
                     f"{where} does not know the model {self.teacher.model!r} or the path (404): check "
                     "spec.generate.teacher.model and baseUrl"
                 ) from error
             case openai.APIStatusError() if _worth_another_try(error.status_code):
-                message = f"{where}: {error.status_code} {_brief(error)}"
+                message = f"{where}: {error.status_code} {_shortened(error)}"
                 worked_on = error.status_code in _GATEWAY_TIMEOUTS
                 raise TeacherUnavailable(message, _retry_after(error), maybe_paid=worked_on) from error
             case openai.BadRequestError() | openai.UnprocessableEntityError():
@@ -177,18 +181,18 @@ class TeacherClient:
                     "check spec.generate.teacher.model and parameters"
                 ) from error
             case openai.APIStatusError():
-                raise ConfigurationError(f"{where}: {error.status_code} {_brief(error)}") from error
+                raise ConfigurationError(f"{where}: {error.status_code} {_shortened(error)}") from error
             case openai.APITimeoutError():
                 raise TeacherUnavailable(
                     f"{where}: no answer within {self.connection.timeout} s", None, maybe_paid=True
                 ) from error
             case openai.APIConnectionError() if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout"):
                 raise TeacherUnavailable(
-                    f"{where} cannot be reached: {_root(error)}", None, maybe_paid=False
+                    f"{where} cannot be reached: {_root_message(error)}", None, maybe_paid=False
                 ) from error
             case _:
-                # A cut connection, or an answer that is no completion: the endpoint may have done the work.
-                raise TeacherUnavailable(f"{where}: {_brief(error)}", None, maybe_paid=True) from error
+                # A cut connection, or an answer that is not a completion: the endpoint may have done the work.
+                raise TeacherUnavailable(f"{where}: {_shortened(error)}", None, maybe_paid=True) from error
 
     def _key_advice(self) -> str:
         reference = self.teacher.api_key_secret_ref
@@ -203,11 +207,11 @@ def connect(
     tell: Callable[[str], None] = lambda _: None,
     identity: str = "",
 ) -> TeacherClient:
-    """A client for this teacher; the key comes from the environment, nothing is sent yet.
+    """Creates a client for this teacher; takes the key from the environment and sends nothing yet.
 
     Raises:
         AuthenticationError: the run names a Secret, and its key is not in the environment or is empty.
-        ConfigurationError: the timeout is no number.
+        ConfigurationError: the timeout is not a number.
     """
     # A newline at the end of a Secret's value is a common slip, and never part of a key.
     key = environ.get(TEACHER_KEY, "").strip()
@@ -235,11 +239,12 @@ def connect(
 
 
 def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsyncHttpxClient:
-    """One that trusts the authorities of `teacher.caBundleRef`, and goes through the environment's proxy, if any; past
-    it on loopback.
+    """Creates an HTTP client that trusts the certificates in `teacher.caBundleRef`.
+
+    It uses the environment's proxy, if there is one, except on loopback.
 
     Raises:
-        ConfigurationError: the file holds no certificates.
+        ConfigurationError: the file contains no certificates.
     """
     bundle = environ.get(TEACHER_CA_BUNDLE)
     verify: ssl.SSLContext | bool = True
@@ -257,11 +262,11 @@ def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsy
 def probe(
     generate: api_stages.Generate, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
 ) -> Usage:
-    """One small request, which shows that address, key, model, roles and parameters work (stage Prepare).
+    """Sends one small request to show that address, key, model, roles and parameters work (stage Prepare).
 
     Raises:
-        Transient: the endpoint cannot be reached, asks for a pause, or answers with something that is no completion.
-        AuthenticationError, TeacherQuotaExhausted, ConfigurationError: it refuses.
+        Transient: the endpoint cannot be reached, asks for a pause, or returns something that is not a completion.
+        AuthenticationError, TeacherQuotaExhausted, ConfigurationError: the endpoint refuses the request.
     """
     return asyncio.run(_probe(generate.teacher, environ, tell))
 
@@ -270,7 +275,7 @@ _PROBE = (
     {"role": "system", "content": "You check a connection. Answer with one JSON object and nothing else."},
     {"role": "user", "content": 'Answer with the JSON object {"ready": "yes"}.'},
 )
-"""Of the roles that generation uses."""
+"""Uses the same roles as generation."""
 
 
 async def _probe(teacher: api_stages.Teacher, environ: Mapping[str, str], tell: Callable[[str], None]) -> Usage:
@@ -302,7 +307,7 @@ def _worth_another_try(status: int) -> bool:
 
 
 def _without_credit(error: openai.APIStatusError) -> bool:
-    """OpenAI says so by a 429 with a code of its own, others by a 402."""
+    """Returns whether the account has no credit: OpenAI sends a 429 with a code of its own, others a 402."""
     return error.status_code == HTTPStatus.PAYMENT_REQUIRED or (
         error.status_code == HTTPStatus.TOO_MANY_REQUESTS and "insufficient_quota" in (error.code, error.type)
     )
@@ -312,19 +317,19 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
     return retry_after(error.response.headers, time.time())
 
 
-def _forbids(error: openai.APIStatusError) -> str:
-    """What a 403 says, mostly of a key that is right: a model, a region, a policy. A 401 may repeat the key."""
+def _quote_forbidden(error: openai.APIStatusError) -> str:
+    """Quotes a 403, which mostly concerns a model, a region or a policy and not the key; a 401 may repeat the key."""
     if error.status_code != HTTPStatus.FORBIDDEN:
         return ""
     return f"; it says: {read_refusal(error.body, str(error)).words[:_MESSAGE_LIMIT]}"
 
 
-def _root(error: BaseException) -> str:
-    """What the system said: above it a client says only that all attempts failed."""
+def _root_message(error: BaseException) -> str:
+    """Returns the message of the innermost error: the outer ones say only that all attempts failed."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return str(error)[:_MESSAGE_LIMIT] or type(error).__name__
 
 
-def _brief(error: Exception) -> str:
+def _shortened(error: Exception) -> str:
     return str(error)[:_MESSAGE_LIMIT]

@@ -1,7 +1,8 @@
-"""PURE: what of a request an endpoint understands, as its own refusals tell.
+"""PURE: learns from an endpoint's refusals which parts of a request it understands.
 
-OpenAI's parameters are not the same for all of its models, and other vendors know fewer of them. What is refused is
-sent in another form or left out, and told: the key of a request is over what was asked for, so the ledger stays valid.
+OpenAI's parameters are not the same for all of its models, and other vendors know fewer of them. A rejected part is
+sent in another form or left out, and the change is reported. A request's key covers what the spec asks for, so the
+ledger stays valid.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any, Literal
 
 SCHEMA_NAME = "example"
 Form = Literal["json_schema", "json_object", "text"]
-_NEXT: dict[Form, Form] = {"json_schema": "json_object", "json_object": "text"}
+_FALLBACKS: dict[Form, Form] = {"json_schema": "json_object", "json_object": "text"}
 _SUCCESSORS = {"max_tokens": "max_completion_tokens"}
-"""Parameters that newer models want by another name."""
+"""Parameters that newer models know by another name."""
 _KNOWN = {
     "response_format",
     "temperature",
@@ -30,34 +31,35 @@ _KNOWN = {
     "reasoning_effort",
     "service_tier",
 }
-"""What the client takes by name; the rest travels in `extra_body`."""
+"""Parameters that the client takes by name; all others travel in `extra_body`."""
 _NO_SYSTEM = re.compile(
     r"(system|developer) (role|message|prompt|instruction)|\brole\b.*\bsystem\b|roles must alternate", re.IGNORECASE
 )
-"""Chat templates of Gemma ("System role not supported") and of Mistral, OpenAI's o1-mini, Google's API."""
+"""Matches the refusals of the chat templates of Gemma ("System role not supported") and of Mistral, of OpenAI's
+o1-mini, and of Google's API."""
 
 
 @dataclass
 class Dialect:
-    """How one endpoint is spoken to. `parameters` are those of `spec.generate.teacher`."""
+    """The form of requests that one endpoint accepts. `parameters` are those of `spec.generate.teacher`."""
 
     parameters: Mapping[str, str]
     form: Form = "json_schema"
-    """How the shape of an answer is asked for; the prompt asks for it in words in any case."""
+    """How the request asks for the shape of an answer; the prompt asks for it in words in any case."""
     dropped: set[str] = field(default_factory=set)
     renamed: dict[str, str] = field(default_factory=dict)
     merged: bool = False
-    """The system's text stands at the beginning of the user's."""
+    """The system's text is sent at the beginning of the user's."""
 
     def messages(self, messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-        """The chat as this endpoint takes it."""
+        """Returns the chat in the form that this endpoint accepts."""
         first, *others = messages
         if not self.merged or first["role"] != "system" or not others:
             return list(messages)
         return [{**others[0], "content": f"{first['content']}\n\n{others[0]['content']}"}, *others[1:]]
 
     def adapt_roles(self, sent: Sequence[Mapping[str, str]], message: str) -> str | None:
-        """Learns from a refusal of a chat that was `sent`; returns what `adapt` does."""
+        """Learns from the refusal of a chat that was `sent`; returns the same as `adapt`."""
         if sent[0]["role"] != "system" or not _NO_SYSTEM.search(message):
             return None
         if self.merged:
@@ -66,7 +68,7 @@ class Dialect:
         return "it does not accept the role system, whose text now starts the user message"
 
     def arguments(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """Everything of a request beside model and messages."""
+        """Returns all arguments of a request except model and messages."""
         chosen = {
             self.renamed.get(name, name): _value(text)
             for name, text in self.parameters.items()
@@ -74,8 +76,8 @@ class Dialect:
         }
         match self.form:
             case "json_schema":
-                wanted = {"name": SCHEMA_NAME, "schema": dict(schema), "strict": True}
-                chosen["response_format"] = {"type": "json_schema", "json_schema": wanted}
+                json_schema = {"name": SCHEMA_NAME, "schema": dict(schema), "strict": True}
+                chosen["response_format"] = {"type": "json_schema", "json_schema": json_schema}
             case "json_object":
                 chosen["response_format"] = {"type": "json_object"}
         extra = {name: value for name, value in chosen.items() if name not in _KNOWN}
@@ -83,56 +85,56 @@ class Dialect:
         return known | ({"extra_body": extra} if extra else {})
 
     def adapt(self, sent: Mapping[str, Any], parameters: Sequence[str], message: str) -> str | None:
-        """Learns from a refusal of what was `sent`.
+        """Learns from the refusal of a request that was `sent`.
 
         Args:
-            sent: as `arguments` gave it.
-            parameters: what the refusal names beside its words; a part of one counts as the whole.
-            message: its words.
+            sent: the arguments, as `arguments` returned them.
+            parameters: the parameters that the refusal names apart from its text; a part of one counts as the whole.
+            message: the refusal's text.
 
         Returns:
-            What is done from here on, in words; '' where another request has met the same refusal before; None where
-            the refusal is about nothing that could be changed.
+            A description of the change from here on; '' if another request was refused for the same reason before;
+            None if the refusal is about nothing that could be changed.
         """
         names = (set(sent) | set(sent.get("extra_body", ()))) - {"extra_body"}
-        refused = _named(names, parameters, message)
+        refused = _refused_names(names, parameters, message)
         if not refused and "response_format" in names and "schema" in message:
             refused = ["response_format"]
         if not refused:
             return None
-        told = [self._without(name, sent, message) for name in refused]
-        return ", ".join(words for words in told if words)
+        changes = [self._drop_or_replace(name, sent, message) for name in refused]
+        return ", ".join(change for change in changes if change)
 
-    def _without(self, name: str, sent: Mapping[str, Any], message: str) -> str:
+    def _drop_or_replace(self, name: str, sent: Mapping[str, Any], message: str) -> str:
         if name == "response_format":
             refused: Form = sent["response_format"]["type"]
             if self.form != refused:
                 return ""
-            self.form = _NEXT[refused]
+            self.form = _FALLBACKS[refused]
             return (
                 f"it does not support {refused}; {'requesting' if self.form == 'json_object' else 'parsing'} "
                 f"{self.form} instead"
             )
-        asked = next((old for old, new in self.renamed.items() if new == name), name)
+        original = next((old for old, new in self.renamed.items() if new == name), name)
         successor = _SUCCESSORS.get(name)
-        if asked in self.dropped or (name in self.renamed and successor):
+        if original in self.dropped or (name in self.renamed and successor):
             return ""
         if successor and successor in message:
             self.renamed[name] = successor
             return f"{name} is now sent as {successor}"
-        self.dropped.add(asked)
-        return f"{asked} is no longer sent"
+        self.dropped.add(original)
+        return f"{original} is no longer sent"
 
 
-def _named(names: set[str], parameters: Sequence[str], message: str) -> list[str]:
-    """Which of these a refusal is about: what it names as the parameters, else what its words mention."""
-    tops = dict.fromkeys(parameter.partition(".")[0] for parameter in parameters)
-    told = [top for top in tops if top in names]
-    return told or [name for name in sorted(names) if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message)]
+def _refused_names(names: set[str], parameters: Sequence[str], message: str) -> list[str]:
+    """Returns which of these names a refusal is about: its named parameters, else those that its text mentions."""
+    top_names = dict.fromkeys(parameter.partition(".")[0] for parameter in parameters)
+    named = [top_name for top_name in top_names if top_name in names]
+    return named or [name for name in sorted(names) if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message)]
 
 
 def _value(text: str) -> Any:
-    """A parameter as written in the spec: JSON where it is JSON ("0.8", "true"), else the text itself."""
+    """Parses a parameter as written in the spec: as JSON if it is JSON ("0.8", "true"), else as the text itself."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Pay once: a durable record of each answer that was paid for.
+"""Keeps a durable record of each answer that was paid for, so that it is paid for once.
 
 A request keeps its concurrency slot until its record is in the store, so a crash can repeat at most as many requests
-as were in flight. Records are written in groups, one segment a commit, under a folder of this pod's own; whoever comes
-next reads all segments of all pods as one.
+as were in flight. Records are written in groups, one segment per commit, in this pod's own folder; the next pod reads
+the segments of all pods as one ledger.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from llm2llm.records import Record, Usage, digest_of, to_jsonl
 from llm2llm.storage import Store
 
 GROUP_SECONDS = 0.25
-"""How long the first record of a group waits for others."""
+"""Seconds that the first record of a group waits for others."""
 _READERS = 8
 
 
 class LedgerRecord(Record):
     """One request that was, or may have been, paid for.
 
-    `outcome` is answer, or lost for one that timed out, or was given up, after it was sent: its tokens are an estimate
-    (`estimated`), and it is no answer to anything.
+    `outcome` is answer, or lost for a request that timed out or was given up after it was sent: its tokens are an
+    estimate (`estimated`), and it answers nothing.
     """
 
     version: int = 1
@@ -48,7 +48,7 @@ class LedgerRecord(Record):
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of the teacher: everything that the ledger's key depends on."""
+    """A request to the teacher: everything that its key in the ledger depends on."""
 
     seed: str
     seed_digest: str
@@ -63,7 +63,7 @@ class Request:
         return digest_of([dict(message) for message in self.messages])
 
     def key(self, model: str, parameters: Mapping[str, str]) -> str:
-        """Equal for two requests exactly when one's answer can stand for the other's."""
+        """Returns the request's key; two are equal exactly when one's answer can stand for the other's."""
         return digest_of(
             {
                 "model": model,
@@ -80,7 +80,7 @@ class Request:
 
 @dataclass
 class Ledger:
-    """The records of one generation step. Made by `open_ledger`; `run` has to be running while records are added."""
+    """The records of one generation step. `open_ledger` creates it; `run` has to be running while records are added."""
 
     store: Store
     folder: str
@@ -91,57 +91,57 @@ class Ledger:
     others: Mapping[str, LedgerRecord] = field(default_factory=dict)
     """Answers that another run has paid for."""
     replayed: dict[str, LedgerRecord] = field(default_factory=dict)
-    """Those of them that this round used."""
-    _waiting: list[tuple[LedgerRecord, asyncio.Future[None]]] = field(default_factory=list)
+    """Those of `others` that this round used."""
+    _pending: list[tuple[LedgerRecord, asyncio.Future[None]]] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _sequence: Iterator[int] = field(default_factory=count)
     _writing: asyncio.Future[None] | None = None
 
     def answer(self, key: str) -> LedgerRecord | None:
-        """The answer to a request that nobody has to pay for any more."""
+        """Returns the recorded answer to a request, which need not be paid for again, or None."""
         if key not in self.answers and key in self.others:
             self.replayed[key] = self.others[key]
         return self.answers.get(key) or self.others.get(key)
 
     async def add(self, record: LedgerRecord) -> None:
-        """Returns once the record is durable."""
+        """Adds a record and returns once it is durable."""
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((record, durable))
+        self._pending.append((record, durable))
         self._arrived.set()
         await durable
 
     def leave(self, record: LedgerRecord) -> None:
-        """Has a record written by `close` at the latest; nobody waits for it, or hears that it could not be."""
+        """Queues a record that `close` writes at the latest; nobody waits for it or learns that the write failed."""
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         durable.cancel()
-        self._waiting.append((record, durable))
+        self._pending.append((record, durable))
 
     async def close(self) -> None:
-        """Writes what is left once `run` was cancelled."""
+        """Writes the remaining records after `run` was cancelled."""
         if self._writing is not None:
             await self._writing
-        group, self._waiting = self._waiting, []
+        group, self._pending = self._pending, []
         if group:
             await self._commit(group)
 
     async def run(self) -> None:
-        """Writes what arrives, in groups, until it is cancelled; `close` has to follow."""
+        """Writes incoming records in groups until it is cancelled; `close` has to follow."""
         while True:
             await self._arrived.wait()
             await self._gather_group()
             self._arrived.clear()
-            group, self._waiting = self._waiting, []
+            group, self._pending = self._pending, []
             self._writing = asyncio.ensure_future(self._commit(group))
             await asyncio.shield(self._writing)
 
     async def _gather_group(self) -> None:
-        """Waits for company: until all that are in flight have arrived, or the group's time is over."""
+        """Waits until all requests in flight have left a record, or the group's time is over."""
         loop = asyncio.get_running_loop()
         end = loop.time() + GROUP_SECONDS
-        while len(self._waiting) < self.in_flight() and (left := end - loop.time()) > 0:
+        while len(self._pending) < self.in_flight() and (seconds_left := end - loop.time()) > 0:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), left)
+                await asyncio.wait_for(self._arrived.wait(), seconds_left)
             except TimeoutError:
                 return
 
@@ -149,7 +149,7 @@ class Ledger:
         key = f"{self.folder}/{self.pod_uid}/{next(self._sequence):06d}.jsonl"
         try:
             await asyncio.to_thread(self.store.write, key, to_jsonl(record for record, _ in group))
-        except Exception as error:  # noqa: BLE001 - each of them belongs to the requests that wait for this segment
+        except Exception as error:  # noqa: BLE001 - every error is passed to the requests that wait for this segment
             for _, durable in group:
                 if not durable.done():
                     durable.set_exception(error)
@@ -169,11 +169,11 @@ def open_ledger(
     in_flight: Callable[[], int],
     others: Mapping[str, LedgerRecord] | None = None,
 ) -> Ledger:
-    """The ledger below `folder`, with what all pods have recorded so far.
+    """Opens the ledger below `folder`, with what all pods have recorded so far.
 
     Args:
-        in_flight: tells how many requests hold a slot now.
-        others: request key to an answer that another run has paid for.
+        in_flight: returns how many requests hold a slot now.
+        others: maps a request key to an answer that another run has paid for.
     """
     records = list(read_segments(store, folder))
     answers: dict[str, LedgerRecord] = {}
@@ -184,10 +184,10 @@ def open_ledger(
 
 
 def read_segments(store: Store, folder: str) -> Iterator[LedgerRecord]:
-    """Every record of every pod, in the order of the segments' names.
+    """Yields every record of every pod, in the order of the segments' names.
 
     Raises:
-        IncompatibleArtifacts: a segment cannot be read; what was paid for is not guessed at.
+        IncompatibleArtifacts: a segment cannot be read; what was paid for is not guessed.
     """
     keys = list(store.list(f"{folder}/"))
     with ThreadPoolExecutor(_READERS) as readers:
@@ -199,12 +199,12 @@ def read_segments(store: Store, folder: str) -> Iterator[LedgerRecord]:
 
 
 def records_from_jsonl(data: bytes) -> list[LedgerRecord]:
-    """Records of a segment, or of a committed `ledger.jsonl`."""
+    """Parses the records of a segment or of a committed `ledger.jsonl`."""
     return [LedgerRecord.model_validate_json(line) for line in data.splitlines()]
 
 
 def usage_of(records: Iterable[LedgerRecord]) -> Usage:
-    """What these records cost: each was sent once, also where two pods asked for the same."""
+    """Sums the cost of these records; each was sent once, even if two pods sent the same request."""
     listed = list(records)
     return Usage(
         teacher_requests=len(listed),
@@ -214,7 +214,7 @@ def usage_of(records: Iterable[LedgerRecord]) -> Usage:
 
 
 def merge_records(records: Iterable[LedgerRecord]) -> bytes:
-    """`ledger.jsonl` of a committed step: one answer a request, in the order of the keys, so equal for equal rounds."""
+    """Builds `ledger.jsonl` of a committed step: one answer per request, sorted by key, so equal for equal rounds."""
     answers: dict[str, LedgerRecord] = {}
     for record in records:
         if record.outcome == "answer":

@@ -1,6 +1,7 @@
-"""When each request may go: under the user's ceilings, as the endpoint announces, and as it turns out to bear.
+"""Makes each request wait for its turn: within the user's ceilings, the limits in the endpoint's headers, and the pace
+that the endpoint proves to accept.
 
-The decisions are in `pacing` and `announced`; here is the waiting.
+`pacing` and `ratelimit_headers` make the decisions; this module does the waiting.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from llm2llm.tokenbucket import TokenBucket
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
-"""Seconds before a failed request is sent again: doubled with each failure, up to this."""
+"""Seconds before a failed request is sent again: FIRST_PAUSE, doubled with each failure, up to LONGEST_PAUSE."""
 PATIENCE_SECONDS = 600.0
-"""The longest wait that an endpoint may ask for; then the attempt ends, and its pod is free."""
+"""Seconds: the longest wait that an endpoint may ask for; beyond it the attempt ends, and its pod is free."""
 BURST_SECONDS = 3.0
-"""A ceiling by the minute allows what these seconds allow at once, and is spread evenly from then on."""
+"""Seconds' worth of a per-minute ceiling that may be used as a burst; the rest is spread evenly."""
 TIMER_SECONDS = 0.001
-"""An event loop is no more precise than that: a shorter wait is none."""
+"""An event loop is no more precise than this: a shorter wait counts as none."""
 
 
 class Stopping(Exception):
-    """No request may begin any more."""
+    """The limiter was stopped: no further request may begin."""
 
 
 class UsedUp(Exception):
-    """A limit that the endpoint announces leaves nothing for longer than anybody waits; the message is its words."""
+    """A limit in the endpoint's headers is used up for longer than PATIENCE_SECONDS; the message describes it."""
 
 
 def bucket_per_minute(limit: float | None) -> TokenBucket:
-    """The bucket of a ceiling by the minute: bursts of BURST_SECONDS, and no limit where there is no ceiling."""
+    """Returns the bucket for a per-minute ceiling: bursts of BURST_SECONDS, and unlimited if there is no ceiling."""
     if limit is None:
         return TokenBucket(None)
     return TokenBucket(limit / 60, burst=max(1.0, limit / 60 * BURST_SECONDS))
@@ -50,12 +51,12 @@ class Limiter:
     tokens: TokenBucket = field(default_factory=lambda: TokenBucket(None))
     rng: random.Random = field(default_factory=random.Random)
     in_flight: int = 0
-    """Requests that hold a turn: sent, or answered and not yet on record."""
+    """Requests that hold a slot: sent, or answered and not yet recorded."""
     waits_until: float = 0.0
-    """End of the longest wait that was begun, by the event loop's clock: until then silence is no hang."""
+    """End of the longest wait so far, by the event loop's clock: until then silence is not a hang."""
     pace: AdaptivePace = field(init=False)
     _quotas: dict[str, HeaderQuota] = field(default_factory=lambda: {kind: HeaderQuota() for kind in KINDS})
-    _line: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -68,8 +69,8 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self, tokens: int) -> AsyncIterator[InFlightRequest]:
-        """Waits until a request with so many tokens may be sent, and holds its place. Raises Stopping, UsedUp."""
-        async with self._line:
+        """Waits until a request with so many tokens may be sent, and holds its slot. Raises Stopping, UsedUp."""
+        async with self._lock:
             sent = await self._wait(tokens)
         self.in_flight += 1
         try:
@@ -91,7 +92,7 @@ class Limiter:
             now = loop.time()
             pause = self.pace.wait(now) if self.in_flight < self.ceiling else None
             if pause is not None:
-                pause = max(pause, earliest - now, *(self._announced(kind, amounts[kind], now) for kind in KINDS))
+                pause = max(pause, earliest - now, *(self._quota_wait(kind, amounts[kind], now) for kind in KINDS))
                 if pause < TIMER_SECONDS:
                     break
                 self.waits_until = max(self.waits_until, now + pause)
@@ -104,38 +105,38 @@ class Limiter:
             self._quotas[kind].take(amounts[kind], now)
         return self.pace.send(now)
 
-    def _announced(self, kind: str, amount: float, now: float) -> float:
-        """Seconds until the endpoint lets in so much of it, as it announces."""
+    def _quota_wait(self, kind: str, amount: float, now: float) -> float:
+        """Returns the seconds until the announced limit of this kind allows `amount`."""
         quota = self._quotas[kind]
         pause = quota.wait(amount, now)
-        if pause > PATIENCE_SECONDS and (told := quota.newest):
-            raise UsedUp(f"{told.remaining:.0f} of {told.limit:.0f} {kind} left, more in {pause:.0f} s")
+        if pause > PATIENCE_SECONDS and (header := quota.newest):
+            raise UsedUp(f"{header.remaining:.0f} of {header.limit:.0f} {kind} left, more in {pause:.0f} s")
         return pause
 
-    def succeeded(self, sent: InFlightRequest, told: Mapping[str, RateLimitHeader]) -> None:
-        """An answer came, with what its headers say."""
+    def succeeded(self, sent: InFlightRequest, headers: Mapping[str, RateLimitHeader]) -> None:
+        """Records an answer and the limits in its headers."""
         self.pace.answered(sent, asyncio.get_running_loop().time())
-        self._hear(sent, told)
+        self._record_headers(sent, headers)
 
-    def limited(self, sent: InFlightRequest, told: Mapping[str, RateLimitHeader], retry_after: float | None) -> None:
-        """A 429 came, with what its headers say."""
-        # Jitter upwards only: never earlier than the endpoint asked for.
+    def limited(self, sent: InFlightRequest, headers: Mapping[str, RateLimitHeader], retry_after: float | None) -> None:
+        """Records a 429 and the limits in its headers."""
+        # The jitter only lengthens the pause: never earlier than the endpoint asked for.
         pause = None if retry_after is None else retry_after * (1 + self.rng.random() / 10)
         self.pace.refused(sent, asyncio.get_running_loop().time(), pause)
-        self._hear(sent, told)
+        self._record_headers(sent, headers)
 
-    def _hear(self, sent: InFlightRequest, told: Mapping[str, RateLimitHeader]) -> None:
-        for kind, announcement in told.items():
-            self._quotas[kind].told(announcement, sent.at)
+    def _record_headers(self, sent: InFlightRequest, headers: Mapping[str, RateLimitHeader]) -> None:
+        for kind, header in headers.items():
+            self._quotas[kind].told(header, sent.at)
         self._changed.set()
 
     def backoff(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row, with jitter."""
+        """Returns the seconds to wait after so many failures in a row, with jitter."""
         longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** max(0, failures - 1))
         return longest * (0.5 + self.rng.random() / 2)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleeps, or raises Stopping as soon as that is asked for."""
+        """Sleeps; raises Stopping as soon as `stop` is called."""
         self.waits_until = max(self.waits_until, asyncio.get_running_loop().time() + seconds)
         try:
             await asyncio.wait_for(self._stopped.wait(), seconds)
@@ -144,6 +145,6 @@ class Limiter:
         raise Stopping
 
     def stop(self) -> None:
-        """Lets no further request begin; those in flight go on."""
+        """Lets no further request begin; those in flight continue."""
         self._stopped.set()
         self._changed.set()

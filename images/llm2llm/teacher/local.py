@@ -1,7 +1,8 @@
-"""A teacher of our own: vLLM's OpenAI server as a child on loopback, so that all of the Online way works unchanged.
+"""Runs a local teacher: vLLM's OpenAI server in a child process on loopback, so that mode Online's code works
+unchanged.
 
-This module, run as `python -m llm2llm.teacher.local`, is that child, and the one place here that starts vLLM's code: a
-crash or a leak of it ends the child, and the ledger of what it wrote stays.
+This module, run as `python -m llm2llm.teacher.local`, is that child, and the only place here that starts vLLM's code: a
+crash or a leak in it ends the child, and the ledger of its answers stays.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from llm2llm.podenv import TEACHER_CA_BUNDLE, TEACHER_KEY
 SERVER = "vllm.entrypoints.openai.api_server"
 LOOPBACK = "127.0.0.1"
 LOG_LINES = 20
-"""Last lines of vLLM's log that an error tells."""
+"""Last lines of vLLM's log that an error quotes."""
 GRACE_SECONDS = 5.0
-"""What is in flight was waited for before; below what a pod's usual grace of 30 s leaves then."""
+"""Seconds that the server has to end after SIGTERM. Requests in flight were waited for before; this is below what a
+pod's usual grace of 30 s leaves then."""
 _POLL_SECONDS = 0.5
 _HEALTH_SECONDS = 5.0
 _LOG_BYTES = 16_384
@@ -41,7 +43,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens at."""
+    """Returns a port of loopback that nobody listens on."""
     with socket.socket() as free:
         free.bind((LOOPBACK, 0))
         port: int = free.getsockname()[1]
@@ -50,15 +52,15 @@ def free_port() -> int:
 
 @dataclass
 class LocalTeacher:
-    """vLLM with one model. It is started by `start`, when there is something to ask, and ends with the context.
+    """A vLLM server with one model. `start` starts it once there is a request to send; it ends with the context.
 
     Args:
         generate: `spec.generate`, in mode Local.
-        model: the folder of the teacher, with its weights.
-        scratch: where its log and its caches go.
-        environ: what the child gets.
-        tell: hears how far it is; only where its log moves, so that a watchdog notices one that hangs.
-        stopping: becomes true when the step has to end.
+        model: returns the folder of the teacher, with its weights.
+        scratch: folder for its log and its caches.
+        environ: environment of the child.
+        tell: receives progress messages, but only when the log moves, so that a watchdog notices a server that hangs.
+        stopping: set when the step has to end.
     """
 
     generate: Generate
@@ -81,27 +83,27 @@ class LocalTeacher:
         child.terminate()
         with suppress(subprocess.TimeoutExpired):
             child.wait(GRACE_SECONDS)
-        with suppress(ProcessLookupError):  # its engine is a process of its own, in the same group
+        with suppress(ProcessLookupError):  # the engine is a process of its own, in the same group
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
     @property
     def address(self) -> Teacher:
-        """The teacher as a client sees it."""
+        """Returns the teacher as a client sees it."""
         return self.generate.teacher.model_copy(update={"base_url": f"http://{LOOPBACK}:{self.port}/v1"})
 
     @property
     def client_environ(self) -> dict[str, str]:
-        """The environment of that client: its key is this process's own, and there is no certificate."""
+        """Returns the environment for that client: the key is this process's own, and there is no CA bundle."""
         kept = {name: value for name, value in self.environ.items() if name != TEACHER_CA_BUNDLE}
         return kept | {TEACHER_KEY: self.key}
 
     def start(self) -> None:
-        """Returns once it answers; does nothing where it does already.
+        """Starts the server and returns once it answers; does nothing if it was started before.
 
         Raises:
             ConfigurationError: vLLM is not installed here.
-            Transient: it ended before it was ready; tells its last lines.
+            Transient: the server ended before it was ready; the message quotes its last lines.
             Terminated: the step has to end.
         """
         if self._child is not None:
@@ -115,12 +117,12 @@ class LocalTeacher:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for this process, which ends it in its own time
+                start_new_session=True,  # Ctrl-C goes to this process, which ends the child in its own time
             )
         self._await_ready()
 
     def check(self) -> None:
-        """Raises Transient where it was started and has ended."""
+        """Raises Transient if the server was started and has ended, ConfigurationError if vLLM is not installed."""
         if self._child is not None and self._child.poll() is not None:
             lines = self._last_lines()
             if f"No module named '{SERVER.partition('.')[0]}'" in "\n".join(lines):
@@ -141,11 +143,11 @@ class LocalTeacher:
             "--host": LOOPBACK,
             "--port": str(self.port),
             "--tensor-parallel-size": str(self.generate.tensor_parallel_size),
-            # As much of the model's context as the memory beside its weights holds.
+            # As much of the model's context as fits into memory beside the weights.
             "--max-model-len": "auto",
             "--max-num-seqs": str(self.generate.limits.max_concurrent_requests),
         }
-        # Without a GPU graph capture costs more than it gives.
+        # Without a GPU, graph capture costs more time than it saves.
         flags = [] if self.generate.gpus or Path("/dev/nvidiactl").exists() else ["--enforce-eager"]
         listed = [part for option in options.items() for part in option]
         return [sys.executable, "-m", __name__, *listed, *flags, "--disable-uvicorn-access-log"]
@@ -164,14 +166,14 @@ class LocalTeacher:
         return defaults | dict(self.environ) | {"VLLM_API_KEY": self.key}
 
     def _await_ready(self) -> None:
-        told = ""
+        last_line = ""
         while not self._healthy():
             self.check()
             if self.stopping.wait(_POLL_SECONDS):
                 raise Terminated("stopped while the teacher was starting")
             line = next(iter(self._last_lines()[-1:]), "")
-            if line != told:
-                told = line
+            if line != last_line:
+                last_line = line
                 self.tell(f"the teacher is starting: {line[:200]}")
 
     def _healthy(self) -> bool:
@@ -190,9 +192,9 @@ class LocalTeacher:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The child: vLLM's server with these arguments; it ends when its parent does, however that ends.
+    """Runs vLLM's server with these arguments in the child; it ends when its parent ends, for whatever reason.
 
-    More precisely when the thread that started it ends: one of a pool, which outlives the round.
+    More precisely, it ends when the thread that started it ends: one of a pool, which outlives the round.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

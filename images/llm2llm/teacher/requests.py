@@ -1,8 +1,8 @@
-"""An answer to each request, paid for once: from the ledger where it is there, else from the teacher.
+"""Gets an answer to each request and pays for it once: from the ledger if it is there, else from the teacher.
 
-Every way of failing has its own answer: a refused key, an empty account or a wrong setting ends the step; a 429 pauses
-everybody; 5xx, timeouts and cut connections are asked again, each request a bounded number of times. However an
-endpoint asks to wait, beyond PATIENCE_SECONDS the attempt ends; a shorter wait is told as progress, for the watchdog.
+Each way of failing has its own response: a refused key, an empty account or a wrong setting ends the step; a 429 pauses
+all requests; after 5xx, timeouts and cut connections a request is sent again, a bounded number of times. If an endpoint
+asks to wait longer than PATIENCE_SECONDS, the attempt ends; a shorter wait is reported as progress, for the watchdog.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from llm2llm.teacher.reply import Reply
 from llm2llm.teacher.reservations import BudgetReservations
 
 ATTEMPTS = 6
-"""How often one request is sent, 429s not counted."""
+"""Maximum number of times that one request is sent, not counting 429s."""
 DRAIN_SECONDS = 20.0
-"""How long a step that is to stop waits for what is in flight; below a pod's usual grace of 30 s."""
+"""Seconds that a stopping step waits for requests in flight; below a pod's usual grace of 30 s."""
 POLL_SECONDS = 0.1
 WAIT_TOLD_SECONDS = 5.0
-"""How often a wait is told; below the shortest progressDeadlineSeconds."""
+"""Seconds between two reports of a wait; below the shortest progressDeadlineSeconds."""
 _CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass
 class LedgeredTeacher:
-    """The teacher, its pace and its ledger."""
+    """A teacher whose answers are paced, and recorded in the ledger."""
 
     client: TeacherClient
     limiter: Limiter
@@ -41,29 +41,29 @@ class LedgeredTeacher:
     purse: BudgetReservations
     answered: Callable[[], None] = lambda: None
     waits: Callable[[float], None] = lambda _: None
-    """Is told now and then that nothing can be sent for so many seconds at most, for the `reason`."""
-    _trouble: str = ""
-    """What befell the newest request that failed, if no answer and no 429 has come since."""
-    _moved: float = 0.0
+    """Called now and then with the maximum seconds for which nothing can be sent, because of `reason`."""
+    _last_error: str = ""
+    """Error of the newest failed request, if no answer and no 429 has come since."""
+    _last_progress: float = 0.0
     _refused_since: float | None = None
-    """The first 429 after the last answer to anybody."""
+    """Time of the first 429 after the last answer to any request."""
 
     @property
     def reason(self) -> str:
-        """Why nothing is sent for a while."""
+        """Returns why nothing is sent for a while."""
         limited = f"because of the rate limits of the teacher {self.client.where}"
-        return f"after {self._trouble}" if self._trouble else limited
+        return f"after {self._last_error}" if self._last_error else limited
 
     async def answers(self, requests: Sequence[Request], stopping: Callable[[], bool]) -> list[LedgerRecord]:
-        """One record for each request, in their order; those in the ledger already are not sent.
+        """Returns one record for each request, in their order; does not send those that are in the ledger already.
 
         Raises:
-            Terminated: `stopping` became true; what was in flight is recorded, or charged where it took too long.
-            StepError: the first that ended a request; likewise.
+            Terminated: `stopping` became true; requests in flight are recorded, or charged if they took too long.
+            StepError: the first error that ended a request; the same holds for those in flight.
         """
         results: list[LedgerRecord | None] = [self.ledger.answer(self.key(request)) for request in requests]
-        queue = iter([place for place, result in enumerate(results) if result is None])
-        self._moved = asyncio.get_running_loop().time()
+        queue = iter([index for index, result in enumerate(results) if result is None])
+        self._last_progress = asyncio.get_running_loop().time()
         writer = asyncio.create_task(self.ledger.run())
         workers = {
             asyncio.create_task(self._work(queue, requests, results))
@@ -72,7 +72,7 @@ class LedgeredTeacher:
         try:
             await self._watch(workers, stopping)
         finally:
-            for tasks in (workers, {writer}):  # in this order: a worker leaves a record of what it has sent
+            for tasks in (workers, {writer}):  # in this order: a canceled worker leaves a record of its request
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -80,21 +80,21 @@ class LedgeredTeacher:
         return [record for record in results if record is not None]
 
     def key(self, request: Request) -> str:
-        """What the answer to this request is known by."""
+        """Returns the request key of this request."""
         return request.key(self.client.identity, self.client.teacher.parameters)
 
     def known(self, request: Request) -> bool:
-        """Whether the answer is there already, and nothing would be sent."""
+        """Returns whether the answer is recorded already, so that nothing would be sent."""
         return self.ledger.answer(self.key(request)) is not None
 
     async def _watch(self, workers: set[asyncio.Task[None]], stopping: Callable[[], bool]) -> None:
-        """Waits for the workers; on a stop or an error lets those in flight finish, then raises."""
+        """Waits for the workers; on a stop or an error lets requests in flight finish, then raises."""
         pending = workers
         error: BaseException | None = None
         while pending and error is None:
             done, pending = await asyncio.wait(pending, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             error = next((task.exception() for task in done if task.exception()), None)
-            self._tell_wait()
+            self._report_wait()
             if error is None and stopping():
                 error = Terminated("stopped; what the teacher answered so far is in the ledger")
         if error is not None:
@@ -103,69 +103,69 @@ class LedgeredTeacher:
             raise error
 
     async def _drain(self, pending: set[asyncio.Task[None]], stopping: Callable[[], bool], *, hurried: bool) -> None:
-        """Waits for what is in flight: as long as a request may take, or `hurried`, as a pod's grace allows."""
+        """Waits for requests in flight: as long as a request may take or, if `hurried`, as a pod's grace allows."""
         loop = asyncio.get_running_loop()
         end = loop.time() + (DRAIN_SECONDS if hurried else self.client.timeout)
-        while pending and (left := end - loop.time()) > 0:
-            _, pending = await asyncio.wait(pending, timeout=min(left, POLL_SECONDS))
+        while pending and (seconds_left := end - loop.time()) > 0:
+            _, pending = await asyncio.wait(pending, timeout=min(seconds_left, POLL_SECONDS))
             if not hurried and stopping():
                 hurried, end = True, min(end, loop.time() + DRAIN_SECONDS)
 
-    def _tell_wait(self) -> None:
+    def _report_wait(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now < self.limiter.waits_until and now - self._moved >= WAIT_TOLD_SECONDS:
-            self._moved = now
+        if now < self.limiter.waits_until and now - self._last_progress >= WAIT_TOLD_SECONDS:
+            self._last_progress = now
             self.waits(self.limiter.waits_until - now)
 
     async def _work(
         self, queue: Iterator[int], requests: Sequence[Request], results: list[LedgerRecord | None]
     ) -> None:
         with suppress(Stopping):
-            for place in queue:
-                results[place] = await self._ask_with_retries(requests[place])
-                self._moved = asyncio.get_running_loop().time()
+            for index in queue:
+                results[index] = await self._ask_with_retries(requests[index])
+                self._last_progress = asyncio.get_running_loop().time()
                 self.answered()
 
     async def _ask_with_retries(self, request: Request) -> LedgerRecord:
-        failures, asked = 0, 0.0
+        failures, asked_seconds = 0, 0.0
         while True:
             try:
                 record = await self._ask_once(request)
                 if record is not None:
                     return record
             except TeacherUnavailable as error:
-                self._trouble = str(error)
+                self._last_error = str(error)
                 failures += 1
-                asked += error.retry_after or 0.0
-                if asked > PATIENCE_SECONDS:
+                asked_seconds += error.retry_after or 0.0
+                if asked_seconds > PATIENCE_SECONDS:
                     raise Transient(f"{error}; it asked to retry after {error.retry_after or 0.0:.0f} s") from error
                 if failures >= ATTEMPTS:
                     raise Transient(f"{error} ({failures} times)") from error
                 await self.limiter.sleep(max(error.retry_after or 0.0, self.limiter.backoff(failures)))
 
     async def _ask_once(self, request: Request) -> LedgerRecord | None:
-        """A durable answer, or None after a 429; what it cost is settled in any case.
+        """Sends a request once; returns a durable answer, or None after a 429. Settles the cost in any case.
 
         Raises:
             BudgetReached: the budget does not allow it.
-            Unavailable: after recording what may have been paid for.
-            Transient: the endpoint lets nothing in for too long.
+            TeacherUnavailable: after recording what may have been paid for.
+            Transient: the endpoint accepts nothing for too long.
         """
         reserved = await self._reserve(request)
         actual = Usage()
         try:
             async with self.limiter.slot(_tokens(reserved)) as sent:
                 try:
-                    reply = await self._ask(request, sent)
+                    reply = await self._send(request, sent)
                 except asyncio.CancelledError:
                     actual = reserved
-                    self.ledger.leave(self._lost(request, reserved))
+                    self.ledger.leave(self._lost_record(request, reserved))
                     raise
                 if reply is None:
                     return None
-                record = self._record(request, reply, reserved)
+                record = self._answer_record(request, reply, reserved)
                 actual = usage_of([record])
-                await self.ledger.add(record)  # still holding its place
+                await self.ledger.add(record)  # while the slot is still held
                 return record
         except UsedUp as error:
             self.limiter.stop()
@@ -173,7 +173,7 @@ class LedgeredTeacher:
         except TeacherUnavailable as error:
             if error.maybe_paid:
                 actual = reserved
-                await self.ledger.add(self._lost(request, reserved))
+                await self.ledger.add(self._lost_record(request, reserved))
             raise
         finally:
             self.purse.settle(reserved, actual)
@@ -186,28 +186,28 @@ class LedgeredTeacher:
             self.limiter.stop()
             raise
 
-    async def _ask(self, request: Request, sent: InFlightRequest) -> Reply | None:
-        """The reply, or None after a 429. Raises Unavailable."""
+    async def _send(self, request: Request, sent: InFlightRequest) -> Reply | None:
+        """Sends a request; returns the reply, or None after a 429. Raises TeacherUnavailable."""
         try:
             reply = await self.client.complete(request.messages, request.schema)
         except RateLimited as error:
-            self._trouble = ""
+            self._last_error = ""
             if (error.retry_after or 0.0) > PATIENCE_SECONDS:
                 self.limiter.stop()
                 raise Transient(f"{error}; it asked to retry after {error.retry_after:.0f} s") from error
             self.limiter.limited(sent, error.announced, error.retry_after)
-            self._refused()
+            self._record_429()
             return None
         except StepError:
-            self.limiter.stop()  # before this place is free: nobody else shall ask in vain
+            self.limiter.stop()  # before this slot is free: no other request should be sent in vain
             raise
-        self._refused_since, self._trouble = None, ""
+        self._refused_since, self._last_error = None, ""
         self.limiter.succeeded(sent, reply.announced)
         return reply
 
-    def _refused(self) -> None:
-        """A 429 came. Raises Transient where nobody was answered anything else for too long."""
-        # Not the time of one request: with a low ceiling that is mostly spent in our own line.
+    def _record_429(self) -> None:
+        """Records a 429. Raises Transient if the endpoint has returned nothing but 429s for too long."""
+        # Not measured per request: with a low ceiling, a request spends most of its time waiting for our own slot.
         now = asyncio.get_running_loop().time()
         self._refused_since = now if self._refused_since is None else self._refused_since
         if now - self._refused_since > PATIENCE_SECONDS:
@@ -217,9 +217,9 @@ class LedgeredTeacher:
                 "account's rate limit"
             )
 
-    def _record(self, request: Request, reply: Reply, reserved: Usage) -> LedgerRecord:
+    def _answer_record(self, request: Request, reply: Reply, reserved: Usage) -> LedgerRecord:
         usage = reply.usage or reserved
-        return self._blank(request).model_copy(
+        return self._base_record(request).model_copy(
             update={
                 "finish": reply.finish,
                 "text": reply.text,
@@ -229,8 +229,8 @@ class LedgeredTeacher:
             }
         )
 
-    def _lost(self, request: Request, reserved: Usage) -> LedgerRecord:
-        return self._blank(request).model_copy(
+    def _lost_record(self, request: Request, reserved: Usage) -> LedgerRecord:
+        return self._base_record(request).model_copy(
             update={
                 "outcome": "lost",
                 "finish": "",
@@ -240,7 +240,7 @@ class LedgeredTeacher:
             }
         )
 
-    def _blank(self, request: Request) -> LedgerRecord:
+    def _base_record(self, request: Request) -> LedgerRecord:
         return LedgerRecord(
             key=self.key(request),
             iteration=request.iteration,
@@ -257,5 +257,5 @@ def _tokens(usage: Usage) -> int:
 
 
 def _estimated_tokens(request: Request) -> int:
-    """Of what is sent: four characters a token."""
+    """Estimates the tokens of a request from four characters per token."""
     return sum(len(message["content"]) for message in request.messages) // _CHARACTERS_PER_TOKEN

@@ -1,5 +1,6 @@
-"""Fine-tuning a student: padded rows (data.py), which rows share a step (plan.py), the model with its adapter
-(model.py) and the run of transformers' Trainer (trainer.py). It knows no task and no store.
+"""Fine-tunes a student; knows no task and no store.
 
-Only model.py and trainer.py import torch; they are imported by the stage once it is certain that there is work.
+data.py joins and pads rows, plan.py decides which rows share an optimizer step, model.py loads and saves the model with
+its adapter, trainer.py runs transformers' Trainer, run.py does a whole training, and launch.py starts one process per
+GPU. The stage imports torch through them only once it is certain that there is work.
 """

@@ -1,4 +1,4 @@
-"""What happens between two optimizer steps: the loss is kept, checkpoints are made, progress is told."""
+"""Runs between two optimizer steps: checks the loss, makes checkpoints, and reports progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROGRESS_SECONDS = 5.0
 
 
 class Flag(Protocol):
-    """An event of this process, or one that several share."""
+    """An event of this process, or one that several processes share."""
 
     def is_set(self) -> bool: ...
 
@@ -30,10 +30,10 @@ class Hooks:
     """What a training run needs from the stage around it.
 
     Attributes:
-        save: takes a checkpoint over, to make it durable: its folder on this machine, optimizer steps so far, the
-            micro-batch. What it returns tells when that is done.
+        save: uploads a checkpoint, given its folder on this machine, the optimizer steps so far, and the micro-batch.
+            The returned upload says when the checkpoint is in the store.
         stopping: set by SIGTERM.
-        progress: takes an event now and then.
+        progress: called with an event now and then.
         clock: seconds, monotonic.
         interval: seconds of training that a kill may cost.
     """
@@ -46,15 +46,15 @@ class Hooks:
 
 
 def divergence_error(step: int) -> MetricInvalid:
-    """The error for a loss or a weight that is no number."""
+    """Returns the error for a loss or a weight that is not a number."""
     return MetricInvalid(f"training diverged: not a number after step {step}; lower train.hyperparameters.learningRate")
 
 
 class CheckpointCallback(TrainerCallback):
-    """Asks for a checkpoint by interval and at SIGTERM, hands it on, and tells progress.
+    """Requests a checkpoint by interval and at SIGTERM, passes it to the upload, and reports progress.
 
-    At the end of a step everything that the next one depends on is at rest: so a run that goes on from there ends
-    with the weights of an uninterrupted one. Rank 0 decides for all, and alone hands checkpoints on.
+    At the end of a step everything that the next one depends on is complete, so a run that resumes there ends with
+    the weights of an uninterrupted one. Rank 0 decides for all ranks, and only rank 0 uploads checkpoints.
     """
 
     def __init__(self, loss: TokenMean, plan: Plan, hooks: Hooks, ranks: Ranks) -> None:
@@ -63,13 +63,13 @@ class CheckpointCallback(TrainerCallback):
         self._plan = plan
         self._hooks = hooks
         self._ranks = ranks
-        self._told = self._begin = hooks.clock()
-        self._spacing = CheckpointSchedule(hooks.interval, hooks.clock, self._begin)
+        self._reported_at = self._begin = hooks.clock()
+        self._schedule = CheckpointSchedule(hooks.interval, hooks.clock, self._begin)
         self._first = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        self._told = self._begin = self._hooks.clock()
-        self._spacing = CheckpointSchedule(self._hooks.interval, self._hooks.clock, self._begin)
+        self._reported_at = self._begin = self._hooks.clock()
+        self._schedule = CheckpointSchedule(self._hooks.interval, self._hooks.clock, self._begin)
         self._first = state.global_step
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
@@ -78,32 +78,32 @@ class CheckpointCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         now = self._hooks.clock()
         last = state.global_step == self._plan.steps
-        due = self._ranks.rank == 0 and not last and self._spacing.due(now)
+        due = self._ranks.rank == 0 and not last and self._schedule.due(now)
         stopping = not last and self._hooks.stopping.is_set()
-        tell = last or now - self._told >= _PROGRESS_SECONDS
-        self.stopped, save, tell = self._ranks.broadcast(stopping, stopping or due, tell)
+        report = last or now - self._reported_at >= _PROGRESS_SECONDS
+        self.stopped, save, report = self._ranks.broadcast(stopping, stopping or due, report)
         control.should_training_stop |= self.stopped
         control.should_save |= save
-        if tell or save:
+        if report or save:
             loss = float(
                 self._ranks.all_reduce_sum(self._loss.last())
-            )  # not in every step: on a GPU, looking at it waits for it
+            )  # not in every step: reading it from a GPU waits for the GPU
             if not math.isfinite(loss):
                 raise divergence_error(state.global_step)
-        if tell:
-            self._told = now
-            self._tell(state.global_step, now, loss)
+        if report:
+            self._reported_at = now
+            self._report_progress(state.global_step, now, loss)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        self._ranks.barrier()  # each rank has written its state of the random numbers
+        self._ranks.barrier()  # until each rank has written the state of its random numbers
         if self._ranks.rank == 0:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            self._spacing.started(self._hooks.save(folder, state.global_step, self._plan.micro_batch))
+            self._schedule.started(self._hooks.save(folder, state.global_step, self._plan.micro_batch))
 
-    def _tell(self, step: int, now: float, loss: float) -> None:
+    def _report_progress(self, step: int, now: float, loss: float) -> None:
         seconds = max(now - self._begin, 1e-9)
         done = step - self._first
-        waited = round(self._spacing.waited, 1)
+        waited = round(self._schedule.waited, 1)
         self._hooks.progress(
             {
                 "step": step,

@@ -1,4 +1,7 @@
-"""Rows as token ids: prompt and completion joined, the prompt masked by its length."""
+"""Puts tokenized rows together into micro-batches, with or without padding.
+
+A row is its prompt and its completion joined; the prompt is masked by its length, so only the completion is learned.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ class TokenizedRow:
 
 
 def pad(rows: Sequence[TokenizedRow]) -> dict[str, list[list[int]]]:
-    """A micro-batch, padded on the right to its longest row: input_ids, attention_mask and labels, one list a row.
+    """Pads a micro-batch on the right to its longest row: input_ids, attention_mask and labels, one list per row.
 
     Each row is filled up with its own last token, EOS, which the model has a vector for: a padding token may have been
-    added to the tokenizer alone. So labels are masked by position and never by token. Without rows it is one from which
-    nothing is learned: a rank that has no row left computes along with the others.
+    added to the tokenizer only. So labels are masked by position and never by token. Without rows, returns a
+    micro-batch from which nothing is learned: a rank that has no row left computes along with the others.
     """
     if not rows:
         return {"input_ids": [[0] * 2], "attention_mask": [[1] * 2], "labels": [[IGNORED] * 2]}
@@ -36,10 +39,10 @@ def pad(rows: Sequence[TokenizedRow]) -> dict[str, list[list[int]]]:
 
 
 def pack(rows: Sequence[TokenizedRow]) -> dict[str, list[list[int]]]:
-    """A micro-batch without padding, its rows one behind another: input_ids, position_ids and labels, one list each.
+    """Concatenates the rows of a micro-batch without padding: input_ids, position_ids and labels, one list each.
 
-    Positions begin anew with each row, which is all that keeps rows apart (separation.py): an attention mask would undo
-    it. No row's first token is learned, because a prompt has at least one: it would be predicted from the row before.
+    Positions restart with each row, and only that isolates rows (packing.py): an attention mask would undo it. No row's
+    first token is learned, since a prompt has at least one: it would be predicted from the row before.
     """
     if not rows:
         return {"input_ids": [[0] * 2], "position_ids": [[0, 1]], "labels": [[IGNORED] * 2]}
@@ -53,4 +56,4 @@ def pack(rows: Sequence[TokenizedRow]) -> dict[str, list[list[int]]]:
 
 
 Collation = Callable[[Sequence[TokenizedRow]], dict[str, list[list[int]]]]
-"""`padded` or `packed`: rows to what a model takes."""
+"""`pad` or `pack`: turns rows into the inputs of a model."""

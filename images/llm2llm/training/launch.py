@@ -1,8 +1,9 @@
-"""One training in several processes on this machine, one for each GPU; the only module that starts them.
+"""Runs one training in several processes on this machine, one per GPU; the only module that starts them.
 
-torchrun's agent (`torch.distributed.launcher`) starts and watches the ranks, and ends all when one fails. The parent
-knows the store, the ranks do not: rank 0 tells of a checkpoint over a pipe and hears when it is in the store. A SIGTERM
-is the parent's affair (a kubelet sends it to a container's first process), which tells the ranks by a flag.
+torchrun's agent (`torch.distributed.launcher`) starts and watches the ranks, and ends all of them when one fails. Only
+the parent knows the store: rank 0 sends it each checkpoint over a pipe and receives a message once the checkpoint is in
+the store. The parent handles SIGTERM, which a kubelet sends to a container's first process, and passes it on to the
+ranks by a flag.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ from llm2llm.training.run import TrainingJob, TrainingResult
 
 _LOOK_SECONDS = 0.3
 _UPLOAD_LOOK_SECONDS = 0.02
-_TOLD_SECONDS = 1.0
-"""Within so long after a SIGTERM to all processes alike the parent has set the flag."""
+_FLAG_SECONDS = 1.0
+"""Seconds within which the parent sets the flag after a SIGTERM to all processes alike."""
 
 
 @dataclass(frozen=True)
 class _SharedFlag:
-    """A flag in memory that processes share, without a lock: one that is killed could hold it for ever."""
+    """A flag in shared memory, without a lock: a process that is killed could hold the lock forever."""
 
     byte: Any
 
@@ -55,82 +56,84 @@ class _SharedFlag:
 
 
 def train_in_processes(job: TrainingJob, hooks: Hooks, count: int) -> TrainingResult:
-    """See session.train.
+    """Trains in `count` processes; see run.train.
 
     Raises:
-        StepError: as a process told it.
-        Transient: a process died without a word.
+        StepError: the error that a process reported.
+        Transient: a process died without reporting an error.
     """
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads and a CUDA context
     pipes = [spawn.Pipe() for _ in range(count)]
-    held, line = spawn.Pipe(duplex=False)
+    parent_alive_r, parent_alive_w = spawn.Pipe(duplex=False)
     stopping = _SharedFlag(spawn.RawValue("b", 0))
     folder = job.scratch.with_name(f"{job.scratch.name}-ranks")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    # torch would meet over ports of all interfaces, and unpickles what it finds there.
+    # torch would rendezvous over ports on all interfaces, and unpickle what it receives there.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=count,
-        max_restarts=0,  # the operator's affair
+        max_restarts=0,  # the operator retries
         monitor_interval=_LOOK_SECONDS / 3,
         run_id=job.scratch.name,
         rdzv_backend="c10d",
         rdzv_endpoint=str(folder / "agent"),
         rdzv_configs={"store_type": "file"},
-        local_addr="127.0.0.1",  # a pod's own name need not resolve
+        local_addr="127.0.0.1",  # a pod's own name may not resolve
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
-        signals_to_handle="SIGHUP",  # SIGTERM and SIGINT are the step's
+        signals_to_handle="SIGHUP",  # the step handles SIGTERM and SIGINT
     )
-    desk = _RankServer([mine for mine, _ in pipes], line, hooks, stopping)
+    server = _RankServer([parent_end for parent_end, _ in pipes], parent_alive_w, hooks, stopping)
     try:
-        with desk:
+        with server:
             results = elastic_launch(config, _run_rank)(
-                [theirs for _, theirs in pipes], held, folder / "ranks", job, hooks.interval, stopping
+                [rank_end for _, rank_end in pipes], parent_alive_r, folder / "ranks", job, hooks.interval, stopping
             )
     except ChildFailedError as error:
         rank, death = error.get_first_failure()
-        how = death.signal_name() if death.exitcode < 0 else f"exit code {death.exitcode}"
-        words = f"the training process of rank {rank} died ({how}): the step is retried from its last checkpoint"
-        raise desk.failure(rank) or Transient(words) from error
+        cause = death.signal_name() if death.exitcode < 0 else f"exit code {death.exitcode}"
+        message = f"the training process of rank {rank} died ({cause}): the step is retried from its last checkpoint"
+        raise server.failure(rank) or Transient(message) from error
     trained: TrainingResult = results[0]
     return trained
 
 
 class _RemoteUpload:
-    """A checkpoint that the parent uploads; it says so once it is in the store, or ends this process."""
+    """A checkpoint that the parent uploads; the parent replies once it is in the store, or ends this process."""
 
     def __init__(self, parent: Connection) -> None:
         self._parent = parent
         self._stored = False
 
     def done(self) -> bool:
-        return self._stored or (self._parent.poll() and self._hear())
+        return self._stored or (self._parent.poll() and self._receive_stored())
 
     def result(self) -> bool:
-        return self._stored or self._hear()
+        return self._stored or self._receive_stored()
 
-    def _hear(self) -> bool:
+    def _receive_stored(self) -> bool:
         self._parent.recv()
         self._stored = True
         return True
 
 
 class _RankServer:
-    """Serves the ranks in a thread of its own, since torchrun's agent has the main one."""
+    """Serves the ranks in threads of its own, since torchrun's agent occupies the main thread."""
 
-    def __init__(self, pipes: list[Connection], line: Connection, hooks: Hooks, stopping: _SharedFlag) -> None:
+    def __init__(
+        self, pipes: list[Connection], parent_alive_w: Connection, hooks: Hooks, stopping: _SharedFlag
+    ) -> None:
         self._pipes = pipes
-        self._line = line
+        self._parent_alive_w = parent_alive_w
         self._hooks = hooks
         self._stopping = stopping
-        self._own: Exception | None = None
-        self._told: dict[int, StepError] = {}
+        self._own_error: Exception | None = None
+        self._errors: dict[int, StepError] = {}
         self._uploads: list[tuple[Upload, Connection]] = []
         self._closed = threading.Event()
-        self._threads = [threading.Thread(target=work, name="ranks") for work in (self._serve, self._pass_on)]
+        self._threads = [threading.Thread(target=work, name="ranks") for work in (self._serve, self._forward_stop)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -140,41 +143,43 @@ class _RankServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._line.close()
+        self._parent_alive_w.close()
         self._closed.set()
         for thread in self._threads:
             thread.join()
 
     def failure(self, first: int) -> Exception | None:
-        """What tells most: the ranks fail because of the parent or of one of them, and call what follows transient.
+        """Returns the most telling error: the parent's own, else a rank's lasting error, else that of the first rank.
+
+        The ranks fail because of the parent or of one rank, and report the errors that follow as transient.
 
         Args:
             first: the rank that ended first.
         """
-        lasting = (error for error in self._told.values() if not isinstance(error, Transient))
-        return self._own or next(lasting, self._told.get(first))
+        lasting = (error for error in self._errors.values() if not isinstance(error, Transient))
+        return self._own_error or next(lasting, self._errors.get(first))
 
     def _serve(self) -> None:
         try:
             while not self._closed.is_set():
-                self._hear(_LOOK_SECONDS)
-            while self._hear(0):
+                self._handle_messages(_LOOK_SECONDS)
+            while self._handle_messages(0):
                 pass
-        except Exception as error:  # noqa: BLE001 - e.g. a checkpoint that the store refuses: raised by failure()
-            self._own = error
-            self._line.close()
+        except Exception as error:  # noqa: BLE001 - e.g. a checkpoint that the store rejects: returned by failure()
+            self._own_error = error
+            self._parent_alive_w.close()
 
-    def _pass_on(self) -> None:
-        """Tells the ranks of SIGTERM, also while a checkpoint waits for the one before."""
+    def _forward_stop(self) -> None:
+        """Passes SIGTERM on to the ranks, even while a checkpoint waits for the previous one."""
         while not self._closed.wait(_LOOK_SECONDS):
             if self._hooks.stopping.is_set():
                 self._stopping.set()
 
-    def _hear(self, seconds: float) -> bool:
+    def _handle_messages(self, seconds: float) -> bool:
         if self._uploads and self._uploads[0][0].done():
-            upload, asked = self._uploads.pop(0)
+            upload, pipe_of_upload = self._uploads.pop(0)
             upload.result()
-            asked.send("stored")
+            pipe_of_upload.send("stored")
         if self._uploads:
             seconds = min(seconds, _UPLOAD_LOOK_SECONDS)  # rank 0 may wait for it
         ready = cast("list[Connection]", wait(self._pipes, timeout=seconds))
@@ -182,24 +187,24 @@ class _RankServer:
             match pipe.recv():
                 case ("progress", event):
                     self._hooks.progress(event)
-                case ("save", *what):
-                    self._uploads.append((self._hooks.save(*what), pipe))
+                case ("save", *arguments):
+                    self._uploads.append((self._hooks.save(*arguments), pipe))
                 case ("failed", error):
-                    self._told[self._pipes.index(pipe)] = error
+                    self._errors[self._pipes.index(pipe)] = error
         return bool(ready)
 
 
 def _run_rank(
     pipes: list[Connection],
-    held: Connection,
+    parent_alive_r: Connection,
     rendezvous: Path,
     job: TrainingJob,
     interval: float,
     stopping: _SharedFlag,
 ) -> TrainingResult:
-    """What one process does, from its start to its end."""
+    """Runs one training process from its start to its end."""
     rank, count, pipe = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), pipes[int(os.environ["RANK"])]
-    _exit_with_parent(held, stopping)
+    _exit_with_parent(parent_alive_r, stopping)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // count))
         os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
@@ -207,12 +212,12 @@ def _run_rank(
     try:
         return _train_rank(rank, count, rendezvous, pipe, job, interval, stopping)
     except StepError as error:
-        _fail(pipe, error)
-    except Exception as error:  # noqa: BLE001 - the top of a process: unknown causes are transient, and told in full
+        _send_and_exit(pipe, error)
+    except Exception as error:  # noqa: BLE001 - the top of a process: unknown causes are transient, and reported in full
         traceback.print_exc()
         last = traceback.format_exception_only(error)[-1].strip()
-        told = Transient(f"training failed on rank {rank}: {last}{disk_advice(error)}")
-        _fail(pipe, told, linger=_LOOK_SECONDS)  # so that the agent sees first who ended first
+        failure = Transient(f"training failed on rank {rank}: {last}{disk_advice(error)}")
+        _send_and_exit(pipe, failure, linger=_LOOK_SECONDS)  # so that the agent first sees the rank that ended first
     raise AssertionError
 
 
@@ -240,32 +245,33 @@ def _train_rank(
     return trained
 
 
-def _fail(parent: Connection, error: StepError, *, linger: float = 0.0) -> None:
-    """Tells it and ends: torch's threads may still wait for the other ranks."""
+def _send_and_exit(parent: Connection, error: StepError, *, linger: float = 0.0) -> None:
+    """Sends the error and ends the process hard: torch's threads may still wait for the other ranks."""
     parent.send(("failed", error))
     time.sleep(linger)
     parent.close()
     os._exit(error.exit_code)
 
 
-def _exit_with_parent(held: Connection, stopping: _SharedFlag) -> None:
-    """Has a thread end this process when its parent has, and at torchrun's SIGTERM, whatever the main thread waits for.
+def _exit_with_parent(parent_alive_r: Connection, stopping: _SharedFlag) -> None:
+    """Starts a thread that ends this process when its parent ends, and at torchrun's SIGTERM.
 
-    Slurm and systemd send a SIGTERM to the parent and the ranks alike: it asks for a checkpoint, as the parent says.
+    It does so whatever the main thread waits for. Slurm and systemd send SIGTERM to the parent and the ranks alike:
+    that signal asks for a checkpoint, as the parent's flag shows.
     """
-    heard, tell = socket.socketpair()
-    tell.setblocking(False)
-    signal.set_wakeup_fd(tell.fileno())  # at once, and from whichever thread the signal reaches
+    signal_r, signal_w = socket.socketpair()
+    signal_w.setblocking(False)
+    signal.set_wakeup_fd(signal_w.fileno())  # immediately, whichever thread the signal reaches
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        with heard, tell:
-            if wait([held, heard]) == [heard]:
-                wait([held], timeout=_TOLD_SECONDS)
+        with signal_r, signal_w:
+            if wait([parent_alive_r, signal_r]) == [signal_r]:
+                wait([parent_alive_r], timeout=_FLAG_SECONDS)
                 if stopping.is_set():
-                    heard.recv(1)
-                    wait([held, heard])
+                    signal_r.recv(1)
+                    wait([parent_alive_r, signal_r])
             os._exit(ExitCode.TRANSIENT)
 
     threading.Thread(target=watch, daemon=True).start()

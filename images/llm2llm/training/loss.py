@@ -1,4 +1,4 @@
-"""The loss of a training: the mean over the tokens of an optimizer step, however that step is cut."""
+"""Computes the loss of a training: the mean over the tokens of an optimizer step, however that step is cut."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class TokenMean:
         return loss
 
     def begin_step(self) -> None:
-        """What follows belongs to the next optimizer step."""
+        """Begins the next optimizer step, which all further losses belong to."""
         self._steps.append(torch.zeros(()))
 
     def shares(self) -> torch.Tensor:
-        """This rank's share of the loss of every step so far."""
+        """Returns this rank's share of the loss of every step so far."""
         return torch.stack([share.cpu() for share in self._steps]) if self._steps else torch.zeros(0)
 
     def last(self) -> torch.Tensor:
-        """This rank's share of the last step's loss."""
+        """Returns this rank's share of the last step's loss."""
         return self._steps[-1] if self._steps else torch.tensor(math.nan)

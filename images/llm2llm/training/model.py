@@ -1,4 +1,4 @@
-"""The student as it is trained and as it is written down; the only module that knows peft on the training side."""
+"""Loads the student for training and saves the result; the only module on the training side that knows peft."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from llm2llm.models.files import tokenizer_files
 from llm2llm.models.weights import load_weights
 from llm2llm.records import canonical_json
 
-_MARKS = ("bos_token_id", "eos_token_id", "pad_token_id")
+_SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 Precision = Literal["fp32", "bf16"]
 
 
 def resolve_precision(asked: Literal["Auto", "fp32", "bf16"]) -> Precision:
-    """Auto is bf16 where the device computes in it, else fp32."""
+    """Resolves Auto to bf16 if the device computes in it, else to fp32."""
     if asked != "Auto":
         return asked
     return "bf16" if has_bf16() else "fp32"
@@ -32,14 +32,14 @@ def resolve_precision(asked: Literal["Auto", "fp32", "bf16"]) -> Precision:
 def load_student(
     base: Path, train: api_stages.Train, precision: Precision, *, seed: int, start: Path | None, trusted: bool = False
 ) -> Any:
-    """The model to be trained, with gradients on exactly the weights that are.
+    """Loads the model to be trained, with gradients on exactly the weights that are trained.
 
     Args:
         base: folder of the base model.
         train: method and adapter settings.
-        precision: of what is computed. All weights that are trained are kept in fp32: bf16 loses small updates.
-        seed: decides the first weights of a fresh adapter, which sits on every linear layer but the output head.
-        start: adapter or model of the iteration before, to be trained on (`startFrom: PreviousIteration`).
+        precision: of the computation. All trained weights are kept in fp32: bf16 loses small updates.
+        seed: decides the initial weights of a new adapter, which covers every linear layer but the output head.
+        start: adapter or model of the previous iteration, to continue from (`startFrom: PreviousIteration`).
         trusted: whether Python files beside the base may be run.
 
     Raises:
@@ -67,32 +67,32 @@ def load_student(
 
 
 def is_finite(model: Any) -> bool:
-    """Whether all trained weights are numbers."""
+    """Returns whether all trained weights are finite."""
     return all(bool(torch.isfinite(weight).all()) for weight in model.parameters() if weight.requires_grad)
 
 
 def save_adapter(model: Any, base: Path, target: Path, *, model_uri: str, revision: str) -> None:
-    """Writes the adapter, what its tokenizer needs, and a config without a trace of this machine."""
-    # "auto" would ask the hub whether the vocabulary was resized, which no adapter of ours does.
+    """Writes the adapter, its tokenizer's files, and a config without a trace of this machine."""
+    # "auto" would ask the hub whether the vocabulary was resized, which none of our adapters do.
     model.save_pretrained(str(target), safe_serialization=True, save_embedding_layers=False)
     path = target / "adapter_config.json"
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = model_uri
     config["revision"] = revision if model_uri.startswith("hf://") else None
-    # peft writes a set, in the order of this process's hash seed.
+    # peft writes a set, ordered by this process's hash seed.
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(canonical_json(config) + "\n")
     _copy_tokenizer(base, target)
-    _write_greedy(base, target)
+    _write_generation_config(base, target)
 
 
 def save_model(
     model: Any, base: Path, target: Path, *, precision: Precision, weights: dict[str, torch.Tensor] | None = None
 ) -> None:
-    """Writes all weights in the precision that they were computed in, with the base's own config and tokenizer.
+    """Writes all weights in the precision of the computation, with the base's own config and tokenizer.
 
     Args:
-        weights: put together from all ranks, where the model holds only its part of them.
+        weights: the weights gathered from all ranks, if the model holds only its part of them.
     """
     dtype = _dtype(precision)
     if weights is None:
@@ -101,11 +101,11 @@ def save_model(
         cast = {name: weight.to(dtype) for name, weight in weights.items()}
         model.save_pretrained(str(target), safe_serialization=True, state_dict=cast)
     config = json.loads((base / "config.json").read_text())
-    config.pop("torch_dtype", None)  # the name of it before transformers 5
+    config.pop("torch_dtype", None)  # its name before transformers 5
     config["dtype"] = str(dtype).removeprefix("torch.")
     (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     _copy_tokenizer(base, target)
-    _write_greedy(base, target)
+    _write_generation_config(base, target)
 
 
 def _dtype(precision: Precision) -> torch.dtype:
@@ -113,18 +113,19 @@ def _dtype(precision: Precision) -> torch.dtype:
 
 
 def _copy_tokenizer(base: Path, target: Path) -> None:
-    """Byte for byte, so that the result describes itself and is the same on every machine."""
+    """Copies the tokenizer byte for byte, so that the result is self-contained and the same on every machine."""
     for name in tokenizer_files(path.name for path in base.iterdir() if path.is_file()):
         shutil.copyfile(base / name, target / name)
 
 
-def _write_greedy(base: Path, target: Path) -> None:
-    """A generation config as the student is scored: the base's tokens for begin, end and padding, and nothing drawn.
+def _write_generation_config(base: Path, target: Path) -> None:
+    """Writes the generation config that the student is scored with: the base's BOS, EOS and padding tokens, no
+    sampling.
 
-    The base's own may hold a temperature or a penalty, which whoever serves these files would apply.
+    The base's own config may contain a temperature or a penalty, which a server of these files would apply.
     """
     sources = [base / name for name in ("config.json", "generation_config.json")]
-    found: dict[str, Any] = {}
+    token_ids: dict[str, Any] = {}
     for config in [json.loads(path.read_text()) for path in sources if path.exists()]:
-        found |= {name: config[name] for name in _MARKS if config.get(name) is not None}
-    (target / "generation_config.json").write_text(json.dumps(found | {"do_sample": False}, indent=2) + "\n")
+        token_ids |= {name: config[name] for name in _SPECIAL_TOKENS if config.get(name) is not None}
+    (target / "generation_config.json").write_text(json.dumps(token_ids | {"do_sample": False}, indent=2) + "\n")

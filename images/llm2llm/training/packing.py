@@ -1,8 +1,8 @@
-"""Whether rows that lie one behind another in one sequence stay apart.
+"""Tests whether rows that are concatenated into one sequence stay isolated from each other.
 
-transformers makes a block mask out of position ids that begin anew, for models whose mask is made by its own functions,
-without an attention mask and without a cache; otherwise each row sees those before it, and nothing says so (seen in
-5.19: with `use_cache` the logits of a second row were off by more than their own size). So it is tried, not assumed.
+transformers builds a block mask from restarting position ids, but only for models whose mask is made by its own
+functions, without an attention mask and without a cache; otherwise each row silently sees the rows before it (seen in
+5.19: with `use_cache` the logits of a second row were off by more than their own size). So it is tested, not assumed.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from llm2llm.training.data import TokenizedRow, pack
 from llm2llm.training.model import Precision
 
 _TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
-"""Of the length of a row's logits: rounding stays far below it, another row's tokens go far beyond."""
+"""Share of the norm of a row's logits: rounding stays far below it, another row's tokens go far beyond."""
 
 
 def has_varlen_attention(model: Any) -> bool:
-    """Whether attention over such a sequence costs no more than over each row: flash attention's kernels know the rows.
+    """Returns whether attention over such a sequence costs no more than over each row: flash attention knows the rows.
 
-    The others fill in a mask that has the square of all tokens: on a CPU micro-batches of two rows of like length were
+    Other kernels use a mask with the square of all tokens: on a CPU, micro-batches of two rows of similar length were
     up to 1.9 times as fast (benchmarks/training_rate.py).
     """
     return str(model.config._attn_implementation).startswith("flash")  # noqa: SLF001 - there is no public name
 
 
 def isolates_rows(model: Any, rows: Sequence[TokenizedRow], precision: Precision) -> bool:
-    """Whether the second of two rows gets the logits that it gets alone, on the device that trains."""
+    """Returns whether the second of two rows gets the same logits as alone, on the device that trains."""
     if model.config.use_cache is not False:
         return False
     if torch.cuda.is_available():
@@ -38,8 +38,8 @@ def isolates_rows(model: Any, rows: Sequence[TokenizedRow], precision: Precision
     was_training = model.training
     model.eval()  # no dropout
     for module in model.modules():
-        # An evaluating 4-bit layer packs its weights anew on some CPUs, for a kernel that has no gradient
-        # (bitsandbytes 0.50, Linear4bit.forward), and stays so.
+        # In eval mode a 4-bit layer repacks its weights on some CPUs, for a kernel that has no gradient
+        # (bitsandbytes 0.50, Linear4bit.forward), and keeps them so.
         if hasattr(getattr(module, "weight", None), "quant_state"):
             module.training = True
     try:

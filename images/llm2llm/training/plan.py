@@ -1,8 +1,8 @@
-"""PURE: which rows share an optimizer step, and how a step is cut into micro-batches.
+"""PURE: decides which rows share an optimizer step, and how a step is cut into micro-batches.
 
-The order is a stream of permutations, one an epoch, each seeded by (seed, epoch); an optimizer step takes the next
-`batch` rows of the stream. So every step has the same number of examples, and neither the hardware nor the lengths of
-rows change which examples share a step: length only decides how a step's rows are cut.
+The order of rows is a stream of permutations, one per epoch, each seeded by (seed, epoch); an optimizer step takes the
+next `batch` rows of the stream. So every step has the same number of examples, and neither the hardware nor the lengths
+of rows change which examples share a step: length only decides how a step's rows are cut.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 
 _FEWEST = 2
 _TRIED_STEPS = 32
-"""So many steps tell how much a micro-batch of some size pads."""
+"""Number of steps that are enough to see how much a micro-batch size pads."""
 _WEIGHED_ROWS = 256
-"""A step of more rows is cut evenly: neighbors by length are alike then, and weighing all cuts takes rows squared."""
+"""A step with more rows is cut evenly: neighbors by length are similar then, and weighing all cuts takes rows
+squared."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class Plan:
         batch: examples of each optimizer step.
         steps: optimizer steps.
         seed: the run's random seed.
-        micro_batch: rows of the longest length at most that go through a model at once; of shorter ones there may be
-            more, in as many positions.
+        micro_batch: maximum number of rows of the greatest length that go through a model at once; of shorter rows
+            there may be more, in as many positions.
         rank: of the process whose micro-batches these are.
         ranks: processes that share each step.
-        padded: whether the rows of a micro-batch are all made as wide as the longest of them.
+        padded: whether all rows of a micro-batch are padded to the longest of them.
     """
 
     lengths: Sequence[int]
@@ -50,20 +51,20 @@ class Plan:
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches of each optimizer step on each rank."""
+        """Returns the number of micro-batches of each optimizer step on each rank."""
         return math.ceil(self.batch / (self.micro_batch * self.ranks))
 
     def step_rows(self) -> Iterator[list[int]]:
-        """The rows of each optimizer step."""
+        """Yields the rows of each optimizer step."""
         stream = self._stream()
         for _ in range(self.steps):
             yield list(itertools.islice(stream, self.batch))
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The rows of each micro-batch of this rank, `accumulation` of them for each step.
+        """Yields the rows of each micro-batch of this rank, `accumulation` of them for each step.
 
-        Rows of like length go through at the same time on all ranks, so that none waits long for another. Where a step
-        has fewer rows than parts, some parts are empty: all ranks have equally many.
+        Rows of similar length go through at the same time on all ranks, so that none waits long for another. If a step
+        has fewer rows than parts, some parts are empty: all ranks have the same number.
         """
         for parts in self._cuts():
             yield from parts[self.rank :: self.ranks]
@@ -72,7 +73,7 @@ class Plan:
         return self.steps * self.accumulation
 
     def padding_waste(self) -> float:
-        """Share of the positions that go through the model, on all ranks, and hold nothing."""
+        """Returns the share of positions, on all ranks, that go through the model and hold only padding."""
         used = total = 0
         for micro_batch in itertools.chain.from_iterable(self._cuts()):
             lengths = [self.lengths[row] for row in micro_batch] or [0]
@@ -81,14 +82,14 @@ class Plan:
         return 1 - used / total if total else 0.0
 
     def _cuts(self) -> Iterator[list[list[int]]]:
-        """The micro-batches of each step, of all ranks."""
+        """Yields the micro-batches of each step, of all ranks."""
         parts = self.accumulation * self.ranks
         room = self.micro_batch * max(self.lengths, default=0)
         for rows in self.step_rows():
-            weighed = self.padded and parts <= len(rows) <= _WEIGHED_ROWS
+            minimize = self.padded and parts <= len(rows) <= _WEIGHED_ROWS
             yield (
                 split_min_padding(rows, self.lengths, parts, room)
-                if weighed
+                if minimize
                 else split_evenly(rows, self.lengths, parts)
             )
 
@@ -110,11 +111,11 @@ def plan(
     rank: int = 0,
     ranks: int = 1,
 ) -> Plan:
-    """The plan of a training run over rows of these lengths.
+    """Returns the plan of a training run over rows of these lengths.
 
-    A batch is never larger than the rows there are; a step in which one epoch ends and the next begins may hold a row
-    of both. `min_steps` is reached by more epochs (74 examples at batch 128 are one step an epoch: fixed epochs alone
-    would confound data with steps).
+    A batch is never larger than the number of rows; a step in which one epoch ends and the next begins may contain a
+    row twice. `min_steps` is reached by more epochs (74 examples at batch 128 are one step per epoch: fixed epochs
+    alone would confound data with steps).
     """
     batch = min(batch, len(lengths))
     steps = max(math.ceil(epochs * len(lengths) / batch), min_steps)
@@ -123,10 +124,10 @@ def plan(
 
 
 def limit_padding(made: Plan, waste: float) -> Plan:
-    """The plan with the largest micro-batch, made's or a smaller one, that pads no more than `waste`; at least 2 rows.
+    """Returns the plan with the largest micro-batch, of 2 rows up to `made`'s, that pads no more than `waste`.
 
-    More rows at once are faster, less padding is, too, and half of a micro-batch's rows is not always what is needed.
-    Of long plans the first steps speak for all.
+    More rows at once are faster, and so is less padding, and halving the micro-batch is not always what is needed. In
+    long plans the first steps stand for all.
     """
     if made.micro_batch <= _FEWEST:
         return made
@@ -142,37 +143,37 @@ def limit_padding(made: Plan, waste: float) -> Plan:
 
 
 def split_evenly(rows: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
-    """The rows of a step in `parts` micro-batches of nearly equally many, with rows of like length together."""
+    """Splits the rows of a step, sorted by length, into `parts` micro-batches of nearly equal size."""
     ordered = _by_length(rows, lengths)
     bounds = [len(ordered) * part // parts for part in range(parts + 1)]
     return [ordered[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
 def split_min_padding(rows: Sequence[int], lengths: Sequence[int], parts: int, room: int) -> list[list[int]]:
-    """The rows of a step in `parts` micro-batches with the fewest positions, of at most `room` each.
+    """Splits the rows of a step into `parts` micro-batches with the fewest positions, of at most `room` each.
 
-    Rows in order of length, and where to cut them by dynamic programming: the best `parts` of the first rows are the
-    best `parts - 1` of fewer, and one more part as wide as its last row. Equally many rows a part are one of the cuts
-    weighed, and with `room` for these there is always a cut.
+    It sorts the rows by length and finds the cuts by dynamic programming: the best `parts` of the first rows are the
+    best `parts - 1` of fewer, and one more part as wide as its last row. An even split is one of the cuts weighed, and
+    with `room` for that one there is always a cut.
     """
     ordered = _by_length(rows, lengths)
     widths = np.array([0, *(lengths[row] for row in ordered)], dtype=float)
     counts = np.arange(len(widths))
-    held = counts[None, :] - counts[:, None]  # rows of the part between two places
-    sizes = np.where(held > 0, held * widths[None, :], np.inf)
-    sizes[(sizes > room) & (held > 1)] = np.inf
-    least = np.where(counts == 0, 0.0, np.inf)
+    rows_between = counts[None, :] - counts[:, None]  # rows of the part between two places
+    sizes = np.where(rows_between > 0, rows_between * widths[None, :], np.inf)
+    sizes[(sizes > room) & (rows_between > 1)] = np.inf
+    fewest_positions = np.where(counts == 0, 0.0, np.inf)
     begins = []
     for _ in range(parts):
-        totals = least[:, None] + sizes
+        totals = fewest_positions[:, None] + sizes
         begins.append(totals.argmin(axis=0))
-        least = totals.min(axis=0)
-    cut, end = [], len(ordered)
-    for begin_of in reversed(begins):
-        begin = int(begin_of[end])
-        cut.append(ordered[begin:end])
+        fewest_positions = totals.min(axis=0)
+    micro_batches, end = [], len(ordered)
+    for begin_by_end in reversed(begins):
+        begin = int(begin_by_end[end])
+        micro_batches.append(ordered[begin:end])
         end = begin
-    return cut[::-1]
+    return micro_batches[::-1]
 
 
 def _by_length(rows: Sequence[int], lengths: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""This process among those that train one model together: who it is, and what they have to agree on."""
+"""Joins the processes that train one model together, and runs the collectives by which they agree."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from llm2llm.podenv import TRAIN_PROCESSES
 
 
 def processes(asked: int, visible: int, environ: Mapping[str, str]) -> int:
-    """Processes of a training: one for each GPU that was asked for and is there, at least one.
+    """Returns the number of training processes: one for each GPU that was requested and is visible, at least one.
 
-    A laptop without GPUs runs the manifest of a cluster, slower and with the same result.
+    So a laptop without GPUs runs a cluster's manifest, slower and with the same result.
     """
     return int(environ.get(TRAIN_PROCESSES) or max(1, min(asked, visible)))
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank of `size` processes; one alone talks to nobody.
+    """This process's rank among `size` processes; a single process does not communicate.
 
     Every method is a collective: all ranks call it in the same order, or all wait.
     """
@@ -32,11 +32,11 @@ class Ranks:
     rank: int = 0
     size: int = 1
     control: Any = None
-    """A group of its own over gloo: decisions are made on the CPU, and cost the GPU no wait."""
+    """A separate gloo group: decisions are made on the CPU, so that the GPU does not wait for them."""
 
     @classmethod
     def join(cls, rank: int, size: int, rendezvous: Path, patience: float) -> Ranks:
-        """Meets the other processes over a file that all of them see; a port would be open to other pods.
+        """Joins the other processes through a file that all of them see; a port would be open to other pods.
 
         Args:
             patience: seconds that one rank waits for another, e.g. while rank 0 uploads a checkpoint.
@@ -56,27 +56,27 @@ class Ranks:
         return cls(rank, size, distributed.new_group(backend="gloo", timeout=timeout))
 
     def broadcast(self, *wishes: bool) -> tuple[bool, ...]:
-        """What rank 0 wishes: a clock or a signal may be seen by one rank a step before another."""
+        """Returns the flags of rank 0: one rank may see a clock or a signal one step before another."""
         if self.size == 1:
             return wishes
-        decided = torch.tensor(wishes, dtype=torch.uint8)
-        distributed.broadcast(decided, 0, group=self.control)
-        return tuple(bool(wish) for wish in decided)
+        flags = torch.tensor(wishes, dtype=torch.uint8)
+        distributed.broadcast(flags, 0, group=self.control)
+        return tuple(bool(flag) for flag in flags)
 
     def all_reduce_min(self, number: int) -> int:
-        """The smallest number of any rank."""
-        return int(self._reduced(torch.tensor(number), distributed.ReduceOp.MIN))
+        """Returns the smallest number of any rank."""
+        return int(self._all_reduce(torch.tensor(number), distributed.ReduceOp.MIN))
 
     def all_reduce_sum(self, shares: torch.Tensor) -> torch.Tensor:
-        """Element by element, the sum over the ranks."""
-        return self._reduced(shares.detach().cpu().clone(), distributed.ReduceOp.SUM)
+        """Returns the sum over the ranks, element by element."""
+        return self._all_reduce(shares.detach().cpu().clone(), distributed.ReduceOp.SUM)
 
     def barrier(self) -> None:
         """Returns once every rank is here."""
         if self.size > 1:
             distributed.barrier(group=self.control)
 
-    def _reduced(self, numbers: torch.Tensor, how: Any) -> torch.Tensor:
+    def _all_reduce(self, numbers: torch.Tensor, how: Any) -> torch.Tensor:
         if self.size > 1:
             distributed.all_reduce(numbers, how, group=self.control)
         return numbers

@@ -1,4 +1,7 @@
-"""A whole training, from files on this machine to files on this machine: what each of its processes does."""
+"""Runs a whole training in one process or in each of several, from files on this machine to files on this machine.
+
+It loads the student, plans this rank's steps, trains, and writes the result.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +23,26 @@ from llm2llm.training.plan import Plan, limit_padding, plan
 from llm2llm.training.ranks import Ranks
 
 PACKED_TOKENS = 4096
-"""Tokens, in the mean, of a micro-batch without padding: its mask has the square of them."""
+"""Mean number of tokens of a micro-batch without padding; its mask has the square of them."""
 PADDING_WASTE = 0.05
-"""Share of the positions of padded micro-batches that may hold nothing."""
+"""Maximum share of padding among the positions of padded micro-batches."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One training. It passes between processes, so it holds nothing but data.
+    """One training. It is sent between processes, so it contains only data.
 
     Attributes:
         base: folder of the base model.
-        start: adapter or model to go on from, in another folder.
+        start: adapter or model to continue from, in another folder.
         rows: D(i).
         train: method, hyperparameters.
         seed: the run's random seed.
-        micro_batch: rows at most that one process puts through the model at once.
+        micro_batch: maximum number of rows that one process puts through the model at once.
         resume: a checkpoint of this training.
-        scratch: for what a training leaves behind while it lasts.
-        target: where the trained student goes.
-        model_uri: the base model's, to be named by an adapter.
+        scratch: folder for temporary files of the training.
+        target: folder for the trained student.
+        model_uri: of the base model, to be named by an adapter.
         revision: of the base model.
         trusted: whether Python files beside the base may be run.
     """
@@ -60,7 +63,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came of it. Nothing is in `target` if it was stopped."""
+    """The result of a training. `target` is empty if it was stopped."""
 
     outcome: trainer.FitResult
     planned_steps: int
@@ -68,11 +71,11 @@ class TrainingResult:
 
 
 def load_model(job: TrainingJob) -> Any:
-    """The student to be trained.
+    """Loads the student to be trained.
 
     Raises:
         ConfigurationError: its weights cannot be loaded.
-        GpuOutOfMemory: they do not fit.
+        GpuOutOfMemory: its weights do not fit.
     """
     precision = students.resolve_precision(job.train.precision)
     with trainer.translate_memory_errors(1):
@@ -85,7 +88,7 @@ def train(job: TrainingJob, student: Any, hooks: Hooks, ranks: Ranks) -> Trainin
     """Trains a loaded student and writes it to `job.target`.
 
     Raises:
-        GpuOutOfMemory: not even the smallest trial fitted.
+        GpuOutOfMemory: not even the smallest trial fit.
         MetricInvalid: the loss or a weight became NaN or infinite.
     """
     precision = students.resolve_precision(job.train.precision)
@@ -116,7 +119,7 @@ def train(job: TrainingJob, student: Any, hooks: Hooks, ranks: Ranks) -> Trainin
             raise divergence_error(outcome.steps)
         weights = run.accelerator.get_state_dict(run.model_wrapped) if trainer.uses_fsdp(job.train, ranks) else None
         if ranks.rank == 0:
-            _write(job, student, precision, weights)
+            _save_student(job, student, precision, weights)
     ranks.barrier()
     return TrainingResult(outcome, made.steps, made.micro_batch)
 
@@ -124,23 +127,23 @@ def train(job: TrainingJob, student: Any, hooks: Hooks, ranks: Ranks) -> Trainin
 def _plan_training(
     job: TrainingJob, student: Any, precision: students.Precision, ranks: Ranks
 ) -> tuple[Collation, Plan]:
-    """The steps of this rank, and how a micro-batch is put together.
+    """Returns how a micro-batch is put together, and the steps of this rank.
 
-    Without padding where that pays and this model keeps rows apart; else with as little of it as rows of like length
-    allow. The micro-batch is the largest that every rank's GPU holds, and no larger than pays.
+    Rows are packed without padding if that pays and this model isolates rows; else they are padded as little as rows of
+    similar length allow. The micro-batch is the largest that fits on every rank's GPU, and no larger than pays.
     """
     parameters = job.train.hyperparameters
     lengths = [len(row.ids) for row in job.rows]
     batch = min(parameters.effective_batch_size, len(lengths))
     micro_batch = min(job.micro_batch, math.ceil(batch / ranks.size))
-    # In parts it fits where it would not as a whole, so a model that is divided over the GPUs is not tried before.
+    # A model that is sharded over the GPUs may fit though the whole does not, so it is not tried beforehand.
     whole = not trainer.uses_fsdp(job.train, ranks)
-    apart = (
+    packed = (
         whole
         and has_varlen_attention(student)
         and bool(ranks.all_reduce_min(int(isolates_rows(student, job.rows, precision))))
     )
-    collation: Collation = pack if apart else pad
+    collation: Collation = pack if packed else pad
     made = plan(
         lengths,
         epochs=parameters.num_train_epochs,
@@ -151,13 +154,13 @@ def _plan_training(
         rank=ranks.rank,
         ranks=ranks.size,
     )
-    if apart:
+    if packed:
         mean = sum(lengths) / len(lengths)
         made = replace(made, micro_batch=max(1, min(made.micro_batch, int(PACKED_TOKENS / mean))), padded=False)
     else:
         made = limit_padding(made, PADDING_WASTE)
     if whole:
-        fits = trainer.find_micro_batch(
+        fitting = trainer.find_micro_batch(
             student,
             job.rows,
             collation,
@@ -165,11 +168,11 @@ def _plan_training(
             made.micro_batch,
             checkpointing=parameters.gradient_checkpointing,
         )
-        made = replace(made, micro_batch=ranks.all_reduce_min(fits))
+        made = replace(made, micro_batch=ranks.all_reduce_min(fitting))
     return collation, made
 
 
-def _write(
+def _save_student(
     job: TrainingJob, student: Any, precision: students.Precision, weights: dict[str, torch.Tensor] | None
 ) -> None:
     if job.train.method == "Full":

@@ -1,7 +1,7 @@
-"""One training run by transformers' Trainer, over the steps of our own plan.
+"""Trains with transformers' Trainer, over the steps of our own plan.
 
 Trainer sees the whole run as one epoch of micro-batches that plan.py lists, so it skips exactly the right ones when it
-goes on from a checkpoint, and the loss of an optimizer step is the mean over its tokens however it is cut.
+resumes from a checkpoint, and the loss of an optimizer step is the mean over its tokens however it is cut.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _CHECKPOINTING = {"use_reentrant": False}
 
 @dataclass(frozen=True)
 class FitResult:
-    """How far a training run came.
+    """How far a training run got.
 
     Attributes:
         steps: optimizer steps of the whole run so far.
-        losses: mean over the tokens of each step that this attempt took.
+        losses: mean loss over the tokens of each step that this attempt took.
         stopped: whether SIGTERM ended it after a checkpoint.
     """
 
@@ -63,11 +63,11 @@ def fit(
     """Trains `model` in place.
 
     Returns:
-        How far it came, and the trainer, which knows how to put a model together that lies in parts.
+        How far it got, and the trainer, which can gather a sharded model.
 
     Raises:
         GpuOutOfMemory: a micro-batch did not fit, though the trial did.
-        MetricInvalid: the loss is no number; no checkpoint of it is left.
+        MetricInvalid: the loss is not a number; no checkpoint of it is left.
     """
     loss = TokenMean()
     callback = CheckpointCallback(loss, plan, hooks, ranks)
@@ -99,7 +99,7 @@ def find_micro_batch(
     *,
     checkpointing: bool,
 ) -> int:
-    """The largest of ceiling, ceiling/2, ... that fits on the GPU with the longest rows; on a CPU the ceiling.
+    """Returns the largest of ceiling, ceiling/2, ... that fits on the GPU with the longest rows; on a CPU the ceiling.
 
     Raises:
         GpuOutOfMemory: not even one row fits.
@@ -108,7 +108,7 @@ def find_micro_batch(
         return ceiling
     longest = sorted(rows, key=lambda row: len(row.ids), reverse=True)
     model.to(_GPU).train()
-    if checkpointing:  # Trainer does so only when it begins
+    if checkpointing:  # Trainer does this only when it begins
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_CHECKPOINTING)
     size = ceiling
     while not _fits(model, _collate(collation)(longest[:size]), precision):
@@ -120,7 +120,7 @@ def find_micro_batch(
 
 @contextmanager
 def translate_memory_errors(micro_batch: int) -> Iterator[None]:
-    """Says which micro-batch the GPU's memory does not hold; 1 where a smaller one would not help."""
+    """Turns torch's out-of-memory error into GpuOutOfMemory with the micro-batch; 1 if a smaller one would not help."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
@@ -137,16 +137,16 @@ def _out_of_memory(micro_batch: int, error: Exception | None) -> GpuOutOfMemory:
 
 
 def uses_fsdp(train: api_stages.Train, ranks: Ranks) -> bool:
-    """Whether the weights themselves are divided over the ranks: all of them are trained, on several GPUs.
+    """Returns whether the weights are sharded over the ranks: if all of them are trained, on several GPUs.
 
-    On CPUs accelerate makes DistributedDataParallel of it without a word; so does this, with one.
+    On CPUs accelerate silently uses DistributedDataParallel instead; this function does so explicitly.
     """
     return train.method == "Full" and ranks.size > 1 and torch.cuda.is_available()
 
 
 def _fits(model: Any, batch: dict[str, torch.Tensor], precision: Precision) -> bool:
     try:
-        # As much as AdamW will hold from its first step on: two numbers for each that is trained.
+        # As much as AdamW will hold from its first step on: two numbers for each trained one.
         moments = [torch.empty_like(weight) for weight in model.parameters() if weight.requires_grad for _ in range(2)]
         batch = {name: tensor.to(_GPU) for name, tensor in batch.items()}
         labels = batch.pop("labels")
@@ -183,9 +183,9 @@ def _arguments(
         gradient_checkpointing_kwargs=_CHECKPOINTING,
         bf16=precision == "bf16",
         use_cpu=not cuda,
-        seed=plan.seed + ranks.rank,  # other rows, other draws of dropout
+        seed=plan.seed + ranks.rank,  # other rows, other dropout masks
         optim="adamw_torch",
-        save_strategy="no",  # the callback says when
+        save_strategy="no",  # the callback decides when
         logging_strategy="no",
         logging_nan_inf_filter=False,  # it would wait for the GPU after each micro-batch
         report_to=[],
@@ -195,12 +195,12 @@ def _arguments(
         average_tokens_across_devices=True,
         ddp_find_unused_parameters=False,
         ddp_backend=None if cuda or ranks.size == 1 else "gloo",
-        fsdp=shards or None,  # type: ignore[arg-type]  # True is what it wants; a string is its older form
+        fsdp=shards or None,  # type: ignore[arg-type]  # it expects True; a string is its older form
         fsdp_config={"state_dict_type": "FULL_STATE_DICT", "activation_checkpointing": checkpointing}
         if shards
         else None,
     )
-    # Several visible GPUs would silently become DataParallel, with another loss: one process, one GPU.
+    # Trainer would silently use DataParallel on several visible GPUs, with another loss: one process, one GPU.
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # noqa: SLF001 - there is no public switch
     return arguments
@@ -210,7 +210,7 @@ _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with
 
 
 class _Wrapped(TrainerCallback):
-    """Of several ranks each would train a model of its own if a library failed to wrap it, and say nothing."""
+    """Checks that the model is wrapped: otherwise each of several ranks would silently train a model of its own."""
 
     def __init__(self, trainer: Trainer, expected: type) -> None:
         self._trainer = trainer
@@ -227,7 +227,7 @@ def _collate(collation: Collation) -> Callable[[Sequence[TokenizedRow]], dict[st
 
 
 class _PlannedTrainer(Trainer):
-    """Trainer with the plan's micro-batches instead of a shuffled data loader (it has no other way to give one)."""
+    """Uses the plan's micro-batches instead of a shuffled data loader (Trainer has no other way to set them)."""
 
     plan: Plan
 
@@ -237,10 +237,10 @@ class _PlannedTrainer(Trainer):
             batch_sampler=self.plan,
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
-            # A generator of its own: the loader would draw from the one that dropout uses.
+            # A separate generator: the loader would draw from the one that dropout uses.
             generator=torch.Generator().manual_seed(self.plan.seed),
         )
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:  # noqa: ARG002
-        """Nobody reads it, and it walks over all parameters in every step."""
+        """Returns 0: nobody reads the value, and computing it visits all parameters in every step."""
         return 0
