@@ -178,7 +178,7 @@ def test_a_report_that_cannot_be_made_fails_no_step(plain: Loop, tmp_path: Path)
     report = run_step(damaged.document(StepId(Stage.EVALUATE, 2)), damaged.store, context)
 
     assert report.exit_code == 0
-    assert any("report/index.html was not rewritten" in words and "is damaged" in words for words in told)
+    assert any("report/index.html could not be rewritten" in words and "is damaged" in words for words in told)
 
 
 def test_mistakes_among_synthetic_rows_are_written_for_too_and_keep_their_root(

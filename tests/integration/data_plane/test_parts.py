@@ -106,7 +106,7 @@ def attempts(bench: Bench) -> Attempts:
 
 
 def test_fault_46_an_evaluation_that_was_stopped_goes_on_with_what_is_left(attempts: Attempts) -> None:
-    with pytest.raises(Terminated, match="is in the store"):
+    with pytest.raises(Terminated, match="the answers so far are in the store"):
         attempts.attempt("pod-1", stop_after=1)
     assert len(attempts.parts()) == 1
     with pytest.raises(Terminated):

@@ -90,7 +90,7 @@ def test_a_ceiling_of_requests_a_minute_is_kept(tmp_path: Path, monkeypatch: pyt
         context = rounds.context_for("pod-a", tmp_path)
 
         def stop_at_a_wait(event: Mapping[str, object]) -> None:
-            if "for the limits of the teacher" in str(event.get("message", "")):
+            if "because of the rate limits of the teacher" in str(event.get("message", "")):
                 context.stopping.set()
 
         context.progress = stop_at_a_wait
