@@ -1,1 +1,1 @@
-"""The stages of an iteration: each is `run(step, store, context) -> Report`."""
+"""The stages of an iteration; each has a function `run(step, store, context) -> StageResult`."""

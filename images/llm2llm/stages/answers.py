@@ -1,4 +1,8 @@
-"""What the student of an iteration answers: one engine load for all sets, and no row asked that is answered already."""
+"""Has the student of an iteration answer the rows of some sets.
+
+It downloads the trained student, tokenizes the rows, loads the engine once for all sets, and generates the answers that
+no earlier attempt has stored. What is new is stored now and then, so that a killed evaluation resumes.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +29,14 @@ from llm2llm.storage import Store
 from llm2llm.tasks import Task, grading, task_of
 from llm2llm.training.data import TokenizedRow
 
-_LEAST_TOKENS = 4
+_MIN_TOKENS = 4
 _KEEP_SECONDS = 60.0
-"""What is answered becomes durable so often: an evaluation that takes less writes nothing on the way."""
+"""Seconds between two uploads of new answers: a shorter evaluation uploads none before its commit."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A set, and what the student answered to it; in the order of the rows."""
+    """A set and the student's predictions, in the order of the rows."""
 
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
@@ -40,13 +44,13 @@ class Answered:
 
     @property
     def mistakes(self) -> int:
-        """Rows that it got wrong."""
+        """Returns the number of rows that the student got wrong."""
         return sum(not prediction.correct for prediction in self.predictions)
 
 
 @dataclass(frozen=True)
 class _Question:
-    """A row that is asked: its place among the sets, its prompt as token ids, and how many its answer may have."""
+    """A row to answer: its key among the sets, its prompt as token ids, and the maximum tokens of its answer."""
 
     place: RowKey
     example: Example
@@ -57,13 +61,13 @@ class _Question:
 def answers(
     step: Step, store: Store, context: StepContext, sets: Mapping[str, Sequence[Example]]
 ) -> dict[str, Answered]:
-    """What the student of an iteration answers to some sets, with one engine load for all of them.
+    """Has the student of an iteration answer some sets, with one engine load for all of them.
 
-    A synthetic row that is too long to be trained on is not asked either.
+    A synthetic row that is too long to be trained on is not evaluated either.
 
     Raises:
-        Terminated: SIGTERM came; what is answered by then is in the store.
-        ConfigurationError: the engine is not there, or is asked for what it cannot.
+        Terminated: SIGTERM came; the answers so far are in the store.
+        ConfigurationError: the engine is not available, or cannot do what the spec requires.
     """
     spec = step.spec
     check_engine(spec)  # GPUs may have been changed since Prepare
@@ -71,18 +75,18 @@ def answers(
         load = engine_named(spec.evaluate.resolved_engine())
     with context.timed("load"):
         inputs = parent_manifest(store, step, INPUTS)
-        student, tokens = _student(step, store, context, spec, inputs)
-        room = read_model_info(student.model, trusted=student.trusted).context or sys.maxsize
+        student, tokenizer = _download_student(step, store, context, spec, inputs)
+        context_tokens = read_model_info(student.model, trusted=student.trusted).context or sys.maxsize
         task = task_of(spec.task)
-        tokenizer = TokenCache.of(spec, read_resolved(inputs).model_revision, tokens, task)
-        asked = [(dataset, example) for dataset, examples in sets.items() for example in examples]
+        token_cache = TokenCache.of(spec, read_resolved(inputs).model_revision, tokenizer, task)
+        rows_of_sets = [(dataset, example) for dataset, examples in sets.items() for example in examples]
         seeds = read_examples(store, inputs, SEED)
-        rows = tokenizer.rows([*(example for _, example in asked), *seeds], store, context)
-        limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(rows[len(asked) :])
-        longest = min(spec.train.hyperparameters.max_length, room)
+        rows = token_cache.rows([*(example for _, example in rows_of_sets), *seeds], store, context)
+        limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(rows[len(rows_of_sets) :])
+        longest = min(spec.train.hyperparameters.max_length, context_tokens)
         questions = [
-            _Question((dataset, example.id), example, row.ids[: row.prompt], min(limit, room - row.prompt))
-            for (dataset, example), row in zip(asked, rows, strict=False)
+            _Question((dataset, example.id), example, row.ids[: row.prompt], min(limit, context_tokens - row.prompt))
+            for (dataset, example), row in zip(rows_of_sets, rows, strict=False)
             if dataset != WRITTEN or len(row.ids) <= longest
         ]
         engine = load(
@@ -92,62 +96,64 @@ def answers(
             context=max((len(question.prompt) + question.limit for question in questions), default=1),
         )
 
-    def ask(left: Sequence[_Question]) -> Generator[dict[RowKey, Prediction]]:
+    def predict_questions(left: Sequence[_Question]) -> Generator[dict[RowKey, Prediction]]:
         draws = _sampling_settings([question.example for question in left], spec)
         limits = [question.limit for question in left]
         for batch in engine.generate([question.prompt for question in left], limits, draws):
-            asked = ((left[index], ids) for index, ids in batch.items())
-            yield {question.place: predict(question.example, ids, task, tokens) for question, ids in asked}
+            answered = ((left[index], ids) for index, ids in batch.items())
+            yield {question.place: predict(question.example, ids, task, tokenizer) for question, ids in answered}
 
     with context.timed("compute"):
-        told = _answer_in_parts(questions, ask, step, store, context)
+        predictions = _predict_in_parts(questions, predict_questions, step, store, context)
     by_set = {dataset: [question for question in questions if question.place[0] == dataset] for dataset in sets}
     return {
-        dataset: Answered([row.example for row in of_set], [told[row.place] for row in of_set], task)
-        for dataset, of_set in by_set.items()
-        if of_set
+        dataset: Answered(
+            [row.example for row in questions_of_set], [predictions[row.place] for row in questions_of_set], task
+        )
+        for dataset, questions_of_set in by_set.items()
+        if questions_of_set
     }
 
 
-def _answer_in_parts(
+def _predict_in_parts(
     questions: Sequence[_Question],
-    ask: Callable[[Sequence[_Question]], Generator[dict[RowKey, Prediction]]],
+    predict_questions: Callable[[Sequence[_Question]], Generator[dict[RowKey, Prediction]]],
     step: Step,
     store: Store,
     context: StepContext,
 ) -> dict[RowKey, Prediction]:
-    """All answers, those of earlier attempts among them.
+    """Returns all answers, including those of earlier attempts.
 
-    What is new is durable within a minute, and before SIGTERM ends the step; the last of it is committed with the step.
+    New answers are durable within a minute, and before SIGTERM ends the step; the last are committed with the step.
     """
-    of_step = {"stage": step.stage.value, "iteration": step.iteration}
+    step_fields = {"stage": step.stage.value, "iteration": step.iteration}
     parts = PartialPredictions(store, step, context.pod_uid)
-    told = parts.read()
-    left = [question for question in questions if question.place not in told]
-    if told:
-        context.progress({**of_step, "answeredBefore": len(questions) - len(left)})
+    predictions = parts.read()
+    left = [question for question in questions if question.place not in predictions]
+    if predictions:
+        context.progress({**step_fields, "answeredBefore": len(questions) - len(left)})
     done = len(questions) - len(left)
-    unkept: dict[RowKey, Prediction] = {}
-    since = context.clock()
-    with closing(ask(left)) as batches:
+    unsaved: dict[RowKey, Prediction] = {}
+    saved_at = context.clock()
+    with closing(predict_questions(left)) as batches:
         while done < len(questions):
-            if unkept and (context.stopping.is_set() or context.clock() - since >= _KEEP_SECONDS):
-                parts.keep(unkept)
-                unkept, since = {}, context.clock()
+            if unsaved and (context.stopping.is_set() or context.clock() - saved_at >= _KEEP_SECONDS):
+                parts.keep(unsaved)
+                unsaved, saved_at = {}, context.clock()
             if context.stopping.is_set():
                 raise Terminated("stopped by SIGTERM; the answers so far are in the store")
             answered = next(batches)
-            unkept |= answered
-            told |= answered
+            unsaved |= answered
+            predictions |= answered
             done += len(answered)
-            context.progress({**of_step, "step": done, "steps": len(questions)})
-    return told
+            context.progress({**step_fields, "step": done, "steps": len(questions)})
+    return predictions
 
 
-def _student(
+def _download_student(
     step: Step, store: Store, context: StepContext, spec: AugmentationRunSpec, inputs: Manifest
 ) -> tuple[Student, StudentTokenizer]:
-    """The files of what this iteration trained, on this machine."""
+    """Downloads the student that this iteration trained; returns it with its tokenizer."""
     trained = parent_manifest(store, step, step_folder(Stage.TRAIN, step.iteration))
     part = trained_part(spec)
     folder = context.scratch / f"{part}-{step.iteration:03d}-{context.pod_uid}"
@@ -158,17 +164,17 @@ def _student(
         model = fetch_model(spec, read_resolved(inputs).model_revision, context.environ, context.scratch, store=store)
         adapter = folder
     trusted = spec.student.trust_remote_code
-    tokens = load_tokenizer(model, chat=spec.task.chat_template == "Auto", trusted=trusted)
-    return Student(model, adapter, spec.train.quantization, tokens.eos, trusted), tokens
+    tokenizer = load_tokenizer(model, chat=spec.task.chat_template == "Auto", trusted=trusted)
+    return Student(model, adapter, spec.train.quantization, tokenizer.eos, trusted), tokenizer
 
 
 def _token_limit(seeds: Sequence[TokenizedRow]) -> int:
-    """Twice the longest seed completion, its EOS not counted."""
-    return max(_LEAST_TOKENS, 2 * max(len(row.ids) - row.prompt - 1 for row in seeds))
+    """Returns the default token limit of an answer: twice the longest seed completion, not counting its EOS."""
+    return max(_MIN_TOKENS, 2 * max(len(row.ids) - row.prompt - 1 for row in seeds))
 
 
 def _sampling_settings(examples: Sequence[Example], spec: AugmentationRunSpec) -> SamplingSettings | None:
-    """The seed of each row: of the run's and the row's id alone, so that every iteration draws a row alike."""
+    """Returns the seed of each row, from the run's seed and the row's id only: every iteration samples a row alike."""
     temperature = float(spec.evaluate.sampling.temperature)
     if not temperature:
         return None
@@ -177,7 +183,7 @@ def _sampling_settings(examples: Sequence[Example], spec: AugmentationRunSpec) -
 
 
 def predict(example: Example, answer_ids: Sequence[int], task: Task, tokens: StudentTokenizer) -> Prediction:
-    """What an answer's token ids mean: an answer without EOS was cut off, and is wrong."""
+    """Turns an answer's token ids into a prediction; an answer without EOS was cut off, and is wrong."""
     ended = tokens.eos in answer_ids
     output = tokens.text(answer_ids)
     answer = task.extract(output)

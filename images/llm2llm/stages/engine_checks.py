@@ -1,4 +1,4 @@
-"""PURE: what an engine could not load, told before a GPU is waited for."""
+"""PURE: checks, before the run waits for a GPU, that the engines can serve what the spec asks for."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ WITHOUT_ADAPTERS = frozenset(
         "Zamba2ForCausalLM",
     }
 )
-"""Architectures that the evaluator image's vLLM serves, but not under an adapter; a test compares them with it."""
+"""Architectures that the evaluator image's vLLM serves, but not with an adapter; a test compares the two."""
 
 
 def check_engine(spec: AugmentationRunSpec) -> None:
-    """What the spec alone tells of the student's engine.
+    """Checks the student's engine by the spec alone.
 
     Raises:
-        ConfigurationError: engine, precision and number of GPUs do not go together.
+        ConfigurationError: engine, precision and number of GPUs do not fit together.
     """
     evaluate = spec.evaluate
     if evaluate.resolved_engine() == "vLLM":
@@ -58,10 +58,10 @@ def check_engine(spec: AugmentationRunSpec) -> None:
 
 
 def check_adapter(spec: AugmentationRunSpec, architectures: Sequence[str]) -> None:
-    """What the base model's config tells of the student's engine.
+    """Checks the student's engine by the base model's config.
 
     Raises:
-        ConfigurationError: vLLM would not serve the adapter that is to be trained.
+        ConfigurationError: vLLM could not serve the adapter that the run will train.
     """
     for architecture in architectures:
         if (
@@ -76,24 +76,24 @@ def check_adapter(spec: AugmentationRunSpec, architectures: Sequence[str]) -> No
 
 
 def check_teacher(spec: AugmentationRunSpec) -> None:
-    """What the spec alone tells of a teacher in the step.
+    """Checks a local teacher by the spec alone.
 
     Raises:
-        ConfigurationError: it is to be spread over more GPUs than the step asks for.
+        ConfigurationError: the teacher needs more GPUs than the step requests.
     """
     _check_gpus("spec.generate", spec.generate.tensor_parallel_size, spec.generate.gpus)
 
 
 def check_heads(field: str, heads: object, size: int) -> None:
-    """A model is divided by its attention heads.
+    """Checks that the model's attention heads can be divided over the GPUs.
 
     Args:
-        field: the step block that asks for it.
-        heads: `num_attention_heads` of the model's config; not checked where that is no number.
-        size: GPUs that the model is to be spread over.
+        field: the step block that sets the number of GPUs.
+        heads: `num_attention_heads` of the model's config; not checked if it is not an integer.
+        size: number of GPUs that the model is spread over.
 
     Raises:
-        ConfigurationError: they cannot be shared out evenly.
+        ConfigurationError: the heads cannot be divided evenly.
     """
     if isinstance(heads, int) and heads % size:
         raise ConfigurationError(
@@ -103,7 +103,7 @@ def check_heads(field: str, heads: object, size: int) -> None:
 
 
 def _check_gpus(field: str, size: int, gpus: int) -> None:
-    """Without any GPU asked for the machine decides: a build of vLLM for CPUs takes none."""
+    """Checks the GPUs; if the spec requests none, the machine decides: a CPU build of vLLM uses none."""
     if gpus and size > gpus:
         raise ConfigurationError(
             f"{field}.tensorParallelSize is {size}, but {field}.resources requests {gpus} GPU{'s' * (gpus > 1)}: make "

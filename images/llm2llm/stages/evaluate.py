@@ -1,4 +1,7 @@
-"""Evaluate: what the student of this iteration answers, on which rows it is wrong, and how often it is right."""
+"""Stage Evaluate: has the student of this iteration answer the evaluation sets, and scores its answers.
+
+It also compares the verdicts with those of earlier iterations: with the iteration to beat, and with the previous one.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ from llm2llm.storage import Store
 
 
 def run(step: Step, store: Store, context: StepContext) -> StageResult:
-    """Answers both sets with one engine load.
+    """Answers all sets with one engine load, and scores the answers.
 
     Raises:
-        Terminated: SIGTERM came; a new attempt asks what is left.
-        ConfigurationError: the engine is not there.
+        Terminated: SIGTERM came; a new attempt answers the remaining rows.
+        ConfigurationError: the engine is not available.
         GpuOutOfMemory: the GPU does not hold the student with one row.
         MetricInvalid: a score is not a number.
     """
@@ -32,7 +35,7 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     answered = answers(step, store, context, sets)
     metrics, files = score_sets(answered)
     wrong = {dataset: answered[dataset].mistakes for dataset in POOL if dataset in answered}
-    changes = _changes(step, store, answered)
+    changes = _compare_with_earlier(step, store, answered)
     files["changes.json"] = (canonical_json(changes.document()) + "\n").encode()
     report = Report(
         **step.address,
@@ -50,21 +53,21 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
 
 @dataclass(frozen=True)
 class Changes:
-    """How the verdicts on the same rows changed: against the iteration to beat, and against the one before."""
+    """How the verdicts on the same rows changed since the iteration to beat, and since the previous iteration."""
 
     paired: Paired | None
     learned: Sequence[str]
     forgotten: Sequence[str]
 
     def document(self) -> dict[str, Any]:
-        """What `changes.json` says: ids of the seed rows, in the order of the seed set."""
-        # "learnt" is part of the step's output, and so of its digest: it keeps its spelling
-        told = {"learnt": list(self.learned), "forgotten": list(self.forgotten)}
-        return told | ({"paired": self.paired.model_dump(mode="json")} if self.paired else {})
+        """Returns the content of `changes.json`: ids of the seed rows, in the order of the seed set."""
+        # "learnt" is part of the step's output, and so of its digest: it keeps its spelling.
+        changes = {"learnt": list(self.learned), "forgotten": list(self.forgotten)}
+        return changes | ({"paired": self.paired.model_dump(mode="json")} if self.paired else {})
 
 
-def _changes(step: Step, store: Store, answered: Mapping[str, Answered]) -> Changes:
-    """Compares with the evaluations among the parents: the oldest of them is the one to beat (loop.parents)."""
+def _compare_with_earlier(step: Step, store: Store, answered: Mapping[str, Answered]) -> Changes:
+    """Compares with the evaluations among the parents; the oldest is the iteration to beat (loop.steps.parents)."""
     earlier = [i for i in range(step.iteration) if step_folder(Stage.EVALUATE, i) in step.parents]
     if not earlier:
         return Changes(None, (), ())
@@ -76,26 +79,28 @@ def _changes(step: Step, store: Store, answered: Mapping[str, Answered]) -> Chan
     judged = next(dataset for dataset in JUDGED_ON if dataset in answered)
     now = correct_by_id(answered[judged].predictions)
     seeds = correct_by_id(answered[SEEDS].predictions) if SEEDS in answered else {}
-    before = verdicts(earlier[-1], SEEDS) if seeds else {}
+    previously = verdicts(earlier[-1], SEEDS) if seeds else {}
     return Changes(
         compare(earlier[0], judged, verdicts(earlier[0], judged), now),
-        [row for row, correct in seeds.items() if correct and before.get(row) is False],
-        [row for row, correct in seeds.items() if not correct and before.get(row) is True],
+        [row for row, correct in seeds.items() if correct and previously.get(row) is False],
+        [row for row, correct in seeds.items() if not correct and previously.get(row) is True],
     )
 
 
 def score_sets(answered: Mapping[str, Answered]) -> tuple[tuple[Metric, ...], dict[str, bytes]]:
-    """The scores of some sets, and the files that hold them: predictions of each and `scores.json` of all.
+    """Scores some sets; returns the scores and the files: the predictions of each set, and `scores.json` for all.
 
     Raises:
         MetricInvalid: a set has no rows.
     """
     metrics: list[Metric] = []
-    told: dict[str, Any] = {}
+    documents: dict[str, Any] = {}
     files: dict[str, bytes] = {}
-    for dataset, of in answered.items():
-        scores, told[dataset] = score_predictions(dataset, of.examples, of.predictions, of.task)
+    for dataset, answered_set in answered.items():
+        scores, documents[dataset] = score_predictions(
+            dataset, answered_set.examples, answered_set.predictions, answered_set.task
+        )
         metrics += scores
-        files[f"predictions.{dataset}.jsonl"] = to_jsonl(of.predictions)
-    files["scores.json"] = (canonical_json(told) + "\n").encode()
+        files[f"predictions.{dataset}.jsonl"] = to_jsonl(answered_set.predictions)
+    files["scores.json"] = (canonical_json(documents) + "\n").encode()
     return tuple(metrics), files

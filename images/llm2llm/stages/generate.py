@@ -1,8 +1,8 @@
-"""Stage Generate: from the mistakes of this iteration to new training examples (LLM2LLM, algorithm 1).
+"""Stage Generate: turns the mistakes of this iteration into new training examples (LLM2LLM, algorithm 1).
 
-A round is waves. The requests of wave 0 are a pure function of committed inputs; once all of them are answered, the
-filters judge the answers in (seed, sample) order, and what was refused forms the next wave. So a round that was killed
-and begun again, on whatever pod and with whatever timing, is the same round: the ledger has its answers already.
+A round consists of waves. The requests of wave 0 are a pure function of committed inputs; once all of them are
+answered, the filters judge the answers in (seed, sample) order, and the rejected rows form the next wave. So a round
+that was killed and started again, on any pod and with any timing, is the same round: the ledger has its answers.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from llm2llm.teacher.requests import LedgeredTeacher
 from llm2llm.teacher.reservations import BudgetReservations
 
 WAVES = 3
-"""How often one row is asked for, at most."""
+"""Maximum number of times that one row is requested."""
 PROGRESS_SECONDS = 1.0
 
 
 def run(step: Step, store: Store, context: StepContext) -> StageResult:
-    """Buys and filters the synthetic set of one iteration.
+    """Generates and filters the synthetic set of one iteration.
 
     Raises:
         AuthenticationError, TeacherQuotaExhausted, ConfigurationError, Transient: the teacher refuses.
-        LowAcceptance: the filters refused nearly everything.
-        Terminated: SIGTERM came; what was answered until then is recorded.
+        LowAcceptance: the filters rejected nearly everything.
+        Terminated: SIGTERM came; the answers until then are recorded.
     """
     spec = step.spec
     with context.timed("load"):
@@ -55,14 +55,14 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
             replayed = asyncio.run(_run_waves(round_, step, store, context))
         round_.check_acceptance(over=True)
     except BaseException:
-        with suppress(StepError):  # that the store is away, too, is not what ended this attempt
+        with suppress(StepError):  # an unreachable store is not what ended this attempt
             context.usage = usage_of(read_segments(store, folder))
         raise
     segments = list(read_segments(store, folder))
     files = {
         "synthetic.jsonl": to_jsonl(round_.kept),
         "rejected.jsonl": to_jsonl(round_.rejected),
-        # First what was judged: a pod beside this one may have other answers to the same requests.
+        # The judged answers come first: a concurrent pod may have other answers to the same requests.
         "ledger.jsonl": merge_records([*round_.answers, *segments, *replayed]),
     }
     report = Report(
@@ -77,7 +77,7 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
 
 
 async def _run_waves(round_: Round, step: Step, store: Store, context: StepContext) -> list[LedgerRecord]:
-    """All waves of a round; returns the answers of other runs that it used."""
+    """Runs all waves of a round; returns the answers of other runs that it used."""
     ceilings = round_.spec.generate.limits
     limiter = Limiter(
         ceilings.max_concurrent_requests,
@@ -85,29 +85,29 @@ async def _run_waves(round_: Round, step: Step, store: Store, context: StepConte
         bucket_per_minute(ceilings.tokens_per_minute),
     )
     folder = ledger_folder(step_folder(Stage.GENERATE, step.iteration))
-    others = read_reused_answers(step, context)
-    ledger = open_ledger(store, folder, context.pod_uid, lambda: limiter.in_flight, others.by_key)
+    reused = read_reused_answers(step, context)
+    ledger = open_ledger(store, folder, context.pod_uid, lambda: limiter.in_flight, reused.by_key)
 
     def tell(message: str) -> None:
         context.progress({"stage": step.stage.value, "iteration": step.iteration, "message": message})
 
-    with open_teacher(round_.spec, step, store, context, tell) as whom:
+    with open_teacher(round_.spec, step, store, context, tell) as endpoint:
 
         def stopping() -> bool:
-            whom.check()
+            endpoint.check()
             return context.stopping.is_set()
 
-        async with connect(whom.teacher, whom.environ, tell, whom.identity) as client:
+        async with connect(endpoint.teacher, endpoint.environ, tell, endpoint.identity) as client:
             teacher = LedgeredTeacher(client, limiter, ledger, _reservations(round_, step, ledger))
-            teacher.waits = lambda left: tell(f"waiting up to {left:.0f} s {teacher.reason}")
+            teacher.waits = lambda seconds: tell(f"waiting up to {seconds:.0f} s {teacher.reason}")
             pending = round_.items
-            round_.finished = others.hold_round(teacher.key(round_.request(item, 0)) for item in pending)
+            round_.finished = reused.hold_round(teacher.key(round_.request(item, 0)) for item in pending)
             for wave in range(WAVES):
                 if round_.finished:
                     pending = [item for item in pending if teacher.known(round_.request(item, wave))]
                 requests = [round_.request(item, wave) for item in pending]
                 if not all(map(teacher.known, requests)):
-                    await asyncio.to_thread(whom.start)
+                    await asyncio.to_thread(endpoint.start)
                 teacher.answered = _Progress(context, step, wave, len(requests))
                 records = await teacher.answers(requests, stopping)
                 for item, record in zip(pending, records, strict=True):
@@ -115,12 +115,12 @@ async def _run_waves(round_: Round, step: Step, store: Store, context: StepConte
                 pending = [item for item in pending if item.row is None]
                 if not pending:
                     break
-                round_.check_acceptance()  # garbage is not asked for again
+                round_.check_acceptance()  # garbage is not requested again
     return list(ledger.replayed.values())
 
 
 def _reservations(round_: Round, step: Step, ledger: Ledger) -> BudgetReservations:
-    """What the budget leaves: less what earlier steps paid, and what this step's earlier attempts did."""
+    """Opens the budget, less what earlier steps and this step's earlier attempts have spent."""
     parameters = round_.spec.generate.teacher.parameters
     limit = parameters.get("max_completion_tokens") or parameters.get("max_tokens") or ""
     spent = Spent(total_usage(round_.inputs.paid, usage_of(ledger.records)), step.gpu_seconds)
@@ -128,18 +128,18 @@ def _reservations(round_: Round, step: Step, ledger: Ledger) -> BudgetReservatio
 
 
 class _Progress:
-    """One line a second: how many rows of this wave were answered by the teacher."""
+    """Reports, once a second, how many rows of this wave the teacher has answered."""
 
     def __init__(self, context: StepContext, step: Step, wave: int, wanted: int) -> None:
         self._context, self._step, self._wave, self._wanted = context, step, wave, wanted
         self._answered = 0
-        self._told = context.clock() - PROGRESS_SECONDS
+        self._reported_at = context.clock() - PROGRESS_SECONDS
 
     def __call__(self) -> None:
         self._answered += 1
         now = self._context.clock()
-        if now - self._told >= PROGRESS_SECONDS or self._answered == self._wanted:
-            self._told = now
+        if now - self._reported_at >= PROGRESS_SECONDS or self._answered == self._wanted:
+            self._reported_at = now
             self._context.progress(
                 {
                     "stage": self._step.stage.value,
@@ -152,8 +152,8 @@ class _Progress:
 
 
 def _read_inputs(step: Step, store: Store) -> Inputs:
-    frozen = parent_manifest(store, step, INPUTS)
-    seeds = frozen_rows(store, frozen, SEED)
+    inputs_manifest = parent_manifest(store, step, INPUTS)
+    seeds = frozen_rows(store, inputs_manifest, SEED)
     evaluated = parent_manifest(store, step, step_folder(Stage.EVALUATE, step.iteration))
     earlier = [parent_manifest(store, step, step_folder(Stage.GENERATE, i)) for i in range(step.iteration)]
     synthetic = [row for manifest in earlier for row in frozen_rows(store, manifest, SYNTHETIC)]
@@ -162,16 +162,16 @@ def _read_inputs(step: Step, store: Store) -> Inputs:
         by_seed[row.root].append(row)
     return Inputs(
         seeds=seeds,
-        held_out=[row for name in (EVALUATION, TEST) for row in frozen_rows(store, frozen, name)],
+        held_out=[row for name in (EVALUATION, TEST) for row in frozen_rows(store, inputs_manifest, name)],
         mistakes=_mistakes(store, evaluated, [*seeds, *synthetic]),
         synthetic=synthetic,
-        paid=total_usage(*(manifest.report.usage for manifest in (frozen, *earlier))),
+        paid=total_usage(*(manifest.report.usage for manifest in (inputs_manifest, *earlier))),
         by_seed=by_seed,
     )
 
 
 def _mistakes(store: Store, evaluated: Manifest, rows: Sequence[Example]) -> list[prompt.Mistake]:
-    """The rows that the student was asked and got wrong, the seed rows first."""
+    """Returns the rows that the student answered wrong, the seed rows first."""
     outputs = {
         prediction.id: prediction.output
         for dataset in POOL

@@ -1,6 +1,6 @@
-"""Prepare: freeze the inputs, and find out everything that can be found out before a GPU is asked for.
+"""Stage Prepare: freezes the inputs, and checks everything that can be checked before the run asks for a GPU.
 
-On a CPU, within seconds, without torch. What is wrong is told together, in one report.
+It runs on a CPU, within seconds, without torch. It reports all problems together, in one error.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
 
 @dataclass(frozen=True)
 class _Model:
-    """What Prepare needs of the base model."""
+    """What Prepare needs to know about the base model."""
 
     revision: str
     tokens: StudentTokenizer
     context: int
 
     def count(self, texts: list[str]) -> list[int]:
-        """Tokens of each text, without what marks a prompt or an end."""
+        """Returns the number of tokens of each text, without those that mark a prompt or an end."""
         return [len(ids) - 1 for ids in self.tokens.completions(texts)]
 
 
 def run(step: Step, store: Store, context: StepContext) -> StageResult:
-    """Freezes seed, evaluation and test set and the identity of model and task.
+    """Freezes the seed, evaluation and test sets and the identity of model and task.
 
     Raises:
-        StepError: everything that is wrong, in one message; of the kind of the first problem that no retry mends.
+        StepError: all problems in one message; of the type of the first problem that a retry does not fix.
     """
     spec = step.spec
     problems: list[StepError] = []
-    found: list[str] = []
+    dialect_changes: list[str] = []
     sets: dict[str, SourceRows] = {}
     lengths: dict[str, dict[str, int]] = {}
     task = model = teacher = None
@@ -68,7 +68,7 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     for name, source in spec.data.sources().items():
         with _collect_problem(problems), context.timed("load"):
             if source.uri:
-                sets[name] = _read(name, source.uri, source, spec, context)
+                sets[name] = _read_set(name, source.uri, source, spec, context)
                 if task is not None:
                     sets[name].normalize(task.normalize)
                 sample_rows(f"data.{name}", sets[name], source.sample, spec)
@@ -80,33 +80,33 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     with _collect_problem(problems), context.timed("compute"):
         for name, rows in sets.items():
             if task is not None:
-                _pass_through_task(rows, task)
+                _refuse_invalid_rows(rows, task)
             if task is not None and model is not None:
-                lengths[name] = _pass_through_tokenizer(rows, task, model, spec)
+                lengths[name] = _refuse_untokenizable_rows(rows, task, model, spec)
     problems += [DataError(problem) for name, rows in sets.items() if (problem := rows.problem(f"data.{name}"))]
     with _collect_problem(problems):
         verify_conditional_put(store)
-    ours = spec.generate.teacher.source
+    local_source = spec.generate.teacher.source
     with _collect_problem(problems), context.timed("probe"):
-        if ours is None:
-            context.usage = _probe_teacher(spec, store, context, found.append)
+        if local_source is None:
+            context.usage = _probe_teacher(spec, store, context, dialect_changes.append)
         else:
-            teacher = resolve_teacher(spec, ours, store, context)
+            teacher = resolve_teacher(spec, local_source, store, context)
     if problems or task is None or model is None:
         raise _combine_problems(problems)
-    told = [drop_known_rows(name, sets, task) for name in BEFORE if name in sets]
-    told += [contradictions(name, rows, task) for name, rows in sets.items()]
-    told += found
+    notes = [drop_known_rows(name, sets, task) for name in BEFORE if name in sets]
+    notes += [contradictions(name, rows, task) for name, rows in sets.items()]
+    notes += dialect_changes
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
     seeds = examples["seed"]
-    told.append(
+    notes.append(
         describe_estimate(estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count), spec)
     )
-    return _result(step, context, model, teacher, examples, "; ".join(filter(None, told)))
+    return _result(step, context, model, teacher, examples, "; ".join(filter(None, notes)))
 
 
 def _check_template(task: Task) -> None:
-    """Of `{prompt}`, in Python's way, every row would make the same prompt, and nothing else would tell."""
+    """Checks that the template uses a field: with Python's `{prompt}` all prompts would silently be the same."""
     if not task.names:
         raise ConfigurationError(
             "spec.task.promptTemplate: uses no field of the row, so all prompts would be the same: write a field with "
@@ -116,7 +116,7 @@ def _check_template(task: Task) -> None:
 
 @contextmanager
 def _collect_problem(problems: list[StepError]) -> Iterator[None]:
-    """A problem ends its own check and no other."""
+    """Collects an error of the block, which ends that check and no other."""
     try:
         yield
     except StepError as error:
@@ -124,13 +124,13 @@ def _collect_problem(problems: list[StepError]) -> Iterator[None]:
 
 
 def _combine_problems(problems: Sequence[StepError]) -> StepError:
-    """One error with all messages, of the kind of the first problem that no retry mends."""
+    """Returns one error with all messages, of the type of the first problem that a retry does not fix."""
     lasting = [error for error in problems if error.exit_code != ExitCode.TRANSIENT]
     kind = type((lasting or list(problems))[0])
     return kind("\n".join(error.message for error in problems))
 
 
-def _read(
+def _read_set(
     name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext
 ) -> SourceRows:
     mapping = source.fields or spec.data.seed.fields
@@ -138,13 +138,13 @@ def _read(
         raise ConfigurationError(
             f"spec.data.{name}.fields: 'completion' is missing: it names the column that holds the answer"
         )
-    rows = read_rows(uri, _content(name, uri, source, spec, context), mapping)
+    rows = read_rows(uri, _read_content(name, uri, source, spec, context), mapping)
     if not rows.rows and not rows.broken:
         raise DataError(f"data.{name} {uri} has no rows")
     return rows
 
 
-def _content(
+def _read_content(
     name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext
 ) -> bytes:
     if uri.startswith("hf://"):
@@ -165,37 +165,40 @@ def _inspect_model(spec: AugmentationRunSpec, store: Store, context: StepContext
         )
         trusted = spec.student.trust_remote_code
         tokens = load_fast_tokenizer(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
-        shape = read_model_info(folder, trusted=trusted)
-        check_vocabulary(tokens, shape)
-        check_heads("spec.evaluate", shape.heads, spec.evaluate.tensor_parallel_size)
-        check_adapter(spec, shape.architectures)
-        return _Model(revision, tokens, shape.context)
+        info = read_model_info(folder, trusted=trusted)
+        check_vocabulary(tokens, info)
+        check_heads("spec.evaluate", info.heads, spec.evaluate.tensor_parallel_size)
+        check_adapter(spec, info.architectures)
+        return _Model(revision, tokens, info.context)
 
 
-def _pass_through_task(rows: SourceRows, task: Task) -> None:
+def _refuse_invalid_rows(rows: SourceRows, task: Task) -> None:
     rows.refuse(
         lines_where(rows.rows, [task.invalid_reason(row.example.fields, row.example.completion) for row in rows.rows])
     )
 
 
-def _pass_through_tokenizer(rows: SourceRows, task: Task, model: _Model, spec: AugmentationRunSpec) -> dict[str, int]:
-    """A row longer than maxLength would be cut silently, in its prompt or, worse, in its answer.
+def _refuse_untokenizable_rows(
+    rows: SourceRows, task: Task, model: _Model, spec: AugmentationRunSpec
+) -> dict[str, int]:
+    """Refuses rows that are too long, or whose completion does not survive tokenization.
 
-    One longer than the model's context could be neither learned nor answered; and one whose completion does not come
-    back from its tokens would be a mistake in every iteration, paid for each time.
+    A row longer than maxLength would silently be cut, in its prompt or, worse, in its answer. One longer than the
+    model's context could be neither learned nor answered. One whose completion does not come back from its tokens would
+    be a mistake in every iteration, paid for each time.
 
     Returns:
-        Row id to tokens, prompt and completion together.
+        The number of tokens by row id, prompt and completion together.
     """
-    prompts = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
-    completions = model.tokens.completions([row.example.completion for row in rows.rows])
-    counts = [(len(prompt), len(completion)) for prompt, completion in zip(prompts, completions, strict=True)]
+    prompt_ids = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
+    completion_ids = model.tokens.completions([row.example.completion for row in rows.rows])
+    counts = [(len(prompt), len(completion)) for prompt, completion in zip(prompt_ids, completion_ids, strict=True)]
     limit = spec.train.hyperparameters.max_length
     lengths = {row.example.id: sum(count) for row, count in zip(rows.rows, counts, strict=True)}
     problems = [
         _length_problem(*count, limit, model.context)
         or answer_problem(row.example.completion, model.tokens.text(completion), task)
-        for row, count, completion in zip(rows.rows, counts, completions, strict=True)
+        for row, count, completion in zip(rows.rows, counts, completion_ids, strict=True)
     ]
     rows.refuse(lines_where(rows.rows, problems))
     return lengths
@@ -220,13 +223,13 @@ def _length_problem(prompt: int, completion: int, limit: int, context: int) -> s
 
 
 def verify_conditional_put(store: Store) -> None:
-    """Creates one random key twice: a store that lets both succeed would let two pods commit one step.
+    """Creates one random key twice: a store that lets both succeed would let two pods commit the same step.
 
     Raises:
-        ConfigurationError: the store has no conditional put.
+        ConfigurationError: the store does not support conditional puts.
     """
     key = f"{INPUTS}/probes/{secrets.token_hex(8)}"
-    # After a lost answer the first may say False of its own object: only a second True is wrong.
+    # If a response is lost, the first create may return False for its own object: only a second True is wrong.
     store.create(key, b"first")
     second = store.create(key, b"second")
     content = store.read(key)
@@ -239,13 +242,13 @@ def verify_conditional_put(store: Store) -> None:
 
 
 def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext, tell: Callable[[str], None]) -> Usage:
-    """One small request, unless the run never generates (`maxIterations: 1`); on record like every paid one.
+    """Sends one small request, unless the run never generates (`maxIterations: 1`), and records it like any paid one.
 
     Args:
-        tell: hears how the endpoint wants to be spoken to; generation finds that out again with its first request.
+        tell: receives the changes that the endpoint requires; generation learns them again with its first request.
 
     Returns:
-        What the probes of all attempts cost.
+        The cost of the probes of all attempts.
     """
     if spec.max_iterations == 1:
         return Usage()
@@ -276,7 +279,7 @@ def _result(
     examples: Mapping[str, Sequence[Example]],
     message: str,
 ) -> StageResult:
-    """What is frozen, and what the run is told of it."""
+    """Returns the frozen files and the report about them."""
     spec = step.spec
     identity = {
         "model": {

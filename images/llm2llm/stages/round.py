@@ -1,4 +1,8 @@
-"""PURE: one round of generation: which rows are asked for, with which words, and which of the answers become rows."""
+"""PURE: plans one round of generation and judges its answers.
+
+It decides which rows to request, builds each request to the teacher, and lets the filters decide which answers become
+rows.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,12 @@ from llm2llm.tasks.presets import instructions_for
 from llm2llm.teacher.ledger import LedgerRecord, Request
 
 FEWEST_FOR_A_SHARE = 10
-"""Answers below which a share says nothing: one unlucky row must not fail a run that has one mistake left."""
+"""Below this number of answers a share means nothing: one unlucky row must not fail a run that has one mistake left."""
 SAMPLES_TOLD = 3
 
 
 class RejectedRow(Record):
-    """One answer that a filter refused, with the reason; `text` is what the teacher wrote."""
+    """One answer that a filter rejected, with the reason; `text` is the teacher's answer."""
 
     id: str
     reason: str
@@ -35,27 +39,27 @@ class RejectedRow(Record):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a round depends on, read from committed outputs."""
+    """The inputs of a round, read from committed outputs."""
 
     seeds: Sequence[Example]
     held_out: Sequence[Example]
-    """Rows of the evaluation and the test set: nothing like them may be trained on."""
+    """Rows of the evaluation and test sets: nothing similar may be trained on."""
     mistakes: Sequence[prompt.Mistake]
     synthetic: Sequence[Example]
     paid: Usage
-    """What the committed steps before this one paid the teacher."""
+    """Teacher usage of the committed steps before this one."""
     by_seed: Mapping[str, Sequence[Example]]
     """The rows of `synthetic` that were written for each seed example."""
 
     def written_for(self, example: Example) -> Sequence[Example]:
-        """The newest of what the teacher wrote in earlier iterations for the seed that this row goes back to."""
-        family = [row for row in self.by_seed.get(example.root, ()) if row.id != example.id]
-        return family[-prompt.EARLIER_SHOWN :]
+        """Returns the newest rows that the teacher wrote in earlier iterations for the seed of this row."""
+        relatives = [row for row in self.by_seed.get(example.root, ()) if row.id != example.id]
+        return relatives[-prompt.EARLIER_SHOWN :]
 
 
 @dataclass
 class Item:
-    """One row that is wanted, and what came of it so far."""
+    """One wanted row, with its rejected answers so far and the accepted one."""
 
     mistake: prompt.Mistake
     sample: int
@@ -66,7 +70,7 @@ class Item:
 
 @dataclass
 class Round:
-    """One round of generation. Made by `run`."""
+    """One round of generation. `begin_round` creates it."""
 
     spec: AugmentationRunSpec
     iteration: int
@@ -76,16 +80,16 @@ class Round:
     rejected: list[RejectedRow] = field(default_factory=list)
     answers: list[LedgerRecord] = field(default_factory=list)
     finished: bool = False
-    """Another run finished this round: its answers are judged anew, and nothing more is asked for."""
+    """Another run finished this round: its answers are judged anew, and nothing more is requested."""
 
     @property
     def choice(self) -> bool:
-        """The label is given to the teacher, who writes only the input."""
+        """Returns whether the teacher is given the label and writes only the input."""
         return task_of(self.spec.task).choice
 
     @property
     def judged(self) -> int:
-        """How many answers."""
+        """Returns the number of judged answers."""
         return len(self.answers)
 
     @property
@@ -93,7 +97,7 @@ class Round:
         return [item.row for item in self.items if item.row]
 
     def request(self, item: Item, wave: int) -> Request:
-        """What is asked for this row in this wave."""
+        """Returns the request for this row in this wave."""
         example = item.mistake.example
         rng = random.Random(digest_of([self.spec.random_seed, self.iteration, example.id, item.sample]))  # noqa: S311
         assignment = prompt.Assignment(
@@ -117,7 +121,7 @@ class Round:
         )
 
     def judge(self, item: Item, record: LedgerRecord) -> None:
-        """Keeps the answer as a row, or notes why not; has to be called in (seed, sample) order."""
+        """Keeps the answer as a row, or records why not; has to be called in (seed, sample) order."""
         verdict = self.filters.judge(record.text, record.finish, item.mistake.example)
         self.answers.append(record)
         name = f"s{self.iteration}-{item.mistake.example.id}-{item.sample}"
@@ -140,14 +144,14 @@ class Round:
         )
 
     def check_acceptance(self, *, over: bool = False) -> None:
-        """Raises LowAcceptance where the filters refuse nearly everything: the teacher is not up to this task.
+        """Raises LowAcceptance if the filters reject nearly everything: the teacher is not up to this task.
 
-        A share of a few answers says nothing; but a round that is over, and had not one that could be read, does.
+        A share of few answers means nothing, but a finished round without one answer that could be parsed does.
         """
         floor = float(self.spec.generate.filters.min_acceptance)
         kept = len(self.kept)
-        unread = over and {row.reason for row in self.rejected} == {"schema"}
-        if kept < floor * self.judged and (self.judged >= FEWEST_FOR_A_SHARE or (unread and not kept)):
+        unparsable = over and {row.reason for row in self.rejected} == {"schema"}
+        if kept < floor * self.judged and (self.judged >= FEWEST_FOR_A_SHARE or (unparsable and not kept)):
             samples = "; ".join(
                 f"{row.reason}: {row.detail[:160]} <- {row.text[:160]!r}" for row in self.rejected[:SAMPLES_TOLD]
             )
@@ -160,15 +164,15 @@ class Round:
             )
 
     def refusals(self) -> str:
-        """How many were refused for which reason, and how many kept rows are almost their own seed."""
+        """Describes how many answers were rejected for which reason, and how many kept rows nearly equal their seed."""
         reasons = Counter(row.reason for row in self.rejected)
-        told = [f"{reason} {number}" for reason, number in sorted(reasons.items())] or ["none rejected"]
+        parts = [f"{reason} {number}" for reason, number in sorted(reasons.items())] or ["none rejected"]
         near = sum(row.lineage.scores["withinOneWordOfSeed"] for row in self.kept if row.lineage)
-        return ", ".join(told) + (f"; {near} kept rows differ from their own seed by at most one word" if near else "")
+        return ", ".join(parts) + (f"; {near} kept rows differ from their own seed by at most one word" if near else "")
 
 
 def begin_round(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:
-    """The round of an iteration with all its items, none of them asked for yet."""
+    """Creates the round of an iteration with all its items, none of them requested yet."""
     filters = build_filters(
         seeds=inputs.seeds,
         evaluation=inputs.held_out,
@@ -182,9 +186,9 @@ def begin_round(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Ro
 
 
 def _items_to_request(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> list[Item]:
-    """The rows to ask for: so many for each mistake, or for each of some seed examples drawn at random.
+    """Returns the rows to request: a number for each mistake, or for each of some randomly drawn seed examples.
 
-    Without mistakes an untargeted round has the rows of one: an empty one would train the same student again.
+    Without mistakes an untargeted round has the rows of one mistake: an empty round would train the same student again.
     """
     untargeted = spec.generate.strategy == "Untargeted"
     mistakes = max(len(inputs.mistakes), 1 if untargeted else 0)
@@ -193,8 +197,8 @@ def _items_to_request(spec: AugmentationRunSpec, iteration: int, inputs: Inputs)
     if untargeted:
         rng = random.Random(digest_of([spec.random_seed, iteration, "untargeted"]))  # noqa: S311
         pool = [prompt.Mistake(seed, None) for seed in rng.sample(inputs.seeds, len(inputs.seeds))]
-    each, further = divmod(rows, len(pool)) if pool else (0, 0)
-    counts = [each + (place < further) for place in range(len(pool))]
+    rows_each, remainder = divmod(rows, len(pool)) if pool else (0, 0)
+    counts = [rows_each + (index < remainder) for index in range(len(pool))]
     return [
         Item(mistake, sample, count)
         for mistake, count in zip(pool, counts, strict=True)
@@ -203,7 +207,7 @@ def _items_to_request(spec: AugmentationRunSpec, iteration: int, inputs: Inputs)
 
 
 def _lineage(example: Example, record: LedgerRecord, verdict: Verdict) -> Lineage:
-    """Where a row comes from: `seed` is the seed row it goes back to, `parent` the row that it was written for."""
+    """Returns where a row comes from: `seed` is the seed row it goes back to, `parent` the row it was written for."""
     return Lineage(
         seed=example.root,
         parent=example.id,

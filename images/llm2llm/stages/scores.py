@@ -1,4 +1,4 @@
-"""PURE: scores with the size of their samples and their intervals."""
+"""PURE: computes scores with their sample sizes and intervals."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from llm2llm.tasks import Task, grading
 _Z = 1.959963984540054
 """The normal distribution's 97.5 % quantile, for an interval of 95 %."""
 RESAMPLES = 1000
-"""Of the bootstrap: enough for the ends of a 95 % interval (Efron and Tibshirani, 1993, ch. 13)."""
+"""Resamples of the bootstrap: enough for the ends of a 95 % interval (Efron and Tibshirani, 1993, ch. 13)."""
 
 Cell = tuple[str, str | None]
-"""The class of a row and the class that the student gave it; None where it gave none."""
+"""The class of a row and the class that the student gave it; None if it gave none."""
 
 
 def score_predictions(
     dataset: str, examples: Sequence[Example], predictions: Sequence[Prediction], task: Task
 ) -> tuple[list[Metric], dict[str, Any]]:
-    """The scores of a set, and what `scores.json` says of it: where there are labels, each class for itself.
+    """Returns the scores of a set and its part of `scores.json`, with each class if there are labels.
 
     Raises:
         MetricInvalid: the set has no rows.
@@ -35,13 +35,13 @@ def score_predictions(
     if task.choice:
         cells = confusion(examples, predictions, task)
         metrics.append(macro_f1(dataset, cells))
-        document["classes"] = [_of_class(label, cells) for label in _classes(cells)]
+        document["classes"] = [_class_scores(label, cells) for label in _classes(cells)]
     document["metrics"] = [metric.model_dump(mode="json", by_alias=True) for metric in metrics]
     return metrics, document
 
 
 def wilson(successes: int, examples: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson, 1927, J. Am. Stat. Assoc. 22): between 0 and 1, and never empty."""
+    """Returns the 95 % score interval of a share, in [0, 1] and never empty (Wilson, 1927, J. Am. Stat. Assoc. 22)."""
     if examples == 0:
         return 0.0, 1.0
     share = successes / examples
@@ -54,7 +54,7 @@ def wilson(successes: int, examples: int) -> tuple[float, float]:
 
 
 def accuracy(dataset: str, predictions: Sequence[Prediction]) -> Metric:
-    """The share of correct predictions.
+    """Returns the share of correct predictions.
 
     Raises:
         MetricInvalid: there is no prediction, so the share is not a number.
@@ -67,22 +67,23 @@ def accuracy(dataset: str, predictions: Sequence[Prediction]) -> Metric:
 
 
 def confusion(examples: Sequence[Example], predictions: Sequence[Prediction], task: Task) -> Counter[Cell]:
-    """How often each class was taken for which; an answer that names no label, or was cut off, is none."""
+    """Counts how often each class was predicted as which; an answer without a label, or cut off, counts as None."""
     return Counter(
-        (task.extract(example.completion) or "", None if told.verdict == grading.TRUNCATED else told.answer)
-        for example, told in zip(examples, predictions, strict=True)
+        (task.extract(example.completion) or "", None if prediction.verdict == grading.TRUNCATED else prediction.answer)
+        for example, prediction in zip(examples, predictions, strict=True)
     )
 
 
 def macro_f1(dataset: str, cells: Mapping[Cell, int]) -> Metric:
-    """The mean of F1 = 2 TP / (2 TP + FP + FN) over the classes that occur in the set's own answers.
+    """Returns the mean of F1 = 2 TP / (2 TP + FP + FN) over the classes that occur in the set's completions.
 
-    An answer that is no label is a miss (FN) of the row's class and a false alarm (FP) of none. A class that was never
-    answered has F1 0. So it is scikit-learn's `f1_score(labels=sorted(set(y_true)), average="macro", zero_division=0)`.
+    An answer that is not a label is a miss (FN) of the row's class and a false alarm (FP) of none. A class that was
+    never predicted has F1 0. So it equals scikit-learn's
+    `f1_score(labels=sorted(set(y_true)), average="macro", zero_division=0)`.
 
     The interval is the 95 % percentile bootstrap over rows (Efron, 1979, Ann. Stat. 7), of RESAMPLES draws from a fixed
-    seed: equal predictions have equal intervals. Where all rows are right, or all wrong, every resample is the same and
-    says nothing; there the bound of Wilson's interval of the accuracy stands in.
+    seed: equal predictions have equal intervals. If all rows are right, or all wrong, every resample is the same and
+    says nothing; then Wilson's interval of the accuracy is used instead.
 
     Raises:
         MetricInvalid: there are no rows.
@@ -93,7 +94,7 @@ def macro_f1(dataset: str, cells: Mapping[Cell, int]) -> Metric:
     keys = sorted(cells, key=lambda cell: (cell[0], cell[1] is not None, cell[1] or ""))
     counts = np.array([cells[key] for key in keys], dtype=np.int64)
     value = float(_macro_f1(counts[None, :], keys)[0])
-    # The legacy generator's stream is frozen for good, that of default_rng is not (NumPy, NEP 19).
+    # The legacy generator's stream is frozen forever, that of default_rng is not (NumPy, NEP 19).
     draws = np.random.RandomState(0).multinomial(rows, counts / rows, size=RESAMPLES)
     low, high = (float(end) for end in np.quantile(_macro_f1(draws, keys), (0.025, 0.975)))
     right = sum(count for (truth, answer), count in cells.items() if truth == answer)
@@ -103,7 +104,7 @@ def macro_f1(dataset: str, cells: Mapping[Cell, int]) -> Metric:
 
 
 def _macro_f1(counts: np.ndarray[Any, Any], keys: Sequence[Cell]) -> np.ndarray[Any, Any]:
-    """Macro-F1 of each row of counts; a class without a row in a resample is not part of that resample's mean."""
+    """Returns macro-F1 of each row of counts; a class without a row in a resample is not part of that mean."""
     total = np.zeros(len(counts))
     classes = np.zeros(len(counts))
     for label in _classes(keys):
@@ -122,8 +123,8 @@ def _classes(cells: Iterable[Cell]) -> list[str]:
     return sorted({truth for truth, _ in cells})
 
 
-def _of_class(label: str, cells: Mapping[Cell, int]) -> dict[str, Any]:
-    """Examples of a class, how many of them are right, the share of these, and the class's F1."""
+def _class_scores(label: str, cells: Mapping[Cell, int]) -> dict[str, Any]:
+    """Returns the examples of a class, how many of them are right, their share, and the class's F1."""
     examples = sum(count for (truth, _), count in cells.items() if truth == label)
     claimed = sum(count for (_, answer), count in cells.items() if answer == label)
     right = cells.get((label, label), 0)

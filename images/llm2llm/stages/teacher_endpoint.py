@@ -1,4 +1,4 @@
-"""Whom a generation step asks: the endpoint of the spec, or a vLLM of its own."""
+"""Opens the teacher that a generation step asks: the endpoint in the spec, or a vLLM server of its own."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from llm2llm.stages.engine_checks import check_heads, check_teacher
 from llm2llm.storage import Store
 
 TEACHER = "teacher.json"
-"""Of the frozen inputs, in mode Local: the teacher's source and its revision."""
+"""File of the frozen inputs, in mode Local: the teacher's source and its revision."""
 
 
 @dataclass(frozen=True)
 class TeacherEndpoint:
-    """Whom a step asks, for a client.
+    """What a client needs to know of the teacher.
 
     Attributes:
-        identity: the model's name and, in mode Local, its content: what an answer belongs to.
-        start: returns once it can be asked.
-        check: raises where it cannot be asked any more.
+        identity: the model's name and, in mode Local, its source and revision; part of the key of each answer.
+        start: starts the teacher if needed, and returns once it accepts requests.
+        check: raises if it no longer accepts requests.
     """
 
     teacher: Teacher
@@ -46,7 +46,7 @@ class TeacherEndpoint:
 def open_teacher(
     spec: AugmentationRunSpec, step: Step, store: Store, context: StepContext, tell: Callable[[str], None]
 ) -> Iterator[TeacherEndpoint]:
-    """The teacher of a run, for as long as the step needs it; one of our own runs until then."""
+    """Yields the teacher of a run for as long as the step needs it; a local teacher ends with the context."""
     teacher, source = spec.generate.teacher, spec.generate.teacher.source
     if source is None:
         yield TeacherEndpoint(teacher, context.environ, teacher.model)
@@ -69,7 +69,7 @@ def open_teacher(
 
 
 def resolve_teacher(spec: AugmentationRunSpec, source: TeacherSource, store: Store, context: StepContext) -> bytes:
-    """`teacher.json`, after a look at the teacher's config, tokenizer and chat template; no weights are fetched.
+    """Checks a local teacher's config, tokenizer and chat template without its weights; returns `teacher.json`.
 
     Raises:
         ConfigurationError: vLLM could not serve it to a chat client.
@@ -77,7 +77,7 @@ def resolve_teacher(spec: AugmentationRunSpec, source: TeacherSource, store: Sto
     model = teacher_source(source)
     revision = model_revision(spec, context.environ, model, store=store)
     folder = fetch_model(spec, revision, context.environ, context.scratch, weights=False, model=model, store=store)
-    config = _json(folder / "config.json")
+    config = _read_json(folder / "config.json")
     architectures = config.get("architectures")
     if not architectures:
         raise ConfigurationError(f"{model.field}: {source.uri}: its config.json names no architecture")
@@ -94,7 +94,7 @@ def resolve_teacher(spec: AugmentationRunSpec, source: TeacherSource, store: Sto
     return (canonical_json(document) + "\n").encode()
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):

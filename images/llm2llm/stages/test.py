@@ -1,4 +1,7 @@
-"""Test: the number to report, from rows that nothing was chosen by; on the best adapter, when the loop is over."""
+"""Stage Test: scores the best adapter on the test set when the loop is over.
+
+Nothing was selected on these rows, so this is the number to report.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     """Scores the adapter of `step.iteration` on the test set, as Evaluate scores the evaluation set.
 
     Raises:
-        Terminated: SIGTERM came; a new attempt asks what is left.
-        ConfigurationError: the engine is not there.
+        Terminated: SIGTERM came; a new attempt answers the remaining rows.
+        ConfigurationError: the engine is not available.
         GpuOutOfMemory: the GPU does not hold the student with one row.
         MetricInvalid: the score is not a number.
     """

@@ -1,4 +1,8 @@
-"""Train: fine-tune the student on D(i), from its base or from the iteration before, and commit what came of it."""
+"""Stage Train: fine-tunes the student on D(i), from its base model or from the previous iteration.
+
+It reads and tokenizes the training set, restores the newest checkpoint if there is one, trains in this process or in
+one per GPU, uploads checkpoints, and returns the trained student's files.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +35,11 @@ if TYPE_CHECKING:
 
 
 def run(step: Step, store: Store, context: StepContext) -> StageResult:
-    """Trains the adapter or the model, from the newest checkpoint on if there is one.
+    """Trains the adapter or the model, from the newest checkpoint if there is one.
 
     Raises:
         Terminated: SIGTERM came; a checkpoint is in the store.
-        GpuOutOfMemory: not even the smallest trial fitted.
+        GpuOutOfMemory: not even the smallest trial fit.
         MetricInvalid: the loss or a weight became NaN or infinite.
         Transient: one of several training processes died.
         IncompatibleArtifacts: a parent, a checkpoint or the base model is not this experiment's.
@@ -49,26 +53,26 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     with context.timed("load"):
         base = fetch_model(spec, revision, context.environ, context.scratch, store=store)
         trusted = spec.student.trust_remote_code
-        tokens = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
-        tokenizer = TokenCache.of(spec, revision, tokens, task_of(spec.task))
+        tokenizer = load_tokenizer(base, chat=spec.task.chat_template == "Auto", trusted=trusted)
+        token_cache = TokenCache.of(spec, revision, tokenizer, task_of(spec.task))
         context_tokens = read_model_info(base, trusted=trusted).context
-        rows, told = _drop_long_rows(tokenizer.rows(examples, store, context), spec, context_tokens)
-        start = _start(step, store, spec, context)
-    of_step = {"stage": "Train", "iteration": step.iteration}
+        rows, dropped_message = _drop_long_rows(token_cache.rows(examples, store, context), spec, context_tokens)
+        start = _download_start(step, store, spec, context)
+    step_fields = {"stage": "Train", "iteration": step.iteration}
     checkpoints = Checkpoints(
         store,
         step,
         pod_uid=context.pod_uid,
         keep=spec.train.checkpoint.keep,
-        told=lambda event: context.progress(of_step | dict(event)),
+        told=lambda event: context.progress(step_fields | dict(event)),
     )
-    work = context.scratch / f"train-{step.iteration:03d}-{context.pod_uid}"
-    restored = checkpoints.restore(work / "resume")
+    work_folder = context.scratch / f"train-{step.iteration:03d}-{context.pod_uid}"
+    restored = checkpoints.restore(work_folder / "resume")
     batch = spec.train.hyperparameters.effective_batch_size
     micro_batch = min(step.micro_batch or batch, batch)
     if restored:
-        # The cut of a step decides which draws of dropout its rows get: going on exactly means going on with the same.
-        context.progress(of_step | {"resumedFrom": restored.step})
+        # The cut of a step decides which dropout masks its rows get: an exact resume needs the same micro-batch.
+        context.progress(step_fields | {"resumedFrom": restored.step})
         micro_batch = min(micro_batch, restored.micro_batch)
     part = trained_part(spec)
     job = TrainingJob(
@@ -78,9 +82,9 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
         train=spec.train,
         seed=spec.random_seed,
         micro_batch=micro_batch,
-        resume=work / "resume" if restored else None,
-        scratch=work / "trainer",
-        target=work / part,
+        resume=work_folder / "resume" if restored else None,
+        scratch=work_folder / "trainer",
+        target=work_folder / part,
         model_uri=spec.student.model.uri,
         revision=revision,
         trusted=trusted,
@@ -100,24 +104,24 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
         optimizer_steps=trained.outcome.steps,
         micro_batch=trained.micro_batch,
         model_uri=f"{store.uri}/{folder}/{part}",
-        message=told,
+        message=dropped_message,
     )
-    return StageResult(_output_files(work / part, spec, report, rows, chat=tokens.chat is not None), report)
+    return StageResult(_output_files(work_folder / part, spec, report, rows, chat=tokenizer.chat is not None), report)
 
 
 def _run_training(job: TrainingJob, step: Step, uploads: Uploads, context: StepContext) -> TrainingResult:
-    """Trains in this process, or in one for each GPU."""
+    """Trains in this process, or in one process per GPU."""
     with context.timed("imports"):
         import torch
 
         from llm2llm.training import run as session
         from llm2llm.training.callback import Hooks
         from llm2llm.training.ranks import Ranks, processes
-    of_step = {"stage": "Train", "iteration": step.iteration}
+    step_fields = {"stage": "Train", "iteration": step.iteration}
     hooks = Hooks(
         save=uploads.save,
         stopping=context.stopping,
-        progress=lambda event: context.progress(of_step | dict(event)),
+        progress=lambda event: context.progress(step_fields | dict(event)),
         clock=context.clock,
         interval=job.train.checkpoint.interval_seconds,
     )
@@ -125,7 +129,7 @@ def _run_training(job: TrainingJob, step: Step, uploads: Uploads, context: StepC
     if count > 1:
         from llm2llm.training.launch import train_in_processes
 
-        context.progress(of_step | {"processes": count})
+        context.progress(step_fields | {"processes": count})
         with context.timed("compute"):
             return train_in_processes(job, hooks, count)
     with context.timed("load"):
@@ -134,31 +138,31 @@ def _run_training(job: TrainingJob, step: Step, uploads: Uploads, context: StepC
         return session.train(job, student, hooks, Ranks())
 
 
-def _start(step: Step, store: Store, spec: AugmentationRunSpec, context: StepContext) -> Path | None:
-    """What the iteration before has trained, if this one goes on from it."""
-    before = step_folder(Stage.TRAIN, step.iteration - 1)
-    if before not in step.parents:
+def _download_start(step: Step, store: Store, spec: AugmentationRunSpec, context: StepContext) -> Path | None:
+    """Downloads what the previous iteration has trained, if this one continues from it."""
+    previous = step_folder(Stage.TRAIN, step.iteration - 1)
+    if previous not in step.parents:
         return None
     target = context.scratch / f"start-{step.iteration:03d}-{context.pod_uid}"
-    return download_folder(store, parent_manifest(store, step, before), f"{trained_part(spec)}/", target)
+    return download_folder(store, parent_manifest(store, step, previous), f"{trained_part(spec)}/", target)
 
 
 def _drop_long_rows(
     rows: list[TokenizedRow], spec: AugmentationRunSpec, context_tokens: int
 ) -> tuple[list[TokenizedRow], str]:
-    """Rows within `maxLength` and the model's context, and what to say about the others, if there are any.
+    """Returns the rows within `maxLength` and the model's context, and a message about the others, if there are any.
 
-    Prepare refuses longer seed rows: only synthetic ones go.
+    Prepare refuses longer seed rows, so only synthetic ones are dropped.
     """
     limit = min(spec.train.hyperparameters.max_length, context_tokens or sys.maxsize)
     fitting = [row for row in rows if len(row.ids) <= limit]
     if not fitting:
         raise DataError(f"no row fits within train.hyperparameters.maxLength and the model's context ({limit} tokens)")
-    longer = len(rows) - len(fitting)
-    if not longer:
+    dropped = len(rows) - len(fitting)
+    if not dropped:
         return fitting, ""
     return fitting, (
-        f"{longer} synthetic rows are left out of training: they have more than {limit} tokens, the limit set by "
+        f"{dropped} synthetic rows are left out of training: they have more than {limit} tokens, the limit set by "
         "train.hyperparameters.maxLength and the model's context"
     )
 
@@ -177,7 +181,7 @@ def _output_files(
     return files
 
 
-# These words are part of the step's output, and of its digest: another spelling would make another digest.
+# These texts are part of the step's output, and of its digest: another spelling would make another digest.
 _RESULTS = {
     "LoRA": "LoRA adapter for {uri}",
     "QLoRA": "LoRA adapter for {uri} in 4 bits (bitsandbytes nf4, double quantisation), to be used on just that base",
