@@ -1,4 +1,4 @@
-"""Text generation by a student: vLLM where there is a GPU, transformers everywhere, behind one small protocol."""
+"""Generates text with a student: vLLM if there is a GPU, transformers everywhere, behind one small protocol."""
 
 from llm2llm.engines.base import Engine, SamplingSettings, Student
 from llm2llm.engines.registry import engine_named

@@ -1,4 +1,4 @@
-"""What evaluation needs from whatever runs a student: token ids in, token ids out, greedily unless told otherwise."""
+"""Defines what evaluation needs from an engine that runs a student: token ids in, token ids out, greedy by default."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ from llm2llm.models.device import has_bf16
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How answers are drawn where they are not the most likely ones: a temperature above 0, and a seed a prompt."""
+    """How answers are sampled when decoding is not greedy: a temperature above 0, and one seed per prompt."""
 
     temperature: float
     seeds: Sequence[int]
 
 
 class Engine(Protocol):
-    """A student that is loaded and ready."""
+    """A loaded student that is ready to generate."""
 
     def generate(
         self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: SamplingSettings | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
-        """The most likely continuation of each prompt, or one drawn by its seed, told as they come.
+        """Generates the most likely continuation of each prompt, or one sampled by its seed, and yields them as they
+        come.
 
-        An answer ends with EOS, which is part of it, or is cut at the prompt's own limit, with which it must not leave
-        the model's context. Equal seeds give equal answers, whatever else is answered with them, on the same engine,
-        version and kind of device.
+        An answer ends with EOS, which is part of it, or is cut at the prompt's own limit; prompt and limit together
+        must fit into the model's context. Equal seeds give equal answers, whatever else is answered with them, on the
+        same engine, version and kind of device.
 
         Yields:
-            The next answers, each by the index of its prompt; none where there is none yet, so that whoever waits gets
-            to look up. Closing the iterator ends the work.
+            The next answers by the index of their prompts; an empty mapping if there is none yet, so that the caller
+            gets control now and then. Closing the iterator ends the work.
         """
 
 
 @dataclass(frozen=True)
 class Student:
-    """Where a student's files are.
+    """The location of a student's files, and what an engine needs to know about them.
 
     Attributes:
-        model: its base model, or the whole student where all weights were trained.
-        adapter: None for a whole student.
-        quantization: of the base.
-        eos: token that ends an answer, and that prompts of a batch are filled up with.
+        model: folder of its base model, or of the whole student if all weights were trained.
+        adapter: folder of its adapter; None for a whole student.
+        quantization: of the base model.
+        eos: token that ends an answer, and that pads the prompts of a batch.
         trusted: whether Python files beside the model may be run.
     """
 
@@ -56,5 +57,5 @@ class Student:
 
 
 def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:
-    """Whether an engine computes in bf16: Auto does where the device has it."""
+    """Returns whether an engine computes in bf16: Auto does if the device supports it."""
     return precision == "bf16" or (precision == "Auto" and has_bf16())

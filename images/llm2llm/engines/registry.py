@@ -1,4 +1,4 @@
-"""The engines by their names in the spec, each imported when it is asked for."""
+"""Finds an engine by its name in the spec, and imports it only when it is requested."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from llm2llm.models.imports import without_torch_compile
 
 
 class LoadEngine(Protocol):
-    """Loads a student; what an engine does not need it takes and leaves.
+    """Loads a student; an engine ignores the arguments that it does not need.
 
-    `context` is what the longest prompt takes with its answer, in tokens.
+    `context` is the maximum number of tokens of a prompt with its answer.
     """
 
     def __call__(
@@ -21,10 +21,10 @@ class LoadEngine(Protocol):
 
 
 def engine_named(name: Literal["vLLM", "Transformers"]) -> LoadEngine:
-    """The engine of this name, imported (seconds) and not yet loaded.
+    """Returns the engine of this name, imported (which takes seconds) but without a student.
 
     Raises:
-        ConfigurationError: this image does not hold the engine.
+        ConfigurationError: this image does not contain the engine.
     """
     if name == "Transformers":
         with without_torch_compile():

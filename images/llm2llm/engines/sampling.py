@@ -1,4 +1,4 @@
-"""Answers that are drawn rather than the most likely ones, each row by a seed of its own."""
+"""Samples answers with a seed per row, for transformers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 
 class SeededSampling:
-    """A logits processor that leaves each row one token, drawn from softmax(logits / temperature).
+    """A logits processor that leaves each row one token, sampled from softmax(logits / temperature).
 
-    transformers draws a whole batch from one stream, so that an answer would depend on which rows share its batch.
-    Here each row has its own: the k-th token is the one in which the k-th number of the row's stream falls on the
-    cumulated probabilities (inversion; Devroye, 1986, Non-Uniform Random Variate Generation, ch. II.2).
+    transformers samples a whole batch from one random stream, so an answer would depend on which rows share its batch.
+    Here each row has its own stream: the k-th token is the one whose interval of cumulated probabilities contains the
+    k-th number of the stream (inversion; Devroye, 1986, Non-Uniform Random Variate Generation, ch. II.2).
 
     Args:
         seeds: of the rows of a batch, in its order.
@@ -27,10 +27,10 @@ class SeededSampling:
         self._width = width
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Scores in which the drawn token is the only one left."""
+        """Returns scores that leave only the sampled token."""
         cumulated = torch.softmax(scores.float() / self._temperature, dim=-1).cumsum(dim=-1)
         draws = self._draws[:, input_ids.shape[1] - self._width].to(scores.device)
-        # Rounding may leave the sum below 1: a draw is a share of what there is, and the last token is the last.
-        drawn = torch.searchsorted(cumulated, draws[:, None] * cumulated[:, -1:], right=True)
-        left = torch.full_like(scores, -torch.inf)
-        return left.scatter(-1, drawn.clamp(max=scores.shape[-1] - 1), 0.0)  # type: ignore[return-value]
+        # Rounding may leave the sum below 1, so a draw is scaled to the actual sum, and clamped to the last token.
+        sampled = torch.searchsorted(cumulated, draws[:, None] * cumulated[:, -1:], right=True)
+        only_sampled = torch.full_like(scores, -torch.inf)
+        return only_sampled.scatter(-1, sampled.clamp(max=scores.shape[-1] - 1), 0.0)  # type: ignore[return-value]

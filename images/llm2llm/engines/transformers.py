@@ -1,4 +1,4 @@
-"""Generation by transformers: no GPU needed, and the reference that vLLM's verdicts are compared with."""
+"""Generates with transformers: it needs no GPU, and is the reference that vLLM's verdicts are compared with."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from llm2llm.errors import GpuOutOfMemory
 from llm2llm.models.weights import load_weights
 
 _BATCH_TOKENS = {"cuda": 16384, "cpu": 8192}
-"""A CPU's caches are smaller: twice as many took 1.1 times as long on one with 2 cores."""
+"""Tokens of a batch. A CPU's caches are smaller: twice as many tokens took 1.1 times as long on one with 2 cores."""
 _BATCH_ROWS = 512
 
 
 class TransformersEngine:
     """A student on the GPU, or on the CPU where there is none.
 
-    In fp32 an adapter is merged into its base, which leaves one product where there were three. In bf16 and over a
-    quantized base it stays apart, as in training and in vLLM: the sum would be rounded to what the weights can hold.
+    In fp32 an adapter is merged into its base, which leaves one product instead of three. In bf16 and with a quantized
+    base it stays separate, as in training and in vLLM: merged weights would be rounded to their precision.
 
     Raises:
         GpuOutOfMemory: the GPU's memory does not hold its weights.
@@ -35,8 +35,8 @@ class TransformersEngine:
         student: Student,
         *,
         precision: Literal["Auto", "fp32", "bf16"],
-        gpus: int,  # noqa: ARG002 - one holds the model
-        context: int,  # noqa: ARG002 - its cache grows with what is asked
+        gpus: int,  # noqa: ARG002 - one GPU holds the model
+        context: int,  # noqa: ARG002 - the cache grows with the prompts
     ) -> None:
         dtype = torch.bfloat16 if computes_in_bf16(precision) else torch.float32
         try:
@@ -49,20 +49,20 @@ class TransformersEngine:
     def generate(
         self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: SamplingSettings | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
-        """See Engine. Prompts of like length share a batch; padding is on the left and masked.
+        """Generates as Engine says. Prompts of similar length share a batch; padding is on the left and masked.
 
-        A batch that the GPU's memory does not hold is halved, and so are those that follow.
+        A batch that does not fit into the GPU's memory is halved, and so are the batches after it.
 
         Raises:
-            GpuOutOfMemory: it does not hold one row.
+            GpuOutOfMemory: the GPU's memory does not hold one row.
         """
-        # The longest first, so that memory runs out at once or never.
+        # The longest prompts come first, so that memory runs out immediately or never.
         left = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
         while left:
-            batch = _batch([(row, len(prompts[row]), limits[row]) for row in left], self._batch_tokens)
-            of_batch = SamplingSettings(draws.temperature, [draws.seeds[row] for row in batch]) if draws else None
+            batch = _next_batch([(row, len(prompts[row]), limits[row]) for row in left], self._batch_tokens)
+            batch_draws = SamplingSettings(draws.temperature, [draws.seeds[row] for row in batch]) if draws else None
             try:
-                answers = self._continue([prompts[row] for row in batch], limits[batch[0]], of_batch)
+                answers = self._generate_batch([prompts[row] for row in batch], limits[batch[0]], batch_draws)
             except torch.cuda.OutOfMemoryError as error:
                 longest, limit = len(prompts[batch[0]]), limits[batch[0]]
                 if len(batch) == 1:
@@ -73,10 +73,10 @@ class TransformersEngine:
                 left = left[len(batch) :]
                 yield dict(zip(batch, answers, strict=True))
                 continue
-            torch.cuda.empty_cache()  # not in the handler, whose traceback holds what is to be freed
+            torch.cuda.empty_cache()  # not in the handler: its traceback keeps the memory alive
 
     @torch.inference_mode()
-    def _continue(
+    def _generate_batch(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, draws: SamplingSettings | None
     ) -> list[list[int]]:
         width = max(len(prompt) for prompt in prompts)
@@ -85,32 +85,32 @@ class TransformersEngine:
         output = self._model.generate(
             input_ids=ids.to(self._model.device),
             attention_mask=mask.to(self._model.device),
-            generation_config=_greedy(self._eos, max_new_tokens=max_new_tokens),
+            generation_config=_greedy_config(self._eos, max_new_tokens=max_new_tokens),
             logits_processor=[SeededSampling(draws.seeds, draws.temperature, width, max_new_tokens)] if draws else [],
         )
         rows = output[:, width:].tolist()
         return [row[: row.index(self._eos) + 1] if self._eos in row else row for row in rows]
 
 
-def _greedy(eos: int, **more: int) -> Any:
+def _greedy_config(eos: int, **more: int) -> Any:
     config: Any = GenerationConfig
     return config(do_sample=False, num_beams=1, repetition_penalty=1.0, eos_token_id=eos, pad_token_id=eos, **more)
 
 
-def _batch(left: Sequence[tuple[int, int, int]], tokens: int) -> list[int]:
-    """The rows of the next batch, of (row, tokens of its prompt, limit of its answer), the longest prompt first.
+def _next_batch(left: Sequence[tuple[int, int, int]], tokens: int) -> list[int]:
+    """Returns the rows of the next batch; `left` has (row, tokens of its prompt, limit of its answer), longest first.
 
-    The answers of a batch are of one limit: those that the context cuts short would leave it with a longer one.
+    All answers of a batch have the same limit: rows whose limit the context reduces would exceed it with a longer one.
     """
     _, longest, limit = left[0]
-    most = max(1, min(_BATCH_ROWS, tokens // (longest + limit)))
-    return [row for row, _, of_row in itertools.takewhile(lambda row: row[2] == limit, left[:most])]
+    max_rows = max(1, min(_BATCH_ROWS, tokens // (longest + limit)))
+    return [row for row, _, row_limit in itertools.takewhile(lambda row: row[2] == limit, left[:max_rows])]
 
 
 def _load(student: Student, dtype: torch.dtype) -> Any:
     model = load_weights(student.model, dtype, student.quantization, trusted=student.trusted)
-    # What the base's own generation config says about sampling or penalties must not reach a greedy answer.
-    model.generation_config = _greedy(student.eos)
+    # Sampling or penalties in the base's own generation config must not affect a greedy answer.
+    model.generation_config = _greedy_config(student.eos)
     if student.adapter:
         adapted: Any = PeftModel.from_pretrained(model, str(student.adapter))
         model = adapted.merge_and_unload() if (dtype, student.quantization) == (torch.float32, "none") else adapted
@@ -120,5 +120,5 @@ def _load(student: Student, dtype: torch.dtype) -> Any:
 def _out_of_memory(what: str, otherwise: str, error: Exception) -> GpuOutOfMemory:
     return GpuOutOfMemory(
         f"the GPU does not have enough memory for {what} ({error}): request a larger GPU in spec.evaluate{otherwise}",
-        micro_batch=1,  # nothing smaller is left to be tried
+        micro_batch=1,  # nothing smaller is left to try
     )

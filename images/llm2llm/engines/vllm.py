@@ -1,4 +1,4 @@
-"""Generation by vLLM, an adapter given as a LoRARequest; the only module that knows vLLM."""
+"""Generates with vLLM, with an adapter as a LoRARequest; the only module that imports vLLM into this process."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from llm2llm.engines.base import SamplingSettings, Student, computes_in_bf16
 from llm2llm.errors import ConfigurationError, GpuOutOfMemory
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""Ranks that vLLM has kernels for; an adapter of another rank runs under the next larger one."""
+"""Ranks that vLLM has kernels for; an adapter of another rank uses the next larger one."""
 
-_LOOK = 32
-"""Forward passes between two looks up: some seconds at most on a GPU, and not a line of progress for every token."""
+_PASSES = 32
+"""Forward passes between two yields: a few seconds at most on a GPU, and not a line of progress for every token."""
 
 _NF4: dict[str, Any] = {"quantization": "bitsandbytes"}
-"""Of a base that is not quantized in its files it makes nf4 with double quantization (its BitsAndBytesModelLoader)."""
+"""vLLM quantizes a base with unquantized files to nf4 with double quantization (its BitsAndBytesModelLoader)."""
 
 
 class VllmEngine:
-    """vLLM in this process; on a CPU without graph capture, whose warm-up costs more than it gives there.
+    """vLLM in this process; on a CPU without graph capture, whose warm-up costs more than it saves there.
 
     Raises:
-        ConfigurationError: there is no device that this build of vLLM runs on, it cannot quantize as asked, or it does
-            not serve such a model, adapter or context.
+        ConfigurationError: there is no device that this build of vLLM supports, or it does not support the
+            quantization, model, adapter or context.
         GpuOutOfMemory: weights and cache do not fit.
     """
 
@@ -54,20 +54,20 @@ class VllmEngine:
         if student.quantization == "nf4":
             _check_quantization(bf16)
         if gpus == 1:
-            # A process of its own for the one GPU would tell of each failure in one and the same words.
+            # A separate engine process for the one GPU would report every failure with the same message.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         with _translate_failures():
             self._llm: Any = LLM(
                 model=str(student.model),
                 dtype="bfloat16" if bf16 else "float32",
-                # Not the model's whole context, for which vLLM would demand cache: 16 GiB of it for 131,072 tokens.
+                # Not the model's whole context, for which vLLM would require cache: 16 GiB of it for 131,072 tokens.
                 max_model_len=context,
                 **(_NF4 if student.quantization == "nf4" else {}),
                 **(_adapter_settings(student.adapter) if student.adapter else {}),
                 tensor_parallel_size=gpus,
                 trust_remote_code=student.trusted,
                 enforce_eager=not torch.cuda.is_available(),
-                # The base's own generation config may hold sampling settings and penalties; ours is the only one.
+                # The base's own generation config may contain sampling settings and penalties; only ours apply.
                 generation_config="vllm",
                 disable_log_stats=True,
                 seed=0,
@@ -78,7 +78,7 @@ class VllmEngine:
     def generate(
         self, prompts: Sequence[Sequence[int]], limits: Sequence[int], draws: SamplingSettings | None = None
     ) -> Iterator[Mapping[int, list[int]]]:
-        """See Engine. All prompts are queued at once, so that the batch stays full until the last of them."""
+        """Generates as Engine says. All prompts are queued together, which keeps the batch full until the last."""
         sampling = [
             SamplingParams(
                 temperature=draws.temperature if draws else 0.0,
@@ -97,27 +97,27 @@ class VllmEngine:
             lora_request=self._adapter,
             use_tqdm=False,
         )
-        # The engine adds "-" and a random part to the number of a request, and tells its output by the number alone.
+        # The engine adds "-" and a random part to a request's number, and returns outputs under the number alone.
         rows = {request.partition("-")[0]: row for row, request in enumerate(queued)}
         try:
             while rows:
-                yield self._finished(rows)
+                yield self._generate_some(rows)
         finally:
             self._llm.llm_engine.abort_request([queued[row] for row in rows.values()], internal=True)
 
-    def _finished(self, rows: dict[str, int]) -> dict[int, list[int]]:
-        """What ends within the next forward passes, taken out of `rows` (request to row)."""
-        found: dict[int, list[int]] = {}
-        for _ in range(_LOOK):
+    def _generate_some(self, rows: dict[str, int]) -> dict[int, list[int]]:
+        """Runs some forward passes; takes finished requests out of `rows` (request to row), returns their answers."""
+        answers: dict[int, list[int]] = {}
+        for _ in range(_PASSES):
             for output in self._llm.llm_engine.step() if rows else ():
                 if output.finished:
-                    found[rows.pop(output.request_id)] = list(output.outputs[0].token_ids)
-        return found
+                    answers[rows.pop(output.request_id)] = list(output.outputs[0].token_ids)
+        return answers
 
 
 @contextmanager
 def _translate_failures() -> Iterator[None]:
-    """What vLLM refuses to load it would refuse again, but for memory that another process holds now."""
+    """Turns vLLM's refusals into lasting errors; a retry helps only if another process holds the memory now."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
@@ -136,7 +136,7 @@ def _out_of_memory(error: Exception) -> GpuOutOfMemory:
     return GpuOutOfMemory(
         f"the GPU does not have enough memory for the student and its KV cache in vLLM ({error}): request a larger "
         "GPU in spec.evaluate, or several with tensorParallelSize",
-        micro_batch=1,  # nothing smaller is left to be tried
+        micro_batch=1,  # nothing smaller is left to try
     )
 
 
@@ -150,7 +150,7 @@ def _adapter_settings(adapter: Path) -> dict[str, Any]:
 
 
 def _check_quantization(bf16: bool) -> None:
-    """Since vLLM 0.28 bitsandbytes is a plugin (vllm-project/vllm#43529), and it packs weights for 16 bits only."""
+    """Checks nf4: since vLLM 0.28 bitsandbytes is a plugin (vllm-project/vllm#43529), for 16-bit weights only."""
     if not bf16:
         raise ConfigurationError(
             "spec.evaluate.precision: vLLM evaluates QLoRA students only in bf16, on a device that supports it: set "
