@@ -1,1 +1,1 @@
-"""From a mistake to a new example: the teacher's prompt, its answer, and the filters. No input or output here."""
+"""Turns a mistake into a new example: builds the prompt, parses the answer, filters the row. Does no I/O."""

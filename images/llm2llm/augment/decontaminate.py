@@ -1,8 +1,9 @@
-"""Whether a new row is, or contains, a held-out one. Always on: a benchmark that was trained on measures nothing.
+"""Checks that a new row neither is nor contains a held-out row. Always on: a benchmark that was trained on is useless.
 
-On the fields of the task, as casefolded words. A held-out row of any length is refused as an equal sequence; from 8
-words on also one that differs in a word or so (LCS-F1 of at least 0.9); from 13 on by any shared 13-gram that does not
-occur in the seed set too (a phrase that the seeds have is the task's, not the held-out row's).
+It compares the fields of the task as casefolded words. A row is refused if it equals a held-out row of any length; if
+it differs in a word or so (LCS-F1 of at least 0.9) from one of 8 words or more; and if it shares any 13-gram with one
+of 13 words or more, unless the 13-gram also occurs in the seed set (such a phrase belongs to the task and not to the
+held-out row).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ LCS_THRESHOLD = 0.9
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out rows, ready to be asked about. Made by `held_out`."""
+    """An index of the held-out rows. `held_out` creates it."""
 
     equal: Mapping[str, str]
     near: SequenceIndex
@@ -29,7 +30,7 @@ class HeldOut:
     ngram: int
 
     def leak(self, fields: Mapping[str, str]) -> str | None:
-        """Which held-out row this one gives away, and how; None where it is clean."""
+        """Returns which held-out row this one leaks, and how; None if it is clean."""
         words = casefolded_words(field_text(fields))
         if name := self.equal.get(join_words(words)):
             return f"equals held-out row {name}"
@@ -42,12 +43,12 @@ class HeldOut:
 
 
 def held_out(rows: Sequence[Example], seeds: Sequence[Example], ngram: int = NGRAM) -> HeldOut:
-    """An index of the held-out rows.
+    """Builds an index of the held-out rows.
 
     Args:
-        rows: of the evaluation and the test set.
-        seeds: whose phrases give nothing away.
-        ngram: words in a row that count as the held-out row's own, in rows of so many words or more.
+        rows: of the evaluation and test sets.
+        seeds: the seed set, whose phrases leak nothing.
+        ngram: number of consecutive words that identify a held-out row, if it has at least so many.
     """
     equal: dict[str, str] = {}
     near = SequenceIndex(LCS_THRESHOLD)

@@ -1,8 +1,8 @@
-"""Near duplicates: the row with the highest ROUGE-L F1, among thousands, at the speed of bit-parallel LCS.
+"""Finds near duplicates: the row with the highest ROUGE-L F1 among thousands, at the speed of bit-parallel LCS.
 
-The verdicts are those of rouge_score (`use_stemmer=False`), to the last float: the fast part only finds candidates, and
-the score is computed by its formula. Two things make it fast: a row is compared only with rows whose length lets them
-reach the threshold at all, and each word becomes one character, so that rapidfuzz compares words in C++.
+The scores are exactly those of rouge_score (`use_stemmer=False`): the fast part only finds candidates, and the score is
+computed by rouge_score's formula. Two things make it fast: a row is compared only with rows whose length lets them
+reach the threshold at all, and each word is encoded as one character, so that rapidfuzz compares words in C++.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SLACK = 1e-9
 
 
 def rouge_l(common: int, left: int, right: int) -> float:
-    """F1 of a longest common subsequence of two sequences, computed as rouge_score does."""
+    """Returns the F1 of a longest common subsequence of two sequences, computed as rouge_score does."""
     if not common:
         return 0.0
     precision, recall = common / left, common / right
@@ -29,12 +29,12 @@ def rouge_l(common: int, left: int, right: int) -> float:
 
 
 def similarity(left: Sequence[str], right: Sequence[str]) -> float:
-    """ROUGE-L F1 of two word sequences; 0 where one is empty."""
+    """Returns the ROUGE-L F1 of two word sequences; 0 if one is empty."""
     return rouge_l(common_words(left, right), len(left), len(right))
 
 
 def common_words(left: Sequence[str], right: Sequence[str]) -> int:
-    """Length of the longest common subsequence."""
+    """Returns the length of the longest common subsequence."""
     return int(LCSseq.similarity(left, right))
 
 
@@ -48,9 +48,9 @@ class Match:
 
 @dataclass
 class SequenceIndex:
-    """Word sequences by length; finds the nearest of them.
+    """Stores word sequences by length, and finds the nearest of them.
 
-    `nearest` looks no further than `threshold` asks for: below it, there is no match.
+    `nearest` searches only down to `threshold`: below it there is no match.
     """
 
     threshold: float
@@ -59,27 +59,27 @@ class SequenceIndex:
     _names: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, words: Sequence[str], name: str) -> None:
-        """Remembers a sequence; an empty one is like nothing."""
+        """Stores a sequence; an empty one is similar to nothing and is not stored."""
         if words:
             self._encoded[len(words)].append(self._encode(words))
             self._names[len(words)].append(name)
 
     def nearest(self, words: Sequence[str]) -> Match | None:
-        """The sequence with the highest F1 of at least `threshold`; of equal ones the shortest, then the oldest."""
+        """Returns the sequence with the highest F1 from `threshold` on; of equal ones the shortest, then the oldest."""
         best: Match | None = None
         query, length = self._encode(words), len(words)
-        for other in sorted(self._encoded):
+        for other_length in sorted(self._encoded):
             # F1 = 2 LCS / (m + n), and LCS is at most min(m, n).
-            needed = max(1, math.ceil(self.threshold * (length + other) / 2 - _SLACK))
-            if needed > min(length, other):
+            needed = max(1, math.ceil(self.threshold * (length + other_length) / 2 - _SLACK))
+            if needed > min(length, other_length):
                 continue
-            found = process.extractOne(
-                query, self._encoded[other], scorer=LCSseq.similarity, processor=None, score_cutoff=needed
+            candidate = process.extractOne(
+                query, self._encoded[other_length], scorer=LCSseq.similarity, processor=None, score_cutoff=needed
             )
-            if found:
-                score = rouge_l(round(found[1]), length, other)
+            if candidate:
+                score = rouge_l(round(candidate[1]), length, other_length)
                 if score >= self.threshold - _SLACK and (best is None or score > best.score):
-                    best = Match(score, self._names[other][found[2]])
+                    best = Match(score, self._names[other_length][candidate[2]])
         return best
 
     def _encode(self, words: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""The filters, in their order, over one answer after the other.
+"""Applies the filters in their order to one answer after the other.
 
-schema, label, copy, nearDuplicate, contaminated: the first that refuses gives the reason, and the scores so far stay on
-the row. A row that is kept is known from then on, so of two equal ones the first in (seed, sample) order stays.
+The order is schema, label, copy, nearDuplicate, contaminated: the first filter that refuses gives the reason, and the
+row keeps the scores so far. A kept row is known from then on, so of two equal rows the first in (seed, sample) order is
+kept.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from llm2llm.augment.words import field_text, normalize, rouge_words
 from llm2llm.records import Example
 
 FIELD_LIMIT = 65_536
-"""Characters of a field."""
+"""Maximum characters of a field."""
 CUT = "cut at its limit of tokens: raise max_tokens in spec.generate.teacher.parameters"
 _CUT = ("length", "max_tokens", "MAX_TOKENS")
 """OpenAI's word, and those that gateways to Anthropic and Gemini may pass on."""
@@ -26,12 +27,12 @@ _ALLOWED_CONTROLS = "\n\t\r"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of an answer.
+    """The result of filtering an answer.
 
     Attributes:
-        reason: empty for a row that is kept, else the filter's name.
-        detail: why; the teacher is told, too, in the next wave.
-        note: what the user is told beside; not in what the teacher is asked, so not in the key of a request.
+        reason: the name of the filter that refused the row; empty for a kept row.
+        detail: why; the next wave's prompt shows it to the teacher, too.
+        note: additional text for the user only; it is not in the prompt, so not in a request's key.
     """
 
     fields: dict[str, str] | None
@@ -48,7 +49,7 @@ class Verdict:
 
 @dataclass
 class Filters:
-    """Everything that is known so far. Made by `build_filters`."""
+    """The filters with all rows known so far. `build_filters` creates them."""
 
     held_out: HeldOut
     threshold: float
@@ -58,13 +59,13 @@ class Filters:
     copies: dict[str, str] = field(default_factory=dict)
 
     def know(self, example: Example) -> None:
-        """A row that new ones must not repeat."""
+        """Adds a row that new rows must not repeat."""
         text = field_text(example.fields)
         self.copies.setdefault(normalize(text), example.id)
         self.near.add(rouge_words(text), example.id)
 
     def judge(self, text: str, finish: str, seed: Example) -> Verdict:
-        """The verdict on one answer that was asked for because of `seed`. Does not remember it: see `know`."""
+        """Returns the verdict on one answer that was requested for `seed`. Does not remember the row: see `know`."""
         if finish == "content_filter":
             return Verdict(None, "", "contentFilter", "the endpoint's content filter refused it", text[:200])
         if finish == "context_length":
@@ -84,14 +85,14 @@ class Filters:
     def _refusal(
         self, draft: Draft, completion: str, words: Sequence[str], seed: Example, scores: dict[str, Any]
     ) -> tuple[str, str]:
-        if problem := self._broken(draft, completion):
+        if problem := self._schema_problem(draft, completion):
             return "schema", problem
         if self.choice and draft.completion is not None and draft.completion.casefold() != seed.completion.casefold():
             return "label", f"the label given was {seed.completion}, the answer says {draft.completion[:80]}"
         if name := self.copies.get(normalize(field_text(draft.fields))):
             return "copy", f"equals {name}"
         match = self.near.nearest(words)
-        if match:  # no nearer than that is not looked for, so then there is no score to tell
+        if match:  # the index searches only down to the threshold, so without a match there is no score
             scores["rougeL"] = round(match.score, 4)
         if match and match.score > self.threshold:
             return "nearDuplicate", f"ROUGE-L {match.score:.3f} to {match.name}"
@@ -99,7 +100,7 @@ class Filters:
             return "contaminated", leak
         return "", ""
 
-    def _broken(self, draft: Draft, completion: str) -> str | None:
+    def _schema_problem(self, draft: Draft, completion: str) -> str | None:
         for name, value in [*draft.fields.items(), ("completion", completion)]:
             if not value.strip():
                 return f"{name} is empty"
@@ -120,13 +121,13 @@ def build_filters(
     invalid_reason: Callable[[Mapping[str, str], str], str | None],
     choice: bool,
 ) -> Filters:
-    """Filters that know the seed set, the held-out rows and what was written in all earlier rounds.
+    """Builds filters that know the seed set, the held-out rows and the rows of all earlier rounds.
 
     Args:
         threshold: ROUGE-L F1 above which a row is a near duplicate.
-        ngram: words that a row may not share with a held-out one.
-        invalid_reason: why a row cannot be used in the task, or None (`tasks.Task.invalid_reason`).
-        choice: the label was given to the teacher.
+        ngram: number of consecutive words that a row may not share with a held-out one.
+        invalid_reason: returns why a row cannot be used in the task, or None (`tasks.Task.invalid_reason`).
+        choice: whether the label was given to the teacher.
     """
     filters = Filters(held_out(evaluation, seeds, ngram), threshold, invalid_reason, choice, SequenceIndex(threshold))
     for example in [*seeds, *synthetic]:
@@ -135,7 +136,7 @@ def build_filters(
 
 
 def _nearness_to_seed(words: Sequence[str], seed: Sequence[str]) -> dict[str, Any]:
-    """How much of its own seed a row repeats; a row within one word of it teaches little."""
+    """Returns scores for how much of its own seed a row repeats; a row within one word of it teaches little."""
     return {
         "rougeLToSeed": round(similarity(words, seed), 4),
         "withinOneWordOfSeed": common_words(words, seed) >= max(len(words), len(seed)) - 1,

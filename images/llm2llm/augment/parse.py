@@ -1,8 +1,8 @@
-"""From the teacher's text to a row; tolerant of everything that does not change its meaning.
+"""Parses the teacher's text into a row, and tolerates everything that does not change its meaning.
 
-An endpoint without JSON schema output wraps its object in prose, in a code fence, in a list or in one more object. What
-is read is never guessed at: a missing field, or a value that is no text, refuses the row. What a reasoning model thinks
-before it answers is full of drafts, and no part of the answer.
+An endpoint without JSON schema output wraps its object in prose, in a code fence, in a list or in another object. The
+parser never guesses: it refuses a row with a missing field or with a value that is not text. The thoughts of a
+reasoning model before its answer are full of drafts, and are not part of the answer.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from typing import Any
 from llm2llm.augment.prompt import COMPLETION
 
 ANSWER_LIMIT = 200_000
-"""Characters of an answer that are looked at."""
+"""Maximum characters of an answer that are parsed."""
 OBJECT_LIMIT = 200
-"""Opening braces that are tried; a wall of them costs no quadratic time."""
+"""Maximum opening braces that are tried, so that many of them do not take quadratic time."""
 _THOUGHT = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 _DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What the teacher wrote, before the filters; `completion` is None where it gave none."""
+    """The row that the teacher wrote, before the filters; `completion` is None if it gave none."""
 
     fields: dict[str, str]
     completion: str | None
 
 
 class Unparsable(ValueError):
-    """The answer holds no row; the message says why."""
+    """The answer contains no row; the message says why."""
 
 
 def parse(text: str, names: Sequence[str], *, choice: bool) -> Draft:
-    """The row in an answer.
+    """Parses the row in an answer.
 
     Args:
         text: the teacher's answer.
         names: the fields of the task.
-        choice: the label was given to the teacher, so it need not repeat it.
+        choice: whether the label was given to the teacher, which then need not repeat it.
 
     Raises:
-        Unparsable: there is none.
+        Unparsable: there is no row.
     """
     if not text.strip():
         raise Unparsable("the answer is empty")
     wanted = [*names] if choice else [*names, COMPLETION]
     problem = "there is no JSON object in it"
-    for candidate in _objects(_answer(text)[:ANSWER_LIMIT]):
+    for candidate in _objects(_without_thoughts(text)[:ANSWER_LIMIT]):
         missing = [name for name in wanted if not isinstance(candidate.get(name), str | int | float)]
-        if not missing and _half_characters(candidate):
+        if not missing and _has_lone_surrogate(candidate):
             raise Unparsable("it has half a character (a lone surrogate)")
         if not missing:
             return _draft(candidate, names)
@@ -60,14 +60,16 @@ def parse(text: str, names: Sequence[str], *, choice: bool) -> Draft:
     raise Unparsable(problem)
 
 
-def _answer(text: str) -> str:
-    """What follows the thoughts of a reasoning model; templates may begin them, so only their end need be there.
+def _without_thoughts(text: str) -> str:
+    """Returns the text after a reasoning model's thoughts.
+
+    Chat templates may open the thoughts, so only their end tag has to be in the text.
 
     Raises:
-        Unparsable: they do not end.
+        Unparsable: the thoughts do not end.
     """
     tags = list(_THOUGHT.finditer(text))
-    if not tags or _is_object(text):  # else a row that speaks of such tags
+    if not tags or _is_object(text):  # a whole object is a row, even if its text has such tags
         return text
     end = max((tag.end() for tag in tags if tag[1]), default=0)
     begins = next((tag.start() for tag in tags if not tag[1] and tag.start() >= end), None)
@@ -91,18 +93,18 @@ def _draft(candidate: dict[str, Any], names: Sequence[str]) -> Draft:
     )
 
 
-def _half_characters(candidate: dict[str, Any]) -> bool:
-    """JSON can escape half of a UTF-16 pair, which no file can hold."""
+def _has_lone_surrogate(candidate: dict[str, Any]) -> bool:
+    """Returns whether a text has a lone half of a UTF-16 pair, which JSON can escape and no file can hold."""
     return any("\ud800" <= character <= "\udfff" for character in json.dumps(candidate, ensure_ascii=False))
 
 
 def _as_text(value: str | float) -> str:
-    """Numbers as JSON writes them: a teacher that answers 42 means "42"."""
+    """Returns a value as text, a number as JSON writes it: a teacher that answers 42 means "42"."""
     return value.strip() if isinstance(value, str) else json.dumps(value)
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every JSON object in a text, from the outside in."""
+    """Yields every JSON object in a text, outer ones first."""
     place, tried = text.find("{"), 0
     while place >= 0 and tried < OBJECT_LIMIT:
         tried += 1
@@ -116,7 +118,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _nested(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """An object, then the objects that it or its lists hold, one level down: {"examples": [{...}]}."""
+    """Yields an object, then the objects in it and in its lists, one level down: {"examples": [{...}]}."""
     yield value
     for inner in value.values():
         if isinstance(inner, dict):

@@ -1,7 +1,8 @@
-"""What the teacher is asked: the mistake, the right answer, the wrong one, and a few examples of the task.
+"""Builds the request for one row: the mistake, the right answer, the wrong one, and a few examples of the task.
 
-Rows are shown as one line of JSON each: whatever stands in a row stays data, and the shape of the prompt stays the
-same. The prompt is a pure function of committed inputs, so a resumed round asks for the same and the ledger knows it.
+Each row is shown as one line of JSON: whatever a row contains stays data, and the shape of the prompt stays the same.
+The prompt is a pure function of committed inputs, so a resumed round sends the same requests and the ledger has their
+answers.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from llm2llm.records import Example
 COMPLETION = "completion"
 EXAMPLES_SHOWN = 2
 EARLIER_SHOWN = 8
-"""How many of the rows that were written for this seed before the teacher is shown: the newest."""
+"""Maximum number of earlier rows for this seed that the teacher is shown: the newest ones."""
 OUTPUT_LIMIT = 2000
-"""Characters of the student's wrong answer that are shown."""
+"""Maximum characters of the student's wrong answer that are shown."""
 
 SYSTEM = (
     "You write training examples for a small language model that is learning a task. "
@@ -29,9 +30,9 @@ SYSTEM = (
 
 @dataclass(frozen=True)
 class Mistake:
-    """A seed example that the student got wrong, and what it answered.
+    """A seed example that the student got wrong, and the student's answer.
 
-    In the control arm (`strategy: Untargeted`) any seed example, with no answer: what the student does plays no part.
+    In the control arm (`strategy: Untargeted`) it is any seed example, without an answer: the student plays no part.
     """
 
     example: Example
@@ -40,7 +41,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One row that the teacher is to write: the `sample`-th (from 1) of `samples` for a mistake."""
+    """One row that the teacher should write: number `sample` (from 1) of `samples` for a mistake."""
 
     mistake: Mistake
     sample: int
@@ -48,13 +49,13 @@ class Assignment:
     shown: Sequence[Example]
     """Examples of the task."""
     earlier: Sequence[Example]
-    """What the teacher wrote for this seed in earlier iterations."""
+    """Rows that the teacher wrote for this seed in earlier iterations."""
     refused: Sequence[str]
     """Answers to this assignment in earlier waves, and why they were refused."""
 
 
 def response_schema(example: Example, *, choice: bool) -> dict[str, Any]:
-    """JSON schema of a new row: the fields of the task and, where the label is not given, the completion."""
+    """Returns the JSON schema of a new row: the fields of the task and, unless the label is given, the completion."""
     names = sorted(example.fields) + ([] if choice else [COMPLETION])
     return {
         "type": "object",
@@ -65,14 +66,14 @@ def response_schema(example: Example, *, choice: bool) -> dict[str, Any]:
 
 
 def messages(assignment: Assignment, instructions: str, *, choice: bool) -> list[dict[str, str]]:
-    """The chat that asks for one row."""
+    """Builds the chat that requests one row."""
     parts = [
         f"The task: {instructions or 'see the examples.'}",
         _section("Examples of the task:", [_row(shown) for shown in assignment.shown]),
-        _mistake(assignment.mistake),
+        _mistake_text(assignment.mistake),
         _section("Written for it before, do not repeat these:", [_fields(row.fields) for row in assignment.earlier]),
         _section("Your earlier answers to this request were refused:", list(assignment.refused)),
-        _request(assignment, choice=choice),
+        _request_text(assignment, choice=choice),
     ]
     return [
         {"role": "system", "content": SYSTEM},
@@ -81,18 +82,18 @@ def messages(assignment: Assignment, instructions: str, *, choice: bool) -> list
 
 
 def examples_to_show(seeds: Sequence[Example], mistake: Example, rng: random.Random) -> list[Example]:
-    """Other seed examples, drawn by `rng`; never the mistake itself, never a held-out row."""
+    """Draws other seed examples with `rng`; never the mistake itself, never a held-out row."""
     others = [seed for seed in seeds if seed.id != mistake.id]
     return rng.sample(others, min(EXAMPLES_SHOWN, len(others)))
 
 
 def refusal(fields: Mapping[str, str] | None, text: str, reason: str) -> str:
-    """One line of a refused answer for the next wave's prompt."""
+    """Formats a refused answer as one line for the next wave's prompt."""
     shown = _fields(fields) if fields else _text(text[:200])
     return f"{shown} ({reason})"
 
 
-def _request(assignment: Assignment, *, choice: bool) -> str:
+def _request_text(assignment: Assignment, *, choice: bool) -> str:
     names = ", ".join(_text(name) for name in sorted(assignment.mistake.example.fields))
     aim = "practises what the small model lacks here" if assignment.mistake.output is not None else "is of its kind"
     number = f"This is number {assignment.sample} of {assignment.samples} for it; make each different."
@@ -108,7 +109,7 @@ def _request(assignment: Assignment, *, choice: bool) -> str:
     )
 
 
-def _mistake(mistake: Mistake) -> str:
+def _mistake_text(mistake: Mistake) -> str:
     shown = f"{_fields(mistake.example.fields)}\nRight answer: {_text(mistake.example.completion)}"
     if mistake.output is None:
         return f"Write one like this:\n{shown}"

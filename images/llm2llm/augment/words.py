@@ -1,8 +1,8 @@
-"""Words of a row, as each filter counts them; of any script.
+"""Splits a row into words for the filters, in any script.
 
-Chinese, Japanese, Thai, Lao, Khmer and Burmese put no space between words: there each character is one, with the signs
-that belong to it. Everywhere else a word is a run of letters, signs and digits. `regex` knows the Unicode properties;
-the standard library's `re` does not, and its word characters leave out the vowel signs of Hindi and Thai.
+Chinese, Japanese, Thai, Lao, Khmer and Burmese put no space between words: there each character is a word, together
+with its combining signs. Everywhere else a word is a run of letters, signs and digits. `regex` knows the Unicode
+properties; the standard library's `re` does not, and its word characters leave out the vowel signs of Hindi and Thai.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ _ROUGE_WORD = regex.compile(rf"[a-z0-9]+|{_CHARACTER}|{_OTHER}(?:{_OTHER}|\p{{M}
 
 
 def field_text(fields: Mapping[str, str]) -> str:
-    """The fields of a row as one text, in the order of their names; never the rendered prompt, which rows share."""
+    """Joins the fields of a row into one text, sorted by name; never the rendered prompt, whose text all rows share."""
     return "\n".join(fields[name] for name in sorted(fields))
 
 
 def rouge_words(text: str) -> list[str]:
-    """As rouge_score tokenizes without a stemmer, `[a-z0-9]+`, and the words of scripts that it leaves out.
+    """Splits as rouge_score does without a stemmer, `[a-z0-9]+`, plus the words of scripts that it leaves out.
 
-    Like there, Latin letters with accents divide words; a text of nothing else is taken as it is.
+    As there, Latin letters with accents divide words; a text of nothing else is split into its casefolded words.
     """
     return _ROUGE_WORD.findall(text.lower()) or casefolded_words(text)
 
 
 def casefolded_words(text: str) -> list[str]:
-    """Words without regard to case and to how a character is encoded (NFKC)."""
+    """Returns the words of a text, without regard to case and to how a character is encoded (NFKC)."""
     words: list[str] = _WORD.findall(_folded(text))
     return words
 
 
 def join_words(words: Iterable[str]) -> str:
-    """Words as one key."""
+    """Joins words into one key."""
     return " ".join(words)
 
 
 def normalize(text: str) -> str:
-    """The form in which exact copies are equal: without regard to case, encoding and the space between words."""
+    """Returns the form in which exact copies are equal: case, encoding and the space between words do not count."""
     return join_words(_folded(text).split())
 
 

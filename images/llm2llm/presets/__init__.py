@@ -1,9 +1,9 @@
-"""The tasks that come with the project, one YAML file each; a sixth is one more file here.
+"""Loads the tasks that ship with the project, one YAML file each; a sixth is one more file in this folder.
 
-A preset is nothing but a filled-in Custom task, so that a run could spell it out. The first comment of a file says
-which `data.*.fields` fit the published data: the template's names, then the files' own. Texts and examples are ours;
-the formats of the answers are as published with the data sets. Templates and instructions are sent to models, and
-request keys hash what is sent: a changed word is paid for again. A content key has no more of a preset than its name.
+A preset is only a filled-in Custom task, so a run could spell it out. The first comment of a file says which
+`data.*.fields` fit the published data: the template's names, then the files' own. Texts and examples are ours; the
+formats of the answers are as published with the data sets. Templates and instructions are sent to models, and request
+keys hash what is sent: a changed word is paid for again. A content key contains only the preset's name.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ GraderType = Literal["ExactMatch", "Choice", "Numeric", "Regex"]
 
 @dataclass(frozen=True)
 class Preset:
-    """A task with everything that goes with it.
+    """A task with its settings.
 
     Attributes:
-        name: in `spec.task.preset`.
-        template: of the prompt.
+        name: its name in `spec.task.preset`.
+        template: template of the prompt.
         grader: how an answer is judged.
-        max_tokens: of an answer.
-        instructions: for the teacher, with worked examples.
+        max_tokens: maximum tokens of an answer.
+        instructions: instructions for the teacher, with worked examples.
         labels: the answers of Choice.
-        aliases: what files write for a label: published numbers of classes, long names.
-        marker: what the answer stands behind; an output without it has no answer.
+        aliases: what data files write for a label: published numbers of classes, long names.
+        marker: text that precedes the answer; an output without it has no answer.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Preset:
 
 @cache
 def presets() -> Mapping[str, Preset]:
-    """Every preset by its name, in the order of the files' names."""
-    read = (_read(path) for path in sorted(Path(__file__).parent.glob("*.yaml")))
-    return {preset.name: preset for preset in read}
+    """Returns every preset by its name, in the order of the file names."""
+    loaded = (_read(path) for path in sorted(Path(__file__).parent.glob("*.yaml")))
+    return {preset.name: preset for preset in loaded}
 
 
 def _read(path: Path) -> Preset:
