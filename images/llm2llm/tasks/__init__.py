@@ -1,7 +1,7 @@
-"""A task: render a prompt, extract an answer from an output, judge it.
+"""Defines a task: it renders a prompt, extracts the answer from an output, and judges it.
 
-Generation, extraction and scoring are apart (lm-evaluation-harness): an engine knows no task, a task knows no engine.
-Training and evaluation render with the same `Task`, or a student would be asked what it was never taught.
+Generation, extraction and scoring are separate (lm-evaluation-harness): an engine knows no task, a task knows no
+engine. Training and evaluation render with the same `Task`, so that a student is evaluated on the prompts it learned.
 """
 
 from llm2llm.tasks.custom import Task, task_of

@@ -1,4 +1,4 @@
-"""The task that a spec describes: a template and a grader."""
+"""Builds the task that a spec describes: a template and a grader."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from llm2llm.tasks.presets import expand_preset
 
 @dataclass(frozen=True)
 class Task:
-    """How a row becomes a prompt, and an output a verdict. Made by `task_of`."""
+    """Turns a row into a prompt, and an output into a verdict. `task_of` creates it."""
 
     template: jinja2.Template
     names: frozenset[str]
-    """What the template asks a row for."""
+    """The fields that the template uses."""
     grader: grading.Grader
     max_tokens: int = 0
-    """Of an answer; 0: not known, twice the longest seed completion will do."""
+    """Maximum tokens of an answer; 0 means twice the longest seed completion."""
 
     @property
     def choice(self) -> bool:
-        """Whether the answer is one of some labels: then the teacher is given it and writes only the input."""
+        """Returns whether the answer is one of some labels: then the teacher is given it and writes only the input."""
         return isinstance(self.grader, grading.Choice)
 
     def render(self, fields: Mapping[str, str]) -> str:
-        """The prompt of a row. Values are data: template syntax in them stays text.
+        """Renders the prompt of a row. Values are data: template syntax in them stays text.
 
         Raises:
             ValueError: the template names a field that the row lacks, or fails on it.
@@ -47,30 +47,30 @@ class Task:
             raise ValueError(f"spec.task.promptTemplate: {type(error).__name__}: {error}") from error
 
     def extract(self, output: str) -> str | None:
-        """The answer in an output, None where there is none."""
+        """Returns the answer in an output, or None if there is none."""
         return self.grader.answer(output)
 
     def judge(self, answer: str | None, completion: str) -> str:
-        """The verdict on an extracted answer: correct, wrong or noAnswer."""
+        """Returns the verdict on an extracted answer: correct, wrong or noAnswer."""
         if answer is None:
             return grading.NO_ANSWER
         return grading.CORRECT if answer == self.grader.answer(completion) else grading.WRONG
 
     def normalize(self, completion: str) -> str:
-        """A row's completion as it is taught: a class by its name, where a file has its number."""
+        """Returns a row's completion as it is taught: the name of a class, even if the file has its number."""
         return self.grader.normalize(completion)
 
     def invalid_reason(self, fields: Mapping[str, str], completion: str) -> str | None:
-        """Why this row cannot be used in this task, or None."""
+        """Returns why this row cannot be used in this task, or None."""
         try:
             prompt = self.render(fields)
         except ValueError as error:
             return str(error)
         if not prompt.strip():
             return "the prompt is empty"
-        asked = sorted(self.names & fields.keys())
-        if asked and not any(fields[name].strip() for name in asked):
-            return f"the prompt is empty but for the template's words (blank: {', '.join(asked)})"
+        used_fields = sorted(self.names & fields.keys())
+        if used_fields and not any(fields[name].strip() for name in used_fields):
+            return f"the prompt is empty but for the template's words (blank: {', '.join(used_fields)})"
         if not completion.strip():
             return "the completion is empty"
         if self.grader.answer(completion) is None:
@@ -79,17 +79,17 @@ class Task:
 
 
 def task_of(spec: api_data.Task) -> Task:
-    """The task of a run.
+    """Builds the task of a run.
 
     Raises:
-        ConfigurationError: the template is no template, or the pattern no regular expression.
+        ConfigurationError: the template or the regular expression is invalid.
     """
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
         autoescape=False,
         keep_trailing_newline=True,
     )
-    # A prompt is rendered anew in every step, and must be the same in each: nothing in it may be drawn.
+    # A prompt is rendered anew in every step, and must be the same in each: nothing in it may be random.
     del environment.filters["random"], environment.globals["lipsum"]
     task = expand_preset(spec)
     try:

@@ -1,8 +1,8 @@
-"""Pure: what counts as an answer, and as a right one.
+"""PURE: finds the answer in a text, and decides which answers are equal.
 
-A grader finds the answer in a text, in a form in which equal answers are equal strings. An output and the row's own
-completion go through the same one. Letters with accents are one however they are encoded (Unicode's NFC): many
-tokenizers write what they read in NFC, so that a student could answer in no other way.
+A grader returns the answer in a form in which equal answers are equal strings. An output and the row's own completion
+go through the same grader. Letters with accents are equal however they are encoded (Unicode's NFC): many tokenizers
+normalize text to NFC, so a student could not answer in any other form.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CORRECT = "correct"
 WRONG = "wrong"
 NO_ANSWER = "noAnswer"
 TRUNCATED = "truncated"
-"""The output reached its token limit without an end: wrong, and told apart because more tokens may mend it."""
+"""The output reached its token limit without an end: wrong, but a separate verdict because more tokens may fix it."""
 
 
 class Grader(Protocol):
@@ -28,18 +28,18 @@ class Grader(Protocol):
 
     @property
     def failure_phrase(self) -> str:
-        """What a completion without an answer is, as the end of a sentence about it."""
+        """Says why a completion has no answer, as the end of a sentence about it."""
 
     def answer(self, text: str) -> str | None:
-        """The answer in its normal form; None where there is none."""
+        """Returns the answer in its normal form, or None if there is none."""
 
     def normalize(self, completion: str) -> str:
-        """A completion as it is taught."""
+        """Returns a completion as it is taught."""
 
 
 @dataclass(frozen=True)
 class Exact:
-    """The whole text, trimmed."""
+    """Takes the whole trimmed text as the answer."""
 
     failure_phrase: str = "is empty"
 
@@ -52,11 +52,11 @@ class Exact:
 
 @dataclass(frozen=True)
 class Choice:
-    """The label that the whole trimmed text is, after case and space folding; never one that it only contains."""
+    """Takes the label that equals the whole trimmed text, case and space folded; never one that it only contains."""
 
     labels: tuple[str, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """What files write for a label; no answer of a student."""
+    """What data files write for a label; not accepted as an answer of a student."""
     failure_phrase: str = "is none of spec.task.labels"
 
     def answer(self, text: str) -> str | None:
@@ -69,15 +69,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Numeric:
-    """The one number on the line behind the last marker; in the whole text, where no marker is set."""
+    """Takes the one number on the line after the last marker, or in the whole text if no marker is set."""
 
     marker: str = ""
     failure_phrase: str = "states no number, or several"
 
     def answer(self, text: str) -> str | None:
         if self.marker:
-            _, found, behind = text.rpartition(self.marker)
-            text = behind.strip().partition("\n")[0] if found else ""
+            _, marker_found, after = text.rpartition(self.marker)
+            text = after.strip().partition("\n")[0] if marker_found else ""
         value = number_in(text)
         return None if value is None else str(value)
 
@@ -87,17 +87,17 @@ class Numeric:
 
 @dataclass(frozen=True)
 class Regex:
-    """What the pattern finds last: its first group where it has one, folded in case and space."""
+    """Takes the last match of the pattern, or its first group if it has one, folded in case and space."""
 
     pattern: re.Pattern[str]
     failure_phrase: str = "does not match spec.task.grader.pattern"
 
     def answer(self, text: str) -> str | None:
         last = None
-        for last in self.pattern.finditer(text):  # noqa: B007 - the last one is asked for
+        for last in self.pattern.finditer(text):  # noqa: B007 - only the last match is needed
             pass
-        found = last and (last[1] if self.pattern.groups else last[0])
-        return _composed(folded(found)) or None if found else None
+        matched = last and (last[1] if self.pattern.groups else last[0])
+        return _composed(folded(matched)) or None if matched else None
 
     def normalize(self, completion: str) -> str:
         return completion

@@ -1,4 +1,4 @@
-"""What a preset fills in where the user's spec says nothing."""
+"""Fills in a preset's settings that the user's spec leaves out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from llm2llm.presets import presets
 
 
 def expand_preset(task: Task) -> Task:
-    """The task with what its preset brings; a template of the user's own stays."""
+    """Returns the task with its preset's settings; keeps the user's own template."""
     preset = presets().get(task.preset)
     if preset is None:
         return task
@@ -21,6 +21,6 @@ def expand_preset(task: Task) -> Task:
 
 
 def instructions_for(task: Task, own: str) -> str:
-    """What the teacher is told about the task: the user's words, else the preset's."""
+    """Returns the teacher's instructions for the task: the user's, else the preset's."""
     preset = presets().get(task.preset)
     return own or (preset.instructions if preset else "")
