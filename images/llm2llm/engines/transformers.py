@@ -21,7 +21,7 @@ _BATCH_ROWS = 512
 
 
 class TransformersEngine:
-    """A student on the GPU, or on the CPU where there is none.
+    """A student on the GPU, or on the CPU if there is no GPU.
 
     In fp32 an adapter is merged into its base, which leaves one product instead of three. In bf16 and with a quantized
     base it stays separate, as in training and in vLLM: merged weights would be rounded to their precision.

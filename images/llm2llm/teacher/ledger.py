@@ -117,7 +117,7 @@ class Ledger:
         self._pending.append((record, durable))
 
     async def close(self) -> None:
-        """Writes the remaining records after `run` was cancelled."""
+        """Writes the remaining records after `run` was canceled."""
         if self._writing is not None:
             await self._writing
         group, self._pending = self._pending, []
@@ -125,7 +125,7 @@ class Ledger:
             await self._commit(group)
 
     async def run(self) -> None:
-        """Writes incoming records in groups until it is cancelled; `close` has to follow."""
+        """Writes incoming records in groups until it is canceled; `close` has to follow."""
         while True:
             await self._arrived.wait()
             await self._gather_group()

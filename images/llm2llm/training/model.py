@@ -22,10 +22,10 @@ _SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 Precision = Literal["fp32", "bf16"]
 
 
-def resolve_precision(asked: Literal["Auto", "fp32", "bf16"]) -> Precision:
+def resolve_precision(setting: Literal["Auto", "fp32", "bf16"]) -> Precision:
     """Resolves Auto to bf16 if the device computes in it, else to fp32."""
-    if asked != "Auto":
-        return asked
+    if setting != "Auto":
+        return setting
     return "bf16" if has_bf16() else "fp32"
 
 

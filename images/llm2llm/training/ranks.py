@@ -14,12 +14,12 @@ from torch import distributed
 from llm2llm.podenv import TRAIN_PROCESSES
 
 
-def processes(asked: int, visible: int, environ: Mapping[str, str]) -> int:
+def processes(requested: int, visible: int, environ: Mapping[str, str]) -> int:
     """Returns the number of training processes: one for each GPU that was requested and is visible, at least one.
 
     So a laptop without GPUs runs a cluster's manifest, slower and with the same result.
     """
-    return int(environ.get(TRAIN_PROCESSES) or max(1, min(asked, visible)))
+    return int(environ.get(TRAIN_PROCESSES) or max(1, min(requested, visible)))
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Ranks:
         )
         return cls(rank, size, distributed.new_group(backend="gloo", timeout=timeout))
 
-    def broadcast(self, *wishes: bool) -> tuple[bool, ...]:
+    def broadcast(self, *flags: bool) -> tuple[bool, ...]:
         """Returns the flags of rank 0: one rank may see a clock or a signal one step before another."""
         if self.size == 1:
-            return wishes
-        flags = torch.tensor(wishes, dtype=torch.uint8)
-        distributed.broadcast(flags, 0, group=self.control)
-        return tuple(bool(flag) for flag in flags)
+            return flags
+        decided = torch.tensor(flags, dtype=torch.uint8)
+        distributed.broadcast(decided, 0, group=self.control)
+        return tuple(bool(flag) for flag in decided)
 
     def all_reduce_min(self, number: int) -> int:
         """Returns the smallest number of any rank."""
