@@ -257,7 +257,7 @@ class S3Store:
 
 @contextmanager
 def _body(response: Mapping[str, Any]) -> Iterator[Any]:
-    """Yields the body of a response. If it stalls, it has broken off; a stall before it was retried by boto3 already."""
+    """Yields the body of a response; raises _BrokenOffError if it stalls. boto3 has retried what stalls before it."""
     with closing(response["Body"]) as body:
         try:
             yield body
