@@ -106,10 +106,10 @@ def secret_variables(spec: AugmentationRunSpec, stage: Stage, kind: Kind = Kind.
                 variables += _bucket_keys(source.credentials_secret_ref.name, dataset)
     teacher = spec.generate.teacher
     if traits.asks_teacher:
-        variables += _of(TEACHER_KEY, teacher.api_key_secret_ref)
-        variables += _of(TEACHER_HUB_TOKEN, teacher.source.token_secret_ref if teacher.source else None)
+        variables += _key_variable(TEACHER_KEY, teacher.api_key_secret_ref)
+        variables += _key_variable(TEACHER_HUB_TOKEN, teacher.source.token_secret_ref if teacher.source else None)
     if traits.loads_student:
-        variables += _of(HUB_TOKEN, spec.student.token_secret_ref)
+        variables += _key_variable(HUB_TOKEN, spec.student.token_secret_ref)
     return variables
 
 
@@ -132,5 +132,5 @@ def _bucket_keys(secret: str, dataset: str = "") -> Iterator[SecretVariable]:
         yield SecretVariable(env_name(dataset, key) if dataset else key, secret, key, optional=key == SESSION_TOKEN)
 
 
-def _of(name: str, reference: SecretKeyReference | None) -> list[SecretVariable]:
+def _key_variable(name: str, reference: SecretKeyReference | None) -> list[SecretVariable]:
     return [SecretVariable(name, reference.name, reference.key)] if reference else []

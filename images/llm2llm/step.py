@@ -56,7 +56,7 @@ def run_step(step: Step, store: Store, context: StepContext) -> Report:
             return _ended_report(
                 step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} contains no output of this step"
             )
-        result = _stage(step.stage)(step, store, context)
+        result = _load_stage(step.stage)(step, store, context)
         report = commit(store, step, context, result.files, result.report)
     tidy_up(step, store, context)
     return report
@@ -121,7 +121,7 @@ def main_step(environ: Mapping[str, str]) -> int:
             lambda idle: _end_hung_step(idle, log, step, context),
         ) as watchdog:
             context.progress = watchdog.wrap_progress(context.progress)
-            report = _attempt(step, context)
+            report = _run_attempt(step, context)
         _print_report(report, environ)
         _store_log(log, step, context)
         if not environ.get(SCRATCH_FOLDER):
@@ -131,7 +131,7 @@ def main_step(environ: Mapping[str, str]) -> int:
 
 def _end_hung_step(idle: float, log: Log, step: Step, context: StepContext) -> None:
     """Ends this process from the watchdog's thread: prints the stack of every thread and exits with 75."""
-    print(_threads(), file=sys.stderr)
+    print(_thread_dump(), file=sys.stderr)
     message = (
         f"no progress for {idle:.0f} s, longer than progressDeadlineSeconds: the step stops so that it can be retried"
     )
@@ -143,7 +143,7 @@ def _end_hung_step(idle: float, log: Log, step: Step, context: StepContext) -> N
     os._exit(ExitCode.TRANSIENT)
 
 
-def _threads() -> str:
+def _thread_dump() -> str:
     """Returns the stacks of all threads, through a file, because the log keeps only what Python itself writes to
     stderr.
     """
@@ -169,7 +169,7 @@ def failed_report(step: Step, error: StepError) -> Report:
     return report
 
 
-def _attempt(step: Step, context: StepContext) -> Report:
+def _run_attempt(step: Step, context: StepContext) -> Report:
     """Runs a step and returns its report, however it ends."""
     try:
         context.scratch.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ def _attempt(step: Step, context: StepContext) -> Report:
     return report.model_copy(update={"message": message, "usage": usage})
 
 
-def _stage(stage: Stage) -> RunStage:
+def _load_stage(stage: Stage) -> RunStage:
     """Returns the function of a stage from its module, imported only now, because each image has other libraries."""
     run: RunStage = import_module(f"llm2llm.stages.{stage.value.lower()}").run
     return run

@@ -66,7 +66,7 @@ class Checkpoints:
         self._key_fields = key_fields(step)
         self._pod_uid = pod_uid
         self._keep = keep
-        self._told = told
+        self._on_upload = told
 
     def save(self, files: Path, *, step: int, micro_batch: int) -> None:
         """Uploads a folder as the checkpoint after `step` optimizer steps, then removes older ones."""
@@ -75,7 +75,7 @@ class Checkpoints:
         def upload_file(path: Path) -> StoredObject:
             name = path.relative_to(files).as_posix()
             stored = upload(self._store, f"{folder}/{name}", name, path)
-            self._told({"checkpoint": step, "uploaded": name, "bytes": stored.size})
+            self._on_upload({"checkpoint": step, "uploaded": name, "bytes": stored.size})
             return stored
 
         with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
@@ -113,8 +113,8 @@ class Checkpoints:
     def _markers(self) -> list[str]:
         """Returns the keys of the markers, newest first."""
         folder = f"{self._folder}/checkpoints/"
-        found = [key for key in self._store.list(folder) if key.endswith(f"/{_MARKER}")]
-        return sorted(found, key=lambda key: (int(key.removeprefix(folder).partition("-")[0]), key), reverse=True)
+        keys = [key for key in self._store.list(folder) if key.endswith(f"/{_MARKER}")]
+        return sorted(keys, key=lambda key: (int(key.removeprefix(folder).partition("-")[0]), key), reverse=True)
 
     def _read(self, key: str) -> Marker | None:
         try:

@@ -54,7 +54,7 @@ class Documents:
 
 
 @dataclass
-class _Found:
+class _Collected:
     runs: list[tuple[Path, Mapping[str, Any]]] = field(default_factory=list)
     secrets: dict[str, Mapping[str, str]] = field(default_factory=dict)
     config_maps: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
@@ -67,20 +67,20 @@ def read_documents(paths: Iterable[Path]) -> Documents:
     Raises:
         InvalidManifest: a file cannot be read or is not YAML, or none has an AugmentationRun.
     """
-    found = _Found()
-    for file in _files(paths, found.problems):
+    collected = _Collected()
+    for file in _files(paths, collected.problems):
         try:
             documents = list(load_all(file.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            found.problems.append(f"{file}: {' '.join(str(error).split())}")
+            collected.problems.append(f"{file}: {' '.join(str(error).split())}")
             continue
         for document in _flatten(documents):
-            _sort(file, document, found)
-    if not found.runs and not found.problems:
-        found.problems.append(f"found no document of kind {api.KIND} in {', '.join(map(str, paths))}")
-    if found.problems:
-        raise InvalidManifest(found.problems)
-    return Documents(found.runs, found.secrets, found.config_maps)
+            _collect(file, document, collected)
+    if not collected.runs and not collected.problems:
+        collected.problems.append(f"found no document of kind {api.KIND} in {', '.join(map(str, paths))}")
+    if collected.problems:
+        raise InvalidManifest(collected.problems)
+    return Documents(collected.runs, collected.secrets, collected.config_maps)
 
 
 def validate_run(document: Mapping[str, Any]) -> LocalRun:
@@ -166,21 +166,23 @@ def _flatten(documents: Iterable[Any]) -> Iterator[Any]:
             yield document
 
 
-def _sort(file: Path, document: Any, found: _Found) -> None:
+def _collect(file: Path, document: Any, collected: _Collected) -> None:
     if not isinstance(document, dict) or "kind" not in document:
-        found.problems.append(f"{file}: a document has no kind")
+        collected.problems.append(f"{file}: a document has no kind")
     elif document["kind"] == api.KIND:
-        found.runs.append((file, document))
+        collected.runs.append((file, document))
     elif document["kind"] == "Secret":
         try:
-            found.secrets[document["metadata"]["name"]] = _secret(document)
+            collected.secrets[document["metadata"]["name"]] = _secret(document)
         except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeDecodeError):
-            found.problems.append(f"{file}: a Secret has no metadata.name, or its data is not base64-encoded text")
+            collected.problems.append(f"{file}: a Secret has no metadata.name, or its data is not base64-encoded text")
     elif document["kind"] == "ConfigMap":
         try:
-            found.config_maps[document["metadata"]["name"]] = _config_map(document)
+            collected.config_maps[document["metadata"]["name"]] = _config_map(document)
         except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeEncodeError):
-            found.problems.append(f"{file}: a ConfigMap has no metadata.name, or its binaryData is not base64-encoded")
+            collected.problems.append(
+                f"{file}: a ConfigMap has no metadata.name, or its binaryData is not base64-encoded"
+            )
 
 
 def _secret(document: Mapping[str, Any]) -> dict[str, str]:

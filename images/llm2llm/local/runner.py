@@ -89,7 +89,7 @@ class Runner:
         Raises:
             StepError: of the step that failed; another call resumes from there.
         """
-        store = self._store()
+        store = self._open_store()
         self._claim(store)
         if gpu_seconds_left(self.spec.budget, Spent()) is not None:
             self.display.say(
@@ -178,7 +178,7 @@ class Runner:
             )
             return self.execute(step, store, context)
 
-    def _store(self) -> Store:
+    def _open_store(self) -> Store:
         root = run_root(self.spec, self.run.namespace, self.run.name, self.uid)
         credentials = self.spec.artifacts.credentials_secret_ref
         keys = self.secrets.get(credentials.name, {}) if credentials else {}
@@ -216,7 +216,7 @@ def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     changed = []
     for path in identity_paths():
         if path[0] != "artifacts":
-            changed += _differences(_at(earlier, path), _at(now, path), ".".join(("spec", *path)))
+            changed += _differences(_value_at(earlier, path), _value_at(now, path), ".".join(("spec", *path)))
     return changed
 
 
@@ -228,7 +228,7 @@ def _differences(before: Any, now: Any, path: str) -> list[str]:
     return [] if before == now else [f"{path} was {canonical_json(before)}, is now {canonical_json(now)}"]
 
 
-def _at(spec: Mapping[str, Any], path: Sequence[str]) -> Any:
+def _value_at(spec: Mapping[str, Any], path: Sequence[str]) -> Any:
     value: Any = spec
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None

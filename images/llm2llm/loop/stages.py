@@ -1,4 +1,4 @@
-"""PURE: has one table of all stages: where each runs, where its output is stored, and what it has to be given.
+"""PURE: lists all stages in one table: where each runs, where its output is stored, and what it needs.
 
 The operator reads it for a Job's image, block and queue, the pod's environment for the Secrets, the layout for the
 folder. What a stage does is in `llm2llm.stages.<name>`; when it runs is decided in `loop.steps`.

@@ -47,7 +47,7 @@ def keep(folder: Path, kept: Path) -> Path:
     Returns:
         The folder to read the model from: `folder` itself if the cache is full or cannot be written.
     """
-    part = _beside(kept, "part")
+    part = _sibling(kept, "part")
     try:
         _fill(folder, part)
         if invalid_reason(kept):  # otherwise another pod was first
@@ -86,7 +86,7 @@ def _copy(source: Path, target: Path) -> dict[str, int | str]:
 
 
 def _replace(part: Path, kept: Path) -> None:
-    old = _beside(kept, "old")
+    old = _sibling(kept, "old")
     if kept.exists():
         kept.rename(old)
     part.rename(kept)
@@ -101,5 +101,5 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _beside(kept: Path, purpose: str) -> Path:
+def _sibling(kept: Path, purpose: str) -> Path:
     return kept.with_name(f"{kept.name}.{secrets.token_hex(4)}.{purpose}")

@@ -67,7 +67,7 @@ def model_revision(
     """
     model = model or _student(spec)
     if model.uri.startswith("hf://"):
-        return _commit(model, environ)
+        return _hub_commit(model, environ)
     if model.uri.startswith("s3://"):
         entries = list(open_store(model.uri, spec.artifacts, environ).entries(""))
         _check_names(model, (name for name, _, _ in entries))
@@ -161,15 +161,15 @@ def _fetch(
     store: Store | None = None,
 ) -> Path:
     if model.uri.startswith("hf://"):
-        return _snapshot(model, revision, environ, weights=weights)
+        return _download_snapshot(model, revision, environ, weights=weights)
     if model_revision(spec, environ, model, store=store) != revision:
         raise IncompatibleArtifacts(f"{model.uri} has changed since the run started: restore it, or create another run")
     if not model.uri.startswith("s3://"):
         return local_path(model.uri)
-    return _download(spec, model, revision, environ, scratch, weights=weights)
+    return _download_files(spec, model, revision, environ, scratch, weights=weights)
 
 
-def _download(
+def _download_files(
     spec: AugmentationRunSpec,
     model: ModelAt,
     revision: str,
@@ -193,7 +193,7 @@ def _download(
     return target
 
 
-def _commit(model: ModelAt, environ: Mapping[str, str]) -> str:
+def _hub_commit(model: ModelAt, environ: Mapping[str, str]) -> str:
     from huggingface_hub import HfApi
 
     repository = model.uri.removeprefix("hf://")
@@ -208,7 +208,7 @@ def _commit(model: ModelAt, environ: Mapping[str, str]) -> str:
     return info.sha
 
 
-def _snapshot(model: ModelAt, revision: str, environ: Mapping[str, str], *, weights: bool) -> Path:
+def _download_snapshot(model: ModelAt, revision: str, environ: Mapping[str, str], *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = list(modelfiles.ALL if weights else modelfiles.SMALL)

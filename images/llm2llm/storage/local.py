@@ -32,11 +32,11 @@ class LocalStore:
         self.uri = uri.rstrip("/") or self._folder.as_uri()
 
     def read(self, key: str) -> bytes:
-        with self._failures(key):
+        with self._translate_errors(key):
             return (self._folder / key).read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
-        with self._failures(key), self._part(key) as part:
+        with self._translate_errors(key), self._temporary_file(key) as part:
             _write_durably(part, data)
             part.replace(self._folder / key)
 
@@ -44,7 +44,7 @@ class LocalStore:
         target = self._folder / key
         if target.exists():
             return False
-        with self._failures(key), self._part(key) as part:
+        with self._translate_errors(key), self._temporary_file(key) as part:
             _write_durably(part, data)
             try:
                 os.link(part, target)
@@ -57,19 +57,19 @@ class LocalStore:
         return True
 
     def upload(self, key: str, path: Path) -> None:
-        with self._failures(key), self._part(key) as part:
+        with self._translate_errors(key), self._temporary_file(key) as part:
             shutil.copyfile(path, part)
             flush(part)
             part.replace(self._folder / key)
 
     def download(self, key: str, path: Path) -> None:
-        with self._failures(key):
+        with self._translate_errors(key):
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._folder / key, path)
 
     def list(self, prefix: str) -> Iterator[str]:
         start = self._folder / prefix.rpartition("/")[0]
-        with self._failures(prefix):
+        with self._translate_errors(prefix):
             keys = [
                 (Path(folder) / name).relative_to(self._folder).as_posix()
                 for folder, _, names in os.walk(start, onerror=_raise_unless_missing)
@@ -80,17 +80,17 @@ class LocalStore:
 
     def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
         for key in self.list(prefix):
-            with self._failures(key):
+            with self._translate_errors(key):
                 status = (self._folder / key).stat()
             yield key, status.st_size, str(status.st_mtime_ns)
 
     def delete(self, key: str) -> None:
-        with self._failures(key):
+        with self._translate_errors(key):
             (self._folder / key).unlink(missing_ok=True)
             shutil.rmtree(_claim_of(self._folder / key), ignore_errors=True)
 
     @contextmanager
-    def _part(self, key: str) -> Iterator[Path]:
+    def _temporary_file(self, key: str) -> Iterator[Path]:
         """Yields a temporary name in the object's folder; flushes the folder once the object is in place."""
         folder = (self._folder / key).parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ class LocalStore:
                 part.unlink(missing_ok=True)
 
     @contextmanager
-    def _failures(self, key: str) -> Iterator[None]:
+    def _translate_errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, IsADirectoryError) as error:

@@ -112,7 +112,7 @@ class S3Store:
         self._endpoint = access.endpoint or environ.get("AWS_ENDPOINT_URL", "")
         secret = access.credentials_secret_ref
         self._credentials = f"Secret {secret.name}" if secret else "the environment, or the pod's ServiceAccount"
-        with self._failures(""):
+        with self._translate_errors(""):
             try:
                 self._client: Any = _client(self._endpoint, access, environ, attempts)
             except ValueError as error:  # botocore's error for an endpoint that is not a URL
@@ -157,7 +157,7 @@ class S3Store:
 
         boto3's own download waits forever if a connection is cut within the headers of its first response.
         """
-        with self._failures(key):
+        with self._translate_errors(key):
             path.parent.mkdir(parents=True, exist_ok=True)
             opened = path.open("wb")
         try:
@@ -177,7 +177,7 @@ class S3Store:
         """
         place, end = start, start + PART
 
-        def go_on() -> int:
+        def resume() -> int:
             nonlocal place, tag
             span, condition = f"bytes={place}-{end - 1}", {"IfMatch": tag} if tag else {}
             try:
@@ -195,7 +195,7 @@ class S3Store:
                 raise _BrokenOffError(f"received {place - start} bytes of {span} of {size}")
             return size
 
-        return self._with_retries(key, go_on), tag
+        return self._with_retries(key, resume), tag
 
     def list(self, prefix: str) -> Iterator[str]:
         for key, _, _ in self.entries(prefix):
@@ -205,14 +205,14 @@ class S3Store:
         """Yields key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order."""
         place: dict[str, str] = {}
         while True:
-            page = self._with_retries(prefix, lambda: self._page(prefix, **place))  # noqa: B023 - called at once
+            page = self._with_retries(prefix, lambda: self._list_page(prefix, **place))  # noqa: B023 - called at once
             for entry in page.get("Contents", ()):
                 yield entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"')
             if not page["IsTruncated"]:
                 return
             place = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _page(self, prefix: str, **place: str) -> Any:
+    def _list_page(self, prefix: str, **place: str) -> Any:
         page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix + prefix, **place)
         page["IsTruncated"]  # a response cut within its headers has none, and would list nothing
         return page
@@ -223,7 +223,7 @@ class S3Store:
 
     def _with_retries(self, key: str, call: Callable[[], Result]) -> Result:
         """Returns the result of a call; boto3 does not retry a response that it began to read, so we retry those."""
-        with self._failures(key):
+        with self._translate_errors(key):
             for attempt in range(1, self._attempts):
                 try:
                     return call()
@@ -232,7 +232,7 @@ class S3Store:
             return call()
 
     @contextmanager
-    def _failures(self, key: str) -> Iterator[None]:
+    def _translate_errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except (ClientError, BotoCoreError, Boto3Error) as error:
