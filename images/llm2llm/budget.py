@@ -1,4 +1,4 @@
-"""What a run has spent, what that costs, and which limit of its budget is reached. Pure; both halves reckon with it."""
+"""Computes what a run has spent, its cost, and which limit of its budget is reached. Pure; used by both planes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from llm2llm.records import Usage
 
 SECONDS_PER_HOUR = 3600
 PER_PRICE = 1_000_000
-"""Tokens that a price is for."""
+"""Number of tokens that a price is for."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Teacher usage and GPU seconds (GPUs times the seconds that containers had them)."""
+    """Teacher usage and GPU seconds (GPUs multiplied by the seconds that containers held them)."""
 
     usage: Usage = field(default_factory=Usage)
     gpu_seconds: float = 0.0
@@ -27,20 +27,20 @@ class Spent:
 
 
 def cost(spent: Spent, prices: Prices) -> Decimal:
-    """Money, in the currency of the prices."""
+    """Returns the cost, in the currency of the prices."""
     tokens = spent.usage.teacher_input_tokens * Decimal(prices.input_per_million)
     tokens += spent.usage.teacher_output_tokens * Decimal(prices.output_per_million)
     return tokens / PER_PRICE + Decimal(str(spent.gpu_seconds)) * Decimal(prices.gpu_hour) / SECONDS_PER_HOUR
 
 
 def reached_limit(budget: Budget, spent: Spent, *, teacher: bool, gpus: int) -> str:
-    """The limit that stands in the way of a step, with both numbers; empty where none does.
+    """Describes the limit that does not allow a step, with both numbers; '' if there is none.
 
     Args:
         budget: `spec.budget`.
         spent: so far.
-        teacher: whether the step asks the teacher for anything.
-        gpus: that the step holds while it runs.
+        teacher: whether the step sends requests to the teacher.
+        gpus: number of GPUs that the step holds while it runs.
     """
     if teacher and budget.max_teacher_tokens is not None and spent.tokens >= budget.max_teacher_tokens:
         return (
@@ -58,11 +58,11 @@ def reached_limit(budget: Budget, spent: Spent, *, teacher: bool, gpus: int) -> 
 
 
 def gpu_seconds_left(budget: Budget, spent: Spent) -> float | None:
-    """GPU seconds until a limit is reached while only GPUs cost anything; None where no limit ends them."""
-    left: list[Decimal] = []
+    """Returns the GPU seconds until a limit is reached if only GPUs cost anything; None if there is no such limit."""
+    remaining: list[Decimal] = []
     if budget.max_gpu_hours is not None:
-        left.append(Decimal(budget.max_gpu_hours) * SECONDS_PER_HOUR - Decimal(str(spent.gpu_seconds)))
+        remaining.append(Decimal(budget.max_gpu_hours) * SECONDS_PER_HOUR - Decimal(str(spent.gpu_seconds)))
     if budget.max_cost is not None and budget.prices is not None and Decimal(budget.prices.gpu_hour):
         money = Decimal(budget.max_cost) - cost(spent, budget.prices)
-        left.append(money / Decimal(budget.prices.gpu_hour) * SECONDS_PER_HOUR)
-    return float(max(Decimal(0), min(left))) if left else None
+        remaining.append(money / Decimal(budget.prices.gpu_hour) * SECONDS_PER_HOUR)
+    return float(max(Decimal(0), min(remaining))) if remaining else None

@@ -1,17 +1,17 @@
-"""How a step can end, and what each ending means to whoever retries it.
+"""Defines how a step can end, and what each ending means for retries.
 
-One table, used by the data plane (which exits with these codes), by the control plane (which decides by them) and by
-the documentation.
+This one table is used by the data plane (which exits with these codes), by the control plane (which decides by them)
+and by the documentation.
 
     StepError
     ├── ConfigurationError       64  the spec cannot work as written
     ├── DataError                65  the user's rows are broken
-    ├── AuthenticationError      66  a key was refused
+    ├── AuthenticationError      66  a key was rejected
     ├── TeacherQuotaExhausted    67  the teacher's account is out of credit
     ├── BudgetReached            68  the run's own budget is spent
     ├── GpuOutOfMemory           69  even the smallest trial did not fit
-    ├── IncompatibleArtifacts    70  what lies in the store belongs to another experiment
-    ├── LowAcceptance            71  the filters rejected too much of what the teacher wrote
+    ├── IncompatibleArtifacts    70  the store has another experiment's output under this path
+    ├── LowAcceptance            71  the filters rejected too many of the teacher's rows
     ├── MetricInvalid            72  NaN or infinite
     ├── Transient                75  try again later
     └── Terminated              143  stopped by SIGTERM, after a checkpoint
@@ -24,7 +24,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `llm2llm step`; any code that is not listed counts as transient."""
+    """Exit codes of `llm2llm step`; any other code counts as transient."""
 
     DONE = 0
     BAD_CONFIGURATION = 64
@@ -41,7 +41,7 @@ class ExitCode(IntEnum):
 
 
 class StepError(Exception):
-    """A step ends without a result; the message says what was wrong, where, and what to do."""
+    """A step ended without a result; the message says what was wrong, where, and what to do."""
 
     exit_code: ExitCode = ExitCode.TRANSIENT
     reason: str = "StepFailed"
@@ -85,7 +85,7 @@ class GpuOutOfMemory(StepError):
         self.micro_batch = micro_batch
 
     def __reduce__(self) -> tuple[type[GpuOutOfMemory], tuple[str, int]]:
-        return type(self), (self.message, self.micro_batch)  # it passes between processes
+        return type(self), (self.message, self.micro_batch)  # it is sent between processes
 
 
 class IncompatibleArtifacts(StepError):
@@ -114,7 +114,7 @@ class Terminated(StepError):
 
 
 class InvalidManifest(ValueError):
-    """A run's file is refused before anything starts; `problems` holds one line for each, with its path."""
+    """A run's file is rejected before anything starts; `problems` has one line per problem, with its path."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -131,7 +131,7 @@ FAILS_AT_ONCE: frozenset[int] = frozenset(
         ExitCode.METRIC_INVALID,
     }
 )
-"""Codes that no retry can mend: the run fails with the reason below until a person raises `spec.retry`."""
+"""Codes that no retry can fix: the run fails with the reason below until a person raises `spec.retry`."""
 
 REASONS: dict[int, str] = {
     error.exit_code: error.reason
@@ -151,11 +151,11 @@ REASONS: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Ending:
-    """A way that a step ends, as people read it (docs/reference/endings.md is generated from ENDINGS).
+    """A way that a step ends, described for people (docs/reference/endings.md is generated from ENDINGS).
 
     Attributes:
         code: the exit code; empty stands for any other.
-        reason: on the run, where this ends it or holds it.
+        reason: reason on the run, if this ends or holds it.
         meaning: what happened.
         follows: what the operator does about it.
     """

@@ -1,8 +1,8 @@
-"""PURE: the contract between a step's pod and the step in it: variables, mount paths, and the table of Secrets.
+"""PURE: defines the contract between a step's pod and the step in it: variables, mount paths, and the table of Secrets.
 
 The operator builds pods by it, the step reads its environment by it, and the local runner sets up the same environment
-without a pod. A source of rows with keys or a CA bundle of its own gets them under names of its own, because those of
-the artifacts have the names that boto3 knows.
+without a pod. The keys and CA bundle of a source of rows have their own variable names, because those of the artifacts
+use the names that boto3 knows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STEP = "LLM2LLM_STEP"
 POD_UID = "POD_UID"
 SCRATCH_FOLDER = "LLM2LLM_SCRATCH"
 MODEL_CACHE = "LLM2LLM_MODEL_CACHE"
-"""Folder of `spec.student.cache`, where the run has one."""
+"""Folder of `spec.student.cache`, if the run has one."""
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable, not a token
 CA_BUNDLE = "AWS_CA_BUNDLE"
@@ -34,34 +34,34 @@ HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - likewise
 # --- variables that a user or the local runner may set
 
 TERMINATION_PATH = "LLM2LLM_TERMINATION_PATH"
-"""Where the report goes instead of /dev/termination-log."""
+"""File that the report is written to instead of /dev/termination-log."""
 CONFIG_MAPS_FOLDER = "LLM2LLM_CONFIG_MAPS"
-"""Where the local runner puts the ConfigMaps that it was given, instead of CONFIG_MAPS."""
+"""Folder in which the local runner puts ConfigMaps, instead of CONFIG_MAPS."""
 TRAIN_PROCESSES = "LLM2LLM_TRAIN_PROCESSES"
-"""So many training processes without GPUs, over gloo, instead of one for each GPU. Only tests set it."""
+"""Number of training processes without GPUs, over gloo, instead of one per GPU. Only tests set it."""
 TEACHER_TIMEOUT = "TEACHER_TIMEOUT_SECONDS"
-"""Seconds that one request to the teacher may take: in spec.generate.env, for a slow endpoint."""
+"""Maximum seconds of one request to the teacher; set in spec.generate.env for a slow endpoint."""
 
 # --- mount paths
 
 CONTAINER = "step"
 SCRATCH = "/scratch"
-"""The one writable folder of a step: HOME and every cache lie under it, because the root file system is read-only."""
+"""The only writable folder of a step: HOME and every cache are in it, because the root file system is read-only."""
 CLAIMS = "/mnt/claims"
 CONFIG_MAPS = "/mnt/configmaps"
 """Where the claim of a pvc:// URI and the ConfigMap of a configmap:// URI are mounted (storage/uri.py)."""
 CA_BUNDLES = "/mnt/ca"
-"""Where the ConfigMaps of caBundleRef are mounted, each in a folder by what it certifies, as CA_FILE."""
+"""Where the ConfigMaps of caBundleRef are mounted, one folder for each endpoint to verify, as CA_FILE."""
 CA_FILE = "ca.crt"
 MODELS = "/mnt/models"
 """Where the claim of spec.student.cache is mounted."""
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a mount point of the pod
-"""Where processes of one pod share memory; a container runtime makes it 64 MiB large."""
+"""Where processes of one pod share memory; by default a container runtime limits it to 64 MiB."""
 
 
 @dataclass(frozen=True)
 class SecretVariable:
-    """A variable that holds a key of a Secret; without `optional` the pod does not start before the key exists."""
+    """A variable that holds a key of a Secret; unless `optional`, the pod does not start before the key exists."""
 
     name: str
     secret: str
@@ -75,7 +75,7 @@ class CaBundle:
 
     Attributes:
         use: whose certificate: artifacts, teacher, or the name of a data set.
-        variable: holds the path of the file.
+        variable: name of the variable with the path of the file.
         reference: the ConfigMap that it comes from.
     """
 
@@ -85,52 +85,52 @@ class CaBundle:
 
 
 def env_name(dataset: str, name: str) -> str:
-    """The variable `name` of boto3 for a data set: `LLM2LLM_SEED_AWS_ACCESS_KEY_ID`."""
+    """Returns the name of boto3's variable `name` for a data set: `LLM2LLM_SEED_AWS_ACCESS_KEY_ID`."""
     return f"LLM2LLM_{dataset.upper()}_{name}"
 
 
 def secret_variables(spec: AugmentationRunSpec, stage: Stage, kind: Kind = Kind.RUN) -> list[SecretVariable]:
-    """The table of Secrets: what each stage gets, and nothing that it does not need.
+    """Returns the variables from Secrets that a stage gets: none that it does not need.
 
-    Every step reaches the artifacts. Collect only reads a manifest there.
+    Every step reads the artifacts. Collect only reads a manifest there.
     """
-    found: list[SecretVariable] = []
+    variables: list[SecretVariable] = []
     if spec.artifacts.credentials_secret_ref:
-        found += _bucket_keys(spec.artifacts.credentials_secret_ref.name)
+        variables += _bucket_keys(spec.artifacts.credentials_secret_ref.name)
     if kind is Kind.COLLECT:
-        return found
+        return variables
     traits = STAGES[stage]
     if traits.reads_sources:
         for dataset, source in spec.data.sources().items():
             if source.credentials_secret_ref:
-                found += _bucket_keys(source.credentials_secret_ref.name, dataset)
+                variables += _bucket_keys(source.credentials_secret_ref.name, dataset)
     teacher = spec.generate.teacher
     if traits.asks_teacher:
-        found += _of(TEACHER_KEY, teacher.api_key_secret_ref)
-        found += _of(TEACHER_HUB_TOKEN, teacher.source.token_secret_ref if teacher.source else None)
+        variables += _key_variable(TEACHER_KEY, teacher.api_key_secret_ref)
+        variables += _key_variable(TEACHER_HUB_TOKEN, teacher.source.token_secret_ref if teacher.source else None)
     if traits.loads_student:
-        found += _of(HUB_TOKEN, spec.student.token_secret_ref)
-    return found
+        variables += _key_variable(HUB_TOKEN, spec.student.token_secret_ref)
+    return variables
 
 
 def ca_bundles(spec: AugmentationRunSpec, stage: Stage, kind: Kind = Kind.RUN) -> list[CaBundle]:
-    """The CA bundles that a step needs."""
-    wanted = [("artifacts", CA_BUNDLE, spec.artifacts.ca_bundle_ref)]
+    """Returns the CA bundles that a step needs."""
+    candidates = [("artifacts", CA_BUNDLE, spec.artifacts.ca_bundle_ref)]
     if kind is Kind.RUN and STAGES[stage].reads_sources:
-        wanted += [
+        candidates += [
             (dataset, env_name(dataset, CA_BUNDLE), source.ca_bundle_ref)
             for dataset, source in spec.data.sources().items()
         ]
     if kind is Kind.RUN and STAGES[stage].asks_teacher:
-        wanted.append(("teacher", TEACHER_CA_BUNDLE, spec.generate.teacher.ca_bundle_ref))
-    return [CaBundle(use, variable, reference) for use, variable, reference in wanted if reference]
+        candidates.append(("teacher", TEACHER_CA_BUNDLE, spec.generate.teacher.ca_bundle_ref))
+    return [CaBundle(use, variable, reference) for use, variable, reference in candidates if reference]
 
 
 def _bucket_keys(secret: str, dataset: str = "") -> Iterator[SecretVariable]:
-    """Keys of a bucket; a session token is there or not."""
+    """Yields the variables for the keys of a bucket; a session token is optional."""
     for key in CREDENTIALS:
         yield SecretVariable(env_name(dataset, key) if dataset else key, secret, key, optional=key == SESSION_TOKEN)
 
 
-def _of(name: str, reference: SecretKeyReference | None) -> list[SecretVariable]:
+def _key_variable(name: str, reference: SecretKeyReference | None) -> list[SecretVariable]:
     return [SecretVariable(name, reference.name, reference.key)] if reference else []

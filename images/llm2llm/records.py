@@ -1,7 +1,7 @@
-"""The documents that pass between processes: rows, predictions, the step, the report and the manifest.
+"""Defines the documents that pass between processes: rows, predictions, the step, the report and the manifest.
 
-Everything that crosses a border (a pod's environment, a termination message, an object in the store) is one of these
-types, with a schema version, so that an operator and an image of neighboring releases understand each other.
+Everything that crosses a process boundary (a pod's environment, a termination message, an object in the store) has one
+of these types, with a schema version, so that an operator and an image of adjacent releases understand each other.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ STEP_VERSION = 1
 REPORT_VERSION = 1
 MANIFEST_VERSION = 1
 REPORT_LIMIT = 4096
-"""Bytes of a report: a kubelet keeps at most this much of a termination message."""
+"""Maximum bytes of a report: a kubelet keeps no more of a termination message."""
 STEP_LIMIT = 64 * 1024
-"""Bytes of a step document: it travels in one environment variable."""
+"""Maximum bytes of a step document: it is passed in one environment variable."""
 ACCURACY = "accuracy"
 MACRO_F1 = "macroF1"
 POOL = ("seed", "probe", "synthetic")
@@ -30,19 +30,19 @@ POOL = ("seed", "probe", "synthetic")
 
 
 class Record(BaseModel):
-    """Frozen, camelCase outside, snake_case inside; unknown fields of a newer writer are ignored."""
+    """Base of the documents: frozen, camelCase in JSON, snake_case in Python; ignores a newer writer's new fields."""
 
     model_config = ConfigDict(
         frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", allow_inf_nan=False
     )
 
     def to_json(self) -> str:
-        """Compact JSON with sorted keys: equal records have equal bytes."""
+        """Returns compact JSON with sorted keys: equal records have equal bytes."""
         return canonical_json(self.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 class Stage(StrEnum):
-    """What a step does; also the word in Job names and paths, lowercased."""
+    """The kinds of steps; the lowercase word is used in Job names and paths."""
 
     PREPARE = "Prepare"
     TRAIN = "Train"
@@ -52,21 +52,21 @@ class Stage(StrEnum):
 
 
 class Kind(StrEnum):
-    """Run does the work of a step; Collect only prints the report of a step that is committed already."""
+    """Run does the work of a step; Collect only prints the report of a step that is already committed."""
 
     RUN = "Run"
     COLLECT = "Collect"
 
 
 class Lineage(Record):
-    """Where a synthetic row comes from.
+    """The origin of a synthetic row.
 
     Attributes:
-        seed: id of the seed row that it goes back to, over however many rounds.
+        seed: id of the seed row that it was written for, over any number of rounds.
         parent: id of the row that it was written for.
-        wave: of the round, from 0.
+        wave: number of the wave in its round, from 0.
         teacher: name of the model that wrote it.
-        scores: of the filters.
+        scores: scores that the filters gave it.
     """
 
     seed: str
@@ -81,7 +81,7 @@ class Lineage(Record):
 
 
 class Example(Record):
-    """One row of a seed, evaluation or synthetic set: `fields` are rendered by the task, `completion` is the answer."""
+    """One row of a seed, evaluation or synthetic set: the task renders `fields`, and `completion` is the answer."""
 
     id: str
     fields: dict[str, str]
@@ -90,12 +90,12 @@ class Example(Record):
 
     @property
     def root(self) -> str:
-        """Id of the seed row that this row goes back to, over however many rounds; a seed row's own id."""
+        """Id of the seed row that this row was written for, over any number of rounds; a seed row's own id."""
         return self.lineage.seed if self.lineage else self.id
 
 
 class Prediction(Record):
-    """What the student answered to one row. `verdict` is one of correct, wrong, noAnswer, truncated."""
+    """The student's answer to one row. `verdict` is one of correct, wrong, noAnswer, truncated."""
 
     id: str
     output: str
@@ -105,7 +105,7 @@ class Prediction(Record):
 
 
 class Metric(Record):
-    """A number with the size of its sample and its 95 % interval; `dataset` is one of POOL, evaluation or test.
+    """A score with its sample size and 95 % confidence interval; `dataset` is one of POOL, evaluation or test.
 
     The interval is Wilson's for an accuracy and a bootstrap's for a macro-F1 (stages/scores.py).
     """
@@ -121,7 +121,7 @@ class Metric(Record):
 class Paired(Record):
     """How many rows of a set this iteration got right that an earlier one got wrong (gained), and the reverse (lost).
 
-    `examples` are the rows that both were asked.
+    `examples` is the number of rows that both answered.
     """
 
     against: int = Field(ge=0)
@@ -132,7 +132,7 @@ class Paired(Record):
 
 
 class Usage(Record):
-    """What a step spent, over all its attempts as far as the store knows them."""
+    """What a step spent, over all its attempts that the store knows of."""
 
     teacher_requests: int = Field(default=0, ge=0, le=10**15)
     teacher_input_tokens: int = Field(default=0, ge=0, le=10**15)
@@ -140,7 +140,7 @@ class Usage(Record):
 
 
 def total_usage(*usages: Usage) -> Usage:
-    """All of them together."""
+    """Returns the sum of these usages."""
     return Usage(
         teacher_requests=sum(usage.teacher_requests for usage in usages),
         teacher_input_tokens=sum(usage.teacher_input_tokens for usage in usages),
@@ -149,7 +149,7 @@ def total_usage(*usages: Usage) -> Usage:
 
 
 class Resolved(Record):
-    """What Prepare found out, frozen for the rest of the run."""
+    """What Prepare resolved, frozen for the rest of the run."""
 
     model_revision: str = ""
     engine: str = ""
@@ -163,9 +163,9 @@ class Resolved(Record):
 class StepDocument(Record):
     """Everything that one attempt needs to know: `LLM2LLM_STEP` (frozen with its Job).
 
-    `parents` maps the folder of each committed output that this step reads (layout.py) to the digest that its report
-    told. `micro_batch` is a ceiling after an attempt ran out of GPU memory, 0 for none. `gpu_seconds` is what the
-    run has spent so far, for a budget in money.
+    `parents` maps the folder of each committed output that this step reads (layout.py) to the digest in its report.
+    `micro_batch` is an upper limit after an attempt ran out of GPU memory, 0 for none. `gpu_seconds` is what the run
+    has spent so far, for a budget in money.
     """
 
     version: int = STEP_VERSION
@@ -210,14 +210,14 @@ class Report(Record):
     digest: str = ""
     metrics: tuple[Metric, ...] = ()
     paired: Paired | None = None
-    """Against the iteration to beat, on the set that the objective is judged on (Evaluate; stopping.to_beat)."""
+    """Comparison with the iteration to beat, on the set of the objective (Evaluate; stopping.reference_iteration)."""
     learned: int = Field(default=0, ge=0, validation_alias=AliasChoices("learned", "learnt"))
-    """Seed rows that the iteration before got wrong and this one right; `forgotten` is the reverse."""
+    """Seed rows that the previous iteration got wrong and this one right; `forgotten` is the reverse."""
     forgotten: int = Field(default=0, ge=0)
     train_examples: int = Field(default=0, ge=0)
     optimizer_steps: int = Field(default=0, ge=0)
     mistakes: int = Field(default=0, ge=0)
-    """Rows that the teacher is to write for: wrong ones of the seed set and, where asked, of the synthetic rows."""
+    """Rows that the teacher is to write for: wrong ones of the seed set and, if configured, of the synthetic rows."""
     generated: int = Field(default=0, ge=0)
     kept: int = Field(default=0, ge=0)
     micro_batch: int = Field(default=0, ge=0)
@@ -235,7 +235,7 @@ class Report(Record):
         return seconds
 
     def to_termination_message(self) -> str:
-        """JSON of at most REPORT_LIMIT bytes: the message is cut first, then the details go."""
+        """Returns JSON of at most REPORT_LIMIT bytes: shortens the message first, then drops the details."""
         report = self
         for shorter in (self.message[:1024], self.message[:256], ""):
             if len(report.to_json().encode()) <= REPORT_LIMIT:
@@ -245,7 +245,7 @@ class Report(Record):
 
 
 class StoredObject(Record):
-    """One object of a step's output: its logical name, where it lies (relative to the run's root), size and sha256."""
+    """One object of a step's output: logical name, key (relative to the run's root), size and sha256."""
 
     name: str
     key: str
@@ -268,7 +268,7 @@ class Manifest(Record):
     report: Report
 
     def object_named(self, name: str) -> StoredObject:
-        """The object with this logical name.
+        """Returns the object with this logical name.
 
         Raises:
             KeyError: the step has no such output.
@@ -280,32 +280,32 @@ class Manifest(Record):
 
 
 def canonical_json(value: object) -> str:
-    """JSON that is the same bytes for the same value: sorted keys, no spaces, ASCII."""
+    """Returns JSON with the same bytes for the same value: sorted keys, no spaces, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def digest_of(value: object) -> str:
-    """`sha256:<hex>` of a value's canonical JSON."""
+    """Returns `sha256:<hex>` of a value's canonical JSON."""
     return "sha256:" + hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def output_digest(objects: Iterable[StoredObject]) -> str:
-    """The digest of a step's output: its logical names and contents, not where they lie."""
+    """Returns the digest of a step's output: of its logical names and contents, not of its keys."""
     return digest_of({entry.name: entry.sha256 for entry in objects})
 
 
 def to_jsonl(records: Iterable[Record]) -> bytes:
-    """One record a line, UTF-8, with a final newline."""
+    """Encodes records as UTF-8, one per line, with a final newline."""
     return "".join(record.to_json() + "\n" for record in records).encode()
 
 
 def examples_from_jsonl(data: bytes) -> Iterator[Example]:
-    """Rows of a frozen set (our own format, so a broken line is a damaged object and raises ValueError)."""
+    """Yields the rows of a frozen set; we wrote it, so a broken line is a damaged object and raises ValueError."""
     for line in data.splitlines():
         yield Example.model_validate_json(line)
 
 
 def predictions_from_jsonl(data: bytes) -> Iterator[Prediction]:
-    """Rows of a `predictions.*.jsonl`."""
+    """Yields the rows of a `predictions.*.jsonl`."""
     for line in data.splitlines():
         yield Prediction.model_validate_json(line)

@@ -1,9 +1,9 @@
-"""One step from its document to its report: what `llm2llm step` does in a pod, and the local runner in its process.
+"""Runs one step from its document to its report: for `llm2llm step` in a pod, and in the local runner's process.
 
-The document is parsed once. Output that is committed already, by this run or by one in `spec.reuseFrom`, is the result.
-Otherwise the stage makes files and a report, and one manifest commits both. Then what the step left on its way is
-tidied up. In a pod the report goes to the termination message, the log to the store, and the exit code says what kind
-of end it was (errors.py).
+The document is parsed once. If output is already committed, by this run or by one in `spec.reuseFrom`, it is the
+result. Otherwise the stage produces files and a report, and one manifest commits both. Then intermediate objects of the
+step are deleted. In a pod the report goes to the termination message, the log to the store, and the exit code says how
+the step ended (errors.py).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from llm2llm.runtime.watchdog import Watchdog
 from llm2llm.storage import Store, open_store
 
 NOT_COMMITTED = "NotCommitted"
-"""Reason of a Collect that found nothing: the work has to be done again."""
+"""Reason of a Collect that found no output: the work has to be repeated."""
 _MESSAGE_LENGTH = 2048
 _LOG_SECONDS = 20.0
 
@@ -45,7 +45,7 @@ RunStage = Callable[[Step, Store, StepContext], StageResult]
 
 
 def run_step(step: Step, store: Store, context: StepContext) -> Report:
-    """Returns the report of a step: of its committed output if there is one, else of the work done now.
+    """Returns the report of a step: that of its committed output if there is one, else of the work done now.
 
     Raises:
         StepError: the step ended without a result.
@@ -56,16 +56,16 @@ def run_step(step: Step, store: Store, context: StepContext) -> Report:
             return _ended_report(
                 step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} contains no output of this step"
             )
-        result = _stage(step.stage)(step, store, context)
+        result = _load_stage(step.stage)(step, store, context)
         report = commit(store, step, context, result.files, result.report)
     tidy_up(step, store, context)
     return report
 
 
 def tidy_up(step: Step, store: Store, context: StepContext) -> None:
-    """Removes what a committed step needs no more, and rewrites the views of the run (rule D7).
+    """Deletes what a committed step no longer needs, and rewrites the views of the run (rule D7).
 
-    Also where the output was found committed: a pod that was killed between its commit and its end has left both.
+    Runs also if the output was already committed, because a pod may have been killed between its commit and this.
     """
     if step.stage is Stage.TRAIN:
         from llm2llm.artifacts.checkpoints import Checkpoints
@@ -84,10 +84,12 @@ def tidy_up(step: Step, store: Store, context: StepContext) -> None:
 
 
 def _committed_report(step: Step, store: Store, context: StepContext) -> Report | None:
-    """The report of this step's committed output: this run's own, or a copy of another run's."""
+    """Returns the report of this step's committed output, this run's own or copied from another run; None if there is
+    none.
+    """
     manifest = committed_manifest(store, step)
     if manifest is not None:
-        # Under a fixed artifacts.key the output may be that of an earlier run: the report is this attempt's.
+        # With a fixed artifacts.key the output may be an earlier run's, but the report is this attempt's.
         return manifest.report.model_copy(
             update={"run_uid": step.run_uid, "attempt": step.attempt, "seconds": {}, "exit_code": 0}
         )
@@ -99,7 +101,7 @@ def _committed_report(step: Step, store: Store, context: StepContext) -> Report 
 
 
 def main_step(environ: Mapping[str, str]) -> int:
-    """`llm2llm step`: runs the step of LLM2LLM_STEP and returns the exit code of this process."""
+    """Runs the step in LLM2LLM_STEP (`llm2llm step`) and returns the exit code of this process."""
     try:
         step = Step.of(StepDocument.model_validate_json(environ.get(STEP, "")))
     except ValidationError as error:
@@ -116,10 +118,10 @@ def main_step(environ: Mapping[str, str]) -> int:
         )
         with Watchdog(
             step.block.progress_deadline_seconds,
-            lambda still: _end_hung_step(still, log, step, context),
+            lambda idle: _end_hung_step(idle, log, step, context),
         ) as watchdog:
             context.progress = watchdog.wrap_progress(context.progress)
-            report = _attempt(step, context)
+            report = _run_attempt(step, context)
         _print_report(report, environ)
         _store_log(log, step, context)
         if not environ.get(SCRATCH_FOLDER):
@@ -127,23 +129,25 @@ def main_step(environ: Mapping[str, str]) -> int:
     return report.exit_code
 
 
-def _end_hung_step(still: float, log: Log, step: Step, context: StepContext) -> None:
-    """Ends this process from the watchdog's thread: exit 75, with where every thread was."""
-    print(_threads(), file=sys.stderr)
-    words = (
-        f"no progress for {still:.0f} s, longer than progressDeadlineSeconds: the step stops so that it can be retried"
+def _end_hung_step(idle: float, log: Log, step: Step, context: StepContext) -> None:
+    """Ends this process from the watchdog's thread: prints the stack of every thread and exits with 75."""
+    print(_thread_dump(), file=sys.stderr)
+    message = (
+        f"no progress for {idle:.0f} s, longer than progressDeadlineSeconds: the step stops so that it can be retried"
     )
-    report = _ended_report(step, ExitCode.TRANSIENT, "NoProgress", words)
+    report = _ended_report(step, ExitCode.TRANSIENT, "NoProgress", message)
     _print_report(report.model_copy(update={"usage": context.usage}), context.environ)
-    leaving = threading.Thread(target=_store_log, args=(log, step, context), daemon=True)
-    leaving.start()
-    leaving.join(_LOG_SECONDS)  # the store may be what hangs
+    upload = threading.Thread(target=_store_log, args=(log, step, context), daemon=True)
+    upload.start()
+    upload.join(_LOG_SECONDS)  # it may be the store that hangs
     os._exit(ExitCode.TRANSIENT)
 
 
-def _threads() -> str:
-    """Where every thread is: by way of a file, since only Python's own stderr goes into the log that is kept."""
-    with suppress(OSError), tempfile.TemporaryFile("w+") as file:  # the disk may be what is full
+def _thread_dump() -> str:
+    """Returns the stacks of all threads, through a file, because the log keeps only what Python itself writes to
+    stderr.
+    """
+    with suppress(OSError), tempfile.TemporaryFile("w+") as file:  # the disk may be full
         faulthandler.dump_traceback(file)
         file.seek(0)
         return file.read()
@@ -158,27 +162,27 @@ def _print_report(report: Report, environ: Mapping[str, str]) -> None:
 
 
 def failed_report(step: Step, error: StepError) -> Report:
-    """The report of a step that ended without a result."""
+    """Returns the report of a step that ended without a result."""
     report = _ended_report(step, error.exit_code, error.reason, error.message)
     if isinstance(error, GpuOutOfMemory):
         return report.model_copy(update={"micro_batch": error.micro_batch})
     return report
 
 
-def _attempt(step: Step, context: StepContext) -> Report:
-    """Every way that a step can end, as a report."""
+def _run_attempt(step: Step, context: StepContext) -> Report:
+    """Runs a step and returns its report, however it ends."""
     try:
         context.scratch.mkdir(parents=True, exist_ok=True)
         store = open_store(step.root, step.spec.artifacts, context.environ)
         report = run_step(step, store, context)
     except StepError as error:
         report = failed_report(step, error)
-    except Exception as error:  # noqa: BLE001 - the top of the process: unknown causes are transient, and told in full
+    except Exception as error:  # noqa: BLE001 - the top of the process: unknown errors are transient
         traceback.print_exc()
-        last = traceback.format_exception_only(error)[-1].strip()
-        report = _ended_report(step, ExitCode.TRANSIENT, "UnexpectedError", last)
+        description = traceback.format_exception_only(error)[-1].strip()
+        report = _ended_report(step, ExitCode.TRANSIENT, "UnexpectedError", description)
         if is_disk_error(error):
-            report = failed_report(step, Transient(f"{last}: {ADVICE} ({context.scratch})"))
+            report = failed_report(step, Transient(f"{description}: {ADVICE} ({context.scratch})"))
     message = report.message
     for value in secret_values(context.environ):
         message = message.replace(value, "***")
@@ -186,19 +190,19 @@ def _attempt(step: Step, context: StepContext) -> Report:
     return report.model_copy(update={"message": message, "usage": usage})
 
 
-def _stage(stage: Stage) -> RunStage:
-    """The function of a stage, from the module of its name: imported now, because each image holds other libraries."""
+def _load_stage(stage: Stage) -> RunStage:
+    """Returns the function of a stage from its module, imported only now, because each image has other libraries."""
     run: RunStage = import_module(f"llm2llm.stages.{stage.value.lower()}").run
     return run
 
 
 def _ended_report(step: Step, code: ExitCode, reason: str, message: str) -> Report:
-    """The report of a step that has nothing to show."""
+    """Returns the report of a step without a result."""
     return Report(**step.address, exit_code=code, reason=reason, message=message[:_MESSAGE_LENGTH])
 
 
 def _write_termination_message(report: Report, environ: Mapping[str, str]) -> None:
-    """The kubelet reads it from here; outside of a pod there may be no such file."""
+    """Writes the report where the kubelet reads it; outside a pod there may be no such file."""
     path = Path(environ.get(TERMINATION_PATH) or "/dev/termination-log")
     if environ.get(TERMINATION_PATH) or path.exists():
         try:
@@ -208,7 +212,7 @@ def _write_termination_message(report: Report, environ: Mapping[str, str]) -> No
 
 
 def _store_log(log: Log, step: Step, context: StepContext) -> None:
-    """A log helps people; that it cannot be stored changes nothing about the step."""
+    """Uploads the log for people; an error does not affect the step."""
     key = log_key(step.stage, step.iteration, step.attempt, context.pod_uid)
     try:
         open_store(step.root, step.spec.artifacts, context.environ).write(key, log.masked(context.environ))

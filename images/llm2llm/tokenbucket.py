@@ -1,7 +1,7 @@
-"""PURE: the token bucket that paces requests, to the teacher's endpoint and to the API server alike.
+"""PURE: limits the rate of requests with a token bucket, both to the teacher's endpoint and to the API server.
 
-Time comes in as a parameter. What is taken before it is there is owed: the bucket goes below zero, and whoever took it
-waits until it would be full again. So requests keep their order, and none of them polls.
+Time is a parameter. Tokens can be taken before they are there: the bucket then goes below zero, and the caller waits
+until it would be back at zero. So requests keep their order, and none of them polls.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 @dataclass
 class TokenBucket:
-    """At most `rate` a second after a burst of `burst`, and any number where `rate` is None.
+    """Allows `rate` tokens a second after a burst of `burst`, and any number if `rate` is None.
 
     Attributes:
-        rate: tokens that come in a second; may change at any time.
-        burst: most tokens that the bucket holds; it is full at first.
-        tokens: what is in it; below zero what is owed.
+        rate: tokens added per second; may change at any time.
+        burst: maximum number of tokens in the bucket, which starts full.
+        tokens: tokens in the bucket; below zero, tokens owed.
     """
 
     rate: float | None
@@ -25,16 +25,16 @@ class TokenBucket:
     _filled_at: float | None = field(default=None, init=False, repr=False)
 
     def refill(self, now: float) -> float:
-        """Puts in what has come since the last time; returns the seconds that passed, 0 the first time."""
+        """Adds the tokens since the last call; returns the seconds that passed, 0 the first time."""
         passed = 0.0 if self._filled_at is None else now - self._filled_at
-        full = self._filled_at is None
+        is_first = self._filled_at is None
         self._filled_at = now
         if self.rate is not None:
-            self.tokens = self.burst if full else min(self.burst, self.tokens + passed * self.rate)
+            self.tokens = self.burst if is_first else min(self.burst, self.tokens + passed * self.rate)
         return passed
 
     def take(self, amount: float, now: float) -> float:
-        """Takes an amount; returns the seconds to wait before it may be used."""
+        """Takes an amount; returns the seconds to wait before using it."""
         self.refill(now)
         if self.rate is None:
             return 0.0
@@ -42,6 +42,6 @@ class TokenBucket:
         return max(0.0, -self.tokens / self.rate)
 
     def give_back(self, amount: float) -> None:
-        """Returns what was taken and not used; takes more where `amount` is negative."""
+        """Returns tokens that were taken and not used; takes more if `amount` is negative."""
         if self.rate is not None:
             self.tokens += amount

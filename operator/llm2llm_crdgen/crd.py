@@ -126,7 +126,7 @@ class _WithFactories(GenerateJsonSchema):
 
 
 def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
-    node = _resolved(node, definitions)
+    node = _resolve(node, definitions)
     schema = {name: node[name] for name in (*KEPT, *OF_KUBERNETES) if name in node and (defaults or name != "default")}
     if "const" in node:
         schema["enum"] = [node["const"]]
@@ -196,7 +196,7 @@ def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -
     return schema
 
 
-def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """Follows a reference and takes the non-null branch of an optional field; the field's own keywords win."""
     own = {name: value for name, value in node.items() if name not in ("$ref", "anyOf", "allOf")}
     if own.get("default", ...) is None:
@@ -205,10 +205,10 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
         own["described"] = True
     if "anyOf" in node:
         branch = next(option for option in node["anyOf"] if option.get("type") != "null")
-        return _resolved(branch, definitions) | own
+        return _resolve(branch, definitions) | own
     if "$ref" in node:
         target = definitions[node["$ref"].rsplit("/", 1)[-1]]
-        return _resolved({k: v for k, v in target.items() if k != "description"}, definitions) | own
+        return _resolve({k: v for k, v in target.items() if k != "description"}, definitions) | own
     return node | own
 
 
@@ -230,13 +230,13 @@ def _add_transition_rule(spec: dict[str, Any], path: tuple[str, ...]) -> None:
         schemas.append(block["properties"][name])
     depth = next((depth for depth, present in enumerate(always[:-1]) if not present), len(path) - 1)
     rule = {
-        "rule": _unchanged(path[depth:], always[depth:]),
+        "rule": _immutability_rule(path[depth:], always[depth:]),
         "message": f"spec.{'.'.join(path)} defines the experiment and cannot change: create another run",
     }
     schemas[depth]["x-kubernetes-validations"] = [*schemas[depth].get("x-kubernetes-validations", []), rule]
 
 
-def _unchanged(path: tuple[str, ...], always: list[bool]) -> str:
+def _immutability_rule(path: tuple[str, ...], always: list[bool]) -> str:
     """Returns the CEL rule that the field at a path has not changed; `always`: whether each part is always present.
 
     It uses `has`, because the API server cannot bound the cost of `.?`.

@@ -96,9 +96,9 @@ class Operator:
             await asyncio.sleep(0)  # a pass with nothing to do never waits: thousands of them would block the loop
             key = await self._queue.get()
             with logs.about(key):
-                metrics.RECONCILES.labels(await self._pass(key)).inc()
+                metrics.RECONCILES.labels(await self._run_pass(key)).inc()
 
-    async def _pass(self, key: Key) -> str:
+    async def _run_pass(self, key: Key) -> str:
         """Runs one pass over one run and schedules the next one; returns its result, as the metric names it."""
         try:
             with metrics.RECONCILE_SECONDS.time():

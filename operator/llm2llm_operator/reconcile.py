@@ -84,7 +84,7 @@ class Reconciler:
         except ApiError:
             raise
         except Exception as error:  # shown on the run; the worker counts it, logs it and backs off
-            await self._write_status(run, _broken(status, error, self._moment(run)))
+            await self._write_status(run, _with_internal_error(status, error, self._moment(run)))
             raise
         return await self._apply(run, status, decided)
 
@@ -102,7 +102,7 @@ class Reconciler:
             spec=spec,
             seen=seen,
             now=now,
-            events=await self._events(run, status, seen, now),
+            events=await self._read_warnings(run, status, seen, now),
             images={stage.value.lower(): image for stage, image in self._settings.images.items()},
             backoff_base=self._settings.backoff_seconds,
         )
@@ -136,7 +136,7 @@ class Reconciler:
             self._cache.put("pods", body)
         return self._cache.observation(run)
 
-    async def _events(self, run: Run, status: RunStatus, seen: Observation, now: datetime) -> tuple[Event, ...]:
+    async def _read_warnings(self, run: Run, status: RunStatus, seen: Observation, now: datetime) -> tuple[Event, ...]:
         """Reads the warnings about a Job that does not start, if neither it nor its pods say why (rule C15)."""
         current = status.current_step
         job = seen.job(current.job_name) if current else None
@@ -150,13 +150,13 @@ class Reconciler:
 
     async def _apply(self, run: Run, before: RunStatus, decided: Plan) -> float | None:
         logs.about_step(decided.status.current_step)
-        known = _persists(before, decided)
+        known = _is_persisted(before, decided)
         if not known:
             run = await self._write_status(run, decided.status)
         if decided.create is not None:
             refused = await self._create(run, decided.create)
             if refused:
-                await self._tell_refusal(run, _refused(before, decided.status, refused, self._moment(run)))
+                await self._report_refusal(run, _with_refusal(before, decided.status, refused, self._moment(run)))
                 return SLOW_RETRY_SECONDS
         if known:  # after the try, so that a lasting refusal is not cleared before each one
             run = await self._write_status(run, decided.status)
@@ -175,7 +175,7 @@ class Reconciler:
             return TTL_RETRY_SECONDS
         return None
 
-    async def _tell_refusal(self, run: Run, status: RunStatus) -> None:
+    async def _report_refusal(self, run: Run, status: RunStatus) -> None:
         """Shows a refusal in the status for as long as it lasts, and in one Event."""
         written = await self._write_status(run, status)
         progressing, before = status.condition(PROGRESSING), RunStatus.model_validate(run.status).condition(PROGRESSING)
@@ -229,14 +229,14 @@ class Reconciler:
             log.warning("cannot write an event: %s", error)
 
 
-def _persists(status: RunStatus, decided: Plan) -> bool:
+def _is_persisted(status: RunStatus, decided: Plan) -> bool:
     """Returns whether the attempt is in the status already and only its Job is missing: refused, or lost."""
     known, wanted = status.current_step, decided.status.current_step
     same = known is not None and wanted is not None and known.job_name == wanted.job_name
     return decided.create is not None and same
 
 
-def _refused(before: RunStatus, status: RunStatus, error: ApiError, at: Moment) -> RunStatus:
+def _with_refusal(before: RunStatus, status: RunStatus, error: ApiError, at: Moment) -> RunStatus:
     """Returns the status of a run whose Job RBAC, a policy or a webhook refuses, in their own words; retried slowly."""
     webhook = "admission webhook" in error.message
     reason = Reason.WEBHOOK_DENIED if webhook else REASONS_OF_REFUSALS.get(type(error), Reason.JOB_REJECTED)
@@ -246,7 +246,7 @@ def _refused(before: RunStatus, status: RunStatus, error: ApiError, at: Moment) 
     return with_progress(status.updated(conditions=conditions), at, reason, error.message, value=False)
 
 
-def _broken(status: RunStatus, error: Exception, at: Moment) -> RunStatus:
+def _with_internal_error(status: RunStatus, error: Exception, at: Moment) -> RunStatus:
     """Returns the status of a run that no decision is possible for: a bug, or an edited status (rules C15 and C19)."""
     message = (
         f"cannot decide what to do next ({type(error).__name__}: {error}): if the status was edited, undo the edit; "

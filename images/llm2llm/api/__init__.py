@@ -1,1 +1,1 @@
-"""The typed AugmentationRun, one file for each part of its spec; a CEL rule stands beside the validator it mirrors."""
+"""The typed AugmentationRun, one file per part of its spec; each CEL rule is next to the validator that it mirrors."""

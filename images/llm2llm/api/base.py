@@ -1,4 +1,4 @@
-"""The vocabulary of the API's types: the base model, bounded strings, and the mark of a field that cannot change."""
+"""Defines the basic types of the API: the base model, bounded strings, and the mark of a field that cannot change."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PositiveDecimal = Annotated[
     str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?$", max_length=30)
 ]
 Decimals = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=16)]
-"""Money or hours: an amount that a float would not keep."""
+"""Money or hours, which a float would not represent exactly."""
 RowsUri = Annotated[str, StringConstraints(pattern=r"^(s3|hf|pvc|configmap|file)://.+$", max_length=1024)]
 ModelUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|pvc|file)://.+$", max_length=1024)]
 FolderUri = Annotated[str, StringConstraints(pattern=r"^(s3|pvc|file)://.+$", max_length=1024)]
-"""A place that can be written to."""
+"""A location that can be written to."""
 Temperature = Annotated[str, StringConstraints(pattern=r"^([01](\.[0-9]{1,6})?|2(\.0{1,6})?)$", max_length=8)]
-"""0 to 2, as the OpenAI API has it."""
+"""0 to 2, as in the OpenAI API."""
 ShortText = Annotated[str, StringConstraints(max_length=253)]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 ArtifactsKey = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][-A-Za-z0-9_.]{0,127})?$", max_length=128)]
@@ -35,14 +35,14 @@ IDENTITY: dict[str, Any] = {"x-llm2llm-identity": True}
 
 @dataclass(frozen=True)
 class CelRule:
-    """A validation rule of the CRD, by which the API server refuses at apply what a validator refuses locally.
+    """A validation rule of the CRD: the API server rejects at apply what a validator rejects locally.
 
-    It stands beside the validator that it mirrors and has the same message.
+    It is next to the validator that it mirrors and has the same message.
 
     Attributes:
         rule: in CEL; `self` is the object that the model describes.
-        message: what the user is told.
-        field_path: of the field that is wrong, from the object on.
+        message: shown to the user.
+        field_path: of the invalid field, relative to the object.
     """
 
     rule: str
@@ -50,16 +50,16 @@ class CelRule:
     field_path: str = ""
 
     def document(self) -> dict[str, str]:
-        """The entry of `x-kubernetes-validations`."""
-        told = {"rule": self.rule, "message": self.message}
-        return told | ({"fieldPath": self.field_path} if self.field_path else {})
+        """Returns the entry of `x-kubernetes-validations`."""
+        entry = {"rule": self.rule, "message": self.message}
+        return entry | ({"fieldPath": self.field_path} if self.field_path else {})
 
 
 class Model(BaseModel):
-    """camelCase outside, frozen once read.
+    """Base of the API's types: camelCase in JSON, frozen once read.
 
-    Unknown fields are ignored: a stored spec may be one of a newer release, and its new fields must not fail the runs
-    of an older operator or image. Whoever validates what a user wrote refuses them (`extra="forbid"` at that call).
+    Unknown fields are ignored: a stored spec may come from a newer release, and its new fields must not fail the runs
+    of an older operator or image. Code that validates a user's input rejects them (`extra="forbid"` at that call).
     """
 
     model_config = ConfigDict(

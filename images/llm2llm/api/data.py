@@ -1,4 +1,4 @@
-"""The part of the API about what is learned, by whom, and where it is kept: task, data, student and artifacts."""
+"""The part of the API about what is learned, by which model, and where it is stored: task, data, student, artifacts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 else:  # the names are those of the files in presets/
     PresetName = Literal[(CUSTOM, *presets())]
 LABELED_PRESETS = tuple(preset.name for preset in presets().values() if preset.grader == "Choice")
-"""Presets whose answers are labels. CaseHOLD's are positions of holdings: its macro-F1 is the one that is published
-(LexGLUE, Chalkidis et al., 2022), and near its accuracy."""
+"""Presets whose answers are labels. CaseHOLD's are positions of holdings: its macro-F1 is the published score (LexGLUE,
+Chalkidis et al., 2022), and close to its accuracy.
+"""
 
 FIELDS_OF_SEED = "must not be set together with fromSeed: the rows use the seed set's mapping"
 SAMPLE_OF_SEED = "must not be set together with fromSeed: its count or fraction sets the number of rows"
@@ -39,7 +40,7 @@ NO_BLANK_LABEL = "must not contain a blank label: no answer can match it"
 
 
 def folded(text: str) -> str:
-    """Text without regard to case and to how much space lies between words: what labels are compared by."""
+    """Returns a text without differences in case and whitespace; labels are compared in this form."""
     return " ".join(text.split()).casefold()
 
 
@@ -161,12 +162,12 @@ class Task(Model):
 
     @property
     def labeled(self) -> bool:
-        """Whether every answer is one of a set of labels, so that classes can be told apart."""
+        """Whether every answer is one of a set of labels, so that scores by class are possible."""
         return self.preset in LABELED_PRESETS or self.grader.type == "Choice"
 
 
 class Share(Model):
-    """Some of the rows of a set, drawn by `randomSeed`."""
+    """Some rows of a set, drawn by `randomSeed`."""
 
     count: int | None = Field(
         None, ge=1, le=10_000_000, description="Number of rows; it is an error if the file has fewer."
@@ -267,10 +268,10 @@ class HeldOutSource(S3Access):
 
     @field_validator("fields", "sample")
     @classmethod
-    def _of_a_file(cls, given: object, info: ValidationInfo) -> object:
-        if given and info.data.get("from_seed") is not None:
+    def _of_a_file(cls, value: object, info: ValidationInfo) -> object:
+        if value and info.data.get("from_seed") is not None:
             raise ValueError(FIELDS_OF_SEED if info.field_name == "fields" else SAMPLE_OF_SEED)
-        return given
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -292,9 +293,9 @@ class Data(Model):
     )
 
     def sources(self) -> dict[str, Source | HeldOutSource]:
-        """The sets that the run names, the seed set first."""
-        named = {"seed": self.seed, "evaluation": self.evaluation, "test": self.test}
-        return {dataset: source for dataset, source in named.items() if source is not None}
+        """Returns the sets that the run has, the seed set first."""
+        sources_by_name = {"seed": self.seed, "evaluation": self.evaluation, "test": self.test}
+        return {dataset: source for dataset, source in sources_by_name.items() if source is not None}
 
 
 class StudentModel(Model):

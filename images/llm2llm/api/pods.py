@@ -1,7 +1,7 @@
-"""The part of the API that shapes pods: the step block, and what a user may add to every step's pod.
+"""The part of the API about pods: the step block, and what a user may add to every step's pod.
 
-An allow-list and never a free-form template: whatever is not named here cannot be set, so that the operator's own
-guarantees about its pods (no API token, `restricted`, one container) hold.
+It is an allow-list, not a free-form template: other fields cannot be set, so that the operator's guarantees about its
+pods (no API token, `restricted`, one container) hold.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ class StepBlock(Model):
 
     @property
     def gpus(self) -> int:
-        """GPUs of the container, of any vendor."""
-        asked = self.resources.requests | self.resources.limits
-        return sum(int(amount) for name, amount in asked.items() if name.endswith("/gpu") and amount.isdigit())
+        """Number of GPUs of the container, of any vendor."""
+        resources = self.resources.requests | self.resources.limits
+        return sum(int(amount) for name, amount in resources.items() if name.endswith("/gpu") and amount.isdigit())
 
 
 class ClaimVolume(Model):
@@ -177,11 +177,11 @@ class VolumeMount(Model):
 
 
 Affinity = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-"""As in a pod: too large to be typed here again, and checked by the API server when the first Job is created."""
+"""As in a pod; too large to be typed here, so the API server checks it when the first Job is created."""
 
 
 class PodOverrides(Model):
-    """What is added to the pods of every step."""
+    """Additions to the pods of every step."""
 
     labels: dict[ShortText, ShortText] = Field(
         default_factory=dict, max_length=32, description="Labels of the pods, in addition to the operator's own."

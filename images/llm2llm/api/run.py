@@ -1,8 +1,8 @@
-"""The typed AugmentationRun: the CRD is generated from it, the local runner and the operator validate with it.
+"""The typed AugmentationRun: the CRD is generated from it, and the local runner and the operator validate with it.
 
 Fractions and money are strings with a pattern (a float does not survive every YAML tool). A field marked `identity`
-defines the experiment and cannot change once the run exists; every other field is operational and acts from the next
-decision on. Descriptions are what `kubectl explain` shows.
+defines the experiment and cannot change once the run exists; every other field is operational and takes effect at the
+next decision. Descriptions are what `kubectl explain` shows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAME_LIMIT = 40
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MACRO_F1_NEEDS_LABELS = "metric macroF1 needs a task with labels: grader Choice, or a preset other than GSM8K"
 PROBE_NEEDS_THE_BASE = "Probe needs startFrom BaseModel: the previous adapter was trained on the fold that is probed"
-"""The same words by the local runner and by the API server, as of all of the CRD's rules."""
+"""The local runner and the API server use the same message, as for all rules of the CRD."""
 
 
 class AugmentationRunSpec(Model):
@@ -187,7 +187,7 @@ class AugmentationRunSpec(Model):
 
 
 def identity_paths(model: type[BaseModel] = AugmentationRunSpec, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Paths below spec, in camelCase, of the fields that define the experiment."""
+    """Returns the paths below spec, in camelCase, of the fields that define the experiment."""
     paths: list[tuple[str, ...]] = []
     for name, field in model.model_fields.items():
         path = (*prefix, field.alias or name)
@@ -199,7 +199,7 @@ def identity_paths(model: type[BaseModel] = AugmentationRunSpec, prefix: tuple[s
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model of a field, also of an optional one; None for anything else, lists included."""
+    """Returns the model of a field, also of an optional one; None for anything else, including lists."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) not in (Union, UnionType):

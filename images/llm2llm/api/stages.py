@@ -1,4 +1,4 @@
-"""The part of the API about the stages: what each computes, on top of the step block that says where it runs."""
+"""The part of the API about the stages: what each computes, in addition to the step block with where it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llm2llm.api.pods import StepBlock
 
 
 class Prepare(StepBlock):
-    """Freezes the inputs and checks everything that can be checked before a GPU is asked for."""
+    """Freezes the inputs and checks everything that can be checked before a GPU is requested."""
 
 
 class Lora(Model):
@@ -53,7 +53,7 @@ LORA_UNTOUCHED = " && ".join(
     f"(!has(self.lora.{name}) || self.lora.{name} == {json.dumps(value)})"
     for name, value in Lora().model_dump(by_alias=True).items()
 )
-"""Whether all adapter settings have their defaults: the API server fills those in, so left out looks like that."""
+"""Whether all adapter settings have their defaults, which the API server fills in if they are left out."""
 
 
 class Hyperparameters(Model):
@@ -149,7 +149,7 @@ class Train(StepBlock):
 
     @property
     def quantization(self) -> Literal["none", "nf4"]:
-        """Of the base, in training and in evaluation."""
+        """Quantization of the base model, in training and in evaluation."""
         return "nf4" if self.method == "QLoRA" else "none"
 
 
@@ -191,7 +191,7 @@ class Evaluate(StepBlock):
     )
 
     def resolved_engine(self) -> Literal["vLLM", "Transformers"]:
-        """The engine as a function of the spec alone, so that it never depends on where the pod landed."""
+        """Returns the engine as a function of the spec alone, so that it never depends on the node of the pod."""
         if self.engine != "Auto":
             return self.engine
         return "vLLM" if self.gpus else "Transformers"
@@ -246,7 +246,7 @@ class Teacher(Model):
 
 
 class Limits(Model):
-    """Ceilings; the pace below them is found out from the endpoint's own answers."""
+    """Upper limits; the rate below them adapts to the endpoint's responses."""
 
     max_concurrent_requests: int = Field(
         32,

@@ -1,1 +1,1 @@
-"""What a run has in its store: committed outputs, checkpoints, partial results, and what may be used again."""
+"""Keeps a run's artifacts in its store: committed outputs, checkpoints, partial results, and outputs to reuse."""

@@ -1,7 +1,8 @@
-"""Checkpoints of a training step in the store.
+"""Saves and restores the checkpoints of a training step in the store.
 
 Each is an immutable folder of one pod, `checkpoints/<step>-<pod uid>/`, and counts only once its marker, written last,
-is there: so a killed writer leaves nothing that a reader would believe, and two pods cannot mix their files.
+is there. So a killed writer leaves nothing that a reader would take for a checkpoint, and two pods cannot mix their
+files.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _MARKER = "marker.json"
 
 
 class Marker(Record):
-    """What a whole checkpoint holds, and which training it belongs to."""
+    """Lists the files of a complete checkpoint, and identifies the training that it belongs to."""
 
     version: int = 1
     content_key: str
@@ -43,11 +44,11 @@ class Checkpoints:
     """The checkpoints of one step, read and written by one pod.
 
     Args:
-        store: where they lie.
-        step: whose; a checkpoint with another content key is not continued.
+        store: where they are stored.
+        step: the step; a checkpoint with another content key is not continued.
         pod_uid: names this writer.
-        keep: newest checkpoints that `save` leaves.
-        told: takes an event for each file that is in the store.
+        keep: number of newest checkpoints that `save` keeps.
+        told: receives an event for each file that has been uploaded.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Checkpoints:
         self._key_fields = key_fields(step)
         self._pod_uid = pod_uid
         self._keep = keep
-        self._told = told
+        self._on_upload = told
 
     def save(self, files: Path, *, step: int, micro_batch: int) -> None:
         """Uploads a folder as the checkpoint after `step` optimizer steps, then removes older ones."""
@@ -74,7 +75,7 @@ class Checkpoints:
         def upload_file(path: Path) -> StoredObject:
             name = path.relative_to(files).as_posix()
             stored = upload(self._store, f"{folder}/{name}", name, path)
-            self._told({"checkpoint": step, "uploaded": name, "bytes": stored.size})
+            self._on_upload({"checkpoint": step, "uploaded": name, "bytes": stored.size})
             return stored
 
         with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
@@ -91,7 +92,7 @@ class Checkpoints:
             self._remove(outdated)
 
     def restore(self, target: Path) -> Marker | None:
-        """Copies the newest whole checkpoint into `target`; None where there is none.
+        """Copies the newest complete checkpoint into `target`; returns None if there is none.
 
         Raises:
             IncompatibleArtifacts: it belongs to another training.
@@ -110,10 +111,10 @@ class Checkpoints:
             self._store.delete(key)
 
     def _markers(self) -> list[str]:
-        """Keys of the markers, newest first."""
+        """Returns the keys of the markers, newest first."""
         folder = f"{self._folder}/checkpoints/"
-        found = [key for key in self._store.list(folder) if key.endswith(f"/{_MARKER}")]
-        return sorted(found, key=lambda key: (int(key.removeprefix(folder).partition("-")[0]), key), reverse=True)
+        keys = [key for key in self._store.list(folder) if key.endswith(f"/{_MARKER}")]
+        return sorted(keys, key=lambda key: (int(key.removeprefix(folder).partition("-")[0]), key), reverse=True)
 
     def _read(self, key: str) -> Marker | None:
         try:
@@ -129,7 +130,7 @@ class Checkpoints:
         return marker
 
     def _download(self, marker: Marker, target: Path) -> bool:
-        """False if another pod removed a part of it, or it is damaged: an older one then has to do."""
+        """Downloads a checkpoint; returns False if another pod removed a part of it, or if it is damaged."""
         for entry in marker.objects:
             path = target / entry.name
             try:
@@ -142,7 +143,7 @@ class Checkpoints:
         return True
 
     def _remove(self, marker_key: str) -> None:
-        """The marker goes first, so that a half removed checkpoint is none."""
+        """Removes a checkpoint, its marker first, so that a half-removed one does not count."""
         self._store.delete(marker_key)
         for key in self._within(marker_key.removesuffix(_MARKER)):
             self._store.delete(key)
@@ -152,7 +153,7 @@ class Checkpoints:
 
 
 class Uploads:
-    """Makes checkpoints durable while the training goes on: one after the other, in a thread of its own."""
+    """Uploads checkpoints while the training continues: one after the other, in its own thread."""
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
@@ -168,23 +169,23 @@ class Uploads:
         self._thread.shutdown()
 
     def save(self, files: Path, step: int, micro_batch: int) -> Future[None]:
-        """Takes a folder over, as soon as the one before is in the store; it is removed once it is there, too.
+        """Waits for the previous upload, then starts to upload a folder, which is removed afterwards.
 
         Returns:
-            Done when it is there.
+            A future that is done when the checkpoint is in the store.
 
         Raises:
-            StepError: what befell the one before.
+            StepError: the previous upload failed.
         """
         self.settle()
         self._under_way = self._thread.submit(self._save, files, step, micro_batch)
         return self._under_way
 
     def settle(self) -> None:
-        """Waits until what was taken over is in the store. Raises as `save`."""
-        under_way, self._under_way = self._under_way, None
-        if under_way:
-            under_way.result()
+        """Waits until the current upload is in the store. Raises as `save`."""
+        upload_in_progress, self._under_way = self._under_way, None
+        if upload_in_progress:
+            upload_in_progress.result()
 
     def _save(self, files: Path, step: int, micro_batch: int) -> None:
         self._checkpoints.save(files, step=step, micro_batch=micro_batch)

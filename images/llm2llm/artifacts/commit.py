@@ -1,8 +1,8 @@
-"""How a step's output becomes visible, exactly once.
+"""Makes a step's output visible, exactly once.
 
-A step writes its objects under a folder of its own pod and then creates `manifest.json`, which exists or does not. So
-a killed writer leaves nothing that a reader would believe, and of two pods of one step the first to create the manifest
-wins while the other reports the winner's result.
+A step uploads its objects to a folder of its own pod and then creates `manifest.json` atomically. So a killed writer
+leaves nothing that a reader would take for output. If two pods run the same step, the first to create the manifest
+wins, and the other one reports the winner's result.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def commit(store: Store, step: Step, context: StepContext, files: Mapping[str, b
     """Uploads `files` (logical name to content), then creates the manifest.
 
     Returns:
-        The report with its digest; if another pod committed first, the report of that one.
+        The report with its digest; if another pod committed first, that pod's report.
     """
     folder = step.folder
     with context.timed("upload"):
@@ -52,7 +52,7 @@ def commit(store: Store, step: Step, context: StepContext, files: Mapping[str, b
 
 
 def upload(store: Store, key: str, name: str, content: bytes | Path) -> StoredObject:
-    """Writes an object, from memory or from a file; what a manifest has to say of it."""
+    """Uploads an object, from memory or from a file; returns its entry for a manifest."""
     if isinstance(content, Path):
         with content.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What is committed: manifests and the objects that they name, checked whenever they are read."""
+"""Reads committed outputs: manifests and the objects that they list, verified whenever they are read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llm2llm.storage import ObjectMissing, Store
 
 
 def manifest_in(store: Store, folder: str) -> Manifest | None:
-    """The manifest of what is committed in a step's folder, whatever its content key; None if nothing is.
+    """Returns the manifest of a step's folder, whatever its content key; None if nothing is committed.
 
     Raises:
         IncompatibleArtifacts: it cannot be read.
@@ -33,10 +33,10 @@ def manifest_in(store: Store, folder: str) -> Manifest | None:
 
 
 def committed_manifest(store: Store, step: Step) -> Manifest | None:
-    """The manifest of this step, if its output is there already.
+    """Returns the manifest of this step, or None if its output is not committed yet.
 
     Raises:
-        IncompatibleArtifacts: something else is committed under this path; names the fields that differ.
+        IncompatibleArtifacts: something else is committed under this path; the message names the fields that differ.
     """
     folder = step.folder
     manifest = manifest_in(store, folder)
@@ -50,24 +50,24 @@ def committed_manifest(store: Store, step: Step) -> Manifest | None:
 
 
 def parent_manifest(store: Store, step: Step, folder: str) -> Manifest:
-    """The committed output in `folder`, which must be the very one that the step document names.
+    """Returns the manifest in `folder`, which must be the one that the step document names.
 
     Raises:
-        IncompatibleArtifacts: it is missing, or its digest is another one.
+        IncompatibleArtifacts: it is missing, or its digest differs.
     """
     manifest = manifest_in(store, folder)
-    wanted = step.parents.get(folder)
+    digest = step.parents.get(folder)
     if manifest is None:
         raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} is missing: was the artifact folder emptied?")
-    if manifest.digest != wanted:
+    if manifest.digest != digest:
         raise IncompatibleArtifacts(
-            f"{store.uri}/{manifest_key(folder)} has digest {manifest.digest}, but this run committed {wanted}"
+            f"{store.uri}/{manifest_key(folder)} has digest {manifest.digest}, but this run committed {digest}"
         )
     return manifest
 
 
 def read_object(store: Store, manifest: Manifest, name: str) -> bytes:
-    """The content of one output of a committed step, checked against the manifest.
+    """Returns the content of one output of a committed step, verified against the manifest.
 
     Raises:
         IncompatibleArtifacts: the object is missing, truncated or changed.
@@ -86,8 +86,8 @@ def read_object(store: Store, manifest: Manifest, name: str) -> bytes:
 
 
 def download_folder(store: Store, manifest: Manifest, prefix: str, target: Path) -> Path:
-    """Copies the outputs whose names begin with `prefix` into `target`, several at once, checked; returns target."""
-    wanted = [entry for entry in manifest.objects if entry.name.startswith(prefix)]
+    """Downloads the outputs whose names begin with `prefix` into `target`, in parallel, verified; returns target."""
+    entries = [entry for entry in manifest.objects if entry.name.startswith(prefix)]
 
     def fetch(entry: StoredObject) -> None:
         path = target / entry.name.removeprefix(prefix).lstrip("/")
@@ -95,25 +95,25 @@ def download_folder(store: Store, manifest: Manifest, prefix: str, target: Path)
         _download(store, entry, path)
 
     with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
-        for _ in threads.map(fetch, wanted):
-            pass  # raises what a download raised
+        for _ in threads.map(fetch, entries):
+            pass  # re-raises the error of a download
     return target
 
 
 def _download(store: Store, entry: StoredObject, path: Path) -> None:
-    """As read_object, but without holding it in memory: a part of a whole model has gigabytes."""
+    """Does the same as read_object without holding the object in memory: part of a whole model has gigabytes."""
     try:
         store.download(entry.key, path)
     except ObjectMissing:
         raise IncompatibleArtifacts(f"{store.uri}/{entry.key} is missing, although its manifest lists it") from None
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
-            found = path.stat().st_size
+            size = path.stat().st_size
             raise IncompatibleArtifacts(
-                f"{store.uri}/{entry.key} is damaged: {found} bytes, {entry.size} expected; its sha256 is not the one "
+                f"{store.uri}/{entry.key} is damaged: {size} bytes, {entry.size} expected; its sha256 is not the one "
                 "in its manifest"
             )
 
 
 FILES_AT_ONCE = 8
-"""Uploaded or downloaded beside each other: a model in parts has many, and each large one goes in parts of its own."""
+"""Parallel uploads or downloads: a sharded model has many files, and each large one is transferred in parts as well."""

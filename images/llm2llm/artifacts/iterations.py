@@ -1,4 +1,4 @@
-"""The iterations that lie in a run's store, read from their manifests."""
+"""Reads the iterations in a run's store from their manifests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ITERATIONS = "iterations/"
 
 @dataclass(frozen=True)
 class CommittedIteration:
-    """What lies in the store of an iteration."""
+    """The manifests of an iteration in the store."""
 
     index: int
     train: Manifest
@@ -27,22 +27,22 @@ class CommittedIteration:
 
 
 def step_results_in(store: Store) -> list[StepResult]:
-    """Training and evaluation of each iteration that has both committed."""
+    """Returns training and evaluation of each iteration that has committed both."""
     return step_results(list(committed_iterations(store)))
 
 
 def step_results(iterations: Sequence[CommittedIteration]) -> list[StepResult]:
-    """Training and evaluation of each iteration that has both."""
+    """Returns training and evaluation of each iteration that has both."""
     return [
         StepResult.of(manifest.report)
-        for of in iterations
-        if of.evaluate is not None
-        for manifest in (of.train, of.evaluate)
+        for iteration in iterations
+        if iteration.evaluate is not None
+        for manifest in (iteration.train, iteration.evaluate)
     ]
 
 
 def committed_iterations(store: Store) -> Iterator[CommittedIteration]:
-    """What is committed, iteration by iteration, closing ones last."""
+    """Yields the committed iterations in order, closing ones last."""
     present = {key for key in store.list(ITERATIONS) if manifest_key(key.rpartition("/")[0]) == key}
 
     def manifest(stage: Stage, index: int) -> Manifest | None:
@@ -52,5 +52,5 @@ def committed_iterations(store: Store) -> Iterator[CommittedIteration]:
     for index in sorted({int(key.split("/")[1]) for key in present}):
         train = manifest(Stage.TRAIN, index)
         if train is not None:
-            further = (manifest(stage, index) for stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST))
-            yield CommittedIteration(index, train, *further)
+            other_manifests = (manifest(stage, index) for stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST))
+            yield CommittedIteration(index, train, *other_manifests)

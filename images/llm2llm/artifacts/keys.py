@@ -1,7 +1,7 @@
-"""PURE: what makes two steps the same step.
+"""PURE: computes the content key of a step, which says whether two steps are the same.
 
 A step's content key is a digest of what its output depends on: its parents' digests, the schema version of its stage,
-the random seed and a listed set of the spec's fields (rule D1). All else may change while a run is under way.
+the random seed and a fixed list of the spec's fields (rule D1). All other fields may change during a run.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ STAGE_SCHEMAS: dict[Stage, int] = {
     Stage.GENERATE: 4,
     Stage.TEST: 4,
 }
-"""Raised when a stage's output changes for the same input: older artifacts are then not taken for its result."""
+"""Incremented when a stage's output changes for the same input, so that older artifacts do not count as its result."""
 
 
 def key_fields(step: Step) -> dict[str, Any]:
-    """What a step's output depends on: the parents' digests and a listed set of the spec's fields (rule D1).
+    """Returns what a step's output depends on: the parents' digests and a fixed list of the spec's fields (rule D1).
 
     Budgets, limits, resources, scheduling, deadlines, images, the micro-batch and addresses are left out on purpose:
-    they change how a step runs, not what comes out.
+    they change how a step runs, not its output.
     """
     spec = step.spec
     fields: dict[str, Any] = {"stage": step.stage.value, "schema": STAGE_SCHEMAS[step.stage], "parents": step.parents}
@@ -76,11 +76,11 @@ def key_fields(step: Step) -> dict[str, Any]:
 
 
 _ACCESS = frozenset(S3Access.model_fields)
-"""How a source is reached is no part of what is computed."""
+"""How a source is reached does not affect what is computed."""
 
 
 def _local_teacher(spec: AugmentationRunSpec) -> dict[str, Any]:
-    """What a teacher of our own adds to a key; an endpoint is not part of one."""
+    """Returns what a local teacher adds to a key; an endpoint is not part of one."""
     source = spec.generate.teacher.source
     if source is None:
         return {}
@@ -91,12 +91,12 @@ _GENERATE_IDENTITY = ("instructions", "strategy", "examplesPerMistake", "rowsPer
 
 
 def content_key(step: Step) -> str:
-    """Equal for two steps exactly when one's output can stand for the other's."""
+    """Returns a digest that is equal for two steps exactly when their outputs are interchangeable."""
     return digest_of(key_fields(step))
 
 
 def differing_fields(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Names of the key fields that two steps disagree in, with both values, shortest first."""
+    """Returns the key fields in which two steps differ, with both values."""
     names = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
     return [
         f"{name}: {canonical_json(mine.get(name))} in this run, {canonical_json(theirs.get(name))} in the store"

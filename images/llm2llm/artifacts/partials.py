@@ -1,7 +1,7 @@
-"""What an evaluation has so far: a new attempt asks only what no attempt before it has answered.
+"""Keeps the predictions of an unfinished evaluation: a new attempt answers only rows that no earlier one has.
 
-Each object is one part, written by one pod under a name of its own, and read as a union. They go once the step is
-committed.
+Each object is one part, written by one pod under a unique name; all parts are read together. They are deleted once the
+step is committed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from llm2llm.runtime.context import Step
 from llm2llm.storage import ObjectMissing, Store
 
 RowKey = tuple[str, str]
-"""A dataset, and the id of a row of it."""
+"""A dataset, and the id of one of its rows."""
 
 
 class PartialPredictions:
-    """The parts of one step; another experiment's, whose content key differs, are none of them."""
+    """The parts of one step; those of another experiment, with another content key, are ignored."""
 
     def __init__(self, store: Store, step: Step, pod_uid: str) -> None:
         """Takes the store, the step, and the name of this writer."""
@@ -32,30 +32,31 @@ class PartialPredictions:
         self._written = 0
 
     def read(self) -> dict[RowKey, Prediction]:
-        """All that is answered; a part that cannot be read is asked again."""
-        found: dict[RowKey, Prediction] = {}
+        """Returns all predictions so far; rows in a part that cannot be read are answered again."""
+        predictions: dict[RowKey, Prediction] = {}
         for key in self._store.list(f"{self._folder}/"):
             try:
-                lines = self._store.read(key).splitlines()  # of bytes: in text U+2028 would end one, too
-                found |= {(dataset, told.id): told for dataset, told in map(_prediction, lines)}
+                lines = self._store.read(key).splitlines()  # of bytes: in text U+2028 ends one, too
+                predictions |= {(dataset, row.id): row for dataset, row in map(_prediction, lines)}
             except (ObjectMissing, ValidationError, ValueError, TypeError):
                 continue
-        return found
+        return predictions
 
     def keep(self, answered: Mapping[RowKey, Prediction]) -> None:
-        """Makes a part durable."""
+        """Stores a part."""
         text = "".join(
-            canonical_json([dataset, told.model_dump(mode="json")]) + "\n" for (dataset, _), told in answered.items()
+            canonical_json([dataset, prediction.model_dump(mode="json")]) + "\n"
+            for (dataset, _), prediction in answered.items()
         )
         self._store.write(f"{self._folder}/{self._pod_uid}-{self._written:06d}.jsonl", text.encode())
         self._written += 1
 
     def clear(self) -> None:
-        """Removes them."""
+        """Deletes all parts."""
         for key in list(self._store.list(f"{self._folder}/")):
             self._store.delete(key)
 
 
 def _prediction(line: bytes) -> tuple[str, Prediction]:
-    dataset, told = json.loads(line)
-    return str(dataset), Prediction.model_validate(told)
+    dataset, document = json.loads(line)
+    return str(dataset), Prediction.model_validate(document)

@@ -1,7 +1,7 @@
-"""`artifacts.retention: BestAndLast`: weights that nobody will load again are deleted; what was found out stays.
+"""Deletes weights that no one will load again (`artifacts.retention: BestAndLast`); results stay.
 
-Manifests, predictions, rows and scores of every iteration are kept, so a run can be read, judged and continued. A copy
-of such a run (`reuseFrom`) trains the iterations without weights anew.
+Manifests, predictions, rows and scores of every iteration are kept, so a run can be read, judged and continued. A run
+that copies such a run (`reuseFrom`) trains the iterations without weights again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ WEIGHTS = ".safetensors"
 
 
 def drop_weights(step: Step, store: Store) -> None:
-    """After an evaluation: the weights of iterations that are neither the best so far nor this one are deleted.
+    """Deletes, after an evaluation, the weights of iterations that are neither the best so far nor the current one.
 
-    Only two can have become so now: the one before, and the one that was best until now (of a run that probes: that it
-    would have ended with). An error here fails nothing: the evaluation is committed, and what stays costs some space.
+    Only two can have become obsolete: the previous one, and the one that was best until now (of a probing run: the one
+    that it would have ended with). An error here does not fail the step: the evaluation is committed, and weights that
+    stay only take up space.
     """
     spec = step.spec
     if step.stage is not Stage.EVALUATE or spec.artifacts.retention != "BestAndLast":
@@ -32,7 +33,7 @@ def drop_weights(step: Step, store: Store) -> None:
     with suppress(StepError):
         outcomes = [outcome for outcome in step_results_in(store) if outcome.step.iteration <= step.iteration]
         earlier = [outcome for outcome in outcomes if outcome.step.iteration < step.iteration]
-        best, before = (best_iteration(spec, some, ended=True) for some in (outcomes, earlier))
+        best, before = (best_iteration(spec, results, ended=True) for results in (outcomes, earlier))
         newest = max((outcome.step.iteration for outcome in earlier if not outcome.step.closing), default=-1)
         candidates = {newest, before.iteration if before else -1}
         for iteration in candidates - {-1, step.iteration, best.iteration if best else -1}:
@@ -42,10 +43,10 @@ def drop_weights(step: Step, store: Store) -> None:
 
 
 def weights_of(trained: Manifest) -> list[str]:
-    """Where the weights of a training step's output lie."""
+    """Returns the keys of the weights in a training step's output."""
     return [entry.key for entry in trained.objects if entry.name.endswith(WEIGHTS)]
 
 
 def has_all_objects(store: Store, manifest: Manifest) -> bool:
-    """Whether a step's output is all there: one whose weights were dropped cannot be copied."""
+    """Returns whether a step's output is complete: one whose weights were deleted cannot be copied."""
     return all(key in set(store.list(key)) for key in weights_of(manifest))

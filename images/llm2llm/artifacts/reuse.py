@@ -1,7 +1,7 @@
-"""What another run has done already: steps of the same content key are copied, teacher answers are replayed.
+"""Reuses what another run has done: copies steps with the same content key, and replays teacher answers.
 
-Equal content keys mean equal inputs and settings (layout.key_fields), so a copy is the result. What a copy cost is
-the other run's expense: its report tells no usage.
+Equal content keys mean equal inputs and settings (keys.key_fields), so a copy is the result. The other run paid for it,
+so the report of a copy has no usage.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from llm2llm.teacher.ledger import LedgerRecord, read_segments, records_from_jso
 
 
 def copy_from_reused_run(step: Step, store: Store, context: StepContext) -> Report | None:
-    """Commits the output of the same step of a run in `spec.reuseFrom`; None where no such run has one.
+    """Commits the output of the same step of a run in `spec.reuseFrom`; returns None if no such run has one.
 
     Prepare is never copied: its probes are about this run's teacher and store.
 
@@ -41,7 +41,7 @@ def copy_from_reused_run(step: Step, store: Store, context: StepContext) -> Repo
 
 @dataclass(frozen=True)
 class ReusedAnswers:
-    """What the runs in `spec.reuseFrom` paid for in an iteration.
+    """The answers that the runs in `spec.reuseFrom` paid for in an iteration.
 
     Attributes:
         by_key: request key to an answer.
@@ -52,13 +52,13 @@ class ReusedAnswers:
     finished: Sequence[frozenset[str]]
 
     def hold_round(self, first_wave: Iterable[str]) -> bool:
-        """Whether one of these runs finished the round that begins with these requests."""
+        """Returns whether one of these runs finished the round that begins with these requests."""
         keys = frozenset(first_wave)
         return bool(keys) and any(keys <= finished for finished in self.finished)
 
 
 def read_reused_answers(step: Step, context: StepContext) -> ReusedAnswers:
-    """The answers that other runs in `spec.reuseFrom` paid for in this iteration."""
+    """Reads the answers that other runs in `spec.reuseFrom` paid for in this iteration."""
     folder = step.folder
     by_key: dict[str, LedgerRecord] = {}
     finished = []
@@ -87,12 +87,12 @@ def _commit_copy(step: Step, store: Store, context: StepContext, other: Store, m
         download_folder(other, manifest, "", target)
     files = {entry.name: target / entry.name for entry in manifest.objects}
     spec = step.spec
-    place = data_folder(step.folder, context.pod_uid)
+    folder = data_folder(step.folder, context.pod_uid)
     changes = {
         "run_uid": step.run_uid,
         "attempt": step.attempt,
         "usage": Usage(),
-        "model_uri": f"{store.uri}/{place}/{trained_part(spec)}" if step.stage is Stage.TRAIN else "",
+        "model_uri": f"{store.uri}/{folder}/{trained_part(spec)}" if step.stage is Stage.TRAIN else "",
         "message": f"copied from {other.uri}",
     }
     return commit(store, step, context, files, manifest.report.model_copy(update=changes))

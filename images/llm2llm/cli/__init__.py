@@ -1,1 +1,1 @@
-"""The command line, one file for each group of commands; nothing heavy is imported before a command needs it."""
+"""The command line, one file per group of commands; heavy modules are imported only when a command needs them."""

@@ -1,4 +1,4 @@
-"""`python -m llm2llm.cli`."""
+"""Runs the command line with `python -m llm2llm.cli`."""
 
 from llm2llm.cli.main import main
 

@@ -1,6 +1,6 @@
-"""The command line: `llm2llm run`, `step`, `validate` and `report`, each in a file of its own.
+"""Defines the command line: `llm2llm run`, `step`, `validate` and `report`, each in its own file.
 
-Nothing heavy is imported before a command needs it: `--help` and `validate` answer immediately.
+Heavy modules are imported only when a command needs them, so `--help` and `validate` answer immediately.
 """
 
 from __future__ import annotations

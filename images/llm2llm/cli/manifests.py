@@ -1,4 +1,4 @@
-"""What the commands that read manifests have in common."""
+"""Shared parts of the commands that read manifests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Paths = Annotated[list[Path], typer.Argument(help="Manifest files, or folders th
 
 
 def print_problems(error: InvalidManifest) -> typer.Exit:
-    """Prints every problem of a manifest; returns what the command ends with."""
+    """Prints every problem of a manifest; returns the exception that ends the command."""
     for problem in error.problems:
         print(problem, file=sys.stderr)
     return typer.Exit(ExitCode.BAD_CONFIGURATION)

@@ -1,4 +1,4 @@
-"""`llm2llm report`: the runs in a work folder."""
+"""`llm2llm report`: shows the runs in a work folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`llm2llm run`: the whole loop in this process."""
+"""`llm2llm run`: runs the whole loop in this process."""
 
 from __future__ import annotations
 
@@ -46,34 +46,36 @@ def run(
         changes.append(f"spec.artifacts.uri={workdir.absolute().as_uri()}")
     try:
         documents = read_documents(files)
-        chosen = validate_run(set_fields(documents.the_run(), changes))
-        given = add_secrets(documents.secrets, secrets or [], os.environ)
+        local_run = validate_run(set_fields(documents.the_run(), changes))
+        all_secrets = add_secrets(documents.secrets, secrets or [], os.environ)
     except InvalidManifest as error:
         raise print_problems(error) from None
     with TemporaryDirectory(prefix="llm2llm-") as folder:
-        environ = {**os.environ, **mount_config_maps(chosen.spec, documents.config_maps, Path(folder))}
-        code = _run(chosen, given, environ, changes)
+        environ = {**os.environ, **mount_config_maps(local_run.spec, documents.config_maps, Path(folder))}
+        code = _run(local_run, all_secrets, environ, changes)
     raise typer.Exit(code)
 
 
-def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], environ: Mapping[str, str], settings: list[str]) -> int:
+def _run(
+    local_run: LocalRun, secrets: dict[str, dict[str, str]], environ: Mapping[str, str], settings: list[str]
+) -> int:
     from llm2llm.local.display import display_for
     from llm2llm.local.runner import Runner
     from llm2llm.loop.steps import expected_steps
 
     stopping = threading.Event()
     _stop_on_signals(stopping)
-    display = display_for(expected_steps(chosen.spec), chosen.spec.objective.metric)
+    display = display_for(expected_steps(local_run.spec), local_run.spec.objective.metric)
     try:
         with closing(display):
-            result = Runner(chosen, secrets, environ, display, stopping, settings).complete()
+            result = Runner(local_run, secrets, environ, display, stopping, settings).complete()
     except StepError as error:
         print(error.message, file=sys.stderr)
         return int(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to resume from the last checkpoint", file=sys.stderr)
         return int(ExitCode.TERMINATED)
-    except Exception:  # noqa: BLE001 - the top of the process: as in a pod, an unknown cause is transient and told in full
+    except Exception:  # noqa: BLE001 - the top of the process: as in a pod, an unknown error is transient
         traceback.print_exc()
         return int(ExitCode.TRANSIENT)
     _print_result(result)
@@ -81,7 +83,7 @@ def _run(chosen: LocalRun, secrets: dict[str, dict[str, str]], environ: Mapping[
 
 
 def _stop_on_signals(stopping: threading.Event) -> None:
-    """The first Ctrl-C or SIGTERM lets the step save its work; a second Ctrl-C does not wait for that."""
+    """Lets the step save its work on the first Ctrl-C or SIGTERM; a second Ctrl-C stops immediately."""
 
     def stop(number: int, _: object) -> None:
         print("stopping after saving a checkpoint; press Ctrl-C again to stop immediately", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`llm2llm step`: what a pod runs."""
+"""`llm2llm step`: runs one step in a pod."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`llm2llm validate`: manifests are checked as the API server would, and every problem is told."""
+"""`llm2llm validate`: checks manifests as the API server would, and reports every problem."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Rows: how they are read, split and sampled, and how they become token ids."""
+"""Reads, splits and samples rows, and turns them into token ids."""

@@ -1,7 +1,7 @@
-"""PURE: the records of a file of rows, each with its number, or with why it is none.
+"""PURE: parses a file of rows into records, each with its number, or with the reason why it is invalid.
 
-JSON lines, CSV with a header, and Parquet: what data sets are published in. Parquet is read with pyarrow, which is what
-`datasets` reads it with; the rest of that library is not needed for one file.
+It reads the formats that data sets are published in: JSON Lines, CSV with a header, and Parquet. Parquet is read with
+pyarrow, as `datasets` does; the rest of that library is not needed for one file.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Found = tuple[int, Mapping[str, object] | str]
-"""Line (of text) or row (of Parquet), both from 1, with the record or what is wrong with it."""
+"""Line (of text) or row (of Parquet), both counted from 1, with the record or what is wrong with it."""
 LONGEST_CELL = 16 * 1024 * 1024
-"""Characters of a cell of CSV; the default of 131,072 is shorter than some contexts."""
+"""Maximum characters of a CSV cell; the default of 131,072 is too short for some contexts."""
 _NAMED_LINES = 10
 
 _COMPRESSED = {
@@ -32,11 +32,11 @@ _COMPRESSED = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
-"""What a compressed file begins with, to what it is: no text and no Parquet begins so."""
+"""First bytes of a compressed file to the name of its format; no text and no Parquet begins like this."""
 
 
 def records(uri: str, data: bytes) -> Iterator[Found]:
-    """The records of a file, by the end of its name: .parquet, .csv, .tsv, and else JSON lines.
+    """Yields the records of a file; its extension selects .parquet, .csv or .tsv, else it is read as JSON Lines.
 
     Raises:
         DataError: the file as a whole cannot be read.
@@ -56,7 +56,7 @@ def records(uri: str, data: bytes) -> Iterator[Found]:
 
 
 def _json_lines(uri: str, data: bytes) -> Iterator[Found]:
-    """UTF-8, one JSON object a line; blank lines count but hold no record."""
+    """Parses UTF-8 with one JSON object per line; blank lines are counted but hold no record."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     if _one_document(data):
         raise DataError(
@@ -69,7 +69,7 @@ def _json_lines(uri: str, data: bytes) -> Iterator[Found]:
 
 
 def _one_document(data: bytes) -> bool:
-    """Whether a file is an array, or an object that goes over several lines."""
+    """Returns whether a file is an array, or an object that spans several lines."""
     first = re.match(rb"\s*([\[{][^\n]*)", data)
     if first is None or (first[1].startswith(b"{") and not isinstance(_json(first[1]), str)):
         return False
@@ -95,7 +95,7 @@ def _json(line: bytes) -> Mapping[str, object] | str:
 
 
 def _separated(uri: str, data: bytes, separator: str) -> Iterator[Found]:
-    """RFC 4180 with a header; a quoted cell may span lines, and the number is that of a record's first line."""
+    """Parses RFC 4180 with a header; a quoted cell may span lines, and a record has the number of its first line."""
     try:
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError:
@@ -153,7 +153,7 @@ def _parquet(uri: str, data: bytes) -> Iterator[Found]:
             pa.ArrowException,
             ValueError,
             OverflowError,
-        ) as error:  # text that is no UTF-8, a date beyond the calendar
+        ) as error:  # text that is not UTF-8, a date beyond the calendar
             raise DataError(f"{uri}: rows {number + 1} to {number + batch.num_rows} cannot be read: {error}") from None
         for row in rows:
             number += 1
@@ -161,7 +161,7 @@ def _parquet(uri: str, data: bytes) -> Iterator[Found]:
 
 
 def _shortest(column: pa.Array) -> pa.Array:
-    """A column of 32-bit floats as the doubles with the same shortest text: 1.1 for what would be 1.10000002384."""
+    """Casts a column of 32-bit floats to doubles with the same shortest text: 1.1 instead of 1.10000002384."""
     import pyarrow as pa
 
     return column.cast(pa.string()).cast(pa.float64()) if pa.types.is_float32(column.type) else column

@@ -1,4 +1,4 @@
-"""PURE: the user's rows, as data. Whatever is in them is taken as text or refused with its line number."""
+"""PURE: turns the user's rows into examples. Their content is taken as text, or rejected with its line number."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from llm2llm.records import Example, digest_of
 
 _REASONS_SHOWN = 10
 _REASON_LENGTH = 160
-"""Of a reason with what to do about it; ten of them fit into a report's message."""
+"""Maximum length of a reason, with advice; ten of them fit into a report's message."""
 _LINES_SHOWN = 5
-"""Of each reason: enough to see the pattern, few enough to read."""
+"""Lines shown per reason: enough to see the pattern, few enough to read."""
 _NAMES_SHOWN = 5
 _ID_DIGITS = 16
 
 
 @dataclass(frozen=True)
 class SourceRow:
-    """An example with the line that it stands in."""
+    """An example with its line number."""
 
     line: int
     example: Example
@@ -31,85 +31,87 @@ class SourceRow:
 
 @dataclass
 class SourceRows:
-    """What one file held: usable rows, and for each broken line why."""
+    """The content of one file: usable rows, and the reason for each broken line."""
 
     uri: str
     rows: list[SourceRow] = field(default_factory=list)
     broken: dict[int, str] = field(default_factory=dict)
 
     def refuse(self, lines: Mapping[int, str]) -> None:
-        """Takes out the rows of these lines."""
+        """Marks these lines as broken and removes their rows."""
         self.broken |= lines
         self.rows = [row for row in self.rows if row.line not in lines]
 
     def normalize(self, normal: Callable[[str], str]) -> None:
-        """Completions as they are taught, e.g. a class by its name and not by its number."""
+        """Replaces completions by the form that is taught, e.g. a class number by its name."""
         self.rows = [
             SourceRow(row.line, row.example.model_copy(update={"completion": normal(row.example.completion)}))
             for row in self.rows
         ]
 
     def problem(self, name: str) -> str:
-        """One sentence about the broken lines, by reason, or '' if there is none."""
+        """Describes the broken lines in one sentence, by reason; '' if there are none."""
         if not self.broken:
             return ""
         lines: dict[str, list[int]] = {}
         for line, reason in sorted(self.broken.items()):
             lines.setdefault(reason[:_REASON_LENGTH], []).append(line)
         shown = dict(itertools.islice(lines.items(), _REASONS_SHOWN))
-        told = "; ".join(f"{format_line_numbers(found, _LINES_SHOWN)}: {reason}" for reason, found in shown.items())
+        parts = "; ".join(
+            f"{format_line_numbers(numbers, _LINES_SHOWN)}: {reason}" for reason, numbers in shown.items()
+        )
         others = len(self.broken) - sum(map(len, shown.values()))
         more = f"; and {others} more" if others else ""
-        return f"{name} {self.uri} has {len(self.broken)} broken rows: {told}{more}"
+        return f"{name} {self.uri} has {len(self.broken)} broken rows: {parts}{more}"
 
 
 def format_line_numbers(lines: Sequence[int], most: int) -> str:
-    """Line numbers in words, at most so many of them: `line 3`, `lines 3, 5 and 9 more`."""
+    """Formats line numbers, at most `most` of them: `line 3`, `lines 3, 5 and 9 more`."""
     shown = ", ".join(map(str, lines[:most]))
     more = f" and {len(lines) - most} more" if len(lines) > most else ""
     return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"
 
 
 def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> SourceRows:
-    """Rows of a file of JSON lines, CSV or Parquet.
+    """Reads the rows of a JSON Lines, CSV or Parquet file.
 
     Args:
-        uri: where it lies; the end of its name tells the format.
+        uri: of the file; its extension selects the format.
         data: its content.
         mapping: name in the task to name in the file; `completion` is the answer, `id` (by default `id`) names the row.
 
     Raises:
-        DataError: the file as a whole cannot be read, or no row has the field that is to name it.
+        DataError: the file as a whole cannot be read, or no row has the field that is mapped to `id`.
     """
-    found = SourceRows(uri)
+    source_rows = SourceRows(uri)
     seen: dict[str, int] = {}
-    named_by = mapping.get("id")
-    has_ids = named_by is None
+    id_field = mapping.get("id")
+    has_ids = id_field is None
     for number, record in records(uri, data):
-        has_ids = has_ids or (not isinstance(record, str) and named_by in record)
+        has_ids = has_ids or (not isinstance(record, str) and id_field in record)
         try:
-            example, named = _example(record, mapping)
+            example, has_own_id = _example(record, mapping)
         except ValueError as error:
-            found.broken[number] = str(error)
+            source_rows.broken[number] = str(error)
             continue
-        if named and example.id in seen:
-            found.broken[number] = f"the id {example.id[:60]!r} is already used in line {seen[example.id]}"
+        if has_own_id and example.id in seen:
+            source_rows.broken[number] = f"the id {example.id[:60]!r} is already used in line {seen[example.id]}"
             continue
         identity = _free_id(example.id, seen)
         seen[identity] = number
-        found.rows.append(SourceRow(number, example.model_copy(update={"id": identity})))
-    if found.rows and not has_ids:
+        source_rows.rows.append(SourceRow(number, example.model_copy(update={"id": identity})))
+    if source_rows.rows and not has_ids:
         raise DataError(
-            f"{uri}: no row has a field {named_by!r}: correct `id` in the fields of this file, or remove it"
+            f"{uri}: no row has a field {id_field!r}: correct `id` in the fields of this file, or remove it"
         )
-    return found
+    return source_rows
 
 
 def _example(row: Mapping[str, object] | str, mapping: Mapping[str, str]) -> tuple[Example, bool]:
-    """The row in a record, and whether it brought an id of its own.
+    """Returns the example in a record, and whether the record has an id.
 
     Raises:
-        ValueError: the record cannot be used; says why.
+        ValueError: the record cannot be used; the message says why.
     """
     if isinstance(row, str):
         raise ValueError(row)  # noqa: TRY004 - it says what is wrong with the record
@@ -125,8 +127,8 @@ def _example(row: Mapping[str, object] | str, mapping: Mapping[str, str]) -> tup
 def _text(row: Mapping[str, object], column: str) -> str:
     if column not in row:
         names = [repr(name[:20]) for name in row]
-        there = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-        raise ValueError(f"no field {column!r}" + (f" (the fields are {there})" if names else ""))
+        fields = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        raise ValueError(f"no field {column!r}" + (f" (the fields are {fields})" if names else ""))
     value = row[column]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"field {column!r} is {value}: use a finite number or a string")
@@ -144,11 +146,11 @@ def _text(row: Mapping[str, object], column: str) -> str:
 
 
 def _free_id(wanted: str, taken: Mapping[str, int]) -> str:
-    """Of rows with the same content the second gets `-2`, so that every id names one row."""
+    """Returns an unused id: the second of two rows with the same content gets `-2`, so that each id names one row."""
     candidates: Iterator[str] = (f"{wanted}-{number}" for number in range(2, len(taken) + 3))
     return wanted if wanted not in taken else next(name for name in candidates if name not in taken)
 
 
 def lines_where(rows: Iterable[SourceRow], reasons: Sequence[str | None]) -> dict[int, str]:
-    """Line to reason, of the rows that have one."""
+    """Returns line to reason, for the rows that have a reason."""
     return {row.line: reason for row, reason in zip(rows, reasons, strict=True) if reason is not None}

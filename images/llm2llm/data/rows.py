@@ -1,4 +1,4 @@
-"""The frozen sets of a run, and rows of theirs as token ids."""
+"""Reads the frozen sets of a run, and the student's predictions on them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEEDS, PROBED, WRITTEN, HELD_OUT = "seed", "probe", "synthetic", "evaluation"
 
 
 def read_examples(store: Store, manifest: Manifest, name: str) -> list[Example]:
-    """A set as it was frozen; empty if the step froze none of this name.
+    """Returns a frozen set; empty if the step froze none of this name.
 
     Raises:
         IncompatibleArtifacts: it is damaged.
@@ -35,9 +35,9 @@ def read_examples(store: Store, manifest: Manifest, name: str) -> list[Example]:
 
 
 def training_set(store: Store, step: Step) -> list[Example]:
-    """D(i): the seed set, then the synthetic sets of the iterations before (LLM2LLM, algorithm 1).
+    """Returns D(i): the seed set, then the synthetic sets of earlier iterations (LLM2LLM, algorithm 1).
 
-    A probing iteration leaves out a fold of the seed set, and the rows that go back to it.
+    A probing iteration leaves out one fold of the seed set, and the rows that were written for it.
     """
     seeds = read_examples(store, parent_manifest(store, step, INPUTS), SEED)
     fold = probed_ids(step, seeds)
@@ -45,7 +45,7 @@ def training_set(store: Store, step: Step) -> list[Example]:
 
 
 def probed_ids(step: Step, seeds: Sequence[Example]) -> frozenset[str] | None:
-    """Ids of the seed rows that an iteration leaves out of training and is asked; None where it leaves out none."""
+    """Returns the ids of the seed rows that an iteration does not train on and answers; None if there are none."""
     spec = step.spec
     fold = fold_of(spec, step.iteration)
     if fold is None:
@@ -56,7 +56,7 @@ def probed_ids(step: Step, seeds: Sequence[Example]) -> frozenset[str] | None:
 
 
 def synthetic_rows(store: Store, step: Step) -> list[Example]:
-    """The synthetic sets that a step reads, in the order of their iterations."""
+    """Returns the rows of the synthetic sets that a step reads, in the order of their iterations."""
     rounds = StepId(step.stage, step.iteration).rounds
     folders = [step_folder(Stage.GENERATE, iteration) for iteration in range(rounds)]
     return [
@@ -68,7 +68,7 @@ def synthetic_rows(store: Store, step: Step) -> list[Example]:
 
 
 def evaluation_sets(store: Store, step: Step) -> dict[str, list[Example]]:
-    """Dataset to the rows that Evaluate asks the student; what there is none of is left out."""
+    """Returns dataset to the rows that Evaluate has the student answer, without empty sets."""
     inputs = parent_manifest(store, step, INPUTS)
     seeds = read_examples(store, inputs, SEED)
     fold = probed_ids(step, seeds)
@@ -81,7 +81,7 @@ def evaluation_sets(store: Store, step: Step) -> dict[str, list[Example]]:
 
 
 def predictions_in(store: Store, evaluated: Manifest, dataset: str) -> list[Prediction]:
-    """What the student answered to a set; empty where it was not asked.
+    """Returns the student's answers to a set; empty if it was not evaluated on it.
 
     Raises:
         IncompatibleArtifacts: the answers are damaged.
@@ -93,12 +93,12 @@ def predictions_in(store: Store, evaluated: Manifest, dataset: str) -> list[Pred
 
 
 def correct_by_id(predictions: Iterable[Prediction]) -> dict[str, bool]:
-    """Row id to whether its answer is right, in the order of the rows."""
+    """Returns row id to whether its answer is right, in the order of the rows."""
     return {prediction.id: prediction.correct for prediction in predictions}
 
 
 def read_resolved(manifest: Manifest) -> Resolved:
-    """What Prepare found out.
+    """Returns what Prepare resolved.
 
     Raises:
         IncompatibleArtifacts: the manifest is not one of Prepare's.

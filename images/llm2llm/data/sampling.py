@@ -1,4 +1,4 @@
-"""PURE: which rows of a file are taken, by a seed: the same ones on every machine and in every run of it."""
+"""PURE: samples rows of a file by a seed: the same ones on every machine and in every repetition."""
 
 from __future__ import annotations
 
@@ -12,43 +12,44 @@ from llm2llm.records import digest_of
 
 
 def sample_size(share: Share, rows: int) -> int:
-    """Rows that a share means: its count, or its fraction of `rows`, rounded half up."""
+    """Returns the number of rows of a share: its count, or its fraction of `rows`, rounded half up."""
     if share.count is not None:
         return share.count
     return int(Fraction(share.fraction or "0") * rows + Fraction(1, 2))
 
 
 def folds(labels: Sequence[str], count: int, *, seed: int) -> list[int]:
-    """The fold of each row, 0 to count - 1: every fold has as many rows, and as many of each label, as any other or one
-    more or less.
+    """Returns the fold of each row, 0 to count - 1.
+
+    The folds differ by at most one in their number of rows, and in their number of rows of each label.
 
     Args:
-        labels: the answer of each row; all the same where answers are no labels.
-        count: how many folds.
+        labels: the answer of each row; all the same if answers are not labels.
+        count: number of folds.
         seed: `spec.randomSeed`.
     """
     rng = random.Random(digest_of([seed, "folds", len(labels)]))  # noqa: S311
     order = list(range(len(labels)))
     rng.shuffle(order)
     order.sort(key=lambda index: labels[index])  # stable: shuffled within a label
-    found = [0] * len(labels)
-    for place, index in enumerate(order):
-        found[index] = place % count
-    return found
+    fold_of_row = [0] * len(labels)
+    for position, index in enumerate(order):
+        fold_of_row[index] = position % count
+    return fold_of_row
 
 
 def choose_rows(
     labels: Sequence[str], count: int, *, seed: int, purpose: str, stratify: bool, leave_each: bool = False
 ) -> set[int]:
-    """Indices of `count` rows, drawn without replacement.
+    """Returns the indices of `count` rows, drawn without replacement.
 
     Args:
         labels: the answer of each row.
-        count: how many; at most as many as there are rows.
+        count: number of rows to draw; at most as many as there are rows.
         seed: `spec.randomSeed`.
-        purpose: what they are for, so that two draws of one seed are independent.
+        purpose: what they are for, so that two draws with one seed are independent.
         stratify: every label gets its share, by largest remainders (Hamilton's method of apportionment).
-        leave_each: of every label a row is left, as long as others have more of them.
+        leave_each: leave one row of every label, as long as other labels have more rows left.
     """
     rng = random.Random(digest_of([seed, purpose, len(labels)]))  # noqa: S311
     order = list(range(len(labels)))
@@ -68,10 +69,10 @@ def choose_rows(
     return {index for label, members in groups.items() for index in members[: sizes[label]]}
 
 
-def _leave_each(sizes: dict[str, int], there: Mapping[str, int]) -> None:
-    """Takes the last row of a label back, and one of the label that has most left in its place."""
+def _leave_each(sizes: dict[str, int], totals: Mapping[str, int]) -> None:
+    """Gives the last row of a label back, and takes one of the label that has most left instead."""
     for label in sorted(sizes):
-        most = max(sizes, key=lambda other: (there[other] - sizes[other], other))
-        if sizes[label] == there[label] and there[most] - sizes[most] > 1:
+        most = max(sizes, key=lambda other: (totals[other] - sizes[other], other))
+        if sizes[label] == totals[label] and totals[most] - sizes[most] > 1:
             sizes[label] -= 1
             sizes[most] += 1

@@ -1,4 +1,4 @@
-"""PURE: which of the rows that were read belong to the seed, the evaluation and the test set."""
+"""PURE: decides which of the rows that were read belong to the seed, evaluation and test set."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from llm2llm.tasks import Task, grading
 _LINES_TOLD = 10
 _PROMPTS_TOLD = 5
 BEFORE = {"evaluation": ("seed",), "test": ("seed", "evaluation")}
-"""Held-out set to the sets that it may share no row with."""
+"""Held-out set to the sets that it must not share a row with."""
 
 
 def sample_rows(name: str, rows: SourceRows, share: Share | None, spec: AugmentationRunSpec) -> None:
-    """Leaves only some of the rows, of every label its share; broken ones stay broken, whichever would be drawn.
+    """Keeps only a share of the rows, stratified by label; broken rows are reported, sampled or not.
 
     Raises:
-        DataError: there are not as many.
+        DataError: there are fewer rows than the share asks for.
     """
     if share is None:
         return
@@ -37,10 +37,10 @@ def sample_rows(name: str, rows: SourceRows, share: Share | None, spec: Augmenta
 
 
 def _rows_in_share(share: Share, rows: int, path: str) -> int:
-    """Rows that a share means.
+    """Returns the number of rows of a share.
 
     Raises:
-        DataError: none.
+        DataError: it is less than one.
     """
     count = sample_size(share, rows)
     if not count and rows:
@@ -51,19 +51,19 @@ def _rows_in_share(share: Share, rows: int, path: str) -> int:
 
 
 def hold_out_rows(sets: dict[str, SourceRows], spec: AugmentationRunSpec) -> None:
-    """Takes the rows of `fromSeed` out of the seed set.
+    """Moves the rows of `fromSeed` from the seed set to the held-out sets.
 
     Raises:
-        DataError: there are not as many, or none would be left to learn from.
+        DataError: there are too few rows, or none would remain to train on.
     """
     if "seed" not in sets:
-        return  # it could not be read, which is told already
+        return  # it could not be read, which is reported already
     seeds = sets["seed"]
-    whole = len(seeds.rows)
+    seed_count = len(seeds.rows)
     for name, source in spec.data.sources().items():
         if not isinstance(source, HeldOutSource) or source.from_seed is None:
             continue
-        count = _rows_in_share(source.from_seed, whole, f"spec.data.{name}.fromSeed")
+        count = _rows_in_share(source.from_seed, seed_count, f"spec.data.{name}.fromSeed")
         if count >= len(seeds.rows):
             raise DataError(
                 f"spec.data.{name}.fromSeed: cannot hold out {count} of the {len(seeds.rows)} rows of data.seed: at "
@@ -78,9 +78,10 @@ def hold_out_rows(sets: dict[str, SourceRows], spec: AugmentationRunSpec) -> Non
 
 
 def check_folds(sets: Mapping[str, SourceRows], spec: AugmentationRunSpec) -> None:
-    """
+    """Checks that there are enough seed rows for `errorsFrom: Probe`.
+
     Raises:
-        DataError: there is not a seed row for each fold of `errorsFrom: Probe`.
+        DataError: there is not a seed row for each fold.
     """
     if spec.errors_from == "Probe" and "seed" in sets and len(sets["seed"].rows) < FOLDS:
         raise DataError(
@@ -94,11 +95,12 @@ def _labels(rows: SourceRows) -> list[str]:
 
 
 def drop_known_rows(name: str, sets: Mapping[str, SourceRows], task: Task) -> str:
-    """Takes out rows of a held-out set whose prompt is also in a set before it: a row that was trained on, or that
-    chose the best iteration, proves nothing. Returns a sentence about them, '' if there is none.
+    """Removes rows of a held-out set whose prompt is also in an earlier set; returns a sentence about them, or ''.
+
+    A row that was trained on, or that selected the best iteration, proves nothing.
 
     Raises:
-        DataError: nothing is left.
+        DataError: no row remains.
     """
     rows = sets[name]
     before = rows.rows
@@ -119,21 +121,21 @@ def drop_known_rows(name: str, sets: Mapping[str, SourceRows], task: Task) -> st
 
 
 def contradictions(name: str, rows: SourceRows, task: Task) -> str:
-    """A sentence about rows whose prompt another row answers differently, '' if there are none.
+    """Returns a sentence about rows whose prompt another row answers differently, or ''.
 
     No student can be right about both, so each iteration would pay for more rows like one of them.
     """
     first: dict[str, SourceRow] = {}
-    against: dict[int, list[int]] = defaultdict(list)
+    conflicts: dict[int, list[int]] = defaultdict(list)
     for row in rows.rows:
         other = first.setdefault(task.render(row.example.fields), row)
         if task.judge(task.extract(other.example.completion), row.example.completion) != grading.CORRECT:
-            against[other.line].append(row.line)
-    if not against:
+            conflicts[other.line].append(row.line)
+    if not conflicts:
         return ""
     shown = [
-        format_line_numbers([line, *others], _LINES_TOLD) for line, others in list(against.items())[:_PROMPTS_TOLD]
+        format_line_numbers([line, *others], _LINES_TOLD) for line, others in list(conflicts.items())[:_PROMPTS_TOLD]
     ]
-    more = f"; and {len(against) - _PROMPTS_TOLD} more prompts" if len(against) > _PROMPTS_TOLD else ""
+    more = f"; and {len(conflicts) - _PROMPTS_TOLD} more prompts" if len(conflicts) > _PROMPTS_TOLD else ""
     lines = "; ".join(shown) + more
     return f"data.{name} has prompts with different answers, of which a student can give only one ({lines})"

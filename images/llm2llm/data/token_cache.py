@@ -1,8 +1,8 @@
-"""Rows as token ids, each tokenized once in a run: iteration i + 1 tokenizes only what was written in iteration i.
+"""Turns rows into token ids, each row once per run: iteration i + 1 tokenizes only what iteration i generated.
 
-What a step tokenized anew lies in the run's folder as one object, named by the digest of its bytes; later steps read
-all of them. A row is known by its texts, so no set, no order and no iteration has to be the same. The folder is a cache
-and nothing else: what is missing or damaged there is tokenized again.
+A step stores its newly tokenized rows in the run's folder as one object, named by the digest of its bytes; later steps
+read all of them. A row is identified by its texts, so sets, order and iteration do not matter. The folder is only a
+cache: what is missing or damaged there is tokenized again.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from llm2llm.tasks import Task
 from llm2llm.training.data import TokenizedRow
 
 _FORMAT = 2
-"""Raised when the same row becomes other ids, or is kept in another way."""
+"""Incremented when the same row gets other ids, or when the format changes."""
 _KEY_BYTES = 16
 
 
 @dataclass(frozen=True)
 class TokenCache:
-    """One model's way from rows to ids.
+    """Turns rows into token ids for one model.
 
     Attributes:
         task: renders prompts.
         tokens: the model's tokenizer.
-        folder: of the run's rows that this very tokenizer made.
+        folder: of the rows in the run's store that this tokenizer tokenized.
     """
 
     task: Task
@@ -45,22 +45,22 @@ class TokenCache:
 
     @classmethod
     def of(cls, spec: AugmentationRunSpec, revision: str, tokens: StudentTokenizer, task: Task) -> TokenCache:
-        """Another model, revision, chat template or version of the libraries may make other ids of the same text."""
+        """Makes a cache; another model, revision, chat template or library version may give the same text other ids."""
         libraries = [version(name) for name in ("transformers", "tokenizers")]
-        of = [_FORMAT, spec.student.model.uri, revision, spec.task.chat_template, spec.student.trust_remote_code]
-        return cls(task, tokens, token_folder(digest_of([*of, *libraries])))
+        identity = [_FORMAT, spec.student.model.uri, revision, spec.task.chat_template, spec.student.trust_remote_code]
+        return cls(task, tokens, token_folder(digest_of([*identity, *libraries])))
 
     def rows(self, examples: Sequence[Example], store: Store, context: StepContext) -> list[TokenizedRow]:
-        """Prompt, completion and EOS of every example as token ids; what is new of them is kept for later steps."""
+        """Returns prompt, completion and EOS of every example as token ids; stores the new ones for later steps."""
         texts = [(self.task.render(example.fields), example.completion) for example in examples]
         keys = [_key(*text) for text in texts]
         known = self._read_cached(store)
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if new:
-            made = dict(zip(new, self._tokenize(list(new.values())), strict=True))
-            data = _pack(made)
+            tokenized = dict(zip(new, self._tokenize(list(new.values())), strict=True))
+            data = _pack(tokenized)
             store.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}.npz", data)
-            known |= made
+            known |= tokenized
         context.progress({"rowsTokenized": len(new), "rowsTokenizedBefore": len(set(keys)) - len(new)})
         return [TokenizedRow(example.id, *known[key]) for example, key in zip(examples, keys, strict=True)]
 
@@ -70,7 +70,7 @@ class TokenCache:
         return [(prompt + completion, len(prompt)) for prompt, completion in zip(prompts, completions, strict=True)]
 
     def _read_cached(self, store: Store) -> dict[bytes, tuple[list[int], int]]:
-        """Row key to ids and the number of them that are the prompt's."""
+        """Returns row key to ids and the number of prompt ids among them."""
         known: dict[bytes, tuple[list[int], int]] = {}
         for key in store.list(f"{self.folder}/"):
             try:
@@ -87,7 +87,9 @@ def _key(prompt: str, completion: str) -> bytes:
 
 
 def _pack(rows: Mapping[bytes, tuple[list[int], int]]) -> bytes:
-    """As NumPy's npz: `keys` (rows x 16 bytes), `prompts` and `lengths` (a number a row), `ids` one after another."""
+    """Encodes rows as NumPy's npz: `keys` (rows x 16 bytes), `prompts` and `lengths` (one number a row), `ids`
+    concatenated.
+    """
     file = io.BytesIO()
     np.savez_compressed(
         file,

@@ -1,1 +1,1 @@
-"""The local runner: the same manifest, the same loop and the same stages, in one process and without a cluster."""
+"""The local runner: the same manifest, loop and stages in one process, without a cluster."""

@@ -1,4 +1,4 @@
-"""What a person sees of a local run: a progress bar and a growing table, or plain lines where there is no terminal."""
+"""Shows a local run: a progress bar and a growing table, or plain lines if there is no terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IN_THE_TABLE = (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)
 
 @dataclass
 class IterationView:
-    """One row of the table, filled as its steps end."""
+    """One row of the table, filled in as its steps end."""
 
     index: int
     metric: str = ACCURACY
@@ -36,13 +36,13 @@ class IterationView:
     tokens: int | None = None
 
     def take(self, report: Report) -> None:
-        """Notes what a step's report tells."""
+        """Takes the numbers from a step's report."""
         match report.stage:
             case Stage.TRAIN:
                 self.train_rows = report.train_examples
             case Stage.EVALUATE:
-                told = any(metric.name == self.metric for metric in report.metrics)
-                self.score = objective_metric(StepResult.of(report), self.metric if told else ACCURACY)
+                has_metric = any(metric.name == self.metric for metric in report.metrics)
+                self.score = objective_metric(StepResult.of(report), self.metric if has_metric else ACCURACY)
                 self.mistakes = report.mistakes
             case Stage.GENERATE:
                 self.generated, self.kept = report.generated, report.kept
@@ -63,7 +63,7 @@ class IterationView:
 
 
 def columns(metric: str) -> list[str]:
-    """Names of the columns; the score's is the metric that best is chosen by."""
+    """Returns the names of the columns; that of the score is the metric that best is selected by."""
     return [metric if name == ACCURACY else name for name in COLUMNS]
 
 
@@ -72,27 +72,27 @@ def _number(value: int | None) -> str:
 
 
 class Display(Protocol):
-    """Where a run shows itself."""
+    """Shows a run to a person."""
 
     def step_started(self, step: StepId) -> None:
-        """A step begins."""
+        """Shows that a step begins."""
 
     def progress(self, event: Mapping[str, object]) -> None:
-        """A stage tells how far it is."""
+        """Shows the progress of a stage."""
 
     def step_finished(self, report: Report, *, before: bool) -> None:
-        """A step ended; `before` where its output was there already."""
+        """Shows that a step ended; `before`: its output was committed already."""
 
     def say(self, sentence: str) -> None:
-        """Something that a person should know."""
+        """Shows a message."""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Ends the display."""
 
 
 @dataclass
 class Lines:
-    """Plain lines, for logs and pipes: one for each step, and one a row of the table."""
+    """Prints plain lines, for logs and pipes: one for each step, and one for each row of the table."""
 
     metric: str = ACCURACY
     iterations: dict[int, IterationView] = field(default_factory=dict)
@@ -116,18 +116,18 @@ class Lines:
         row = self.iterations.setdefault(report.iteration, IterationView(report.iteration, self.metric))
         row.take(report)
         if report.stage is not Stage.TRAIN:
-            told = [f"{name} {cell}" for name, cell in zip(columns(self.metric), row.cells(), strict=True) if cell]
-            self.say(", ".join(told))
+            parts = [f"{name} {cell}" for name, cell in zip(columns(self.metric), row.cells(), strict=True) if cell]
+            self.say(", ".join(parts))
 
     def say(self, sentence: str) -> None:
         print(sentence, flush=True)
 
     def close(self) -> None:
-        """Lines need no end."""
+        """Does nothing: lines need no end."""
 
 
 class Screen:
-    """A live table with a progress bar below."""
+    """Shows a live table with a progress bar below it."""
 
     def __init__(self, steps: int, metric: str) -> None:
         self._metric = metric
@@ -180,7 +180,7 @@ class Screen:
 
 
 def iteration_table(iterations: Mapping[int, IterationView], metric: str) -> Table:
-    """The table of a run, one row an iteration."""
+    """Returns the table of a run, one row per iteration."""
     table = Table()
     for name in columns(metric):
         table.add_column(name, justify="right")
@@ -190,13 +190,13 @@ def iteration_table(iterations: Mapping[int, IterationView], metric: str) -> Tab
 
 
 def display_for(steps: int, metric: str) -> Display:
-    """A live screen on a terminal, else lines; `metric` is the objective's."""
+    """Returns a live screen on a terminal, else lines; `metric` is the objective's."""
     return Screen(steps, metric) if sys.stdout.isatty() else Lines(metric)
 
 
 def describe_test(report: Report, metric: str) -> str:
-    """The number to report, with its interval."""
-    score = next((told for told in report.metrics if told.name == metric), report.metrics[0])
+    """Describes the test score, the number to report, with its interval."""
+    score = next((candidate for candidate in report.metrics if candidate.name == metric), report.metrics[0])
     return (
         f"test set, {describe_iteration(report.iteration)}: {score.name} {score.value:.3f} "
         f"({score.low:.3f}-{score.high:.3f}, {score.examples} rows)"
@@ -204,13 +204,13 @@ def describe_test(report: Report, metric: str) -> str:
 
 
 def _is_news(report: Report) -> bool:
-    """Whether its message has what the table has not."""
+    """Returns whether a report's message says something that the table does not show."""
     in_table = report.stage is Stage.EVALUATE or (report.stage is Stage.GENERATE and report.kept == report.generated)
     return bool(report.message) and not in_table
 
 
 def _describe_result(report: Report) -> str:
-    """What a step has to say beside its numbers: rows that were dropped, a budget that will not do, refused answers."""
+    """Describes what a step reports besides its numbers: dropped rows, an insufficient budget, rejected answers."""
     return f"{_title(report.stage, report.iteration)}: {report.message}"
 
 

@@ -1,4 +1,8 @@
-"""Files and folders as kubectl takes them, and what the command line changes in them."""
+"""Reads files and folders as kubectl does, and applies the changes of the command line.
+
+`read_documents` collects the runs, Secrets and ConfigMaps, `set_fields` and `add_secrets` apply `--set` and `--secret`,
+and `validate_run` checks the run.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ _SUFFIXES = {".yaml", ".yml", ".json"}
 
 @dataclass(frozen=True)
 class LocalRun:
-    """One AugmentationRun, checked."""
+    """One AugmentationRun, validated."""
 
     name: str
     namespace: str
@@ -31,26 +35,26 @@ class LocalRun:
 
 @dataclass(frozen=True)
 class Documents:
-    """What was found: runs as they were written (file, document), Secrets and ConfigMaps beside them by name."""
+    """The documents that were read: runs as written (file, document), and Secrets and ConfigMaps by name."""
 
     runs: Sequence[tuple[Path, Mapping[str, Any]]]
     secrets: Mapping[str, Mapping[str, str]]
     config_maps: Mapping[str, Mapping[str, bytes]]
 
     def the_run(self) -> Mapping[str, Any]:
-        """The one AugmentationRun.
+        """Returns the only AugmentationRun.
 
         Raises:
             InvalidManifest: there are several.
         """
         if len(self.runs) > 1:
-            found = ", ".join(str(file) for file, _ in self.runs)
-            raise InvalidManifest([f"found {len(self.runs)} AugmentationRuns ({found}): pass a file with only one"])
+            files = ", ".join(str(file) for file, _ in self.runs)
+            raise InvalidManifest([f"found {len(self.runs)} AugmentationRuns ({files}): pass a file with only one"])
         return self.runs[0][1]
 
 
 @dataclass
-class _Found:
+class _Collected:
     runs: list[tuple[Path, Mapping[str, Any]]] = field(default_factory=list)
     secrets: dict[str, Mapping[str, str]] = field(default_factory=dict)
     config_maps: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
@@ -58,29 +62,29 @@ class _Found:
 
 
 def read_documents(paths: Iterable[Path]) -> Documents:
-    """All documents of these files, and of the files directly in these folders; other kinds are left alone.
+    """Reads all documents in these files, and in the files directly in these folders; ignores other kinds.
 
     Raises:
-        InvalidManifest: a file cannot be read or is no YAML, or there is no AugmentationRun in any.
+        InvalidManifest: a file cannot be read or is not YAML, or none has an AugmentationRun.
     """
-    found = _Found()
-    for file in _files(paths, found.problems):
+    collected = _Collected()
+    for file in _files(paths, collected.problems):
         try:
             documents = list(load_all(file.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            found.problems.append(f"{file}: {' '.join(str(error).split())}")
+            collected.problems.append(f"{file}: {' '.join(str(error).split())}")
             continue
         for document in _flatten(documents):
-            _sort(file, document, found)
-    if not found.runs and not found.problems:
-        found.problems.append(f"found no document of kind {api.KIND} in {', '.join(map(str, paths))}")
-    if found.problems:
-        raise InvalidManifest(found.problems)
-    return Documents(found.runs, found.secrets, found.config_maps)
+            _collect(file, document, collected)
+    if not collected.runs and not collected.problems:
+        collected.problems.append(f"found no document of kind {api.KIND} in {', '.join(map(str, paths))}")
+    if collected.problems:
+        raise InvalidManifest(collected.problems)
+    return Documents(collected.runs, collected.secrets, collected.config_maps)
 
 
 def validate_run(document: Mapping[str, Any]) -> LocalRun:
-    """The run of a document.
+    """Validates a document and returns its run.
 
     Raises:
         InvalidManifest: with all its problems.
@@ -91,13 +95,13 @@ def validate_run(document: Mapping[str, Any]) -> LocalRun:
 
 
 def set_fields(document: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """A copy of the document with `path=value` set for each of these, e.g. `spec.maxIterations=2`.
+    """Returns a copy of the document with each `path=value` set, e.g. `spec.maxIterations=2`.
 
-    A value is read as YAML, except that a decimal stays a string and so does what replaces a string: fractions and
+    A value is read as YAML, except that a decimal stays a string, and so does what replaces a string: fractions and
     money are strings in this API.
 
     Raises:
-        InvalidManifest: a setting has no `=`, or leads through something that is no mapping.
+        InvalidManifest: a setting has no `=`, or its path leads through something that is not a mapping.
     """
     changed = copy.deepcopy(dict(document))
     problems = []
@@ -122,7 +126,7 @@ def set_fields(document: Mapping[str, Any], settings: Sequence[str]) -> dict[str
 def add_secrets(
     secrets: Mapping[str, Mapping[str, str]], settings: Sequence[str], environ: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
-    """The Secrets with `name/key=ENVVAR` added for each of these.
+    """Returns the Secrets with each `name/key=ENVVAR` added.
 
     Raises:
         InvalidManifest: a setting has another form, or its variable is not set.
@@ -154,7 +158,7 @@ def _files(paths: Iterable[Path], problems: list[str]) -> Iterator[Path]:
 
 
 def _flatten(documents: Iterable[Any]) -> Iterator[Any]:
-    """The documents, with those of a List taken out of it; empty ones left out."""
+    """Yields the documents, with a List replaced by its items and empty documents left out."""
     for document in documents:
         if isinstance(document, dict) and document.get("kind") == "List":
             yield from document.get("items") or []
@@ -162,21 +166,23 @@ def _flatten(documents: Iterable[Any]) -> Iterator[Any]:
             yield document
 
 
-def _sort(file: Path, document: Any, found: _Found) -> None:
+def _collect(file: Path, document: Any, collected: _Collected) -> None:
     if not isinstance(document, dict) or "kind" not in document:
-        found.problems.append(f"{file}: a document has no kind")
+        collected.problems.append(f"{file}: a document has no kind")
     elif document["kind"] == api.KIND:
-        found.runs.append((file, document))
+        collected.runs.append((file, document))
     elif document["kind"] == "Secret":
         try:
-            found.secrets[document["metadata"]["name"]] = _secret(document)
+            collected.secrets[document["metadata"]["name"]] = _secret(document)
         except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeDecodeError):
-            found.problems.append(f"{file}: a Secret has no metadata.name, or its data is not base64-encoded text")
+            collected.problems.append(f"{file}: a Secret has no metadata.name, or its data is not base64-encoded text")
     elif document["kind"] == "ConfigMap":
         try:
-            found.config_maps[document["metadata"]["name"]] = _config_map(document)
+            collected.config_maps[document["metadata"]["name"]] = _config_map(document)
         except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeEncodeError):
-            found.problems.append(f"{file}: a ConfigMap has no metadata.name, or its binaryData is not base64-encoded")
+            collected.problems.append(
+                f"{file}: a ConfigMap has no metadata.name, or its binaryData is not base64-encoded"
+            )
 
 
 def _secret(document: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The environment of a step: what the operator would put into its pod."""
+"""Builds the environment of a step as the operator would for its pod."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from llm2llm.records import Stage
 def step_environment(
     spec: AugmentationRunSpec, stage: Stage, secrets: Mapping[str, Mapping[str, str]], environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """This process's environment, the step block's `env`, and the Secrets that the spec names.
+    """Returns this process's environment with the step block's `env` and the Secrets that the spec names.
 
-    A Secret that nobody gave leaves what the environment has; whoever needs it says what is missing.
+    If a Secret was not given, the environment's own value stays; the step that needs it reports what is missing.
     """
     block = step_block(spec, stage)
     environment = {**environ, **{variable.name: variable.value for variable in block.env}}
@@ -30,9 +30,9 @@ def step_environment(
 def mount_config_maps(
     spec: AugmentationRunSpec, config_maps: Mapping[str, Mapping[str, bytes]], folder: Path
 ) -> dict[str, str]:
-    """Writes ConfigMaps as an operator would mount them; returns the variables that say where.
+    """Writes ConfigMaps to files, as a pod mounts them; returns the variables with their paths.
 
-    Authorities whose ConfigMap nobody gave are those that the environment has.
+    A CA bundle whose ConfigMap was not given stays as the environment has it.
     """
     for name, entries in config_maps.items():
         (folder / name).mkdir()

@@ -1,8 +1,8 @@
-"""YAML as kubectl reads it, so that a file means the same here and there.
+"""Reads YAML as kubectl does, so that a file means the same here and there.
 
-kubectl's reader follows YAML 1.1 where people rely on it (`yes`, `off` and `y` are booleans, `010` is eight) and drops
-what surprises (`12:30` is no number, `2026-01-01` no date). PyYAML does neither, and takes `2e-4` for a string, which
-would then pass here and be refused there.
+kubectl's reader follows YAML 1.1 where people rely on it (`yes`, `off` and `y` are booleans, `010` is eight) but not
+where it surprises (`12:30` is not a number, `2026-01-01` not a date). PyYAML does neither, and reads `2e-4` as a
+string, which would then pass here and be rejected there.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _Loader.add_constructor("tag:yaml.org,2002:bool", _boolean)
 
 
 def load_all(text: str) -> Iterator[Any]:
-    """The documents of a file. Raises yaml.YAMLError."""
+    """Yields the documents of a file. Raises yaml.YAMLError."""
     return yaml.load_all(text, Loader=_Loader)
 
 
 def load(text: str) -> Any:
-    """One document. Raises yaml.YAMLError."""
+    """Returns one document. Raises yaml.YAMLError."""
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader

@@ -1,4 +1,4 @@
-"""Every problem of an AugmentationRun at once, each with its path: `spec.train.lora.r: must be at least 1`."""
+"""Reports all problems of an AugmentationRun together, each with its path: `spec.train.lora.r: must be at least 1`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _METADATA = frozenset(
         *("resourceVersion", "selfLink", "uid"),
     )
 )
-"""Fields of every object's metadata (Kubernetes ObjectMeta); the API server refuses others, too."""
+"""Fields of every object's metadata (Kubernetes ObjectMeta); the API server rejects others, too."""
 
 
 def validate_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
-    """The typed spec of an AugmentationRun.
+    """Returns the typed spec of an AugmentationRun.
 
     Raises:
         InvalidManifest: with all problems of the document.
@@ -35,9 +35,9 @@ def validate_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
     problems = [*_outer_problems(document)]
     spec: api.AugmentationRunSpec | None = None
     try:
-        # Strict, and as JSON, because that is what the API server does: "8" is no number there, and 8 no string.
+        # Strict, and as JSON, as the API server does: there "8" is not a number and 8 is not a string.
         text = json.dumps(_as_sent(document.get("spec", {})), default=str)
-        # Stored specs are read tolerantly; what a user wrote is not: an unknown field is a typing error.
+        # Stored specs are read tolerantly, but in what a user wrote an unknown field is a typo.
         spec = api.AugmentationRunSpec.model_validate_json(
             text, strict=True, extra="forbid", by_alias=True, by_name=False
         )
@@ -51,7 +51,7 @@ def validate_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
 
 
 def _as_sent(value: Any) -> Any:
-    """What the API server makes of a document first: a field that is null is not there, and 5.0 is the number 5."""
+    """Normalizes a document as the API server does: drops fields that are null, and reads 5.0 as the number 5."""
     if isinstance(value, dict):
         return {name: _as_sent(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list):
@@ -63,8 +63,8 @@ def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
     if document.get("apiVersion") != api.API_VERSION:
         yield f"apiVersion: must be {api.API_VERSION}"
     for unknown in sorted(document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"}):
-        of_spec = unknown in _fields(api.AugmentationRunSpec)
-        yield f"{unknown}: unknown field" + (f": did you mean spec.{unknown}?" if of_spec else "")
+        belongs_to_spec = unknown in _fields(api.AugmentationRunSpec)
+        yield f"{unknown}: unknown field" + (f": did you mean spec.{unknown}?" if belongs_to_spec else "")
     metadata = document.get("metadata")
     for unknown in sorted(map(str, metadata.keys() - _METADATA)) if isinstance(metadata, dict) else ():
         yield f"metadata.{unknown}: unknown field"
@@ -82,9 +82,9 @@ def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _reserved_names(spec: api.AugmentationRunSpec) -> Iterator[str]:
     for block in _BLOCKS_WITH_ENV:
-        for place, variable in enumerate(getattr(spec, block).env):
+        for index, variable in enumerate(getattr(spec, block).env):
             if variable.name.startswith(_RESERVED):
-                yield f"spec.{to_camel(block)}.env[{place}].name: names that start with {_RESERVED} are reserved"
+                yield f"spec.{to_camel(block)}.env[{index}].name: names that start with {_RESERVED} are reserved"
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -96,7 +96,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _sentence(item: Mapping[str, Any]) -> str:
-    """What is wrong, in the words of somebody who writes YAML."""
+    """Describes a problem in words for people who write YAML."""
     given, limits = item.get("input"), item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":
@@ -158,14 +158,14 @@ _REPLACED = {
     "warmupSteps": "warmupRatio",
     **dict.fromkeys(("fp16", "bf16", "precision"), "spec.train.precision"),
 }
-"""Names of other trainers, by what this one has instead. By settings per device hardware would decide the result."""
+"""Names in other trainers to their counterpart here. With per-device settings, hardware would affect the result."""
 _FIXED = {
     **dict.fromkeys(
         ("optim", "optimizer"), "remove it, the optimizer is always AdamW; set learningRate and weightDecay"
     ),
     "packing": "remove it, rows are packed without padding where the model supports it, and never attend to each other",
 }
-"""Names of other trainers for what is no choice here."""
+"""Names in other trainers for what cannot be chosen here."""
 
 
 def _suggestion(location: tuple[int | str, ...]) -> str:
@@ -184,17 +184,17 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
         if model is None:
             return ""
     names = {field.lower(): field for field in _fields(model)}
-    close = [names[found] for found in difflib.get_close_matches(str(name).replace("_", "").lower(), names, n=1)]
+    close = [names[lowered] for lowered in difflib.get_close_matches(str(name).replace("_", "").lower(), names, n=1)]
     return f": did you mean {close[0]}?" if close else ""
 
 
 def _fields(model: type[BaseModel]) -> dict[str, Any]:
-    """Names of a model's fields, as they stand in a manifest, with their annotations."""
+    """Returns the names of a model's fields, as in a manifest, with their annotations."""
     return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model of a field, also of an optional one and of a list."""
+    """Returns the model in the annotation of a field, also of an optional one or a list; None if there is none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)

@@ -1,4 +1,4 @@
-"""`llm2llm report`: the table of finished and unfinished runs, read from their manifests."""
+"""Prints the tables of finished and unfinished runs, read from their manifests (`llm2llm report`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm2llm.storage import LocalStore
 
 
 def print_reports(workdir: Path) -> int:
-    """Prints each run below `workdir`; the exit code of the command."""
+    """Prints each run below `workdir`; returns the exit code of the command."""
     records = sorted(workdir.glob(f"*/*/{RECORD}"))
     if not records:
         print(f"{workdir}: no runs found; create one with `llm2llm run --workdir {workdir}`", file=sys.stderr)
@@ -35,10 +35,10 @@ def print_reports(workdir: Path) -> int:
 
 
 def _iterations(store: LocalStore, metric: str) -> dict[int, IterationView]:
-    found: dict[int, IterationView] = {}
-    for of in committed_iterations(store):
-        found[of.index] = IterationView(of.index, metric)
-        for manifest in (of.train, of.evaluate, of.generate):
+    views: dict[int, IterationView] = {}
+    for iteration in committed_iterations(store):
+        views[iteration.index] = IterationView(iteration.index, metric)
+        for manifest in (iteration.train, iteration.evaluate, iteration.generate):
             if manifest:
-                found[of.index].take(manifest.report)
-    return found
+                views[iteration.index].take(manifest.report)
+    return views

@@ -1,7 +1,7 @@
-"""Drives the loop in this process: asks `next_step`, runs the stage, and asks again.
+"""Drives the loop in this process: calls `next_step`, runs the stage, and repeats.
 
-The store is the memory: a step whose output is committed is not run again, so the same command goes on where it was
-interrupted. The run's identity is its name in its namespace, so the same folder is found again.
+The store is the only memory: a step whose output is committed is not run again, so the same command resumes where it
+was interrupted. The run's identity is derived from its name and namespace, so the same folder is found again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LONGEST_PAUSE = 60.0
 
 
 class RunRecord(Record):
-    """`run.json`: what a folder of artifacts belongs to; a local run's counterpart of the object in a cluster."""
+    """`run.json`: the run that a folder of artifacts belongs to; the local counterpart of the object in a cluster."""
 
     name: str
     namespace: str
@@ -57,12 +57,12 @@ class Result:
     finished: Finished
     best: Best | None
     report: str
-    """Where the page about the run lies."""
+    """Path of the run's report page."""
 
 
 @dataclass
 class Runner:
-    """One run in this process. `stopping` is set by Ctrl-C; `settings` are the `--set` of the command line."""
+    """Runs one run in this process. `stopping` is set by Ctrl-C; `settings` are the `--set` of the command line."""
 
     run: LocalRun
     secrets: Mapping[str, Mapping[str, str]]
@@ -72,7 +72,7 @@ class Runner:
     settings: Sequence[str] = ()
     execute: Callable[[Step, Store, StepContext], Report] = run_step
     _ceiling: int = 0
-    """Of the micro-batch, after GPU out of memory: later trainings would run into it again."""
+    """Limit of the micro-batch after running out of GPU memory, so that later trainings do not run out again."""
 
     @property
     def spec(self) -> AugmentationRunSpec:
@@ -80,16 +80,16 @@ class Runner:
 
     @property
     def uid(self) -> str:
-        """The same for the same name: the folder, not this process, is the run."""
+        """The UID, the same for the same name: a run is identified by its folder, not by this process."""
         return str(uuid.UUID(bytes=hashlib.sha256(f"{self.run.namespace}/{self.run.name}".encode()).digest()[:16]))
 
     def complete(self) -> Result:
-        """Runs what is not done yet.
+        """Runs the steps that are not done yet.
 
         Raises:
-            StepError: of the step that could not be done; calling again goes on from there.
+            StepError: of the step that failed; another call resumes from there.
         """
-        store = self._store()
+        store = self._open_store()
         self._claim(store)
         if gpu_seconds_left(self.spec.budget, Spent()) is not None:
             self.display.say(
@@ -104,23 +104,23 @@ class Runner:
             try:
                 report = self._run_step(step, outcomes, store)
             except BudgetReached as error:
-                something = best_iteration(self.spec, outcomes, ended=True) is not None
-                if self.spec.budget.on_exceeded != "Complete" or not something:
+                has_best = best_iteration(self.spec, outcomes, ended=True) is not None
+                if self.spec.budget.on_exceeded != "Complete" or not has_best:
                     raise
                 return self._complete_within_budget(error, outcomes, store)
             outcomes.append(StepResult.of(report))
 
     def _complete_within_budget(self, error: BudgetReached, outcomes: list[StepResult], store: Store) -> Result:
-        """`onExceeded: Complete`: the best adapter so far is the result, or the closing iteration's."""
-        while (last := ending_step(self.spec, outcomes)) is not None:
-            outcomes.append(StepResult.of(self._run_step(last, outcomes, store)))
+        """Completes the run with the best adapter so far, or the closing iteration's (`onExceeded: Complete`)."""
+        while (step := ending_step(self.spec, outcomes)) is not None:
+            outcomes.append(StepResult.of(self._run_step(step, outcomes, store)))
         return self._result(Finished(error.reason, error.message), outcomes, store)
 
     def _result(self, finished: Finished, outcomes: Sequence[StepResult], store: Store) -> Result:
         return Result(finished, best_iteration(self.spec, outcomes, ended=True), f"{store.uri}/{PAGE}")
 
     def _run_step(self, step: StepId, outcomes: Sequence[StepResult], store: Store) -> Report:
-        """The report of a step, done before or now."""
+        """Returns the report of a step, which is read if it is committed and run otherwise."""
         work = Step(
             stage=step.stage,
             iteration=step.iteration,
@@ -130,10 +130,10 @@ class Runner:
             spec=self.spec,
             parents=parents(self.spec, step, outcomes),
         )
-        before = committed_manifest(store, work)
-        if before is not None:
-            self.display.step_finished(before.report, before=True)
-            return before.report
+        committed = committed_manifest(store, work)
+        if committed is not None:
+            self.display.step_finished(committed.report, before=True)
+            return committed.report
         if awaits_approval(self.spec, step):
             raise Terminated(f"{describe_release(step, store.uri)}, and run the same command again")
         self.display.step_started(step)
@@ -142,7 +142,7 @@ class Runner:
         return report
 
     def _run_with_retries(self, step: Step, store: Store) -> Report:
-        """Attempts of one step: transient failures pause, out of memory halves the micro-batch."""
+        """Runs the attempts of a step: pauses after a transient failure, halves the micro-batch when out of memory."""
         transient = memory = 0
         if step.stage is Stage.TRAIN:
             step = replace(step, micro_batch=self._ceiling)
@@ -178,16 +178,16 @@ class Runner:
             )
             return self.execute(step, store, context)
 
-    def _store(self) -> Store:
+    def _open_store(self) -> Store:
         root = run_root(self.spec, self.run.namespace, self.run.name, self.uid)
         credentials = self.spec.artifacts.credentials_secret_ref
-        given = self.secrets.get(credentials.name, {}) if credentials else {}
-        return open_store(root, self.spec.artifacts, {**self.environ, **given})
+        keys = self.secrets.get(credentials.name, {}) if credentials else {}
+        return open_store(root, self.spec.artifacts, {**self.environ, **keys})
 
     def _claim(self, store: Store) -> None:
-        """Writes `run.json`, after comparing with the one that is there.
+        """Writes `run.json`, after comparing it with an existing one.
 
-        A run that Prepare refused has made nothing yet: any field may be mended.
+        While Prepare has not committed, any field may still be corrected.
 
         Raises:
             IncompatibleArtifacts: a field that defines the experiment has changed.
@@ -212,23 +212,23 @@ class Runner:
 
 
 def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Fields that define the experiment and differ, with both values; where the artifacts lie is no part of it."""
+    """Returns the fields that define the experiment and differ, with both values, except the artifacts' location."""
     changed = []
     for path in identity_paths():
         if path[0] != "artifacts":
-            changed += _differences(_at(earlier, path), _at(now, path), ".".join(("spec", *path)))
+            changed += _differences(_value_at(earlier, path), _value_at(now, path), ".".join(("spec", *path)))
     return changed
 
 
 def _differences(before: Any, now: Any, path: str) -> list[str]:
-    """The leaves that differ."""
+    """Returns the leaves that differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         names = sorted(before.keys() | now.keys())
-        return [found for name in names for found in _differences(before.get(name), now.get(name), f"{path}.{name}")]
+        return [leaf for name in names for leaf in _differences(before.get(name), now.get(name), f"{path}.{name}")]
     return [] if before == now else [f"{path} was {canonical_json(before)}, is now {canonical_json(now)}"]
 
 
-def _at(spec: Mapping[str, Any], path: Sequence[str]) -> Any:
+def _value_at(spec: Mapping[str, Any], path: Sequence[str]) -> Any:
     value: Any = spec
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None

@@ -1,1 +1,1 @@
-"""The loop as pure functions: which step comes next, when a run ends, and which iteration is best."""
+"""Decides, with pure functions, which step comes next, when a run ends, and which iteration is best."""

@@ -1,4 +1,4 @@
-"""PURE: what a run has done so far, as later decisions see it."""
+"""PURE: the results of a run so far, in the form that later decisions use."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ from dataclasses import dataclass
 from llm2llm.records import Metric, Paired, Report, Stage
 
 CLOSING = 100
-"""Iteration CLOSING + n is the closing one after n probing ones. A number of its own, beyond the 64 iterations that a
-run can have: so a run whose `maxIterations` is raised goes on at iteration n, and what a number means is never a matter
-of what the run was told when."""
+"""Iteration CLOSING + n is the closing iteration after n probing ones. The number is beyond the 64 iterations that a
+run can have. So a run whose `maxIterations` is raised continues at iteration n, and the meaning of a number never
+depends on what the spec said at the time.
+"""
 
 
 @dataclass(frozen=True)
 class StepId:
-    """One (iteration, stage) of a run; Prepare is of iteration 0, Test of the one whose adapter it scores."""
+    """One (iteration, stage) of a run; Prepare has iteration 0, Test that of the adapter which it scores."""
 
     stage: Stage
     iteration: int = 0
 
     @property
     def closing(self) -> bool:
-        """Of a closing iteration (`errorsFrom: Probe`): it trains on all of D and is best."""
+        """Whether it belongs to a closing iteration (`errorsFrom: Probe`), which trains on all of D and is best."""
         return self.iteration >= CLOSING
 
     @property
     def rounds(self) -> int:
-        """Rounds of generation before this iteration; its student trains on what they wrote.
+        """Number of rounds of generation before this iteration; its student trains on the rows that they wrote.
 
-        A stop rule fires before the last probing iteration generates, so the closing one has a round less than there
-        are probing ones.
+        A stop rule applies before the last probing iteration generates, so the closing iteration has one round fewer
+        than there are probing ones.
         """
         return self.iteration - CLOSING - 1 if self.closing else self.iteration
 
 
 def iteration_label(iteration: int) -> str:
-    """An iteration in a table."""
+    """Returns the name of an iteration for a table."""
     return f"closing (after {iteration - CLOSING})" if iteration >= CLOSING else str(iteration)
 
 
 def describe_iteration(iteration: int) -> str:
-    """What people call an iteration."""
+    """Returns the name of an iteration for a sentence."""
     if iteration >= CLOSING:
         return f"closing iteration (after {iteration - CLOSING})"
     return f"iteration {iteration}"
@@ -48,7 +49,7 @@ def describe_iteration(iteration: int) -> str:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a committed step told: the part of its report that later decisions need."""
+    """The result of a committed step: the part of its report that later decisions need."""
 
     step: StepId
     digest: str
@@ -60,7 +61,7 @@ class StepResult:
 
     @classmethod
     def of(cls, report: Report) -> StepResult:
-        """The outcome that a successful report tells."""
+        """Takes the result from the report of a step that succeeded."""
         return cls(
             step=StepId(report.stage, report.iteration),
             digest=report.digest,

@@ -1,7 +1,7 @@
-"""PURE: two students' verdicts on the same rows.
+"""PURE: compares two students' verdicts on the same rows.
 
-Two accuracies with their intervals say little about each other: most rows are easy or hopeless for both students. What
-tells them apart are the rows that one gets right and the other wrong.
+Two accuracies with their intervals say little about each other: most rows are easy or hopeless for both students. The
+rows that only one of them gets right show which is better.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from functools import lru_cache
 from llm2llm.records import Paired
 
 LEVEL = 20
-"""One in so many: students that are equally good pass for better at most that often (a one-sided level of .05)."""
+"""Equally good students pass as better at most one time in LEVEL (a one-sided level of .05)."""
 
 
 def compare(against: int, dataset: str, before: Mapping[str, bool], now: Mapping[str, bool]) -> Paired | None:
-    """How the verdicts on a set changed from an iteration to this one; None where both were asked no row.
+    """Returns how the verdicts on a set changed between two iterations; None if they have no row in common.
 
     Args:
         against: the earlier iteration.
-        before: row id to whether that one was right.
-        now: the same of this iteration.
+        dataset: name of the set.
+        before: row id to whether the earlier iteration was right.
+        now: the same for this iteration.
     """
     both = before.keys() & now.keys()
     if not both:
@@ -38,10 +39,10 @@ def compare(against: int, dataset: str, before: Mapping[str, bool], now: Mapping
 
 @lru_cache(maxsize=4096)
 def is_better(gained: int, lost: int) -> bool:
-    """Whether so many rows gained against so many lost are more than chance: the one-sided exact sign test at LEVEL.
+    """Returns whether the rows gained and lost are more than chance: the one-sided exact sign test at LEVEL.
 
-    Under equal students each row that changed is as likely gained as lost, so the number gained is binomial with one
-    half (McNemar, 1947, Psychometrika 12, in its exact form). At least five rows have to change.
+    If the students are equal, each row that changed is as likely gained as lost, so the number gained is binomial with
+    probability one half (McNemar, 1947, Psychometrika 12, in its exact form). At least five rows have to change.
     """
     changed = gained + lost
     if gained <= lost:

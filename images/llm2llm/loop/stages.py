@@ -1,7 +1,7 @@
-"""PURE: the stages in one table: where each runs, where its output lies, and what it needs to be given.
+"""PURE: lists all stages in one table: where each runs, where its output is stored, and what it needs.
 
-Whoever asks something about a stage asks here: the operator for a Job's image, block and queue, the pod's environment
-for the Secrets, the layout for the folder. What a stage does is `llm2llm.stages.<name>`; when it comes is `loop.steps`.
+The operator reads it for a Job's image, block and queue, the pod's environment for the Secrets, the layout for the
+folder. What a stage does is in `llm2llm.stages.<name>`; when it runs is decided in `loop.steps`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Stage
 
 INPUTS = "inputs"
-"""Folder of what Prepare freezes."""
+"""Folder of the inputs that Prepare freezes."""
 
 
 @dataclass(frozen=True)
 class StageTraits:
-    """What sets a stage apart.
+    """The properties of a stage.
 
     Attributes:
-        verb: reason of the condition Progressing while it works.
+        verb: reason of the condition Progressing while it runs.
         block: field of the spec with its image, resources and deadlines.
         image: key in `status.images` of the image that it runs in.
         once: it runs once, before the iterations.
-        queued: it may ask for GPUs, and so waits in the queue of `scheduling`.
+        queued: it may request GPUs, and so waits in the queue of `scheduling`.
         reads_sources: it gets the keys of `data`'s sources.
         asks_teacher: it gets the teacher's key, or the token for the teacher's weights.
         loads_student: it gets the token for the base model.
@@ -54,23 +54,23 @@ STAGES: Mapping[Stage, StageTraits] = {
 
 
 def step_block(spec: AugmentationRunSpec, stage: Stage) -> StepBlock:
-    """Image, resources and placement of a stage."""
+    """Returns the image, resources and placement of a stage."""
     block: StepBlock = getattr(spec, STAGES[stage].block)
     return block
 
 
 def image_key(spec: AugmentationRunSpec, stage: Stage) -> str:
-    """Key in `status.images` of a stage's image; a teacher of our own needs vLLM, which Evaluate's image has."""
+    """Returns the key in `status.images` of a stage's image; a local teacher needs vLLM, which Evaluate's image has."""
     serves_teacher = stage is Stage.GENERATE and spec.generate.mode == "Local"
     return STAGES[Stage.EVALUATE if serves_teacher else stage].image
 
 
 def step_label(stage: Stage, iteration: int) -> str:
-    """A step in names of Jobs and logs: `prepare` or `i003-train`."""
+    """Returns the name of a step in names of Jobs and logs: `prepare` or `i003-train`."""
     name = stage.value.lower()
     return name if STAGES[stage].once else f"i{iteration:03d}-{name}"
 
 
 def step_folder(stage: Stage, iteration: int) -> str:
-    """Folder of a step's output: `inputs` or `iterations/003/train`."""
+    """Returns the folder of a step's output: `inputs` or `iterations/003/train`."""
     return INPUTS if STAGES[stage].once else f"iterations/{iteration:03d}/{stage.value.lower()}"

@@ -1,6 +1,6 @@
-"""The loop, as a pure function of the spec and the results so far (LLM2LLM, algorithm 1).
+"""Decides the next step of the loop, as a pure function of the spec and the results so far (LLM2LLM, algorithm 1).
 
-The operator and the local runner both ask `next_step` and nothing else, so a run means the same with and without a
+The operator and the local runner both call `next_step` and nothing else, so a run means the same with and without a
 cluster.
 """
 
@@ -16,15 +16,16 @@ from llm2llm.records import Stage
 
 
 def next_step(spec: AugmentationRunSpec, outcomes: Sequence[StepResult]) -> StepId | Finished:
-    """What comes after these committed steps.
+    """Returns the step that comes after these committed steps, or how the run finishes.
 
-    The newest iteration decides, so an iteration that has begun is always evaluated, also when `maxIterations` was
-    lowered below it, and a finished run goes on where it ended when `maxIterations` is raised.
+    The newest iteration decides. So an iteration that has begun is always evaluated, even if `maxIterations` was
+    lowered below it, and a finished run continues where it ended when `maxIterations` is raised.
 
-    Under `errorsFrom: Probe` the stop rules look at the probing iterations; what fires is followed by the closing one.
+    Under `errorsFrom: Probe` the stop rules look at the probing iterations; when one applies, the closing iteration
+    follows.
 
     Args:
-        spec: the run's spec, as it is now: what changed in it acts at the next decision.
+        spec: the run's spec, as it is now: a change takes effect at the next decision.
         outcomes: one for each committed step, in any order.
     """
     done = {outcome.step: outcome for outcome in outcomes}
@@ -43,13 +44,13 @@ def next_step(spec: AugmentationRunSpec, outcomes: Sequence[StepResult]) -> Step
 
 
 def awaits_approval(spec: AugmentationRunSpec, step: StepId) -> bool:
-    """Whether a step would train on rows that no person has released yet."""
+    """Returns whether a step would train on rows that no person has approved yet."""
     approval = spec.approval
     return approval.mode == "BeforeTraining" and step.stage is Stage.TRAIN and step.rounds > approval.approved_rounds
 
 
 def describe_release(step: StepId, where: str) -> str:
-    """What a person has to do before a step that awaits approval; `where` the run's artifacts lie."""
+    """Tells a person what to do before a step that awaits approval; `where` is the folder of the run's artifacts."""
     return (
         f"iteration {step.rounds - 1} has written its examples: review them below {where}, then set "
         f"spec.approval.approvedRounds to {step.rounds}"
@@ -57,15 +58,15 @@ def describe_release(step: StepId, where: str) -> str:
 
 
 def newest_iteration(outcomes: Sequence[StepResult]) -> int:
-    """The newest that began, closing ones not counted; 0 before there is one."""
+    """Returns the newest iteration that has begun, not counting closing ones; 0 if none has."""
     trained = (outcome.step for outcome in outcomes if outcome.step.stage is Stage.TRAIN and not outcome.step.closing)
     return max((step.iteration for step in trained), default=0)
 
 
 def closing_step(spec: AugmentationRunSpec, outcomes: Sequence[StepResult]) -> StepId | None:
-    """What is left to do of the closing iteration after the iterations so far; None where nothing is, or none follows.
+    """Returns the next step of the closing iteration after the iterations so far; None if it is done or none follows.
 
-    It trains on the whole seed set and all rounds, is evaluated, and writes nothing.
+    The closing iteration trains on the whole seed set and all rounds, is evaluated, and generates nothing.
     """
     if spec.errors_from != "Probe":
         return None
@@ -78,12 +79,14 @@ def closing_step(spec: AugmentationRunSpec, outcomes: Sequence[StepResult]) -> S
 def ending_step(
     spec: AugmentationRunSpec, outcomes: Sequence[StepResult], refused: StepId | None = None
 ) -> StepId | None:
-    """What a run still does that has to end with what there is (its budget is spent, `onExceeded: Complete`).
+    """Returns the next step of a run that has to end with its results so far (`onExceeded: Complete`).
 
-    The closing iteration, which asks no teacher, then the test; None when both are done, or cannot be.
+    First the closing iteration, which needs no teacher, then the test; None when both are done or impossible.
 
     Args:
-        refused: the step that the budget does not allow. Is it of the closing iteration, only the test is left.
+        spec: the run's spec.
+        outcomes: one for each committed step.
+        refused: the step that the budget does not allow. If it belongs to the closing iteration, only the test remains.
     """
     closing = closing_step(spec, outcomes)
     if refused is not None and (refused.stage is Stage.TEST or refused == closing):
@@ -93,9 +96,9 @@ def ending_step(
 
 
 def final_test(spec: AugmentationRunSpec, outcomes: Sequence[StepResult], *, ended: bool = False) -> StepId | None:
-    """The step that scores the best adapter on the test set, None where it is done or there is nothing to score.
+    """Returns the step that scores the best adapter on the test set; None if it is done or there is nothing to score.
 
-    A run that goes on after its end is scored again only if another iteration is best by then. `ended` as in
+    A run that continues after its end is scored again only if another iteration is then best. `ended` as in
     `best_iteration`.
     """
     best = best_iteration(spec, outcomes, ended=ended)
@@ -106,19 +109,19 @@ def final_test(spec: AugmentationRunSpec, outcomes: Sequence[StepResult], *, end
 
 
 def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[StepResult]) -> dict[str, str]:
-    """Folder to digest of every committed output that a step reads.
+    """Returns folder to digest of every committed output that a step reads.
 
-    Train reads the inputs, all synthetic sets before it, and the adapter that it starts from where there is one;
-    Evaluate and Test the inputs and the adapter, Evaluate also the synthetic sets whose mistakes count and the
-    evaluations that it is compared with (the iteration to beat, and the one before); Generate the inputs, its
-    evaluation and the earlier synthetic sets (duplicates are searched for over all rounds).
+    Train reads the inputs, all earlier synthetic sets, and the adapter that it starts from, if any. Evaluate and Test
+    read the inputs and the adapter; Evaluate also reads the synthetic sets whose mistakes count and the evaluations
+    that it is compared with (the iteration to beat, and the previous one). Generate reads the inputs, its evaluation
+    and the earlier synthetic sets (duplicates are searched for over all rounds).
     """
     done = {outcome.step: outcome.digest for outcome in outcomes}
     if step.stage is Stage.PREPARE:
         return {}
     needed = [StepId(Stage.PREPARE)]
-    asks_synthetic = step.stage is Stage.EVALUATE and spec.augment_from == "SeedAndSynthetic" and not step.closing
-    if step.stage in (Stage.TRAIN, Stage.GENERATE) or asks_synthetic:
+    evaluates_synthetic = step.stage is Stage.EVALUATE and spec.augment_from == "SeedAndSynthetic" and not step.closing
+    if step.stage in (Stage.TRAIN, Stage.GENERATE) or evaluates_synthetic:
         needed += [StepId(Stage.GENERATE, earlier) for earlier in range(step.rounds)]
     if step.stage is Stage.TRAIN and step.iteration and spec.start_from == "PreviousIteration":
         needed.append(StepId(Stage.TRAIN, step.iteration - 1))
@@ -132,25 +135,25 @@ def parents(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[StepResu
 
 
 def _evaluations_to_compare(spec: AugmentationRunSpec, step: StepId, outcomes: Sequence[StepResult]) -> list[StepId]:
-    """The evaluations whose verdicts this one's are compared with, row by row.
+    """Returns the evaluations that this one's verdicts are compared with, row by row.
 
-    Probing iterations are asked other seed rows than the one before, so only the evaluation set can be compared.
+    Consecutive probing iterations answer different seed rows, so only the evaluation set can be compared.
     """
-    before = [outcome for outcome in evaluations_of(outcomes) if outcome.step.iteration < step.iteration]
-    standing = reference_iteration(before)
-    if standing is None or step.closing:
+    earlier = [outcome for outcome in evaluations_of(outcomes) if outcome.step.iteration < step.iteration]
+    reference = reference_iteration(earlier)
+    if reference is None or step.closing:
         return []
     if spec.errors_from == "Probe":
-        return [StepId(Stage.EVALUATE, standing)] if spec.data.evaluation else []
-    return [StepId(Stage.EVALUATE, iteration) for iteration in sorted({standing, before[-1].step.iteration})]
+        return [StepId(Stage.EVALUATE, reference)] if spec.data.evaluation else []
+    return [StepId(Stage.EVALUATE, iteration) for iteration in sorted({reference, earlier[-1].step.iteration})]
 
 
 def iterations_in_all(spec: AugmentationRunSpec) -> int:
-    """Iterations of a run that stops for nothing else than their number."""
+    """Returns the number of iterations of a run that stops only because of maxIterations."""
     return spec.max_iterations + (spec.errors_from == "Probe")
 
 
 def expected_steps(spec: AugmentationRunSpec) -> int:
-    """Steps of a run that uses all its iterations, for a progress bar."""
+    """Returns the number of steps of a run that uses all its iterations, for a progress bar."""
     closing = 2 if spec.errors_from == "Probe" else 0
     return 3 * spec.max_iterations + closing + (spec.data.test is not None)

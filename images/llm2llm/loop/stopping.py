@@ -1,4 +1,9 @@
-"""PURE: when the loop ends, and which iteration is best."""
+"""PURE: decides when the loop ends, and which iteration is best.
+
+`stop_rule` asks in turn: was the goal reached, is nothing left to write for, are all iterations done, has the score
+plateaued. `best_iteration` picks the adapter that the run ends with, and `reference_iteration` the iteration that
+others have to beat.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +18,9 @@ from llm2llm.loop.signtest import is_better
 from llm2llm.records import ACCURACY, POOL, Metric, Paired, Stage
 
 JUDGED_ON = ("evaluation", "probe", "seed")
-"""Datasets that the objective is looked for on, the best first."""
+"""Datasets that the objective is computed on, in order of preference."""
 DECIMALS = 4
-"""Of a score, wherever two are compared: a status keeps so many, and operator and local runner must choose alike."""
+"""Decimals that scores are compared with: a status keeps this many, and operator and local runner must choose alike."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Best:
-    """The best iteration and the score that chose it."""
+    """The best iteration and the score that selected it."""
 
     iteration: int
     metric: Metric
@@ -37,7 +42,9 @@ class Best:
 
 
 def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[StepResult]) -> Finished | None:
-    """Whether the loop ends after the last of these evaluations; they are in the order of their iterations."""
+    """Returns why the loop ends after the last of these evaluations, or None; they are in the order of their
+    iterations.
+    """
     last = evaluations[-1]
     iteration = last.step.iteration
     name = objective_name(spec, evaluations)
@@ -58,9 +65,9 @@ def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[StepResult]) -> F
 
 
 def _nothing_left_to_write(spec: AugmentationRunSpec, evaluations: Sequence[StepResult]) -> bool:
-    """Whether nothing is left to write for; under `errorsFrom: Probe` one fold alone says nothing of the others.
+    """Returns whether there are no mistakes to write for; under `errorsFrom: Probe` all folds are needed to tell.
 
-    An untargeted round is written for random seed rows, mistakes or none, so it is never out of work.
+    An untargeted round is written for random seed rows, with or without mistakes, so it always has work.
     """
     if spec.generate.strategy == "Untargeted":
         return False
@@ -77,7 +84,7 @@ def _describe_rows(spec: AugmentationRunSpec, last: StepResult) -> str:
 
 
 def _memorization_warning(spec: AugmentationRunSpec, score: Metric) -> str:
-    """A warning where the seeds are right and the evaluation set lags by more than its interval."""
+    """Returns a warning if the seed rows are right and the evaluation set lags by more than its interval."""
     if spec.errors_from == "Seed" and score.dataset == "evaluation" and score.high < 1.0:
         return (
             f", but {score.name} on the evaluation set is {score.value:.3f}: the student may have memorized the seed "
@@ -88,16 +95,18 @@ def _memorization_warning(spec: AugmentationRunSpec, score: Metric) -> str:
 
 
 def _has_plateaued(spec: AugmentationRunSpec, evaluations: Sequence[StepResult], name: str) -> bool:
-    """Whether none of the last `patience` iterations improved.
+    """Returns whether none of the last `patience` iterations improved.
 
-    Accuracy is judged row by row. An iteration improved if, of the rows on which it and the iteration to beat
-    (`reference_iteration`) differ, it gained more than chance explains (`signtest.is_better`, a one-sided exact sign
-    test at .05), and if it has, less what it lost, at least `minDelta` of the rows, and one row, more than the one to
-    beat had when these `patience` iterations began. Neither is enough alone: accuracies of equal students swing by
-    more than a usual minDelta, and with many rows a gain that nobody wants to train for is more than chance.
+    Accuracy is compared row by row. An iteration improves if two things hold. Of the rows on which it and the iteration
+    to beat (`reference_iteration`) differ, it gained more than chance explains (`signtest.is_better`, a one-sided exact
+    sign test at .05). And its rows gained minus rows lost exceed what the iteration to beat had when these `patience`
+    iterations began by at least `minDelta` of the rows, and by one row. Neither is enough alone: accuracies of equal
+    students swing by more than a usual minDelta, and with many rows even a gain that is not worth training for is more
+    than chance.
 
-    A macro-F1 has no such test, and rows of one iteration only cannot be paired: there, and where a report of an older
-    image tells no pairs, a score above the best before the window by `minDelta`, and by one row's worth, improves.
+    There is no such test for a macro-F1, and rows of different sets cannot be paired. There, and if a report of an
+    older image has no pairs, a score improves if it exceeds the best one before the window by `minDelta`, and by one
+    row's worth.
     """
     if spec.early_stopping is None:
         return False
@@ -105,66 +114,66 @@ def _has_plateaued(spec: AugmentationRunSpec, evaluations: Sequence[StepResult],
     if len(evaluations) <= patience:
         return False
     window = evaluations[-patience:]
-    least = float(spec.early_stopping.min_delta)
+    min_delta = float(spec.early_stopping.min_delta)
     pairs = [outcome.paired for outcome in window if outcome.paired]
     if name == ACCURACY and len(pairs) == patience:
-        return not _gained_enough(pairs, least)
+        return not _gained_enough(pairs, min_delta)
     scores = [objective_metric(outcome, name) for outcome in evaluations]
-    smallest = max(least, 1 / max(1, scores[-1].examples))
+    smallest = max(min_delta, 1 / max(1, scores[-1].examples))
     best_before = max(score.value for score in scores[:-patience])
     return all(score.value < best_before + smallest - 1e-12 for score in scores[-patience:])
 
 
-def _gained_enough(pairs: Sequence[Paired], least: float) -> bool:
-    """Rows right add up: what one iteration is ahead of the one to beat, the next to beat has already."""
+def _gained_enough(pairs: Sequence[Paired], min_delta: float) -> bool:
+    """Adds up the gains: what one iteration is ahead of the one to beat, the next one to beat already has."""
     ahead = 0
     for paired in pairs:
         if is_better(paired.gained, paired.lost):
             ahead += paired.gained - paired.lost
-            if ahead >= max(1.0, least * paired.examples - 1e-9):
+            if ahead >= max(1.0, min_delta * paired.examples - 1e-9):
                 return True
     return False
 
 
 def reference_iteration(evaluations: Sequence[StepResult]) -> int | None:
-    """The iteration that the one after these is compared with row by row, None before there is one.
+    """Returns the iteration that the next one is compared with, row by row; None before there is one.
 
-    The first; from then on the newest that was better than the one to beat before it. Not simply the one with the
-    highest score: that one moves with every lucky swing, so that a run which gains a little in each iteration would
-    never be seen to gain, each step being too small to be more than chance. Against a standing iteration small steps
-    add up. It depends on nothing that may change while a run goes on (not on `objective`, nor on `minDelta`), so an
-    evaluation has the same parents whenever it is asked for.
+    It is the first one, and then each newer one that was better than the one to beat before it. It is not simply the
+    one with the highest score, which moves with every lucky swing: a run that gains a little in each iteration would
+    never be seen to gain, each step being too small to be more than chance. Against a fixed iteration small steps add
+    up. It depends on nothing that may change during a run (not on `objective`, nor on `minDelta`), so an evaluation
+    always has the same parents.
     """
-    standing: StepResult | None = None
+    reference: StepResult | None = None
     for outcome in evaluations:
-        if standing is None or _beats(outcome, standing):
-            standing = outcome
-    return standing.step.iteration if standing else None
+        if reference is None or _beats(outcome, reference):
+            reference = outcome
+    return reference.step.iteration if reference else None
 
 
-def _beats(outcome: StepResult, standing: StepResult) -> bool:
+def _beats(outcome: StepResult, reference: StepResult) -> bool:
     if outcome.paired:
         return is_better(outcome.paired.gained, outcome.paired.lost)
-    # an older image told no pairs
-    score, other = objective_metric(outcome).value, objective_metric(standing).value
+    # the report of an older image has no pairs
+    score, other = objective_metric(outcome).value, objective_metric(reference).value
     return round(score, DECIMALS) > round(other, DECIMALS)
 
 
 def objective_name(spec: AugmentationRunSpec, evaluations: Sequence[StepResult]) -> str:
-    """Name of the metric that these evaluations are compared by: the objective's, where each of them told it.
+    """Returns the metric that these evaluations are compared by: the objective's, if all of them reported it.
 
-    Otherwise accuracy, which every evaluation tells: scores of different names are never compared with each other.
+    Otherwise accuracy, which every evaluation reports: scores of different metrics are never compared with each other.
     """
     wanted = spec.objective.metric
-    told = all(any(metric.name == wanted for metric in outcome.metrics) for outcome in evaluations)
-    return wanted if told else ACCURACY
+    reported_by_all = all(any(metric.name == wanted for metric in outcome.metrics) for outcome in evaluations)
+    return wanted if reported_by_all else ACCURACY
 
 
 def objective_metric(outcome: StepResult, name: str = ACCURACY) -> Metric:
-    """The score that an iteration is judged by: on the evaluation set, else on the seed set.
+    """Returns the score that an iteration is judged by: on the evaluation set, else on the seed set.
 
     Raises:
-        ValueError: the evaluation told no such score.
+        ValueError: the evaluation reported no such score.
     """
     by_dataset = {metric.dataset: metric for metric in outcome.metrics if metric.name == name}
     for dataset in JUDGED_ON:
@@ -174,18 +183,21 @@ def objective_metric(outcome: StepResult, name: str = ACCURACY) -> Metric:
 
 
 def pool_size(metrics: Sequence[Metric]) -> int:
-    """How many rows an evaluation's mistakes are among; 0 where it did not tell."""
+    """Returns the number of rows that an evaluation's mistakes are counted among; 0 if it did not report it."""
     return sum(metric.examples for metric in metrics if metric.name == ACCURACY and metric.dataset in POOL)
 
 
 def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[StepResult], *, ended: bool = False) -> Best | None:
-    """The iteration with the highest score; of equal ones the earliest, because it cost less.
+    """Returns the iteration with the highest score; of equal ones the earliest, because it cost less.
 
-    Under `errorsFrom: Probe` the newest closing iteration, whatever it scores: the others left out rows on purpose.
+    Under `errorsFrom: Probe` it is the newest closing iteration, whatever its score: the others left out rows on
+    purpose.
 
     Args:
-        ended: nothing more will be trained. A probing run that ends without its closing iteration (its budget is spent)
-            has then no better adapter than that of its best probing iteration.
+        spec: the run's spec.
+        outcomes: one for each committed step.
+        ended: whether no more training follows. A probing run that ends without its closing iteration (its budget is
+            spent) then has no better adapter than that of its best probing iteration.
     """
     done = {outcome.step: outcome for outcome in outcomes}
     evaluations = evaluations_of(outcomes)
@@ -203,6 +215,6 @@ def best_iteration(spec: AugmentationRunSpec, outcomes: Sequence[StepResult], *,
 
 
 def evaluations_of(outcomes: Sequence[StepResult]) -> list[StepResult]:
-    """The evaluations among these outcomes, in the order of their iterations."""
-    found = [outcome for outcome in outcomes if outcome.step.stage is Stage.EVALUATE]
-    return sorted(found, key=lambda outcome: outcome.step.iteration)
+    """Returns the evaluations among these outcomes, in the order of their iterations."""
+    evaluations = [outcome for outcome in outcomes if outcome.step.stage is Stage.EVALUATE]
+    return sorted(evaluations, key=lambda outcome: outcome.step.iteration)

@@ -1,1 +1,1 @@
-"""Base models as files: where they come from, what they are, and how their tokenizer and weights are loaded."""
+"""Handles base models as files: fetches and identifies them, and loads their tokenizer and weights."""

@@ -1,7 +1,7 @@
-"""`spec.student.cache`: base models in a folder that many pods share, each written once and looked at before each use.
+"""Caches base models in a folder that many pods share (`spec.student.cache`), and checks each one before use.
 
-A pod may die, or its node lose power, while it fills the folder. So a model is written beside its place, flushed to the
-disk and renamed, with a list of its files: a folder that does not hold what its list says is filled anew.
+A pod may die, or its node lose power, while it fills the folder. So a model is written next to its final place, flushed
+to disk and renamed, with a list of its files. A folder that does not match its list is filled again.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from llm2llm.records import canonical_json
 from llm2llm.storage.local import flush
 
 LIST = "llm2llm-files.json"
-"""Name of a model's list in its folder: each file's size in bytes and sha256."""
+"""Name of the file list in a model's folder: each file's size in bytes and sha256."""
 _CHUNK = 16 * 1024 * 1024
 
 
 def invalid_reason(kept: Path) -> str:
-    """What a model's folder lacks of its list, '' if nothing.
+    """Returns how a model's folder differs from its file list, or '' if it does not.
 
-    Names and sizes only: whoever reads all weights to hash them waits longer than to load them.
+    Compares names and sizes only: hashing all weights takes longer than loading them.
     """
     try:
         listed = {name: entry["size"] for name, entry in json.loads((kept / LIST).read_bytes()).items()}
-        there = {path.relative_to(kept).as_posix(): path.stat().st_size for path in _files(kept)}
+        present = {path.relative_to(kept).as_posix(): path.stat().st_size for path in _files(kept)}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return f"its file list {LIST} cannot be read: {error}"
-    for name in sorted(listed.keys() | there.keys() - {LIST}):
-        if name not in there:
+    for name in sorted(listed.keys() | present.keys() - {LIST}):
+        if name not in present:
             return f"{name} is missing"
         if name not in listed:
             return f"{name} is not in its file list {LIST}"
-        if there[name] != listed[name]:
-            return f"{name} has {there[name]} bytes, but its file list {LIST} says {listed[name]}"
+        if present[name] != listed[name]:
+            return f"{name} has {present[name]} bytes, but its file list {LIST} says {listed[name]}"
     return ""
 
 
 def keep(folder: Path, kept: Path) -> Path:
-    """Copies a whole model to its place in the cache: it is there at once or not at all, whoever else does the same.
+    """Copies a whole model into the cache atomically, whoever else does the same.
 
     Returns:
-        Where the model is to be read: `folder` where the cache is full or cannot be written.
+        The folder to read the model from: `folder` itself if the cache is full or cannot be written.
     """
-    part = _beside(kept, "part")
+    part = _sibling(kept, "part")
     try:
         _fill(folder, part)
-        if invalid_reason(kept):  # else another pod was first
+        if invalid_reason(kept):  # otherwise another pod was first
             _replace(part, kept)
     except OSError:
-        pass  # what was fetched serves as well
+        pass  # the fetched folder can be used as well
     shutil.rmtree(part, ignore_errors=True)
     return folder if invalid_reason(kept) else kept
 
@@ -74,7 +74,7 @@ def _fill(folder: Path, part: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> dict[str, int | str]:
-    """Size and sha256 of what is on the disk when this returns."""
+    """Copies a file to disk, flushed; returns its size and sha256."""
     digest = hashlib.sha256()
     with source.open("rb") as read, target.open("wb") as written:
         while chunk := read.read(_CHUNK):
@@ -86,7 +86,7 @@ def _copy(source: Path, target: Path) -> dict[str, int | str]:
 
 
 def _replace(part: Path, kept: Path) -> None:
-    old = _beside(kept, "old")
+    old = _sibling(kept, "old")
     if kept.exists():
         kept.rename(old)
     part.rename(kept)
@@ -101,5 +101,5 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _beside(kept: Path, purpose: str) -> Path:
+def _sibling(kept: Path, purpose: str) -> Path:
     return kept.with_name(f"{kept.name}.{secrets.token_hex(4)}.{purpose}")

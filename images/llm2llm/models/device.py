@@ -1,12 +1,12 @@
-"""What the device of this process can compute in."""
+"""Finds out what the device of this process can compute in."""
 
 from __future__ import annotations
 
 
 def has_bf16() -> bool:
-    """Whether a GPU is there that computes in bf16 itself (compute capability 8 and up).
+    """Returns whether there is a GPU with native bf16 (compute capability 8 and up).
 
-    PyTorch says yes of older ones as well, on which it emulates bf16 slowly, and vLLM refuses to.
+    PyTorch says yes for older ones, too, on which it emulates bf16 slowly, and vLLM refuses to run.
     """
     import torch
 

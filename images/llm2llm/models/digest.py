@@ -1,7 +1,7 @@
-"""Models in a folder of this machine, e.g. of a volume: what identifies their content, not read anew in every step.
+"""Identifies the content of a model in a local folder, e.g. of a volume, without reading it in every step.
 
-The first step that looks at a model reads all of it; what it finds lies in the run's artifacts, with each file's size
-and time of change. Later steps read what has changed since, which is nothing: they load the weights, and that is all.
+The first step that needs a model reads all of it and stores the hashes in the run's artifacts, with each file's size
+and modification time. Later steps read only files that have changed since, usually none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FILES_AT_ONCE = 8
 
 
 class ModelFile(Record):
-    """A file as it was when it was read: its size in bytes, and when it was changed, in nanoseconds."""
+    """A file when it was read: its size in bytes, its modification time in nanoseconds, and its hash."""
 
     size: int
     changed: int
@@ -30,17 +30,17 @@ class ModelFile(Record):
 
 
 class ModelFiles(Record):
-    """By their paths in the model's folder."""
+    """Files by their paths in the model's folder."""
 
     files: dict[str, ModelFile]
 
 
 def content_digest(folder: Path, store: Store | None) -> str:
-    """A digest over names and contents of all files below a folder.
+    """Returns a digest of the names and contents of all files below a folder.
 
     Args:
         folder: a model's.
-        store: keeps what was found before; None to read everything, which is also what follows if it cannot be used.
+        store: keeps the hashes of earlier steps; None to read everything, which also happens if it cannot be used.
     """
     key = model_files_key(digest_of(str(folder)))
     known = _read_known(store, key) if store else {}
@@ -60,11 +60,11 @@ def _read_known(store: Store, key: str) -> dict[str, ModelFile]:
         return {}
 
 
-def _read(path: Path, before: ModelFile | None) -> ModelFile:
-    """What was found before, where the file is still that one."""
+def _read(path: Path, known: ModelFile | None) -> ModelFile:
+    """Hashes a file, or returns the earlier hash if the file has not changed."""
     status = path.stat()
     size, changed = status.st_size, status.st_mtime_ns
-    if before and (before.size, before.changed) == (size, changed):
-        return before
+    if known and (known.size, known.changed) == (size, changed):
+        return known
     with path.open("rb") as file:
         return ModelFile(size=size, changed=changed, sha256=hashlib.file_digest(file, "sha256").hexdigest())

@@ -1,4 +1,8 @@
-"""Base models as folders on this machine, and what identifies their content."""
+"""Fetches base models to folders on this machine, and identifies their content.
+
+`model_revision` resolves a model to a commit or a digest, once in Prepare; `fetch_model` downloads that revision, from
+the Hub, a bucket, a volume or the cache.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +31,9 @@ _NOT_FOUND = 404
 
 @dataclass(frozen=True)
 class ModelAt:
-    """A model that a run names: where it is, and where the spec says so, for messages.
+    """A model that a run names: its location, and the fields of the spec that say so, for messages.
 
-    `field` holds uri and revision, `token_field` the hub token, which is in the environment as `token`.
+    `field` has uri and revision, `token_field` the Hub token, which is in the environment variable `token`.
     """
 
     uri: str
@@ -40,7 +44,7 @@ class ModelAt:
 
 
 def teacher_source(source: TeacherSource) -> ModelAt:
-    """The model of `generate.mode: Local`."""
+    """Returns the model of `generate.mode: Local`."""
     field = "spec.generate.teacher.source"
     return ModelAt(source.uri, source.revision, field, f"{field}.tokenSecretRef", TEACHER_HUB_TOKEN)
 
@@ -52,18 +56,18 @@ def model_revision(
     *,
     store: Store | None = None,
 ) -> str:
-    """What identifies the content of a model (unset: the base model): a commit for hf://, else a digest over its files.
+    """Returns what identifies the content of a model (by default the base model): a commit or a digest.
 
-    For s3:// the digest is over names, sizes and entity tags, so that nothing is downloaded for it; the files of a
-    volume are read once in a run, whose artifacts are `store`.
+    For hf:// it is a commit. For s3:// it is a digest of names, sizes and entity tags, so that nothing is downloaded
+    for it. The files of a volume are read once in a run, whose artifacts are `store`.
 
     Raises:
         ConfigurationError: there is no such model or revision, or it has no weights that can be loaded.
-        AuthenticationError: it is gated, and the token does not open it.
+        AuthenticationError: it is gated, and the token does not give access.
     """
     model = model or _student(spec)
     if model.uri.startswith("hf://"):
-        return _commit(model, environ)
+        return _hub_commit(model, environ)
     if model.uri.startswith("s3://"):
         entries = list(open_store(model.uri, spec.artifacts, environ).entries(""))
         _check_names(model, (name for name, _, _ in entries))
@@ -83,7 +87,7 @@ def fetch_model(
     model: ModelAt | None = None,
     store: Store | None = None,
 ) -> Path:
-    """A model, by default the base model, as a folder on this machine; without its weights where none are needed.
+    """Fetches a model, by default the base model, to a folder on this machine, with or without its weights.
 
     Only the base model is kept in `spec.student.cache`. `store`: see model_revision.
 
@@ -107,12 +111,12 @@ def fetch_model(
 
 
 def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
-    """The content of `hf://owner/dataset[@revision]/path`, one file of a data set of the hub.
+    """Returns the content of `hf://owner/dataset[@revision]/path`, a file of a dataset on the Hub.
 
     Raises:
-        ConfigurationError: there is no such data set or revision, or the URI names no file of one.
-        DataError: the data set has no such file.
-        AuthenticationError: it is gated, and the token does not open it.
+        ConfigurationError: there is no such dataset or revision, or the URI does not name a file of one.
+        DataError: the dataset has no such file.
+        AuthenticationError: it is gated, and the token does not give access.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -123,14 +127,14 @@ def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
     if not (owner and name and path):
         raise ConfigurationError(f"{uri}: expected hf://owner/dataset/path/of/the/file")
     repository = f"{owner}/{name}"
-    named = ModelAt(f"the dataset hf://{repository}", revision or "main", field="spec.data")
-    with _hub_failures(named, named.revision):
+    dataset = ModelAt(f"the dataset hf://{repository}", revision or "main", field="spec.data")
+    with _hub_failures(dataset, dataset.revision):
         try:
-            found = hf_hub_download(
+            local_file = hf_hub_download(
                 repository,
                 path,
                 repo_type="dataset",
-                revision=named.revision,
+                revision=dataset.revision,
                 endpoint=environ.get("HF_ENDPOINT"),
                 token=environ.get("HF_TOKEN"),
                 cache_dir=environ.get("HF_HUB_CACHE"),
@@ -139,7 +143,7 @@ def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
             raise
         except EntryNotFoundError:
             raise DataError(f"{uri} does not exist: check its path in the dataset") from None
-    return Path(str(found)).read_bytes()
+    return Path(str(local_file)).read_bytes()
 
 
 def _student(spec: AugmentationRunSpec) -> ModelAt:
@@ -157,15 +161,15 @@ def _fetch(
     store: Store | None = None,
 ) -> Path:
     if model.uri.startswith("hf://"):
-        return _snapshot(model, revision, environ, weights=weights)
+        return _download_snapshot(model, revision, environ, weights=weights)
     if model_revision(spec, environ, model, store=store) != revision:
         raise IncompatibleArtifacts(f"{model.uri} has changed since the run started: restore it, or create another run")
     if not model.uri.startswith("s3://"):
         return local_path(model.uri)
-    return _download(spec, model, revision, environ, scratch, weights=weights)
+    return _download_files(spec, model, revision, environ, scratch, weights=weights)
 
 
-def _download(
+def _download_files(
     spec: AugmentationRunSpec,
     model: ModelAt,
     revision: str,
@@ -182,29 +186,29 @@ def _download(
         store.download(name, part)
         part.replace(target / name)
 
-    wanted = [name for name in store.list("") if weights or not modelfiles.has_weights([name])]
+    names = [name for name in store.list("") if weights or not modelfiles.has_weights([name])]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
-        for _ in threads.map(fetch, [name for name in wanted if not (target / name).exists()]):
-            pass  # raises what a download raised
+        for _ in threads.map(fetch, [name for name in names if not (target / name).exists()]):
+            pass  # re-raises the error of a download
     return target
 
 
-def _commit(model: ModelAt, environ: Mapping[str, str]) -> str:
+def _hub_commit(model: ModelAt, environ: Mapping[str, str]) -> str:
     from huggingface_hub import HfApi
 
     repository = model.uri.removeprefix("hf://")
     with _hub_failures(model, model.revision):
-        found = HfApi(endpoint=environ.get("HF_ENDPOINT"), token=environ.get(model.token)).model_info(
+        info = HfApi(endpoint=environ.get("HF_ENDPOINT"), token=environ.get(model.token)).model_info(
             repository, revision=model.revision
         )
-    if not found.sha:
+    if not info.sha:
         raise ConfigurationError(f"{model.uri}: the Hub returned no commit for revision {model.revision}")
-    if found.siblings is not None:
-        _check_names(model, (sibling.rfilename for sibling in found.siblings))
-    return found.sha
+    if info.siblings is not None:
+        _check_names(model, (sibling.rfilename for sibling in info.siblings))
+    return info.sha
 
 
-def _snapshot(model: ModelAt, revision: str, environ: Mapping[str, str], *, weights: bool) -> Path:
+def _download_snapshot(model: ModelAt, revision: str, environ: Mapping[str, str], *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = list(modelfiles.ALL if weights else modelfiles.SMALL)
@@ -221,32 +225,33 @@ def _snapshot(model: ModelAt, revision: str, environ: Mapping[str, str], *, weig
 
 
 @contextmanager
-def _hub_failures(at: ModelAt, revision: str) -> Iterator[None]:
-    """Says what the hub's own errors mean for a step."""
+def _hub_failures(location: ModelAt, revision: str) -> Iterator[None]:
+    """Translates the Hub's errors into errors of a step."""
     from huggingface_hub import errors
 
-    # A connection that fails is told by the HTTP library's own error, whose module the hub's releases change.
+    # A failed connection raises the HTTP library's own error, whose module differs between releases of the Hub's
+    # client.
     http_error: type[Exception] = errors.HfHubHTTPError.__mro__[1]
-    model = f"{at.uri} at revision {revision}"
+    model = f"{location.uri} at revision {revision}"
     try:
         yield
-    except errors.LocalEntryNotFoundError as error:  # the hub's word for "no connection"
+    except errors.LocalEntryNotFoundError as error:  # the Hub client's error for "no connection"
         raise Transient(f"{model}: {error}") from error
     except (errors.GatedRepoError, errors.HfHubHTTPError) as error:
         status = error.response.status_code
         if isinstance(error, errors.GatedRepoError) or status in _FORBIDDEN:
-            raise AuthenticationError(f"{model} is gated or private ({error}): check {at.token_field}") from error
+            raise AuthenticationError(f"{model} is gated or private ({error}): check {location.token_field}") from error
         if status == _NOT_FOUND:
-            raise ConfigurationError(f"{model} does not exist ({error}): check {at.field}") from error
+            raise ConfigurationError(f"{model} does not exist ({error}): check {location.field}") from error
         raise Transient(f"{model}: {error}") from error
     except (errors.HFValidationError, ValueError) as error:
-        raise ConfigurationError(f"{model}: {error}: check {at.field}") from error
+        raise ConfigurationError(f"{model}: {error}: check {location.field}") from error
     except (OSError, http_error) as error:
         raise Transient(f"{model}: {error}") from error
 
 
 def _check_names(model: ModelAt, names: Iterable[str]) -> None:
-    """By names alone, before anything is fetched; what lies in folders of the model's own is no part of it."""
+    """Checks the names of a model's files before anything is fetched; files in subfolders are not part of it."""
     top = [name for name in names if "/" not in name]
     if "config.json" not in top:
         raise ConfigurationError(f"{model.uri} has no config.json: check {model.field}.uri")

@@ -1,4 +1,4 @@
-"""Importing peft without what it takes along in vain."""
+"""Imports peft without loading torch's compiler."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _NO_COMPILER = "TORCHDYNAMO_DISABLE"
 
 @contextmanager
 def without_torch_compile() -> Iterator[None]:
-    """For the imports that bring peft: with it comes bitsandbytes where it is installed, quantized student or not.
+    """Disables torch.compile during the imports that load peft, and with it an installed bitsandbytes.
 
-    bitsandbytes asks for one of its own functions to be compiled, and merely asking loads torch's compiler: a second of
-    CPU in each process that trains or evaluates, with nothing compiled afterwards. Within this torch.compile returns
-    what it was given. On CPUs with AVX512-BF16 it also warns that it has no package to download a kernel with, which
-    nobody asked for and is not let through.
+    bitsandbytes decorates one of its own functions with torch.compile, which loads torch's compiler: a second of CPU in
+    each process that trains or evaluates, with nothing compiled afterwards. In this context torch.compile returns its
+    argument. On CPUs with AVX512-BF16 bitsandbytes also warns that it lacks a package to download a kernel with, which
+    is suppressed.
     """
     logger = logging.getLogger("bitsandbytes")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    asked = os.environ.get(_NO_COMPILER)
+    previous = os.environ.get(_NO_COMPILER)
     os.environ[_NO_COMPILER] = "1"
     try:
         yield
     finally:
         logger.setLevel(level)
-        if asked is None:
+        if previous is None:
             del os.environ[_NO_COMPILER]
         else:
-            os.environ[_NO_COMPILER] = asked
+            os.environ[_NO_COMPILER] = previous

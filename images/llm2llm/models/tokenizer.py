@@ -1,7 +1,7 @@
-"""One way from a prompt to token ids, for training and for every engine.
+"""Tokenizes prompts and completions in one way, for training and for every engine.
 
-A prompt and its completion are tokenized apart and joined: so the ids of a prompt are the same where its answer is
-taught and where it is asked for, and the prompt is masked by its length.
+A prompt and its completion are tokenized separately and joined. So the ids of a prompt are the same in training and in
+evaluation, and the prompt is masked by its length.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ _CONTEXT = (
     "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_sequence_length",
     "max_seq_length", "seq_len",
 )  # fmt: skip
-"""What architectures call their context; those that vLLM looks for, too (its ModelArchConfigConvertorBase)."""
+"""Names of the context length in various architectures, including those that vLLM looks for (its
+ModelArchConfigConvertorBase).
+"""
 _UNLIMITED = 10**9
-"""Tokenizers say 10^30 where they know no limit."""
+"""Tokenizers without a known limit report 10^30."""
 _TODAY = datetime(2024, 7, 26, tzinfo=UTC)
-"""What chat templates are told that ask for the date: one that they, too, fall back to where nobody tells them."""
+"""The date for chat templates that ask for it: the one that they use by default if they get none."""
 _TOKENIZER = "spec.student.model: the tokenizer"
 
 
 @dataclass(frozen=True)
 class StudentTokenizer:
-    """What a student needs from its tokenizer. Made by `load_tokenizer` or `load_fast_tokenizer`.
+    """What a student needs from its tokenizer; made by `load_tokenizer` or `load_fast_tokenizer`.
 
     Attributes:
         encode: texts to token ids, with or without the special tokens of the model.
@@ -44,17 +46,17 @@ class StudentTokenizer:
     chat: Callable[[str], str] | None = None
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of prompts, with what the model wants at the beginning and nothing at the end."""
-        if self.chat is not None:  # such a text holds the special tokens already
+        """Returns the ids of prompts, with the model's special tokens at the beginning and none at the end."""
+        if self.chat is not None:  # such a text has the special tokens already
             return list(self._ids([self.chat(text) for text in texts], special=False))
         return [ids[:-1] if ids[-1:] == [self.eos] else ids for ids in self._ids(texts, special=True)]
 
     def completions(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of completions as they are taught: trimmed, ended by EOS."""
+        """Returns the ids of completions as they are taught: trimmed, and ended by EOS."""
         return [[*ids, self.eos] for ids in self._ids([text.strip() for text in texts], special=False)]
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of an answer's ids: up to its EOS, where it has one."""
+        """Returns the text of an answer's ids, up to its EOS if it has one."""
         ids = list(ids)
         return self.decode(ids[: ids.index(self.eos)] if self.eos in ids else ids)
 
@@ -64,14 +66,14 @@ class StudentTokenizer:
 
 
 def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) -> StudentTokenizer:
-    """The tokenizer of a model's folder, as transformers loads it.
+    """Loads the tokenizer of a model's folder with transformers.
 
-    Chat templates that ask for today's date (Llama 3.2, Granite) are told one and the same, or a prompt had other ids
-    on another day.
+    Chat templates that ask for today's date (Llama 3.2, Granite) always get the same one; otherwise a prompt would have
+    other ids on another day.
 
     Args:
         folder: of the base model.
-        chat: whether prompts go through its chat template, where it has one (`spec.task.chatTemplate`).
+        chat: whether prompts go through its chat template, if it has one (`spec.task.chatTemplate`).
         trusted: whether Python files in the folder may be run (`spec.student.trustRemoteCode`).
 
     Raises:
@@ -90,7 +92,7 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
 
     def as_turn(text: str) -> str:
         turns = [{"role": "user", "content": text}]
-        # A variable of this name stands before the function of transformers, which reads the clock.
+        # A variable of this name takes precedence over the function of transformers, which reads the clock.
         return str(
             tokenizer.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=False, strftime_now=_TODAY.strftime
@@ -109,23 +111,23 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
 
 
 def _try_template(as_turn: Callable[[str], str]) -> None:
-    """Templates are programs; one that wants more than a user's turn says so before a GPU is asked for."""
+    """Renders a chat template once: if that program needs more than a user's turn, it should fail in Prepare."""
     from jinja2 import TemplateError
 
     try:
-        told = as_turn("x")
+        rendered = as_turn("x")
     except (TemplateError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"{_TOKENIZER}'s chat template cannot render a user message ({error}): set spec.task.chatTemplate: Never"
         ) from error
-    if "x" not in told:
+    if "x" not in rendered:
         raise ConfigurationError(
             f"{_TOKENIZER}'s chat template omits the user message: set spec.task.chatTemplate: Never"
         )
 
 
 def load_fast_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) -> StudentTokenizer:
-    """The same tokenizer without transformers where its files allow that: a second instead of ten, for Prepare.
+    """Loads the same tokenizer without transformers if its files allow that: in one second instead of ten, for Prepare.
 
     Raises:
         ConfigurationError: as `load_tokenizer`.
@@ -133,8 +135,8 @@ def load_fast_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = Fals
     if not (folder / "tokenizer.json").exists() or (chat and has_chat_template(folder)):
         return load_tokenizer(folder, chat=chat, trusted=trusted)
     config = folder / "tokenizer_config.json"
-    named = _json(config).get("eos_token") if config.exists() else None
-    if named is None:  # it may be in another file, or what the class of the tokenizer brings, as GPT-2's does
+    eos_token = _json(config).get("eos_token") if config.exists() else None
+    if eos_token is None:  # it may be in another file, or a default of the tokenizer's class, as with GPT-2
         return load_tokenizer(folder, chat=chat, trusted=trusted)
     from tokenizers import Tokenizer
 
@@ -142,7 +144,7 @@ def load_fast_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = Fals
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises nothing more specific
         raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {error}") from error
-    eos = tokenizer.token_to_id(named["content"] if isinstance(named, dict) else named)
+    eos = tokenizer.token_to_id(eos_token["content"] if isinstance(eos_token, dict) else eos_token)
     if eos is None:
         return load_tokenizer(folder, chat=chat, trusted=trusted)
     return StudentTokenizer(
@@ -155,7 +157,7 @@ def load_fast_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = Fals
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Whether a model's folder brings a chat template, in a file of its own or in its tokenizer's config."""
+    """Returns whether a model's folder has a chat template, in its own file or in its tokenizer's config."""
     if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
         return True
     config = folder / "tokenizer_config.json"
@@ -164,13 +166,13 @@ def has_chat_template(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Of a model, by its config; 0 where that says nothing.
+    """Facts about a model from its config; 0 if it does not say.
 
     Attributes:
-        context: tokens that it can look at, prompt and answer together; no more than its tokenizer says.
+        context: maximum number of tokens, prompt and answer together; at most what its tokenizer allows.
         heads: attention heads of a layer.
         architectures: names of the classes that load it.
-        vocabulary: tokens that it has a vector for.
+        vocabulary: number of tokens that it has an embedding for.
     """
 
     context: int
@@ -180,9 +182,9 @@ class ModelInfo:
 
 
 def check_vocabulary(tokens: StudentTokenizer, shape: ModelInfo) -> None:
-    """A tokenizer that got a token which the model did not ends the training with an index error, or a dead GPU.
+    """Checks that the model knows the tokenizer's tokens: an unknown one causes an index error, or a dead GPU.
 
-    What is added to a tokenizer are special tokens, so those around a word show it.
+    Tokens that were added to a tokenizer are special tokens, so encoding a single word shows them.
 
     Raises:
         ConfigurationError: one is beyond the model's vocabulary.
@@ -197,12 +199,12 @@ def check_vocabulary(tokens: StudentTokenizer, shape: ModelInfo) -> None:
 
 
 def read_model_info(folder: Path, *, trusted: bool = False) -> ModelInfo:
-    """The shape of the model of this folder.
+    """Reads the config of the model in a folder.
 
     Raises:
-        ConfigurationError: the config cannot be read, or is of an architecture that the trainer would not know.
+        ConfigurationError: the config cannot be read, or its architecture is unknown to the trainer.
     """
-    # This module of transformers is a table: what it is read through elsewhere imports torch first.
+    # This module of transformers is only a table; the public way to read it imports torch first.
     from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 
     config = _json(folder / "config.json")
@@ -216,12 +218,12 @@ def read_model_info(folder: Path, *, trusted: bool = False) -> ModelInfo:
             )
         )
     tokenizer = folder / "tokenizer_config.json"
-    told = [config.get(name) for name in _CONTEXT]
-    told += [_json(tokenizer).get("model_max_length")] if tokenizer.exists() else []
-    context = min((number for number in told if isinstance(number, int) and number > 0), default=0)
+    limits = [config.get(name) for name in _CONTEXT]
+    limits += [_json(tokenizer).get("model_max_length")] if tokenizer.exists() else []
+    context = min((number for number in limits if isinstance(number, int) and number > 0), default=0)
     heads = config.get("num_attention_heads", config.get("n_head"))
-    named = config.get("architectures")
-    architectures = tuple(map(str, named)) if isinstance(named, list) else ()
+    class_names = config.get("architectures")
+    architectures = tuple(map(str, class_names)) if isinstance(class_names, list) else ()
     return ModelInfo(
         context if context < _UNLIMITED else 0,
         heads if isinstance(heads, int) else 0,

@@ -1,7 +1,7 @@
-"""A causal language model's weights on the device they compute on: loaded the same way to train and to evaluate.
+"""Loads a causal language model's weights onto the device, in the same way for training and evaluation.
 
-The only module that knows quantization. QLoRA's base is nf4 with double quantization (Dettmers et al., 2023, QLoRA,
-section 3), and an adapter learns to make up for its errors: so whoever scores the adapter needs the very same base.
+This is the only module that knows quantization. QLoRA's base is nf4 with double quantization (Dettmers et al., 2023,
+QLoRA, section 3), and an adapter learns to compensate for its errors, so evaluating the adapter needs the same base.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ Quantization = Literal["none", "nf4"]
 def load_weights(
     folder: Path, dtype: torch.dtype, quantization: Quantization = "none", *, trusted: bool = False
 ) -> Any:
-    """The model of a folder: on the CPU, or where it is quantized on the device of this process.
+    """Loads the model in a folder: onto the CPU, or, if it is quantized, onto the device of this process.
 
     Args:
         folder: in the Hugging Face format.
-        dtype: of the weights, or where they are quantized of what is computed with them.
+        dtype: of the weights or, if they are quantized, of the computation.
         quantization: nf4 for the linear layers of a QLoRA base; its output head and embedding stay as they are.
         trusted: whether Python files in the folder may be run (`spec.student.trustRemoteCode`).
 
     Raises:
-        ConfigurationError: the files cannot be loaded, or this image holds no bitsandbytes.
+        ConfigurationError: the files cannot be loaded, or this image has no bitsandbytes.
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a pod's log is no terminal
     if quantization == "nf4":
-        # Quantized from the numbers in the files, whatever is computed in: so does vLLM, and so the bases are the same.
-        how = {"dtype": "auto", "quantization_config": _nf4(dtype), "device_map": {"": _device()}}
+        # Quantized from the numbers in the files, whatever the dtype of the computation: vLLM does so, too, and the
+        # bases are the same.
+        options = {"dtype": "auto", "quantization_config": _nf4(dtype), "device_map": {"": _device()}}
     else:
-        how = {"dtype": dtype}
+        options = {"dtype": dtype}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=trusted, **how
+            str(folder), local_files_only=True, trust_remote_code=trusted, **options
         )
     except ImportError as error:
         raise ConfigurationError(f"spec.train.method: {error}") from error
     except (OSError, ValueError, KeyError) as error:
         raise ConfigurationError(f"spec.student.model: the weights cannot be loaded: {error}") from error
     for weight in model.parameters():
-        if weight.is_floating_point():  # the packed 4 bits are no numbers
+        if weight.is_floating_point():  # the packed 4 bits are not numbers
             weight.data = weight.data.to(dtype)
     return model
 

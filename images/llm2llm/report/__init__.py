@@ -1,1 +1,1 @@
-"""Views for people, derived from what is committed; no step reads them."""
+"""Writes views for people, derived from committed output; no step reads them."""

@@ -1,4 +1,4 @@
-"""PURE: what became of each seed row over the iterations."""
+"""PURE: follows each seed row over the iterations."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from llm2llm.records import Example, Prediction
 
 SUSPECT = 3
-"""Iterations in which a seed row was wrong, from which on its label may be the mistake."""
+"""Number of iterations with a wrong answer after which a seed row's label may be the mistake."""
 OUTPUT_LIMIT = 500
-"""Characters of an answer that the history keeps."""
+"""Maximum characters of an answer in the history."""
 
 
 @dataclass(frozen=True)
 class SeedHistory:
-    """A seed row, and what the student of each iteration that was asked it answered; in the order of the iterations."""
+    """A seed row and the students' answers to it, in the order of the iterations."""
 
     example: Example
     answers: Sequence[tuple[int, Prediction]]
@@ -24,21 +24,21 @@ class SeedHistory:
     @property
     def wrong(self) -> list[int]:
         """Iterations that got it wrong."""
-        return [iteration for iteration, told in self.answers if not told.correct]
+        return [iteration for iteration, prediction in self.answers if not prediction.correct]
 
     @property
     def suspect(self) -> bool:
-        """Wrong in SUSPECT or more iterations."""
+        """Whether SUSPECT or more iterations got it wrong."""
         return len(self.wrong) >= SUSPECT
 
     @property
     def learned(self) -> list[int]:
-        """Iterations that got it right after one that did not, the last that was asked."""
+        """Iterations that got it right after the previous one that answered it got it wrong."""
         return self._turned(to=True)
 
     @property
     def forgotten(self) -> list[int]:
-        """Iterations that got it wrong after one that did not."""
+        """Iterations that got it wrong after the previous one that answered it got it right."""
         return self._turned(to=False)
 
     def _turned(self, *, to: bool) -> list[int]:
@@ -46,29 +46,30 @@ class SeedHistory:
         return [iteration for (_, old), (iteration, new) in pairs if old.correct != to and new.correct == to]
 
     def document(self) -> dict[str, Any]:
-        """A line of `seeds.jsonl`; of a suspect also what the student answered."""
-        told: dict[str, Any] = {
+        """Returns a line of `seeds.jsonl`; for a suspect row it includes the wrong answers."""
+        line: dict[str, Any] = {
             "id": self.example.id,
             "completion": self.example.completion,
             "verdicts": {str(iteration): prediction.verdict for iteration, prediction in self.answers},
-            "learnt": self.learned,  # the word of the published format: readers of earlier files know it
+            "learnt": self.learned,  # the name in the published format, which readers of earlier files know
             "forgotten": self.forgotten,
             "suspect": self.suspect,
         }
         if self.suspect:
-            told["answers"] = {
+            line["answers"] = {
                 str(iteration): prediction.output[:OUTPUT_LIMIT]
                 for iteration, prediction in self.answers
                 if not prediction.correct
             }
-        return told
+        return line
 
 
 def histories(seeds: Iterable[Example], evaluations: Mapping[int, Iterable[Prediction]]) -> list[SeedHistory]:
-    """The history of each seed row, in the order of the seed set.
+    """Returns the history of each seed row, in the order of the seed set.
 
     Args:
-        evaluations: iteration to what its student answered; rows of other sets are left out.
+        seeds: the seed set.
+        evaluations: iteration to the answers of its student; answers to rows of other sets are ignored.
     """
     answers: dict[str, list[tuple[int, Prediction]]] = {}
     for iteration in sorted(evaluations):

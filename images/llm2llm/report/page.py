@@ -1,8 +1,8 @@
-"""`report/index.html`: a run on one page, to be opened from anywhere: no script, nothing fetched from elsewhere.
+"""Renders `report/index.html`: a run on one page that can be opened anywhere, without scripts or external resources.
 
-Rows, answers and refusals come from users, a teacher and a student: they are data. Jinja escapes every value, a content
-security policy in the page forbids everything that it does not need, and `bdi` keeps text of another direction from
-turning around what stands beside it.
+Rows, answers and rejections come from users, a teacher and a student, so they are untrusted data. Jinja escapes every
+value, a content security policy in the page forbids everything that it does not need, and `bdi` keeps text of another
+direction from reordering the text next to it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from llm2llm.report.history import SeedHistory
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 TEXT_LIMIT = 400
-"""Characters of a row or an answer that the page shows."""
+"""Maximum characters of a row or an answer on the page."""
 SUSPECTS_SHOWN = 50
 ROWS_SHOWN = 3
-"""Synthetic rows of each iteration."""
+"""Number of synthetic rows shown for each iteration."""
 WIDTH, HEIGHT, MARGIN = 640, 240, 40
-"""Of the curve, in pixels."""
+"""Size of the curve, in pixels."""
 
 
 @dataclass(frozen=True)
 class IterationRow:
-    """An iteration, as far as it is done; `judged` is the score that the objective looks at."""
+    """An iteration, as far as it is done; `judged` is the score that the objective refers to."""
 
     name: str
     train: Report | None = None
@@ -39,13 +39,13 @@ class IterationRow:
     forgotten: int = 0
     best: bool = False
     rejected: Mapping[str, int] = field(default_factory=dict)
-    """Reason to how many answers of the teacher were refused for it."""
+    """Reason to the number of the teacher's answers that were rejected for it."""
     samples: Sequence[Example] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows."""
+    """Everything that the page shows."""
 
     run: str
     uri: str
@@ -56,7 +56,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Point:
-    """A score on the curve, in pixels from the upper left."""
+    """A score on the curve, in pixels from the upper left corner."""
 
     x: float
     y: float
@@ -66,21 +66,21 @@ class Point:
 
 
 def curve(rows: Sequence[IterationRow]) -> list[Point]:
-    """The judged scores with their intervals; the scale is from 0 to 1, so that no swing looks larger than it is."""
-    told = [(row.name, row.judged) for row in rows if row.judged]
-    step = (WIDTH - 2 * MARGIN) / max(1, len(told) - 1)
+    """Returns the judged scores with their intervals; the scale is 0 to 1, so that no swing looks larger than it is."""
+    scores = [(row.name, row.judged) for row in rows if row.judged]
+    step = (WIDTH - 2 * MARGIN) / max(1, len(scores) - 1)
 
     def height(value: float) -> float:
         return round(HEIGHT - MARGIN - value * (HEIGHT - 2 * MARGIN), 1)
 
     return [
-        Point(round(MARGIN + place * step, 1), height(score.value), height(score.low), height(score.high), name)
-        for place, (name, score) in enumerate(told)
+        Point(round(MARGIN + position * step, 1), height(score.value), height(score.low), height(score.high), name)
+        for position, (name, score) in enumerate(scores)
     ]
 
 
 def render(page: Page) -> bytes:
-    """The page in UTF-8; what UTF-8 cannot say (a half of a surrogate pair) is a question mark."""
+    """Renders the page in UTF-8; what UTF-8 cannot encode (half of a surrogate pair) becomes a question mark."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["short"] = _short
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))

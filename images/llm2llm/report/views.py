@@ -1,6 +1,6 @@
-"""Derived views: rewritten from the manifests and predictions in the store, read by people and never by a step.
+"""Writes the views of a run from the manifests and predictions in the store; people read them, steps never do.
 
-`best.json`, `report/seeds.jsonl` and `report/index.html` (rule D7).
+The views are `best.json`, `report/seeds.jsonl` and `report/index.html` (rule D7).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PAGE = "report/index.html"
 
 
 def write_views(step: Step, store: Store, context: StepContext) -> None:
-    """Rewrites all views. The step is committed already: a page that cannot be made is told, and fails nothing.
+    """Rewrites all views. The step is committed already, so an error in the page is reported and fails nothing.
 
     Raises:
         StepError: `best.json` could not be written.
@@ -47,7 +47,7 @@ def write_views(step: Step, store: Store, context: StepContext) -> None:
 
 
 def _write_best(step: Step, store: Store, iterations: Sequence[CommittedIteration]) -> None:
-    """Which iteration is best, by which number, where its adapter lies, and its test score."""
+    """Writes which iteration is best, by which score, where its adapter is stored, and its test score."""
     best = _best(step, iterations)
     if best is not None:
         view: dict[str, Any] = {
@@ -63,18 +63,18 @@ def _write_best(step: Step, store: Store, iterations: Sequence[CommittedIteratio
 
 
 def _best(step: Step, iterations: Sequence[CommittedIteration]) -> Best | None:
-    """The best iteration; what is tested is what the run has ended with."""
+    """Returns the best iteration; if the step is Test, the run has ended."""
     return best_iteration(step.spec, step_results(iterations), ended=step.stage is Stage.TEST)
 
 
 def _write_report(step: Step, store: Store, iterations: Sequence[CommittedIteration]) -> None:
     inputs = manifest_in(store, INPUTS)
-    evaluated = {of.index: of.evaluate for of in iterations if of.evaluate}
-    told = {
+    evaluated = {iteration.index: iteration.evaluate for iteration in iterations if iteration.evaluate}
+    answers = {
         index: [*predictions_in(store, manifest, SEEDS), *predictions_in(store, manifest, PROBED)]
         for index, manifest in evaluated.items()
     }
-    seeds = histories(read_examples(store, inputs, SEED) if inputs else [], told)
+    seeds = histories(read_examples(store, inputs, SEED) if inputs else [], answers)
     lines = (canonical_json(seed.document()) + "\n" for seed in seeds)
     store.write(SEED_HISTORIES, "".join(lines).encode())
     best = _best(step, iterations)
@@ -101,29 +101,29 @@ def _rows(
     learned = Counter(index for seed in seeds for index in seed.learned)
     forgotten = Counter(index for seed in seeds for index in seed.forgotten)
     rows = []
-    for of in iterations:
+    for iteration in iterations:
         row = page.IterationRow(
-            name=iteration_label(of.index),
-            train=of.train.report,
-            evaluate=of.evaluate.report if of.evaluate else None,
-            judged=judged.get(of.index),
-            learned=learned[of.index],
-            forgotten=forgotten[of.index],
-            best=of.index == best,
+            name=iteration_label(iteration.index),
+            train=iteration.train.report,
+            evaluate=iteration.evaluate.report if iteration.evaluate else None,
+            judged=judged.get(iteration.index),
+            learned=learned[iteration.index],
+            forgotten=forgotten[iteration.index],
+            best=iteration.index == best,
         )
-        rows.append(_with_round(row, store, of.generate) if of.generate else row)
+        rows.append(_with_round(row, store, iteration.generate) if iteration.generate else row)
     return rows
 
 
 def _with_round(row: page.IterationRow, store: Store, generated: Manifest) -> page.IterationRow:
-    refused = read_object(store, generated, "rejected.jsonl").splitlines()
+    lines = read_object(store, generated, "rejected.jsonl").splitlines()
     return replace(
         row,
         generate=generated.report,
-        rejected=dict(Counter(str(json.loads(line)["reason"]) for line in refused).most_common()),
+        rejected=dict(Counter(str(json.loads(line)["reason"]) for line in lines).most_common()),
         samples=read_examples(store, generated, SYNTHETIC)[: page.ROWS_SHOWN],
     )
 
 
 def _test_of(iteration: int, iterations: Sequence[CommittedIteration]) -> tuple[Metric, ...]:
-    return next((of.test.report.metrics for of in iterations if of.index == iteration and of.test), ())
+    return next((other.test.report.metrics for other in iterations if other.index == iteration and other.test), ())

@@ -1,1 +1,1 @@
-"""What every step has around it: its context, its log, its watchdog."""
+"""Surrounds every step: its context, its log, its watchdog."""

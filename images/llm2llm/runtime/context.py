@@ -1,4 +1,7 @@
-"""What a stage gets and gives back: the step, parsed once; what is around it in this process; its files and report."""
+"""Defines the input and output of a stage.
+
+It gets the step, parsed once, and the context of this process; it returns its files and report.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ from llm2llm.records import Kind, Report, Stage, StepDocument, Usage
 
 @dataclass(frozen=True)
 class Step:
-    """One step to do: its document, with the run's spec parsed.
+    """One step to run: its document, with the run's spec parsed.
 
     Attributes:
-        spec: as it was when the step was made; stored specs are read tolerantly.
+        spec: as it was when the step was created; stored specs are read tolerantly.
         parents: folder to digest of every committed output that it reads.
-        micro_batch: ceiling after GPU out of memory; 0: none.
+        micro_batch: upper limit after running out of GPU memory; 0: none.
         gpu_seconds: what the run has spent so far, for a budget in money.
     """
 
@@ -45,7 +48,7 @@ class Step:
 
     @classmethod
     def of(cls, document: StepDocument) -> Step:
-        """The step that a document describes.
+        """Parses a step document.
 
         Raises:
             ValidationError: its spec cannot be read.
@@ -66,12 +69,12 @@ class Step:
 
     @property
     def id(self) -> StepId:
-        """Its place in the run."""
+        """Stage and iteration."""
         return StepId(self.stage, self.iteration)
 
     @property
     def folder(self) -> str:
-        """Where its output lies below the run's root."""
+        """Folder of its output below the run's root."""
         return step_folder(self.stage, self.iteration)
 
     @property
@@ -86,31 +89,31 @@ class Step:
 
     @property
     def address(self) -> dict[str, Any]:
-        """What every report of this step begins with: whose it is."""
+        """The fields that identify this step in its reports."""
         return {"run_uid": self.run_uid, "stage": self.stage, "iteration": self.iteration, "attempt": self.attempt}
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage made: its files by their logical names, and the report that is committed with them."""
+    """The output of a stage: its files by their logical names, and the report that is committed with them."""
 
     files: Mapping[str, bytes | Path]
     report: Report
 
 
 def print_progress(event: Mapping[str, object]) -> None:
-    """One JSON line on stdout: a pod's log is its progress."""
+    """Prints an event as one JSON line to stdout: the progress of a pod is in its log."""
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
 
 
 @dataclass
 class StepContext:
-    """One run of a stage in this process.
+    """The context of one run of a stage in this process.
 
-    `pod_uid` names this writer (the pod's UID in a cluster, a random id without one). `stopping` is set by SIGTERM: a
-    stage that sees it makes its work durable and raises `Terminated`. `seconds` collects where the time went; `usage`
-    is what the step has paid for so far, also for the report of an attempt that fails.
+    `pod_uid` names this writer (the pod's UID in a cluster, else a random id). `stopping` is set by SIGTERM: a stage
+    that sees it saves its work and raises `Terminated`. `seconds` collects where the time went; `usage` is what the
+    step has paid for so far, also for the report of a failed attempt.
     """
 
     pod_uid: str

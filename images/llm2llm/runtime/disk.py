@@ -1,4 +1,4 @@
-"""PURE: which errors are this machine's disk, whoever tells them (fault 47)."""
+"""PURE: recognizes errors of this machine's disk, whichever library reports them (fault 47)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import ssl
 ADVICE = "check the disk's free space and permissions"
 _NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
 _NUMBER_IN_WORDS = re.compile(r"\(os error (\d+)\)")
-"""How safetensors and tokenizers tell the system's number."""
+"""How safetensors and tokenizers report the system's error number."""
 _CUT_SHORT = "unexpected pos"
-"""All that torch.save says of a file that it could not write to its end."""
+"""All that torch.save says about a file that it could not write completely."""
 
 
 def is_disk_error(error: BaseException) -> bool:
-    """Whether a disk is full, or may not be written."""
-    words = str(error)
+    """Returns whether a disk is full, or cannot be written to."""
+    message = str(error)
     number = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
-    if told := _NUMBER_IN_WORDS.search(words):
-        number = int(told[1])
-    return number in _NUMBERS or (isinstance(error, RuntimeError) and _CUT_SHORT in words)
+    if match := _NUMBER_IN_WORDS.search(message):
+        number = int(match[1])
+    return number in _NUMBERS or (isinstance(error, RuntimeError) and _CUT_SHORT in message)
 
 
 def disk_advice(error: BaseException) -> str:
-    """What to add to an error's words: what to do, or nothing where it is not of the disk."""
+    """Returns what to add to an error's message: advice, or '' if it is not a disk error."""
     return f": {ADVICE}" if is_disk_error(error) else ""

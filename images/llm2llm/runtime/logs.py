@@ -1,4 +1,4 @@
-"""The log of an attempt: its last part goes to the store, with the values of secrets masked."""
+"""Keeps the log of an attempt: its last part goes to the store, with the values of secrets masked."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
 
 LIMIT = 1024 * 1024
-"""Bytes of a log that are kept: the end, where it says how it went."""
+"""Bytes of a log to keep: its end, which says how the attempt went."""
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 _SHORTEST_SECRET = 6
 
 
 class Log:
-    """The last characters that were written to stdout and stderr."""
+    """Keeps the last characters written to stdout and stderr."""
 
     def __init__(self) -> None:
         self._parts: deque[str] = deque()
         self._size = 0
 
     def add(self, text: str) -> None:
-        """Takes a piece and forgets the oldest ones."""
+        """Adds a piece and drops the oldest ones."""
         self._parts.append(text)
         self._size += len(text)
         while self._size > LIMIT and len(self._parts) > 1:
             self._size -= len(self._parts.popleft())
 
     def masked(self, environ: Mapping[str, str]) -> bytes:
-        """The log without the values of environment variables that hold secrets."""
+        """Returns the log without the values of environment variables that hold secrets."""
         text = "".join(self._parts)
         for value in secret_values(environ):
             text = text.replace(value, "***")
@@ -37,7 +37,7 @@ class Log:
 
 
 def secret_values(environ: Mapping[str, str]) -> list[str]:
-    """Values to mask, the longest first: by the words in their names."""
+    """Returns the values to mask, longest first: those of variables whose names contain a secret word."""
     return sorted(
         {
             value
@@ -66,7 +66,7 @@ class _Tee:
 
 @contextmanager
 def tee_output() -> Iterator[Log]:
-    """What this process writes to stdout and stderr goes on there and into the log."""
+    """Copies what this process writes to stdout and stderr into a log."""
     log = Log()
     with redirect_stdout(_Tee(sys.stdout, log)), redirect_stderr(_Tee(sys.stderr, log)):  # type: ignore[type-var]
         yield log

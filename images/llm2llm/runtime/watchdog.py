@@ -1,4 +1,4 @@
-"""A step that hangs ends itself (fault 51): a hung GPU or a deadlock does not exit, and holds what others wait for."""
+"""Ends a step that hangs (fault 51): a hung GPU or a deadlock never exits, and holds resources that others wait for."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Self
 
 Progress = Callable[[Mapping[str, object]], None]
 _LOOKS = 20
-"""Looks within the limit: the watchdog is late by a twentieth of it at most."""
+"""Checks within the limit: the watchdog is late by at most a twentieth of it."""
 
 
 class Watchdog:
-    """Calls `expired(seconds)` from a thread of its own once nothing moved for `limit` seconds.
+    """Calls `expired(seconds)` from its own thread once there was no progress for `limit` seconds.
 
-    A thread and not a signal: a library that holds the main thread in C code never gets to a handler.
+    It uses a thread and not a signal, because a library that keeps the main thread in C code never lets a handler run.
     """
 
     def __init__(self, limit: float, expired: Callable[[float], None]) -> None:
@@ -33,17 +33,17 @@ class Watchdog:
         self._over.set()
 
     def wrap_progress(self, progress: Progress) -> Progress:
-        """The same progress, heard by the watchdog."""
+        """Returns a progress function that also resets the watchdog."""
 
-        def told(event: Mapping[str, object]) -> None:
+        def progress_and_reset(event: Mapping[str, object]) -> None:
             self._moved = time.monotonic()
             progress(event)
 
-        return told
+        return progress_and_reset
 
     def _watch(self) -> None:
         while not self._over.wait(self._limit / _LOOKS):
-            still = time.monotonic() - self._moved
-            if still >= self._limit:
-                self._expired(still)
+            idle_seconds = time.monotonic() - self._moved
+            if idle_seconds >= self._limit:
+                self._expired(idle_seconds)
                 return

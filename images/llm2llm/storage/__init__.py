@@ -1,4 +1,4 @@
-"""Places for artifacts: a local folder and S3, behind one small protocol."""
+"""Stores artifacts in a local folder or in S3, behind one small protocol."""
 
 from llm2llm.storage.base import ObjectMissing, Store
 from llm2llm.storage.local import LocalStore

@@ -1,7 +1,7 @@
-"""What the data plane needs from a place for artifacts: few verbs, one of them atomic.
+"""Defines what the data plane needs from a store: few methods, one of them atomic.
 
-`create` is the one that correctness stands on: of several writers of one key exactly one wins (S3: `If-None-Match: *`,
-a local folder: a hard link). Everything else is written under a name that only its writer uses.
+Correctness depends on `create`: of several writers of one key exactly one wins (S3: `If-None-Match: *`, a local folder:
+a hard link). Everything else is written under a name that only its writer uses.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ from typing import Protocol
 
 
 class ObjectMissing(KeyError):
-    """There is no object under this key."""
+    """There is no object with this key."""
 
 
 class Store(Protocol):
     """Objects under one root; keys are relative to it and use `/`.
 
-    Every method raises `llm2llm.errors.Transient` after its own retries where the place cannot be reached, and
-    `llm2llm.errors.AuthenticationError` or `ConfigurationError` where retrying cannot help.
+    Every method raises `llm2llm.errors.Transient`, after its own retries, if the store cannot be reached, and
+    `llm2llm.errors.AuthenticationError` or `ConfigurationError` if retrying cannot help.
     """
 
     uri: str
     """The root, without a slash at the end."""
 
     def read(self, key: str) -> bytes:
-        """The whole object. Raises ObjectMissing."""
+        """Returns the whole object. Raises ObjectMissing."""
 
     def write(self, key: str, data: bytes) -> None:
         """Writes or replaces the object, atomically."""
 
     def create(self, key: str, data: bytes) -> bool:
-        """Writes the object unless there is one; False means that somebody else's object stands."""
+        """Writes the object unless it exists; returns False if it does."""
 
     def upload(self, key: str, path: Path) -> None:
-        """Writes or replaces the object from a file, atomically, in parallel parts where it is large."""
+        """Writes or replaces the object from a file, atomically, in parallel parts if it is large."""
 
     def download(self, key: str, path: Path) -> None:
-        """Copies the object into a file, whose folder is made. Raises ObjectMissing."""
+        """Copies the object into a file, whose folder is created if needed. Raises ObjectMissing."""
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Keys that begin with `prefix`, in lexical order."""
+        """Yields the keys that begin with `prefix`, in lexical order."""
 
     def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
-        """Key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order.
+        """Yields key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order.
 
-        The tag changes whenever the content does: S3's ETag, or the time of change on a file system.
+        The tag changes whenever the content does: S3's ETag, or the modification time in a file system.
         """
 
     def delete(self, key: str) -> None:
-        """Removes the object; that it is missing already is no error."""
+        """Deletes the object, if it exists."""

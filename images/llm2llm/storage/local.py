@@ -1,4 +1,4 @@
-"""Artifacts in a local folder: of the local runner, and of a mounted volume claim."""
+"""Stores artifacts in a local folder: for the local runner, and for a mounted volume claim."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm2llm.runtime.disk import ADVICE
 from llm2llm.storage.base import ObjectMissing
 
 _TEMPORARY = ".part-"
-"""Prefix of a file that is being written: never listed, so that nobody takes it for an object."""
+"""Prefix of a file that is being written; such files are never listed as objects."""
 _CLAIM, _CONTENT = f"{_TEMPORARY}claim", f"{_TEMPORARY}content"
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
@@ -23,8 +23,8 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 class LocalStore:
     """Objects as files below one folder.
 
-    A write goes to a file of its own, is flushed to the disk and renamed, so a reader sees the old or the new object
-    and never a part of it; `create` makes a hard link, which exactly one of several writers gets.
+    A write goes to a temporary file, which is flushed to disk and renamed, so a reader sees the old or the new object
+    and never a part of it. `create` makes a hard link, which only one of several writers can.
     """
 
     def __init__(self, folder: Path, uri: str = "") -> None:
@@ -32,11 +32,11 @@ class LocalStore:
         self.uri = uri.rstrip("/") or self._folder.as_uri()
 
     def read(self, key: str) -> bytes:
-        with self._failures(key):
+        with self._translate_errors(key):
             return (self._folder / key).read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
-        with self._failures(key), self._part(key) as part:
+        with self._translate_errors(key), self._temporary_file(key) as part:
             _write_durably(part, data)
             part.replace(self._folder / key)
 
@@ -44,7 +44,7 @@ class LocalStore:
         target = self._folder / key
         if target.exists():
             return False
-        with self._failures(key), self._part(key) as part:
+        with self._translate_errors(key), self._temporary_file(key) as part:
             _write_durably(part, data)
             try:
                 os.link(part, target)
@@ -57,41 +57,41 @@ class LocalStore:
         return True
 
     def upload(self, key: str, path: Path) -> None:
-        with self._failures(key), self._part(key) as part:
+        with self._translate_errors(key), self._temporary_file(key) as part:
             shutil.copyfile(path, part)
             flush(part)
             part.replace(self._folder / key)
 
     def download(self, key: str, path: Path) -> None:
-        with self._failures(key):
+        with self._translate_errors(key):
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._folder / key, path)
 
     def list(self, prefix: str) -> Iterator[str]:
         start = self._folder / prefix.rpartition("/")[0]
-        with self._failures(prefix):
-            found = [
+        with self._translate_errors(prefix):
+            keys = [
                 (Path(folder) / name).relative_to(self._folder).as_posix()
                 for folder, _, names in os.walk(start, onerror=_raise_unless_missing)
                 for name in names
                 if not name.startswith(_TEMPORARY)
             ]
-        yield from sorted(key for key in found if key.startswith(prefix))
+        yield from sorted(key for key in keys if key.startswith(prefix))
 
     def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
         for key in self.list(prefix):
-            with self._failures(key):
-                found = (self._folder / key).stat()
-            yield key, found.st_size, str(found.st_mtime_ns)
+            with self._translate_errors(key):
+                status = (self._folder / key).stat()
+            yield key, status.st_size, str(status.st_mtime_ns)
 
     def delete(self, key: str) -> None:
-        with self._failures(key):
+        with self._translate_errors(key):
             (self._folder / key).unlink(missing_ok=True)
             shutil.rmtree(_claim_of(self._folder / key), ignore_errors=True)
 
     @contextmanager
-    def _part(self, key: str) -> Iterator[Path]:
-        """A name for the new content, in the object's folder; flushes the folder once the object is in place."""
+    def _temporary_file(self, key: str) -> Iterator[Path]:
+        """Yields a temporary name in the object's folder; flushes the folder once the object is in place."""
         folder = (self._folder / key).parent
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
@@ -103,7 +103,7 @@ class LocalStore:
                 part.unlink(missing_ok=True)
 
     @contextmanager
-    def _failures(self, key: str) -> Iterator[None]:
+    def _translate_errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, IsADirectoryError) as error:
@@ -116,7 +116,7 @@ class LocalStore:
 
 
 def _raise_unless_missing(error: OSError) -> None:
-    """A folder that cannot be read is not an empty one: the answers in it have been paid for."""
+    """Raises unless the folder is missing: an unreadable folder must not look empty, its answers were paid for."""
     if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
         raise error
 
@@ -129,7 +129,7 @@ def _write_durably(path: Path, data: bytes) -> None:
 
 
 def flush(path: Path) -> None:
-    """Returns once a file's content, or a folder's names, are on the disk."""
+    """Flushes a file's content, or a folder's names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -138,10 +138,10 @@ def flush(path: Path) -> None:
 
 
 def _claim(part: Path, target: Path) -> bool:
-    """For file systems without hard links, where a folder cannot be renamed to one that is not empty either.
+    """Creates an object on file systems without hard links; returns whether this writer won.
 
-    The whole content is in the folder that wins, so whoever finds it there can finish what a killed winner began; and
-    something stays in it, so that nobody wins again.
+    A folder cannot be renamed to one that exists and is not empty. The winning folder holds the whole content, so any
+    other writer can finish what a killed winner began; and a file stays in it, so that no one wins again.
     """
     folder = part.with_name(f"{part.name}.d")
     folder.mkdir()
@@ -158,7 +158,7 @@ def _claim(part: Path, target: Path) -> bool:
         won = False
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    with suppress(FileNotFoundError):  # it is in its place
+    with suppress(FileNotFoundError):  # it is in place already
         (claim / _CONTENT).rename(target)
     return won
 

@@ -1,4 +1,4 @@
-"""Artifacts in S3 or what speaks its API; the only module that knows boto3."""
+"""Stores artifacts in S3 or a service with its API; the only module that uses boto3."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from llm2llm.runtime.disk import disk_advice
 from llm2llm.storage.base import ObjectMissing
 
 ATTEMPTS = 8
-"""Tries of one request: with standard back-off and full jitter, about half a minute before a step gives up with 75."""
+"""Attempts of one request: with standard back-off and full jitter, about half a minute before a step exits with 75."""
 SILENCE_SECONDS = 60
-"""Without a byte for so long an answer is given up."""
+"""A response is abandoned after this long without a byte."""
 PART = 16 * 1024 * 1024
-"""Bytes of a part; what is larger goes in parts, several at once."""
+"""Bytes per part; larger objects are transferred in parallel parts."""
 _CHUNK = 1024 * 1024
 _PARALLEL = 8
 _TRANSFER = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=_PARALLEL)
@@ -62,7 +62,7 @@ _MISCONFIGURED = frozenset(
 _LENGTH = frozenset({"content-length", "transfer-encoding"})
 _EXISTS = frozenset({"412", "PreconditionFailed"})
 _NO_SUCH_RANGE = frozenset({"416", "InvalidRange"})
-"""Of an empty object not even the first byte can be asked for."""
+"""An empty object has no first byte that could be requested."""
 _CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
 
 
@@ -70,7 +70,7 @@ Result = TypeVar("Result")
 
 
 class _BrokenOffError(OSError):
-    """An answer that did not come as a whole, or that asks to be tried again."""
+    """A response that is incomplete, or that asks for a retry."""
 
 
 _BROKEN_OFF = (
@@ -81,7 +81,7 @@ _BROKEN_OFF = (
     ValueError,
     KeyError,
 )
-"""What boto3 makes of such an answer; a header that was cut is a ValueError or, where it is missing, a KeyError."""
+"""How boto3 reports such a response; a truncated header is a ValueError or, if it is missing, a KeyError."""
 
 
 class S3Store:
@@ -91,8 +91,8 @@ class S3Store:
         uri: the root.
         access: endpoint, region, path style, and the name of the Secret for error messages.
         environ: AWS_ACCESS_KEY_ID and the rest; without a key boto3 looks for credentials itself (workload identity).
-        attempts: tries of one request.
-        field: the field of the spec that these settings are of, for error messages.
+        attempts: attempts of one request.
+        field: the field of the spec that has these settings, for error messages.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class S3Store:
         self._endpoint = access.endpoint or environ.get("AWS_ENDPOINT_URL", "")
         secret = access.credentials_secret_ref
         self._credentials = f"Secret {secret.name}" if secret else "the environment, or the pod's ServiceAccount"
-        with self._failures(""):
+        with self._translate_errors(""):
             try:
                 self._client: Any = _client(self._endpoint, access, environ, attempts)
-            except ValueError as error:  # botocore's word for an endpoint that is no URL
+            except ValueError as error:  # botocore's error for an endpoint that is not a URL
                 raise ConfigurationError(f"{self._field}.endpoint {self._endpoint}: {error}") from error
 
     def read(self, key: str) -> bytes:
@@ -133,7 +133,7 @@ class S3Store:
         self._with_retries(key, lambda: self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data))
 
     def create(self, key: str, data: bytes) -> bool:
-        """See Store.create; after a lost answer the retry may find this writer's own object and say False."""
+        """See Store.create; after a lost response the retry may find this writer's own object and return False."""
 
         def put() -> bool:
             try:
@@ -153,11 +153,11 @@ class S3Store:
         self._with_retries(key, lambda: self._client.upload_file(str(path), self._bucket, name, Config=_TRANSFER))
 
     def download(self, key: str, path: Path) -> None:
-        """See Store.download; no file is left where it fails.
+        """See Store.download; leaves no file if it fails.
 
-        boto3's own waits for ever where a connection is cut within the headers of its first answer.
+        boto3's own download waits forever if a connection is cut within the headers of its first response.
         """
-        with self._failures(key):
+        with self._translate_errors(key):
             path.parent.mkdir(parents=True, exist_ok=True)
             opened = path.open("wb")
         try:
@@ -165,19 +165,19 @@ class S3Store:
                 size, tag = self._part(key, file.fileno(), 0)
                 rest = range(PART, size, PART)
                 for _ in pool.map(lambda start: self._part(key, file.fileno(), start, tag), rest):
-                    pass  # an error of a part is raised here, and the parts that wait are given up
+                    pass  # the error of a part is raised here, and waiting parts are canceled
         except BaseException:
             path.unlink(missing_ok=True)
             raise
 
     def _part(self, key: str, file: int, start: int, tag: str = "") -> tuple[int, str]:
-        """Writes one part of an object to its place in an open file, and goes on where an answer breaks off.
+        """Downloads one part of an object to its position in an open file, and resumes if a response breaks off.
 
-        Returns: the object's size in bytes and its entity tag, which the object of the other parts has to have.
+        Returns: the object's size in bytes and its entity tag, which must be the same for all parts.
         """
         place, end = start, start + PART
 
-        def go_on() -> int:
+        def resume() -> int:
             nonlocal place, tag
             span, condition = f"bytes={place}-{end - 1}", {"IfMatch": tag} if tag else {}
             try:
@@ -190,31 +190,31 @@ class S3Store:
             with _body(answer) as body:
                 for chunk in body.iter_chunks(_CHUNK):
                     place = _write(file, chunk, place)
-                    tag = answer["ETag"]  # not before: the answer could have ended within it
+                    tag = answer["ETag"]  # not before: the response could have been cut within it
             if place != min(end, size):
                 raise _BrokenOffError(f"received {place - start} bytes of {span} of {size}")
             return size
 
-        return self._with_retries(key, go_on), tag
+        return self._with_retries(key, resume), tag
 
     def list(self, prefix: str) -> Iterator[str]:
         for key, _, _ in self.entries(prefix):
             yield key
 
     def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
-        """Key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order."""
+        """Yields key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order."""
         place: dict[str, str] = {}
         while True:
-            page = self._with_retries(prefix, lambda: self._page(prefix, **place))  # noqa: B023 - called at once
+            page = self._with_retries(prefix, lambda: self._list_page(prefix, **place))  # noqa: B023 - called at once
             for entry in page.get("Contents", ()):
                 yield entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"')
             if not page["IsTruncated"]:
                 return
             place = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _page(self, prefix: str, **place: str) -> Any:
+    def _list_page(self, prefix: str, **place: str) -> Any:
         page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix + prefix, **place)
-        page["IsTruncated"]  # an answer that ends within its headers has none, and would list nothing
+        page["IsTruncated"]  # a response cut within its headers has none, and would list nothing
         return page
 
     def delete(self, key: str) -> None:
@@ -222,8 +222,8 @@ class S3Store:
             self._with_retries(key, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key))
 
     def _with_retries(self, key: str, call: Callable[[], Result]) -> Result:
-        """What a call gives. boto3 tries requests again, but no answer whose reading it began: these are tried here."""
-        with self._failures(key):
+        """Returns the result of a call; boto3 does not retry a response that it began to read, so we retry those."""
+        with self._translate_errors(key):
             for attempt in range(1, self._attempts):
                 try:
                     return call()
@@ -232,15 +232,15 @@ class S3Store:
             return call()
 
     @contextmanager
-    def _failures(self, key: str) -> Iterator[None]:
+    def _translate_errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except (ClientError, BotoCoreError, Boto3Error) as error:
-            # The transfer manager raises its own error, which holds the one that tells, or came while it was handled.
+            # The transfer manager raises its own error, which has the actual one as an attribute or as its context.
             inner = getattr(error, "last_exception", error.__context__) if isinstance(error, Boto3Error) else None
             cause = inner if isinstance(inner, (ClientError, BotoCoreError)) else error
             raise self._translate(cause, key) from error
-        except (OSError, ResponseParserError, ValueError, KeyError) as error:  # but for the first: see _BROKEN_OFF
+        except (OSError, ResponseParserError, ValueError, KeyError) as error:  # all but the first: see _BROKEN_OFF
             raise Transient(f"{self.uri}/{key}: {error}{disk_advice(error)}") from error
 
     def _translate(self, error: Exception, key: str) -> StepError | ObjectMissing:
@@ -256,28 +256,28 @@ class S3Store:
 
 
 @contextmanager
-def _body(answer: Mapping[str, Any]) -> Iterator[Any]:
-    """The body of an answer. One that stalls has broken off; what stalls before it, boto3 has tried often enough."""
-    with closing(answer["Body"]) as body:
+def _body(response: Mapping[str, Any]) -> Iterator[Any]:
+    """Yields the body of a response; raises _BrokenOffError if it stalls. boto3 has retried what stalls before it."""
+    with closing(response["Body"]) as body:
         try:
             yield body
         except ReadTimeoutError as error:
             raise _BrokenOffError(str(error)) from error
 
 
-def _write(file: int, data: bytes, place: int) -> int:
-    """Writes all of it at that place of an open file; the place after it."""
+def _write(file: int, data: bytes, offset: int) -> int:
+    """Writes all data at an offset of an open file; returns the offset after it."""
     while data:
-        written = os.pwrite(file, data, place)
-        data, place = data[written:], place + written
-    return place
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written
+    return offset
 
 
 def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempts: int) -> Any:
     config = Config(
         retries={"mode": "standard", "total_max_attempts": attempts},
         s3={"addressing_style": _addressing(endpoint, access.path_style)},
-        # A manifest holds the sha256 of every object; checksum trailers are what other servers stumble over.
+        # A manifest has the sha256 of every object, and some servers cannot handle checksum trailers.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         connect_timeout=10,
@@ -295,11 +295,13 @@ def _client(endpoint: str, access: S3Access, environ: Mapping[str, str], attempt
     )
 
 
-def _addressing(endpoint: str, by_path: bool | None) -> Literal["auto", "path", "virtual"]:
-    """Most servers of one's own know no host names of buckets, and some stores know nothing else."""
-    if by_path is None:
+def _addressing(endpoint: str, path_style: bool | None) -> Literal["auto", "path", "virtual"]:
+    """Returns the addressing style: most self-hosted servers have no host names for buckets, some stores have only
+    those.
+    """
+    if path_style is None:
         return "path" if endpoint else "auto"
-    return "path" if by_path else "virtual"
+    return "path" if path_style else "virtual"
 
 
 def _code(error: ClientError) -> str:

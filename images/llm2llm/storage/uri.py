@@ -1,4 +1,4 @@
-"""Which store a URI means, and reading what the user brought along."""
+"""Opens the store that a URI names, and reads the user's files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPECTED = "expected s3://bucket/..., pvc://claim/..., configmap://name/key or f
 
 
 def open_store(uri: str, access: S3Access, environ: Mapping[str, str], *, field: str = "spec.artifacts") -> Store:
-    """The store whose root is `uri`: s3://bucket/prefix, file:///folder or pvc://claim/folder.
+    """Opens the store whose root is `uri`: s3://bucket/prefix, file:///folder or pvc://claim/folder.
 
     Raises:
         ConfigurationError: the URI has another scheme.
@@ -44,11 +44,11 @@ STORES: Mapping[str, Callable[[str, S3Access, Mapping[str, str], str], Store]] =
     "pvc": _open_folder,
     "configmap": _open_folder,
 }
-"""Scheme of a URI to what opens its store: the one place that a new store is entered in."""
+"""Scheme of a URI to the function that opens its store; a new store is added only here."""
 
 
 def local_path(uri: str, environ: Mapping[str, str] | None = None) -> Path:
-    """The file or folder that a file://, pvc:// or configmap:// URI names.
+    """Returns the file or folder that a file://, pvc:// or configmap:// URI names.
 
     Raises:
         ConfigurationError: the URI has another scheme, or leaves its claim.
@@ -71,19 +71,19 @@ def local_path(uri: str, environ: Mapping[str, str] | None = None) -> Path:
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """A URI of one object as the URI of its folder and its name there."""
+    """Splits the URI of an object into the URI of its folder and its name there."""
     folder, _, name = uri.rpartition("/")
     return folder, name
 
 
 def read_source(uri: str, access: S3Access, environ: Mapping[str, str], *, field: str = "spec.artifacts") -> bytes:
-    """The content of one file of the user's.
+    """Returns the content of one of the user's files.
 
     Args:
         uri: s3://, file://, pvc:// or configmap://.
         access: how its bucket is reached.
         environ: credentials of that bucket.
-        field: the field of the spec that says so, for error messages.
+        field: the field of the spec that has these settings, for error messages.
 
     Raises:
         DataError: there is no such file.

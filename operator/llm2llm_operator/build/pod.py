@@ -47,7 +47,7 @@ def pod_template(
         document: the whole step, for the environment.
     """
     overrides = spec.pod_overrides
-    claims, config_maps = _mounted(spec)
+    claims, config_maps = _mounted_names(spec)
     shared = _shared_memory(block, overrides)
     bundles = ca_bundles(spec, document.stage, document.kind)
     metadata: dict[str, Any] = {"labels": overrides.labels | labels}
@@ -127,7 +127,7 @@ def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverri
     return {name: value for name, value in fields.items() if value}
 
 
-def _mounted(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
+def _mounted_names(spec: AugmentationRunSpec) -> tuple[list[str], list[str]]:
     """Returns the names of the claims and ConfigMaps in the run's URIs: pvc://claim/path, configmap://name/key."""
     uris = [spec.artifacts.uri, spec.data.seed.uri, spec.student.model.uri]
     uris += [source.uri for source in (spec.data.evaluation, spec.data.test) if source and source.uri]

@@ -132,7 +132,7 @@ def judge_missing(inputs: Inputs, status: RunStatus) -> Plan:
 
 def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
     """Handles a Job that has not ended: reports its progress or why it waits, and enforces its limits."""
-    status = _as_seen(inputs, status, job)
+    status = _with_observation(inputs, status, job)
     given_up = (
         disruptions.exceeded(inputs, status) or waiting.hopeless(inputs, status) or deadlines.exceeded(inputs, status)
     )
@@ -147,7 +147,7 @@ def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
         status = status.with_step(state=STOPPING, message=over.message, job_uid=job.uid)
         message = f"{describe_attempt(status)}: {over.message}"
         return Plan(with_progress(status, inputs.at, Reason.BUDGET_EXCEEDED, message, value=False), delete=delete)
-    reason, running = waiting.waiting_reason(inputs, status), _running(inputs.pods(status))
+    reason, running = waiting.waiting_reason(inputs, status), _running_pod(inputs.pods(status))
     if reason:
         message = f"{describe_attempt(status)}: {reason.message}"
         status = with_progress(status, inputs.at, reason.reason, message, value=False)
@@ -275,10 +275,10 @@ def _end_with_best(inputs: Inputs, status: RunStatus, message: str) -> Plan:
     return complete_run(inputs, status, Reason.BUDGET_EXCEEDED, message)
 
 
-def _as_seen(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
+def _with_observation(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
     """Returns the status with what Job and pods show: the step's state, disruptions, and the start of its container."""
     pods = inputs.pods(status)
-    running = _running(pods)
+    running = _running_pod(pods)
     step = status.step
     status = status.with_step(disruptions=max(step.disruptions, sum(pod.disrupted for pod in pods)))
     if running and running.started and step.state != "Running":
@@ -295,7 +295,7 @@ def _as_seen(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
     return status.updated(active_since=since)
 
 
-def _running(pods: list[Pod]) -> Pod | None:
+def _running_pod(pods: list[Pod]) -> Pod | None:
     """Returns the pod whose container is running."""
     return next((pod for pod in pods if pod.started and not pod.finished), None)
 

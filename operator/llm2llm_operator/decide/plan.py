@@ -66,10 +66,10 @@ def _decide(inputs: Inputs, status: RunStatus) -> Plan:
     if status.is_true(COMPLETE):
         if _may_continue(inputs, status):
             return _continue_run(inputs, status)
-        return _finished(inputs, mark_observed(status, COMPLETE, inputs.run.generation), live_jobs(inputs))
+        return _plan_finished(inputs, mark_observed(status, COMPLETE, inputs.run.generation), live_jobs(inputs))
     if status.is_true(FAILED):
         if inputs.spec.retry <= status.retry:
-            return _finished(inputs, status)
+            return _plan_finished(inputs, status)
         status = _retry(inputs, status, FAILED, STALLED)
     if inputs.spec.suspend:
         return _suspend(inputs, status)
@@ -125,7 +125,7 @@ def _accept(inputs: Inputs, status: RunStatus) -> RunStatus:
 # --- ended runs
 
 
-def _finished(inputs: Inputs, status: RunStatus, delete: tuple[Job, ...] = ()) -> Plan:
+def _plan_finished(inputs: Inputs, status: RunStatus, delete: tuple[Job, ...] = ()) -> Plan:
     """Handles a run that has ended: deletes it once its time to live has passed."""
     seconds = ttl.seconds_left(inputs, status)
     return Plan(status, delete=delete, delete_run=seconds == 0.0, wake_after=seconds or None)

@@ -194,7 +194,7 @@ class KubeClient:
         """
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
         try:
-            return await self._once("GET", path, None, LEASE_TIMEOUT, wire.decode)
+            return await self._send("GET", path, None, LEASE_TIMEOUT, wire.decode)
         except NotFound:
             return None
 
@@ -203,8 +203,8 @@ class KubeClient:
         metrics.API_WRITES.labels("lease").inc()
         path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         if "resourceVersion" not in body["metadata"]:
-            return await self._once("POST", path, body, LEASE_TIMEOUT, wire.decode)
-        return await self._once("PUT", f"{path}/{body['metadata']['name']}", body, LEASE_TIMEOUT, wire.decode)
+            return await self._send("POST", path, body, LEASE_TIMEOUT, wire.decode)
+        return await self._send("PUT", f"{path}/{body['metadata']['name']}", body, LEASE_TIMEOUT, wire.decode)
 
     async def _get(self, path: str) -> dict[str, Any] | None:
         try:
@@ -228,14 +228,14 @@ class KubeClient:
             if method != "GET":
                 self.gate.check()
             try:
-                return await self._once(method, path, body, request_timeout, decode)
+                return await self._send(method, path, body, request_timeout, decode)
             except ApiUnavailable as error:
                 if attempt + 1 == TRIES:
                     raise
                 await asyncio.sleep(max(error.retry_after, random.uniform(0.5, 1.0) * 0.2 * 2**attempt))  # noqa: S311 - jitter
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(
+    async def _send(
         self,
         method: str,
         path: str,

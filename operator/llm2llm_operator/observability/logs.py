@@ -77,7 +77,7 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, traceback:
     log.critical("unhandled exception: the operator exits", exc_info=(kind, error or kind(), traceback))
 
 
-def told(record: logging.LogRecord) -> dict[str, Any]:
+def subject_of(record: logging.LogRecord) -> dict[str, Any]:
     """Returns the subject of a line: that of its pass, of its own `extra`, or the object that kopf logs about."""
     fields = dict(_about.get())
     reference = getattr(record, "k8s_ref", None)
@@ -97,7 +97,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-        } | told(record)
+        } | subject_of(record)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
@@ -111,5 +111,5 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of the method that is replaced
         """Formats the line without its traceback."""
-        fields = " ".join(f"{name}={value}" for name, value in told(record).items())
+        fields = " ".join(f"{name}={value}" for name, value in subject_of(record).items())
         return super().formatMessage(record) + (f" [{fields}]" if fields else "")

@@ -57,10 +57,10 @@ def difference(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
         yield Sample(metrics.STEPS, (stage, record.step.outcome), 1)
         if record.step.outcome == "Succeeded":
             yield Sample(metrics.STEP_SECONDS, (stage,), max(0, record.step.active_seconds))
-    yield from _waited(old.current_step, new.current_step, recorded)
-    yield from _retried(old, new)
-    yield from _ended(old, new)
-    yield from _spent(old, new)
+    yield from _wait_samples(old.current_step, new.current_step, recorded)
+    yield from _retry_samples(old, new)
+    yield from _end_samples(old, new)
+    yield from _spending_samples(old, new)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _records(status: RunStatus) -> list[_Recorded]:
     return own + [_Recorded(row.index, step) for row in status.iterations for step in row.steps]
 
 
-def _waited(old: CurrentStep | None, new: CurrentStep | None, recorded: list[_Recorded]) -> Iterator[Sample]:
+def _wait_samples(old: CurrentStep | None, new: CurrentStep | None, recorded: list[_Recorded]) -> Iterator[Sample]:
     """Yields how long an attempt was Pending or Queued, once it is no longer."""
     if old is None or old.state not in WAITS or not old.since:
         return
@@ -99,7 +99,7 @@ def _attempt(step: CurrentStep) -> tuple[str, int, int]:
     return (step.stage, step.iteration, step.attempt)
 
 
-def _retried(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
+def _retry_samples(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
     """Yields a further attempt and the evicted pods of the step in progress."""
     before, now = old.current_step, new.current_step
     if before is None or now is None or _attempt(before)[:2] != _attempt(now)[:2]:
@@ -124,7 +124,7 @@ def _cause(old: RunStatus, new: RunStatus, before: CurrentStep, now: CurrentStep
     return "suspended"
 
 
-def _ended(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
+def _end_samples(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
     """Yields the end of a run, and the step that it failed in."""
     for kind in (COMPLETE, FAILED):
         condition = new.condition(kind)
@@ -135,7 +135,7 @@ def _ended(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
             yield Sample(metrics.STEPS, (new.current_step.stage, condition.reason), 1)
 
 
-def _spent(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
+def _spending_samples(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
     """Yields the amounts that grew. A number that shrank was edited by a person, and is not counted."""
     for metric, labels, total in AMOUNTS:
         growth = total(new) - total(old)

@@ -113,7 +113,7 @@ class Cache:
             return None
         entry = READERS[collection](body)
         known = self._entries[collection].get(entry.uid)
-        self._keep(collection, entry)
+        self._store(collection, entry)
         if known and replace(known, version=entry.version) == entry:
             return None  # the Job controller counts, a kubelet reports a condition: nothing that a decision needs
         return key_of(entry)
@@ -129,9 +129,9 @@ class Cache:
         """Marks a Job as deleting before the watch reports it, so that its deletion is requested only once."""
         known = self._entries["jobs"].get(job.uid)
         if isinstance(known, Job):
-            self._keep("jobs", replace(known, deleting=True))
+            self._store("jobs", replace(known, deleting=True))
 
-    def _keep(self, collection: str, entry: Entry) -> None:
+    def _store(self, collection: str, entry: Entry) -> None:
         self._entries[collection][entry.uid] = entry
         if isinstance(entry, PackedRun):
             self._runs[entry.key] = entry

@@ -125,7 +125,7 @@ class Informer:
             with contextlib.suppress(TimeoutError):
                 jitter = random.uniform(0.9, 1.1)  # noqa: S311
                 await asyncio.wait_for(self._kopf_listed.wait(), min(pause, self._resync) * jitter)
-                await self._kopf_has_listed()
+                await self._wait_for_kopfs_list()
             self._kopf_listed.clear()
             try:
                 await self._relist()
@@ -134,7 +134,7 @@ class Informer:
                 self._kopf_listed_at = time.monotonic()
                 self._kopf_listed.set()  # retry soon
 
-    async def _kopf_has_listed(self) -> None:
+    async def _wait_for_kopfs_list(self) -> None:
         """Waits until no object of kopf's list has arrived for a while.
 
         kopf reports each object of a list separately and does not mark the last one.
@@ -167,7 +167,7 @@ class Informer:
     async def _list(self, collection: str, *, first: bool) -> set[Key]:
         while True:
             try:
-                return await self._take_list(collection)
+                return await self._list_into_cache(collection)
             except NotFound as error:
                 if collection == "runs" and first:
                     raise CrdMissing(
@@ -182,7 +182,7 @@ class Informer:
                 log.warning("waiting for the API server: %s", error)
                 await asyncio.sleep(2)
 
-    async def _take_list(self, collection: str) -> set[Key]:
+    async def _list_into_cache(self, collection: str) -> set[Key]:
         """Lists one collection into the cache, page by page: a whole list at once would take most of our memory."""
         changed: set[Key] = set()
         listed: set[str] = set()

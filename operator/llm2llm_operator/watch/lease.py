@@ -162,8 +162,8 @@ class Elector:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._keep())
-                tasks.create_task(self._terms(lead))
+                tasks.create_task(self._keep_lease())
+                tasks.create_task(self._run_terms(lead))
         finally:
             self._renewed = -math.inf
             await self._release()
@@ -193,7 +193,7 @@ class Elector:
         self._seen = seen
         self._outdated = False
 
-    async def _keep(self) -> None:
+    async def _keep_lease(self) -> None:
         """Checks, takes and renews the lease forever; while the API server is unavailable, only the lease is lost."""
         warned = False
         while True:
@@ -216,14 +216,14 @@ class Elector:
             return LOOK_EVERY_SECONDS
         return max(CONFLICT_PAUSE_SECONDS, self._seen.since + self._seen.seconds - self._clock())
 
-    async def _terms(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _run_terms(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
             await self._acquired.wait()
             self._acquired.clear()
             if self.leads():
-                await self._term(lead)
+                await self._run_term(lead)
 
-    async def _term(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _run_term(self, lead: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs `lead` for as long as we lead; raises what it raises."""
         log.info("leading as %s", self._identity)
         self._in_term = True

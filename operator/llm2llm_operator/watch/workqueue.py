@@ -70,8 +70,8 @@ class WorkQueue:
     async def get(self) -> Key:
         """Returns the next key, and waits for one if needed; the caller must call `done` or `failed` with it."""
         while True:
-            self._fire()
-            key = self._next()
+            self._add_due_keys()
+            key = self._pop()
             if key is not None:
                 self._active.add(key)
                 return key
@@ -103,7 +103,7 @@ class WorkQueue:
         self._failures.pop(key, None)
         self._wake_at.pop(key, None)
 
-    def _next(self) -> Key | None:
+    def _pop(self) -> Key | None:
         """Returns an urgent key, or every LOW_PRIORITY_EVERY-th time another one, so that a busy queue does not starve
         those.
         """
@@ -128,7 +128,7 @@ class WorkQueue:
             self._again.discard(key)
             self.add(key)
 
-    def _fire(self) -> None:
+    def _add_due_keys(self) -> None:
         now = asyncio.get_running_loop().time()
         while self._timers and self._timers[0][0] <= now:
             due, key = heapq.heappop(self._timers)
