@@ -24,8 +24,8 @@ from pathlib import Path
 from aiohttp import web
 from tests.support.endpoints import AtOnce, FixedWindow, Limit, TokenBucket
 
+from llm2llm.api.generate import Teacher
 from llm2llm.api.policy import Budget
-from llm2llm.api.stages import Teacher
 from llm2llm.budget import Spent
 from llm2llm.errors import Terminated
 from llm2llm.storage import LocalStore

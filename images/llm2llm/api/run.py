@@ -14,9 +14,10 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from llm2llm.api.base import IDENTITY, MONTH, CelRule, Model
 from llm2llm.api.data import LABELED_PRESETS, Artifacts, Data, Reuse, Student, Task
+from llm2llm.api.generate import Generate
 from llm2llm.api.pods import PodOverrides
 from llm2llm.api.policy import Approval, Budget, EarlyStopping, Objective, Retries, Scheduling
-from llm2llm.api.stages import Evaluate, Generate, Prepare, Train
+from llm2llm.api.stages import Evaluate, Prepare, Train
 from llm2llm.records import MACRO_F1
 
 GROUP = "llm2llm.dev"

@@ -48,7 +48,7 @@ class Checkpoints:
         step: the step; a checkpoint with another content key is not continued.
         pod_uid: names this writer.
         keep: number of newest checkpoints that `save` keeps.
-        told: receives an event for each file that has been uploaded.
+        on_upload: receives an event for each file that has been uploaded.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Checkpoints:
         *,
         pod_uid: str,
         keep: int,
-        told: Callable[[Mapping[str, object]], None] = lambda _: None,
+        on_upload: Callable[[Mapping[str, object]], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._folder = step.folder
@@ -66,7 +66,7 @@ class Checkpoints:
         self._key_fields = key_fields(step)
         self._pod_uid = pod_uid
         self._keep = keep
-        self._on_upload = told
+        self._on_upload = on_upload
 
     def save(self, files: Path, *, step: int, micro_batch: int) -> None:
         """Uploads a folder as the checkpoint after `step` optimizer steps, then removes older ones."""

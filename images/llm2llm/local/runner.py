@@ -180,9 +180,8 @@ class Runner:
 
     def _open_store(self) -> Store:
         root = run_root(self.spec, self.run.namespace, self.run.name, self.uid)
-        credentials = self.spec.artifacts.credentials_secret_ref
-        keys = self.secrets.get(credentials.name, {}) if credentials else {}
-        return open_store(root, self.spec.artifacts, {**self.environ, **keys})
+        environ = step_environment(self.spec, Stage.PREPARE, self.secrets, self.environ)
+        return open_store(root, self.spec.artifacts, environ)
 
     def _claim(self, store: Store) -> None:
         """Writes `run.json`, after comparing it with an existing one.

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm2llm.api.generate import TeacherSource
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.api.stages import TeacherSource
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, Transient
 from llm2llm.models import cache as modelcache
 from llm2llm.models import files as modelfiles

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm2llm.api.generate import Teacher, TeacherSource
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.api.stages import Teacher, TeacherSource
 from llm2llm.artifacts.committed import parent_manifest, read_object
 from llm2llm.errors import ConfigurationError
 from llm2llm.loop.stages import INPUTS

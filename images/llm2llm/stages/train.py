@@ -64,7 +64,7 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
         step,
         pod_uid=context.pod_uid,
         keep=spec.train.checkpoint.keep,
-        told=lambda event: context.progress(step_fields | dict(event)),
+        on_upload=lambda event: context.progress(step_fields | dict(event)),
     )
     work_folder = context.scratch / f"train-{step.iteration:03d}-{context.pod_uid}"
     restored = checkpoints.restore(work_folder / "resume")

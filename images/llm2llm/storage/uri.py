@@ -22,7 +22,7 @@ def open_store(uri: str, access: S3Access, environ: Mapping[str, str], *, field:
         ConfigurationError: the URI has another scheme.
         AuthenticationError: there are no credentials.
     """
-    open_scheme = STORES.get(urlsplit(uri).scheme)
+    open_scheme = STORES.get(uri.partition("://")[0] if "://" in uri else "")
     if open_scheme is None:
         raise ConfigurationError(f"{uri}: {EXPECTED}")
     return open_scheme(uri, access, environ, field)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from llm2llm.api import stages as api_stages
+from llm2llm.api import generate as api_generate
 from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuotaExhausted, Transient
 from llm2llm.podenv import TEACHER_CA_BUNDLE, TEACHER_KEY, TEACHER_TIMEOUT
 from llm2llm.records import Usage
@@ -63,7 +63,7 @@ class TeacherUnavailable(Exception):
 class TeacherClient:
     """A client for the teacher of a run. `connect` creates it; use it as an async context manager."""
 
-    teacher: api_stages.Teacher
+    teacher: api_generate.Teacher
     connection: openai.AsyncOpenAI
     tell: Callable[[str], None] = lambda _: None
     identity: str = ""
@@ -202,7 +202,7 @@ class TeacherClient:
 
 
 def connect(
-    teacher: api_stages.Teacher,
+    teacher: api_generate.Teacher,
     environ: Mapping[str, str],
     tell: Callable[[str], None] = lambda _: None,
     identity: str = "",
@@ -260,7 +260,7 @@ def _http_client(environ: Mapping[str, str], base_url: str) -> openai.DefaultAsy
 
 
 def probe(
-    generate: api_stages.Generate, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+    generate: api_generate.Generate, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
 ) -> Usage:
     """Sends one small request to show that address, key, model, roles and parameters work (stage Prepare).
 
@@ -278,7 +278,7 @@ _PROBE = (
 """Uses the same roles as generation."""
 
 
-async def _probe(teacher: api_stages.Teacher, environ: Mapping[str, str], tell: Callable[[str], None]) -> Usage:
+async def _probe(teacher: api_generate.Teacher, environ: Mapping[str, str], tell: Callable[[str], None]) -> Usage:
     schema = {
         "type": "object",
         "properties": {"ready": {"type": "string"}},

@@ -127,7 +127,7 @@ class Limiter:
 
     def _record_headers(self, sent: InFlightRequest, headers: Mapping[str, RateLimitHeader]) -> None:
         for kind, header in headers.items():
-            self._quotas[kind].told(header, sent.at)
+            self._quotas[kind].update(header, sent.at)
         self._changed.set()
 
     def backoff(self, failures: int) -> float:

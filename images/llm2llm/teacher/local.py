@@ -25,7 +25,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Self
 
-from llm2llm.api.stages import Generate, Teacher
+from llm2llm.api.generate import Generate, Teacher
 from llm2llm.errors import ConfigurationError, Terminated, Transient
 from llm2llm.podenv import TEACHER_CA_BUNDLE, TEACHER_KEY
 

@@ -125,7 +125,7 @@ class HeaderQuota:
         """Returns the newest announced limit."""
         return self._newest
 
-    def told(self, announcement: RateLimitHeader, sent_at: float) -> None:
+    def update(self, announcement: RateLimitHeader, sent_at: float) -> None:
         """Records what the answer to a request sent at `sent_at` announces; ignores answers older than the newest."""
         if self._newest is not None and sent_at < self._newest_sent_at:
             return

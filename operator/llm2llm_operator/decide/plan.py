@@ -28,7 +28,7 @@ from llm2llm_operator.decide.conditions import (
 )
 from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.policies import budget, ttl
-from llm2llm_operator.decide.policies.cleanup import live_jobs
+from llm2llm_operator.decide.policies.cleanup import live_jobs, obsolete_jobs
 from llm2llm_operator.decide.usage import with_cost
 from llm2llm_operator.model.observation import Job
 from llm2llm_operator.model.run import Run
@@ -66,7 +66,9 @@ def _decide(inputs: Inputs, status: RunStatus) -> Plan:
     if status.is_true(COMPLETE):
         if _may_continue(inputs, status):
             return _continue_run(inputs, status)
-        return _plan_finished(inputs, mark_observed(status, COMPLETE, inputs.run.generation), live_jobs(inputs))
+        return _plan_finished(
+            inputs, mark_observed(status, COMPLETE, inputs.run.generation), obsolete_jobs(inputs, status)
+        )
     if status.is_true(FAILED):
         if inputs.spec.retry <= status.retry:
             return _plan_finished(inputs, status)

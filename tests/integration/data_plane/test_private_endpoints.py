@@ -11,7 +11,7 @@ from tests.support.teacher import KEY, Teacher
 from tests.support.tls import TlsFront
 
 from llm2llm.api.data import Artifacts
-from llm2llm.api.stages import Generate
+from llm2llm.api.generate import Generate
 from llm2llm.errors import ConfigurationError, StepError
 from llm2llm.storage import open_store
 from llm2llm.teacher.client import probe

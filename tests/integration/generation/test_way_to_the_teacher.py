@@ -17,7 +17,7 @@ from tests.cluster.s3 import S3Server
 from tests.integration.generation import rounds
 from tests.support.tls import TlsFront, copy
 
-from llm2llm.api.stages import Generate
+from llm2llm.api.generate import Generate
 from llm2llm.records import to_jsonl
 from llm2llm.step import run_step
 from llm2llm.storage import Store

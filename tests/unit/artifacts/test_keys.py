@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.support import builders
 
-from llm2llm.artifacts.keys import content_key
+from llm2llm.artifacts.keys import STAGE_SCHEMAS, content_key, key_fields
 from llm2llm.records import Stage, StepDocument
 from llm2llm.runtime.context import Step
 
@@ -37,3 +38,11 @@ def test_a_key_is_the_one_that_the_first_release_computed(name: str):
         stage, iteration = step.split()
         keys[step] = key(spec, Stage(stage), int(iteration))[:32]
     assert keys == RECORDED[name]
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_every_stage_says_what_its_output_depends_on(stage: Stage):
+    step = StepDocument(stage=stage, namespace="ns", run="r", run_uid="u", spec=builders.spec())
+    fields = key_fields(Step.of(step))
+    assert fields.keys() > {"stage", "schema", "parents", "randomSeed"}
+    assert fields["schema"] == STAGE_SCHEMAS[stage]

@@ -199,3 +199,8 @@ def test_what_a_preset_sends_to_a_model_is_what_it_sent_in_the_first_release(nam
     """A request's key hashes its messages: a changed word would be paid for again."""
     sent = json.dumps([presets()[name].template, presets()[name].instructions])
     assert hashlib.sha256(sent.encode()).hexdigest()[:16] == SENT[name]
+
+
+def test_every_preset_is_held_to_what_it_sent_when_it_was_released():
+    """A content key has no more of a preset than its name: nothing else would notice a changed text."""
+    assert SENT.keys() == presets().keys()

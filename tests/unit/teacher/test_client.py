@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from llm2llm.api.stages import Generate, Teacher
+from llm2llm.api.generate import Generate, Teacher
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
 from llm2llm.records import Usage
 from llm2llm.teacher.client import RateLimited, TeacherClient, TeacherUnavailable, probe

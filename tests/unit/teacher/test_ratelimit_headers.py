@@ -102,7 +102,7 @@ def asked(quota: HeaderQuota, announce, seconds: float, step: float = 0.05) -> i
             continue
         quota.take(1, now)
         sent += 1
-        quota.told(announce(now, sent), now)
+        quota.update(announce(now, sent), now)
         now += step
     return sent
 
@@ -118,7 +118,7 @@ def test_what_is_left_of_a_window_is_spread_over_it():
 
 def test_what_is_on_its_way_is_taken_from_what_was_told():
     quota = HeaderQuota()
-    quota.told(RateLimitHeader(10, 2, 60), 0.0)
+    quota.update(RateLimitHeader(10, 2, 60), 0.0)
     quota.take(1, 1.0)
     assert quota.wait(1, 1.0) == pytest.approx(29.5)  # one more until the window ends
     quota.take(1, 31.0)
@@ -140,8 +140,8 @@ def test_a_bucket_that_fills_up_all_the_time_is_told_from_a_window():
 
 def test_an_empty_bucket_is_waited_for_until_it_holds_what_is_asked_for():
     quota = HeaderQuota()
-    quota.told(RateLimitHeader(60, 2, 29), 0.0)
-    quota.told(RateLimitHeader(60, 0, 30), 1.0)  # full later than was told: two a second
+    quota.update(RateLimitHeader(60, 2, 29), 0.0)
+    quota.update(RateLimitHeader(60, 0, 30), 1.0)  # full later than was told: two a second
     assert quota.wait(1, 1.0) == pytest.approx(0.5)
     assert quota.wait(6, 1.0) == pytest.approx(3.0)
     assert quota.wait(6, 4.0) == 0.0
@@ -149,14 +149,14 @@ def test_an_empty_bucket_is_waited_for_until_it_holds_what_is_asked_for():
 
 def test_an_answer_to_an_older_request_is_no_news():
     quota = HeaderQuota()
-    quota.told(RateLimitHeader(10, 0, 100), 5.0)
-    quota.told(RateLimitHeader(10, 9, 100), 4.0)
+    quota.update(RateLimitHeader(10, 0, 100), 5.0)
+    quota.update(RateLimitHeader(10, 9, 100), 4.0)
     assert quota.wait(1, 6.0) > 90
 
 
 def test_more_than_the_whole_limit_is_not_waited_for_for_ever():
     quota = HeaderQuota()
-    quota.told(RateLimitHeader(100, 100, 60), 0.0)
+    quota.update(RateLimitHeader(100, 100, 60), 0.0)
     assert quota.wait(1000, 1.0) == 0.0
 
 

@@ -144,3 +144,22 @@ def test_a_job_that_was_created_as_the_user_suspended_again_is_deleted():
     world.spec = {**world.spec, "suspend": False}
     world.settle()
     assert world.jobs
+
+
+def test_a_job_whose_deletion_failed_is_deleted_by_a_later_pass_over_the_finished_run():
+    world = World()
+    run_to_the_end(world)
+    assert world.status["phase"] == "Succeeded"
+    [newest] = world.jobs
+    left = newest.replace("-evaluate-", "-train-")
+    world.jobs[left] = builders.job(left, state="complete")
+    assert [job.name for job in world.decide().delete] == [left]
+    world.settle()
+    assert list(world.jobs) == [newest]
+
+
+def test_a_job_that_still_runs_is_not_deleted_by_a_pass_over_a_finished_run():
+    world = World()
+    run_to_the_end(world)
+    world.jobs["alive"] = builders.job("alive")
+    assert world.decide().delete == ()
