@@ -7,7 +7,8 @@ from typing import Any
 
 from tests.support import keyword
 
-from llm2llm.records import Stage
+from llm2llm.artifacts.committed import committed_manifest, read_object
+from llm2llm.records import Prediction, Stage, predictions_from_jsonl
 from llm2llm.runtime.context import StepContext
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore, Store
@@ -56,3 +57,17 @@ class Bench:
 
     def context(self, pod_uid: str = "pod-1", **more: Any) -> StepContext:
         return StepContext(pod_uid=pod_uid, scratch=self.folder / "scratch" / pod_uid, progress=lambda _: None, **more)
+
+
+def learned(bench: Bench) -> tuple[keyword.Run, LocalStore]:
+    """A run whose student has learned enough of 40 rows to be right and wrong."""
+    train = {**keyword.TRAIN, "hyperparameters": {**keyword.HYPERPARAMETERS, "numTrainEpochs": 20}}
+    run, store = bench.run("run", train=train)
+    run.add(run_step(run.step(Stage.TRAIN), store, bench.context()))
+    return run, store
+
+
+def predictions(store: Store, run: keyword.Run, name: str) -> list[Prediction]:
+    manifest = committed_manifest(store, run.step(Stage.EVALUATE))
+    assert manifest is not None
+    return list(predictions_from_jsonl(read_object(store, manifest, f"predictions.{name}.jsonl")))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.integration.data_plane.bench import Bench
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +14,8 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.set_num_threads(1)
     return write_student(tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, student: Path) -> Bench:
+    return Bench(tmp_path, student)

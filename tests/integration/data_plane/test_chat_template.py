@@ -12,7 +12,7 @@ from tests.support import keyword
 
 from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.errors import ConfigurationError
-from llm2llm.models.tokenizer import load_fast_tokenizer, load_tokenizer
+from llm2llm.models.tokenizer import check_chat_template, load_tokenizer
 from llm2llm.records import Stage
 from llm2llm.step import run_step
 
@@ -37,14 +37,12 @@ def test_a_prompt_is_the_users_turn_up_to_where_the_model_answers(student: Path,
     expected = bare.prompts([f"{text} <sep>" for text in texts])
 
     assert load_tokenizer(chatty).prompts(texts) == expected
-    assert load_fast_tokenizer(chatty).prompts(texts) == expected
     assert load_tokenizer(chatty).completions(keyword.LABELS) == bare.completions(keyword.LABELS)
 
 
 def test_never_gives_the_bare_prompt(student: Path, chatty: Path) -> None:
     texts = [row["text"] for row in keyword.rows(2, 3)]
-    for load in (load_tokenizer, load_fast_tokenizer):
-        assert load(chatty, chat=False).prompts(texts) == load_tokenizer(student).prompts(texts)
+    assert load_tokenizer(chatty, chat=False).prompts(texts) == load_tokenizer(student).prompts(texts)
 
 
 def test_a_template_in_the_tokenizers_config_counts_as_well(student: Path, tmp_path: Path) -> None:
@@ -53,7 +51,7 @@ def test_a_template_in_the_tokenizers_config_counts_as_well(student: Path, tmp_p
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": TEMPLATE}))
 
-    assert load_fast_tokenizer(folder).prompts(["w001"]) == load_tokenizer(student).prompts(["w001 <sep>"])
+    assert load_tokenizer(folder).prompts(["w001"]) == load_tokenizer(student).prompts(["w001 <sep>"])
 
 
 DATED = (
@@ -65,7 +63,7 @@ DATED = (
 def test_a_template_that_asks_for_the_date_gives_the_same_prompt_on_every_day(student: Path, tmp_path: Path) -> None:
     folder = with_template(student, tmp_path / "dated", DATED)
 
-    assert load_fast_tokenizer(folder).prompts(["w001"]) == load_tokenizer(student).prompts(["w007 w026 w024 w001"])
+    assert load_tokenizer(folder).prompts(["w001"]) == load_tokenizer(student).prompts(["w007 w026 w024 w001"])
 
 
 @pytest.mark.parametrize(
@@ -73,14 +71,25 @@ def test_a_template_that_asks_for_the_date_gives_the_same_prompt_on_every_day(st
     [
         pytest.param("{{ raise_exception('tools are required') }}", "tools are required", id="one that refuses"),
         pytest.param("{% if %}", "cannot render a user message", id="one that is no template"),
-        pytest.param("hello", "omits the user message", id="one without the turn"),
+        pytest.param("hello", "omits or changes the user message", id="one without the turn"),
+        pytest.param(
+            "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}{% endif %}"
+            "{% endfor %}{% endfor %}",
+            "omits or changes the user message",
+            id="one that takes the parts of a turn, and loses a plain string",
+        ),
+        pytest.param("{{ messages[0].content[:20] }}", "omits or changes", id="one that cuts the turn"),
+        pytest.param("{{ messages[0].content | lower }}", "omits or changes", id="one that changes the turn"),
+        pytest.param("x {{ messages[0].role }}", "omits or changes", id="one that has letters of its own"),
+        pytest.param("{{ messages[1].content }}", "omits or changes|cannot render", id="one that wants two turns"),
+        pytest.param("{{ messages[0].content.foo.bar }}", "cannot render", id="one that wants an object"),
     ],
 )
-def test_a_template_that_cannot_ask_is_told_before_a_gpu_is_asked_for(
+def test_fault_60_a_template_that_cannot_ask_is_told_before_a_gpu_is_asked_for(
     student: Path, tmp_path: Path, template: str, words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
-        load_fast_tokenizer(with_template(student, tmp_path / "broken", template))
+        check_chat_template(load_tokenizer(with_template(student, tmp_path / "broken", template)))
     assert "spec.task.chatTemplate: Never" in caught.value.message
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.integration.data_plane.test_equal_loss import trained
-from tests.integration.data_plane.test_processes import job, weights
+from tests.integration.data_plane.test_launch import job, weights
+from tests.integration.data_plane.test_packing import trained
 
 from llm2llm.training import trainer
 from llm2llm.training.model import load_student

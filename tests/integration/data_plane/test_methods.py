@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.data_plane.bench import Bench
-from tests.integration.data_plane.test_training import markers, stop_after
+from tests.integration.data_plane.test_train import markers, stop_after
 from tests.support import keyword
 
 from llm2llm.artifacts.commit import commit
@@ -207,11 +206,3 @@ def test_prepare_knows_that_vllm_has_no_fp32_for_qlora(bench: Bench) -> None:
         ConfigurationError, match=r"spec.evaluate.precision: vLLM evaluates QLoRA students only in bf16"
     ):
         bench.run("run", train=training("QLoRA"), evaluate={"engine": "vLLM", "precision": "fp32"})
-
-
-def test_an_image_without_bitsandbytes_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, store = bench.run("run", train=training("QLoRA", 2))
-    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-
-    with pytest.raises(ConfigurationError, match="this image cannot import bitsandbytes"):
-        run_step(run.step(Stage.TRAIN), store, bench.context())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.cluster.s3 import S3Server
 from tests.integration.data_plane.bench import Bench
-from tests.integration.data_plane.test_steps import Main
+from tests.integration.data_plane.test_step import Main
 from tests.integration.generation.rounds import KEY, Teacher
 from tests.support import keyword
 

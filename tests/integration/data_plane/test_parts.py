@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.s3 import S3Server
-from tests.integration.data_plane.bench import Bench
-from tests.integration.data_plane.test_evaluation import learned, predictions
+from tests.integration.data_plane.bench import Bench, learned, predictions
 from tests.support import keyword
 from tests.support.steps import document_of
 
 from llm2llm.api.data import Artifacts
-from llm2llm.artifacts.partials import PartialPredictions
 from llm2llm.errors import Terminated
-from llm2llm.records import Prediction, Report, Stage, StepDocument
+from llm2llm.records import Stage, StepDocument
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.step import run_step
 from llm2llm.storage import LocalStore, Store, open_store
@@ -150,25 +148,6 @@ def test_an_evaluation_of_less_than_a_minute_writes_nothing_on_the_way(attempts:
     attempts.attempt("pod-1", seconds=29)
 
     assert attempts.watched.kept == []
-
-
-def test_a_part_gives_back_whatever_a_student_says(bench: Bench, tmp_path: Path) -> None:
-    run, _ = bench.run("run")
-    run.add(Report(run_uid=run.uid, stage=Stage.TRAIN))
-    step, store = run.step(Stage.EVALUATE), LocalStore(tmp_path / "parts")
-    texts = ["", "a\nb", "a\r\nb", "a\u2028b\u2029", "\x85\x0b\x0c\x1c", '"quoted" \\', "\ufffd \U0001f600", "[1, 2]"]
-    told = {
-        ("seed", str(number)): Prediction(
-            id=str(number), output=text, answer=text or None, correct=False, verdict="wrong"
-        )
-        for number, text in enumerate(texts)
-    }
-    PartialPredictions(store, step, "pod-1").keep(told)
-    folder = next(iter(store.list(""))).rpartition("/")[0]
-    for number, junk in enumerate((b"5\n", b"[1]\n", b'{"a": 1, "b": 2}\n', b"\xff\n", b'["seed", null]\n')):
-        store.write(f"{folder}/junk-{number}.jsonl", junk)
-
-    assert PartialPredictions(store, step, "pod-2").read() == told
 
 
 def test_a_part_that_is_damaged_or_of_another_experiment_is_asked_again(attempts: Attempts) -> None:

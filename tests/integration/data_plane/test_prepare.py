@@ -19,11 +19,11 @@ from llm2llm.storage import LocalStore, open_store
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A student whose weights are none: Prepare does not look into them."""
+    """A student whose file of weights has none: Prepare reads its header."""
     folder = tmp_path / "model"
     keyword.write_tokenizer(folder)
     keyword.config().save_pretrained(str(folder))
-    (folder / "model.safetensors").write_bytes(b"none")
+    (folder / "model.safetensors").write_bytes(keyword.NO_WEIGHTS)
     return folder
 
 
@@ -170,21 +170,27 @@ def test_a_model_without_weights_is_told(tmp_path: Path, model: Path, store: Loc
         prepare(document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1))), store, context)
 
 
-def test_a_teacher_of_our_own_is_resolved_and_asked_nothing(
+def test_a_teacher_of_our_own_is_checked_and_asked_nothing_and_is_no_part_of_the_inputs(
     tmp_path: Path, model: Path, store: LocalStore, context: StepContext
 ) -> None:
+    """So runs that differ in their teacher alone share their trainings by `reuseFrom`."""
     (model / "chat_template.jinja").write_text("{{ messages }}")
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForCausalLM"]}))
     local = {"mode": "Local", "teacher": {"model": "m", "source": {"uri": model.as_uri()}}}
-    spec = document(tmp_path, model, keyword.jsonl(keyword.rows(1, 1)), generate=local, maxIterations=2)
+    never = {"chatTemplate": "Never"}
+    task = {"promptTemplate": "{{ text }} <sep>", "grader": {"type": "Choice"}, "labels": keyword.LABELS, **never}
+    seeds = keyword.jsonl(keyword.rows(1, 1))
+    spec = document(tmp_path, model, seeds, generate=local, maxIterations=2, task=task)
     report = prepare(spec, store, context)
-    manifest = committed_manifest(store, keyword.Run(spec).step(Stage.PREPARE))
-    assert manifest is not None
-    teacher = json.loads(read_object(store, manifest, "teacher.json"))
-    assert report.resolved is not None
-    assert teacher["revision"] == report.resolved.model_revision  # the same folder is the student here
     assert report.usage.teacher_requests == 0
+    other = {"mode": "Local", "teacher": {"model": "another", "source": {"uri": model.as_uri()}}}
+    second = prepare(
+        document(tmp_path, model, seeds, generate=other, maxIterations=2, task=task),
+        LocalStore(tmp_path / "2"),
+        context,
+    )
+    assert second.digest == report.digest
 
     (model / "chat_template.jinja").unlink()
     with pytest.raises(ConfigurationError, match=r"spec.generate.teacher.source: .* has no chat template"):
@@ -313,6 +319,8 @@ def test_a_known_task_freezes_classes_by_their_names_and_refuses_what_is_none(
     tmp_path: Path, model: Path, store: LocalStore, context: StepContext
 ) -> None:
     keyword.write_tokenizer(model, [*keyword.WORDS, "ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"])
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 6}))
     rows: list[dict[str, Any]] = [
         {"text": " ".join(keyword.FILLERS[n : n + 5]), "coarse_label": n % 6} for n in range(12)
     ]

@@ -14,7 +14,7 @@ from llm2llm.api.data import Artifacts
 from llm2llm.api.generate import Generate
 from llm2llm.errors import ConfigurationError, StepError
 from llm2llm.storage import open_store
-from llm2llm.teacher.client import probe
+from llm2llm.teacher.probe import probe
 
 
 def test_an_object_store_with_a_certificate_of_its_own_is_trusted_by_its_bundle(

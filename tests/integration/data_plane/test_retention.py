@@ -125,7 +125,10 @@ def test_a_run_that_reuses_such_a_run_trains_anew_what_has_no_weights(tmp_path: 
             parents=parents(spec, StepId(Stage.TRAIN, iteration), run.outcomes),
         ))  # fmt: skip
         report = copy_from_reused_run(
-            step, LocalStore(tmp_path / "again"), StepContext(pod_uid="p", scratch=tmp_path / f"{iteration}")
+            step,
+            LocalStore(tmp_path / "again"),
+            StepContext(pod_uid="p", scratch=tmp_path / f"{iteration}"),
+            fits=lambda *_: True,
         )
         taken.append(report is not None)
     assert taken == [False, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from transformers import AutoTokenizer
 
 from llm2llm.artifacts.committed import committed_manifest, read_object
 from llm2llm.errors import ConfigurationError, DataError
-from llm2llm.models.tokenizer import load_fast_tokenizer, load_tokenizer
+from llm2llm.models.tokenizer import load_tokenizer
 from llm2llm.records import Report, Stage
 from llm2llm.runtime.context import StepContext
 from llm2llm.step import run_step
@@ -64,28 +65,29 @@ AS_OBJECT = {"__type": "AddedToken", "content": END}
         pytest.param({"tokenizer_config.json": GENERIC | {"eos_token": AS_OBJECT}}, id="there as an object"),
     ],
 )
-def test_prepare_finds_the_end_of_an_answer_wherever_training_does(tmp_path: Path, files: dict[str, Any]) -> None:
+def test_the_end_of_an_answer_is_found_wherever_a_tokenizer_has_it(tmp_path: Path, files: dict[str, Any]) -> None:
     folder = with_files(tmp_path / "model", byte_level(), {"config.json": {"model_type": "gpt2"}} | files)
 
-    assert load_fast_tokenizer(folder).eos == load_tokenizer(folder).eos == len(ByteLevel.alphabet())
+    assert load_tokenizer(folder).eos == len(ByteLevel.alphabet())
 
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
     folder = with_files(tmp_path / "model", byte_level(), {"tokenizer_config.json": GENERIC})
 
     with pytest.raises(ConfigurationError, match="the tokenizer has no EOS token"):
-        load_fast_tokenizer(folder)
+        load_tokenizer(folder)
 
 
-@pytest.mark.parametrize("load", [load_fast_tokenizer, load_tokenizer])
 def test_a_prompt_goes_on_and_an_answer_ends_whatever_the_tokenizer_puts_around_a_text(
-    tmp_path: Path, load: Any
+    tmp_path: Path,
 ) -> None:
     """As with `add_eos_token`: behind a prompt's end nothing is to be said any more."""
     tokenizer = byte_level()
     end = tokenizer.token_to_id(END)
     tokenizer.post_processor = TemplateProcessing(single=f"$A {END}", special_tokens=[(END, end)])
-    tokens = load(with_files(tmp_path / "model", tokenizer, {"tokenizer_config.json": GENERIC | {"eos_token": END}}))
+    tokens = load_tokenizer(
+        with_files(tmp_path / "model", tokenizer, {"tokenizer_config.json": GENERIC | {"eos_token": END}})
+    )
 
     (prompt,), (answer,) = tokens.prompts(["ab"]), tokens.completions([" yes\n"])
     assert len(prompt) == 2
@@ -94,20 +96,21 @@ def test_a_prompt_goes_on_and_an_answer_ends_whatever_the_tokenizer_puts_around_
     assert tokens.text([*answer, *prompt]) == "yes"
 
 
-@pytest.mark.parametrize("load", [load_fast_tokenizer, load_tokenizer])
-def test_special_tokens_are_no_part_of_an_answer(tmp_path: Path, load: Any) -> None:
+def test_special_tokens_are_no_part_of_an_answer(tmp_path: Path) -> None:
     tokenizer = byte_level()
     tokenizer.add_special_tokens(["<|turn|>"])
-    tokens = load(with_files(tmp_path / "model", tokenizer, {"tokenizer_config.json": GENERIC | {"eos_token": END}}))
+    tokens = load_tokenizer(
+        with_files(tmp_path / "model", tokenizer, {"tokenizer_config.json": GENERIC | {"eos_token": END}})
+    )
 
-    assert tokens.text([tokenizer.token_to_id("<|turn|>"), *tokens.completions(["yes"])[0]]) == "yes"
+    assert tokens.text([int(tokenizer.token_to_id("<|turn|>") or 0), *tokens.completions(["yes"])[0]]) == "yes"
 
 
 def prepared(folder: Path, tokenizer: Tokenizer, seeds: list[str], held_out: list[str]) -> Report:
     """A run over rows with these completions."""
     model = with_files(folder / "model", tokenizer, {"tokenizer_config.json": GENERIC | {"eos_token": END}})
     keyword.config().save_pretrained(str(model))
-    (model / "model.safetensors").write_bytes(b"none")
+    (model / "model.safetensors").write_bytes(keyword.NO_WEIGHTS)
     for name, completions in (("seed", seeds), ("evaluation", held_out)):
         rows = [{"text": f"{name} {number}", "label": text} for number, text in enumerate(completions)]
         (folder / f"{name}.jsonl").write_bytes(keyword.jsonl(rows))
@@ -149,9 +152,8 @@ def test_spaces_before_a_full_stop_come_back_in_prepare_and_in_evaluation(tmp_pa
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"clean_up_tokenization_spaces": clean_up}))
 
-    for load in (load_fast_tokenizer, load_tokenizer):
-        tokens = load(folder)
-        assert tokens.text(tokens.completions(["w001 ."])[0]) == "w001 ."
+    tokens = load_tokenizer(folder)
+    assert tokens.text(tokens.completions(["w001 ."])[0]) == "w001 ."
 
 
 def learned_and_said(folder: Path, padding: str) -> dict[str, bytes]:
@@ -182,3 +184,25 @@ def learned_and_said(folder: Path, padding: str) -> dict[str, bytes]:
 def test_a_padding_token_that_was_added_to_the_tokenizer_alone_does_no_harm(tmp_path: Path) -> None:
     own, added = (learned_and_said(tmp_path / name, token) for name, token in (("own", "<pad>"), ("added", "[PAD]")))
     assert own == added
+
+
+@pytest.mark.parametrize("setting", ["truncation", "padding"])
+def test_fault_60_a_tokenizer_json_that_cuts_or_pads_does_neither_here(
+    student: Path, tmp_path: Path, setting: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(student, folder)
+    path = folder / "tokenizer.json"
+    settings = {
+        "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+        "padding": {
+            "strategy": {"Fixed": 512}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+            "pad_token": "<pad>",
+        },
+    }  # fmt: skip
+    path.write_text(json.dumps(json.loads(path.read_text()) | {setting: settings[setting]}))
+    texts = [row["text"] + " <sep>" for row in keyword.rows(2, 3)]
+
+    changed, plain = load_tokenizer(folder), load_tokenizer(student)
+    assert changed.prompts(texts) == plain.prompts(texts)
+    assert changed.completions(keyword.LABELS) == plain.completions(keyword.LABELS)

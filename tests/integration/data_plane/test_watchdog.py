@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.cluster.s3 import S3Server
 from tests.support import keyword
+from tests.support.commands import run_command
 from tests.support.steps import document_of
 
 from llm2llm.records import Report, Stage
@@ -24,7 +25,7 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(
     model = tmp_path / "model"
     keyword.write_tokenizer(model)
     keyword.config().save_pretrained(str(model))
-    (model / "model.safetensors").write_bytes(b"none")
+    (model / "model.safetensors").write_bytes(keyword.NO_WEIGHTS)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
         document = keyword.spec(
             seed_uri=(tmp_path / "seed.jsonl").as_uri(),
@@ -42,10 +43,8 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(
             "LLM2LLM_TERMINATION_PATH": str(tmp_path / "report.json"),
             "LLM2LLM_SCRATCH": str(tmp_path / "scratch"),
         }
-        command = [sys.executable, "-m", "llm2llm.cli", "step"]
-        done = subprocess.run(
-            command, env=os.environ | environment | s3.keys, capture_output=True, text=True, timeout=90, check=False
-        )
+        # forked: on a busy machine the imports alone can take as long as the step may be silent
+        done = run_command(["step"], env=os.environ | environment | s3.keys, timeout=90)
 
     report = Report.model_validate(json.loads((tmp_path / "report.json").read_text()))
     assert done.returncode == report.exit_code == 75
@@ -58,3 +57,37 @@ def test_fault_51_a_step_that_hangs_ends_itself_with_75_and_says_where_it_was(
     (log,) = (bucket.read(key).decode() for key in bucket.list("runs/") if key.endswith(".log"))
     assert "no progress for" in log
     assert "_probe_teacher" in log
+
+
+def test_fault_62_a_library_that_keeps_the_interpreter_does_not_keep_the_process() -> None:
+    """As a kernel that hangs in a call which holds the lock of the interpreter: no thread of Python runs any more."""
+    script = """
+import ctypes, sys
+from llm2llm.runtime.watchdog import Watchdog
+
+with Watchdog(0.5, lambda idle: print("never", flush=True), grace=0.5):
+    print("begins", flush=True)
+    ctypes.PyDLL(None).sleep(60)  # PyDLL: the call keeps the lock
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False, env=os.environ
+    )
+    assert done.returncode == 1
+    assert done.stdout == "begins\n"
+    assert 'File "<string>", line 7' in done.stderr
+
+
+def test_a_step_that_ends_in_time_leaves_no_timer(tmp_path: Path) -> None:
+    script = """
+import time
+from llm2llm.runtime.watchdog import Watchdog
+
+with Watchdog(0.2, lambda idle: None, grace=0.2) as watchdog:
+    watchdog.wrap_progress(lambda event: None)({})
+time.sleep(1)
+print("lives")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False, env=os.environ
+    )
+    assert (done.returncode, done.stdout) == (0, "lives\n")

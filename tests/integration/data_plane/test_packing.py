@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.data_plane.test_processes import job, weights
+from tests.integration.data_plane.test_launch import job, weights
 
 from llm2llm.training import run as session
 from llm2llm.training.callback import Hooks

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 from tests.cluster.processes import free_port
 from tests.support import keyword, pauses
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, StepError, Transient
-from llm2llm.models.fetch import fetch_model, model_revision, read_dataset_file
+from llm2llm.models.fetch import fetch_model, find_weight_problems, model_revision, read_dataset_file
 
 COMMIT = "a" * 40
 MODEL = "/api/models/team/student"
@@ -31,6 +33,7 @@ class Hub:
     files: dict[str, bytes]
     token: str = ""
     status: int = 200
+    tells_sizes: bool = True
     served: list[str] = field(default_factory=list)
 
     def answer(self, path: str, authorization: str) -> tuple[int, bytes, dict[str, str]]:
@@ -40,7 +43,10 @@ class Hub:
         if self.token and authorization != f"Bearer {self.token}":
             return 401, b"{}", {"X-Error-Code": "GatedRepo"}
         if path in (f"{MODEL}/revision/{COMMIT}", f"{MODEL}/revision/main"):
-            names = [{"rfilename": name} for name in self.files]
+            names = [
+                {"rfilename": name, **({"size": len(content)} if self.tells_sizes else {})}
+                for name, content in self.files.items()
+            ]
             return 200, json.dumps({"id": "team/student", "sha": COMMIT, "siblings": names}).encode(), {}
         if path == f"{MODEL}/tree/{COMMIT}":
             entries = [
@@ -245,9 +251,8 @@ def test_a_damaged_model_in_the_cache_is_fetched_anew_and_told(
     assert f"{kept} is damaged ({told}" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in kept.iterdir() if path.name in hub.files} == hub.files
     listed = json.loads((kept / "llm2llm-files.json").read_bytes())
-    assert listed == {
-        name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in hub.files.items()
+    assert {name: (entry["size"], entry["sha256"]) for name, entry in listed.items()} == {
+        name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in hub.files.items()
     }
     assert {path.name for path in kept.iterdir()} == {*hub.files, "llm2llm-files.json"}
     assert [path.name for path in (tmp_path / "models").iterdir()] == [kept.name]
@@ -282,6 +287,7 @@ def test_rows_of_the_hub_are_one_file_of_a_data_set(
     hub.files["main/train.csv"] = b"question,answer\n"
 
     read = read_dataset_file(f"hf://team/rows{version}/main/train.csv", environ)
+    assert read_dataset_file(f"hf://datasets/team/rows{version}/main/train.csv", environ) == read
     assert read == b"question,answer\n" + told
 
 
@@ -309,3 +315,46 @@ def test_a_gated_data_set_and_a_hub_that_is_away_are_told_apart(hub: Hub, enviro
         read_dataset_file("hf://team/rows/x.csv", environ)
     with pytest.raises(Transient):
         read_dataset_file("hf://team/rows/x.csv", environ | {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"})
+
+
+def test_the_headers_of_weights_on_the_hub_are_read_without_the_weights(
+    hub: Hub, environ: dict[str, str], tmp_path: Path
+) -> None:
+    folder = fetch_model(STUDENT, COMMIT, environ, tmp_path, weights=False)
+    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+    assert find_weight_problems(STUDENT, COMMIT, environ, folder, vocabulary) == []
+    [problem] = find_weight_problems(STUDENT, COMMIT, environ, folder, vocabulary + 1)
+    assert f"vocab_size in config.json is {vocabulary + 1}" in problem
+    hub.files["model.safetensors"] = hub.files["model.safetensors"][:-8]
+    [problem] = find_weight_problems(STUDENT, COMMIT, environ, folder, vocabulary)
+    assert "it was cut, or is damaged" in problem
+    hub.status = 503
+    with pytest.raises(Transient):
+        find_weight_problems(STUDENT, COMMIT, environ, folder, vocabulary)
+
+
+def test_weights_of_a_mirror_that_tells_no_sizes_are_read(hub: Hub, environ: dict[str, str], tmp_path: Path) -> None:
+    hub.tells_sizes = False
+    folder = fetch_model(STUDENT, COMMIT, environ, tmp_path, weights=False)
+    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+    assert find_weight_problems(STUDENT, COMMIT, environ, folder, vocabulary) == []
+    [problem] = find_weight_problems(STUDENT, COMMIT, environ, folder, vocabulary + 1)
+    assert f"vocab_size in config.json is {vocabulary + 1}" in problem
+
+
+def test_shards_that_an_interrupted_download_left_out_are_read_on_the_hub(
+    hub: Hub, environ: dict[str, str], tmp_path: Path
+) -> None:
+    first, second = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    whole = hub.files.pop("model.safetensors")
+    hub.files[first] = whole
+    hub.files["model.safetensors.index.json"] = json.dumps(
+        {"weight_map": {"lm_head.weight": first, "extra.weight": second}}
+    ).encode()
+    hub.files[second] = save({"extra.weight": np.zeros(1, np.float32)})
+    folder = fetch_model(STUDENT, COMMIT, environ, tmp_path)
+    (folder / second).unlink()
+    assert find_weight_problems(STUDENT, COMMIT, environ, folder, 0) == []
+    del hub.files[second]
+    [problem] = find_weight_problems(STUDENT, COMMIT, environ, folder, 0)
+    assert problem == f"{second} is missing, which model.safetensors.index.json lists"

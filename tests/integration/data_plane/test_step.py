@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
 import secrets
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.processes import Child, spawn
 from tests.cluster.s3 import S3Server
 from tests.integration.data_plane.bench import Bench
 from tests.support import keyword
+from tests.support.commands import Command, start_script
 from tests.support.steps import document_of
 
 from llm2llm.api.data import Artifacts
@@ -80,10 +78,10 @@ class Pods:
             "POD_UID": pod_uid,
         }
 
-    def start(self, step: Step, pod_uid: str) -> Child:
+    def start(self, step: Step, pod_uid: str) -> Command:
         noted = {"TRAINED_STEPS": str(self.folder / f"steps-{pod_uid}"), "OMP_NUM_THREADS": "1"}
         environment = os.environ | self.environment(step, pod_uid) | noted
-        return spawn(pod_uid, [sys.executable, "-c", STEP], folder=self.folder, env=environment)
+        return start_script(STEP, log=self.folder / f"{pod_uid}.log", env=environment)
 
     def trained(self, pod_uid: str) -> dict[int, float]:
         """Optimizer steps that it has done, and the seconds that each took."""
@@ -106,7 +104,7 @@ class Pods:
             pod_uid=pod_uid, scratch=self.folder / f"scratch-{pod_uid}", environ=self.environ, progress=lambda _: None
         )
 
-    def until_trained(self, process: Child, pod_uid: str, *, seconds: float) -> None:
+    def until_trained(self, process: Command, pod_uid: str, *, seconds: float) -> None:
         steps = self.folder / f"steps-{pod_uid}"
         deadline = time.monotonic() + 120
         while not steps.exists() or sum(self.trained(pod_uid).values()) < seconds:
@@ -114,7 +112,7 @@ class Pods:
             assert time.monotonic() < deadline, self.log(pod_uid)
             time.sleep(0.01)
 
-    def until_checkpoint(self, process: Child, pod_uid: str) -> None:
+    def until_checkpoint(self, process: Command, pod_uid: str) -> None:
         deadline = time.monotonic() + 120
         while not any(key.endswith("marker.json") for key in self.store.list("iterations/000/train/checkpoints/")):
             assert process.alive(), self.log(pod_uid)
@@ -284,8 +282,3 @@ def test_fault_21_running_out_of_gpu_memory_tells_the_micro_batch(
 
     assert (code, report.reason, report.micro_batch) == (69, "OutOfMemory", 8)
     assert "gradientCheckpointing" in report.message
-
-
-def test_a_document_that_is_none_is_bad_configuration(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main_step({"LLM2LLM_STEP": json.dumps({"stage": "Train"})}) == ExitCode.BAD_CONFIGURATION
-    assert "LLM2LLM_STEP" in capsys.readouterr().err
