@@ -20,6 +20,7 @@ os.environ.setdefault("LLM2LLM_TEST_IMAGE_ENV", '{"OMP_NUM_THREADS": "1"}')
 
 LONGEST_FIRST = (
     "tests/e2e/",
+    "tests/integration/local/",
     "tests/integration/control_plane/",
     "tests/integration/data_plane/",
     "tests/integration/",
@@ -27,15 +28,20 @@ LONGEST_FIRST = (
 """The order of groups: with several workers the last ones to be done are the many short modules of unit tests."""
 
 
+SHARE_A_RUN = ("tests/e2e/test_crash.py", "tests/e2e/test_without_a_cluster.py")
+"""Modules that compare their run with the same one, undisturbed: it is made once, for one worker."""
+
+
 class Groups(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives the tests of a module to one worker, since they share its fixtures, and all end-to-end tests to one.
+    """Gives the tests of a module to one worker, since they share its fixtures; each worker has a cluster of its own.
 
     xdist 3.8 has `xdist_group` for that, and under pytest 9.2 each test is a group of its own: the mark is written into
     the id of a test at a place where nobody looks any more.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "e2e" if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+        module = nodeid.partition("::")[0]
+        return SHARE_A_RUN[0] if module in SHARE_A_RUN else module
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -113,7 +113,7 @@ def _built(name: str, digest: str, usually: str, build: Callable[[Path], None]) 
     if program.exists():
         return program
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(f".{folder.name}.lock")):
+    with locked(folder.with_name(f".{folder.name}.lock")):
         if program.exists():  # another builder was first
             return program
         _require_go()
@@ -131,7 +131,7 @@ def _built(name: str, digest: str, usually: str, build: Callable[[Path], None]) 
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -13,8 +13,26 @@ from tests.cluster.credentials import NODE_NAME
 from tests.cluster.faults import CONTROL_FILE, NodeFaults
 from tests.cluster.processes import Child, StartError, recorded, spawn, stop, wait_until
 
-# What the data plane's steps import first; the agent forks them from a process that has done so once.
-ZYGOTE_MODULES = ("torch", "transformers", "peft")
+# What the data plane's steps import, each for itself or by the way; the agent forks them from a process that has done
+# so once. torch, transformers and peft take six seconds of CPU; the rest, which transformers loads when it is first
+# used and the stages when they run, two more in every step.
+ZYGOTE_MODULES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "boto3",
+    "transformers.models.llama.modeling_llama",
+    "llm2llm.cli.run",
+    "llm2llm.engines.transformers",
+    "llm2llm.local.runner",
+    "llm2llm.stages.evaluate",
+    "llm2llm.stages.generate",
+    "llm2llm.stages.prepare",
+    "llm2llm.stages.test",
+    "llm2llm.stages.train",
+    "llm2llm.training.launch",
+)
 ZYGOTE_COMMANDS = ("llm2llm=llm2llm.cli.main:main",)
 
 

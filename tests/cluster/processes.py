@@ -142,7 +142,7 @@ def stop(children: Iterable[Child], *, grace: float = 10.0) -> None:
             child.record.unlink()  # unless a successor of that name has written its own
 
 
-def wait_until(what: str, ready: Callable[[], bool], children: Iterable[Child], *, timeout: float = 60.0) -> None:
+def wait_until(what: str, ready: Callable[[], bool], children: Iterable[Child], *, timeout: float = 180.0) -> None:
     """Waits for `ready()`, or raises StartError as soon as one of the processes has ended."""
     watched = list(children)
     deadline = time.monotonic() + timeout

@@ -27,7 +27,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -159,16 +159,8 @@ def _prepare(request: dict[str, Any], answers: int, commands: dict[str, Command]
 
 
 def _python_body(function: Command, program: str, argv: list[str], env: dict[str, str]) -> Body:
-    """Makes this interpreter look as if it had just been started for the command."""
-    os.environ.clear()
-    os.environ.update(env)
-    sys.argv = [program, *argv[1:]]
     sys.path[0] = str(Path(program).parent)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    unbuffered = bool(env.get("PYTHONUNBUFFERED"))
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - they live as long as the process
-    sys.stdout = open(1, "w", encoding="utf-8", buffering=1 if unbuffered else -1, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    become_fresh([program, *argv[1:]], env)
 
     def body() -> Any:
         try:
@@ -178,6 +170,18 @@ def _python_body(function: Command, program: str, argv: list[str], env: dict[str
                 sys.stdout.flush()
 
     return body
+
+
+def become_fresh(argv: list[str], env: Mapping[str, str]) -> None:
+    """Makes this interpreter, whose descriptors 0 to 2 are set, look as if it had just been started for a command."""
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = argv
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    unbuffered = bool(env.get("PYTHONUNBUFFERED"))
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - they live as long as the process
+    sys.stdout = open(1, "w", encoding="utf-8", buffering=1 if unbuffered else -1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _end(containers: dict[int, tuple[str, int]]) -> None:

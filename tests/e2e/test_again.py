@@ -44,7 +44,7 @@ def test_fault_49_a_run_goes_on_after_its_end_and_applied_again_it_repeats_and_p
     assert longer["iterations"][1]["trainExamples"] == 240 + longer["iterations"][0]["kept"]
     asked = platform.teacher.stats()["requests"]
 
-    platform.cluster.kubectl("-n", team, "delete", "arun", "keyword", "--wait=true", "--timeout=60s")
+    platform.cluster.kubectl("-n", team, "delete", "arun", "keyword", "--wait=true", "--timeout=180s")
     platform.apply(team, document)
     again = platform.wait_for_end(team)
     assert again["phase"] == "Succeeded", again

@@ -96,12 +96,12 @@ def test_fault_28_a_missing_secret_is_told_and_the_run_goes_on_once_it_exists(
     def told(status: dict[str, object]) -> bool:
         return 'secret "s3" not found' in str(status.get("message"))
 
-    status = platform.wait(team, "keyword", told, timeout=60)
+    status = platform.wait(team, "keyword", told, timeout=180)
     progress = next(c for c in status["conditions"] if c["type"] == "Progressing")
     assert (progress["status"], progress["reason"]) == ("False", "CreateContainerConfigError")
     keys = {"AWS_ACCESS_KEY_ID": platform.s3.access_key, "AWS_SECRET_ACCESS_KEY": platform.s3.secret_key}
     platform.secret(team, "s3", keys)
-    status = platform.wait(team, "keyword", lambda s: bool(s.get("steps")), timeout=90)
+    status = platform.wait(team, "keyword", lambda s: bool(s.get("steps")), timeout=180)
     assert status["steps"][0]["outcome"] == "Succeeded"
     platform.cluster.kubectl("-n", team, "delete", "arun", "keyword")
 
@@ -112,7 +112,7 @@ def test_fault_23_a_run_that_asks_for_more_gpus_than_there_are_says_so_in_the_sc
     document = platform.manifest(prepare={"resources": {"limits": {"nvidia.com/gpu": "9"}}})
     platform.apply(team, document)
     status = platform.wait(
-        team, "keyword", lambda s: "Insufficient nvidia.com/gpu" in str(s.get("message")), timeout=60
+        team, "keyword", lambda s: "Insufficient nvidia.com/gpu" in str(s.get("message")), timeout=180
     )
     progress = next(c for c in status["conditions"] if c["type"] == "Progressing")
     assert (progress["status"], progress["reason"]) == ("False", "Unschedulable")

@@ -62,7 +62,7 @@ def test_suspending_waits_for_a_pod_that_does_not_stop_and_says_for_which(
         time.sleep(3)
         assert pods(platform, team) == {stubborn}
         platform.apply(team, {**document, "spec": {**document["spec"], "suspend": True}})
-    status = platform.wait(team, "keyword", lambda s: s.get("phase") == "Suspended", timeout=60)
+    status = platform.wait(team, "keyword", lambda s: s.get("phase") == "Suspended", timeout=180)
     assert pods(platform, team) == set()
     platform.cluster.kubectl("-n", team, "delete", "arun", "keyword")
 
@@ -75,18 +75,18 @@ def test_fault_26_a_deadline_does_not_wait_and_names_what_is_left_and_a_retry_wa
     platform.wait(team, "keyword", training)
     [stubborn] = pods(platform, team)
     with cluster.faults.stuck_terminating(Match(namespace=team), keep_running=True):
-        status = platform.wait_for_end(team, timeout=60)
+        status = platform.wait_for_end(team, timeout=180)
         assert condition(status, "Failed")["reason"] == "DeadlineExceeded"
         assert stubborn in status["message"]
         document["spec"] |= {"retry": 1}
         document["spec"]["train"].pop("activeDeadlineSeconds")
         platform.apply(team, document)
         status = platform.wait(
-            team, "keyword", lambda s: condition(s, "Progressing").get("reason") == "PodStuckTerminating", timeout=30
+            team, "keyword", lambda s: condition(s, "Progressing").get("reason") == "PodStuckTerminating", timeout=180
         )
         assert stubborn in status["message"]
         time.sleep(5)
         assert pods(platform, team) == {stubborn}
-    platform.wait(team, "keyword", lambda s: training(s, attempt=1), timeout=90)
+    platform.wait(team, "keyword", lambda s: training(s, attempt=1), timeout=180)
     assert stubborn not in pods(platform, team)
     platform.cluster.kubectl("-n", team, "delete", "arun", "keyword")

@@ -83,7 +83,7 @@ def test_fault_13_a_run_that_is_deleted_in_flight_takes_its_jobs_along(
 ):
     platform.apply(team, platform.manifest())
     platform.wait(team, "keyword", lambda s: s.get("currentStep", {}).get("state") == "Running")
-    platform.cluster.kubectl("-n", team, "delete", "arun", "keyword", "--wait=true", "--timeout=60s")
+    platform.cluster.kubectl("-n", team, "delete", "arun", "keyword", "--wait=true", "--timeout=180s")
     deadline = time.monotonic() + 60
     while platform.cluster.kubectl("-n", team, "get", "jobs,pods", "--no-headers"):
         assert time.monotonic() < deadline, "Jobs or pods are left"
@@ -104,7 +104,7 @@ def test_suspending_stops_the_pod_and_resuming_goes_on_from_its_checkpoint(
     time.sleep(3)
     document["spec"]["suspend"] = True
     platform.apply(team, document)
-    status = platform.wait(team, "keyword", lambda s: s.get("phase") == "Suspended", timeout=90)
+    status = platform.wait(team, "keyword", lambda s: s.get("phase") == "Suspended", timeout=180)
     assert "suspend" in status["message"]
     assert "train" not in platform.cluster.kubectl("-n", team, "get", "jobs,pods", "--no-headers")
     document["spec"]["suspend"] = False

@@ -21,9 +21,9 @@ def test_fault_22_an_image_that_cannot_be_pulled_is_told_at_once_and_fails_at_th
 ):
     with cluster.faults.image_pull_backoff(Match(namespace=team)):
         platform.apply(team, platform.manifest(prepare={"startupDeadlineSeconds": 5}))
-        status = platform.wait(team, "keyword", lambda s: "ImagePullBackOff" in str(s.get("conditions")), timeout=30)
+        status = platform.wait(team, "keyword", lambda s: "ImagePullBackOff" in str(s.get("conditions")), timeout=180)
         assert progress(status) == ("False", "ImagePullBackOff")
-        status = platform.wait_for_end(team, timeout=60)
+        status = platform.wait_for_end(team, timeout=180)
     assert next(c["reason"] for c in status["conditions"] if c["type"] == "Failed") == "StartupDeadlineExceeded"
     assert "startupDeadlineSeconds" in status["message"] or "no container started" in status["message"]
 
@@ -39,10 +39,10 @@ def test_fault_24_a_pod_that_a_quota_refuses_is_told_from_the_event(
     }
     platform.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(quota))
     platform.cluster.kubectl(
-        "-n", team, "wait", "--for=jsonpath={.status.hard.pods}=0", "resourcequota/none", "--timeout=30s"
+        "-n", team, "wait", "--for=jsonpath={.status.hard.pods}=0", "resourcequota/none", "--timeout=180s"
     )
     platform.apply(team, platform.manifest(maxIterations=1))
-    status = platform.wait(team, "keyword", lambda s: "exceeded quota" in str(s.get("message")), timeout=60)
+    status = platform.wait(team, "keyword", lambda s: "exceeded quota" in str(s.get("message")), timeout=180)
     assert progress(status) == ("False", "QuotaExceeded")
     assert status["phase"] == "Pending"
     platform.cluster.kubectl("-n", team, "delete", "arun", "keyword")
@@ -57,7 +57,7 @@ def test_a_deadline_ends_the_run_at_once_and_counts_only_active_time(
     assert status["currentStep"]["stage"] == "Train"
     assert "spec.retry" in status["message"]
     platform.cluster.kubectl(
-        "-n", team, "wait", "--for=delete", "job", "-l", "llm2llm.dev/stage=train", "--timeout=60s"
+        "-n", team, "wait", "--for=delete", "job", "-l", "llm2llm.dev/stage=train", "--timeout=180s"
     )
 
 

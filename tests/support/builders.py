@@ -6,7 +6,8 @@ import itertools
 from datetime import UTC, datetime
 from typing import Any
 
-from llm2llm.records import Metric, Report, Resolved, Stage
+from llm2llm.loop.outcomes import StepId, StepResult
+from llm2llm.records import Metric, Paired, Report, Resolved, Stage
 from llm2llm_operator.model.observation import Job, Pod
 from llm2llm_operator.model.run import Run
 
@@ -70,6 +71,7 @@ def pod(of: Job, *, exit_code: int | None = None, message: str = "", running: bo
         "run": "r",
         "run_uid": UID,
         "job_uid": of.uid,
+        "job_name": of.name,
         "phase": ("Succeeded" if exit_code == 0 else "Failed") if ended else "Running" if running else "Pending",
         "started": NOW if running or ended else None,
         "finished": NOW if ended else None,
@@ -83,6 +85,17 @@ def accuracy(value: float, dataset: str = "evaluation", examples: int = 100) -> 
     """An accuracy with an interval around it."""
     low, high = max(0.0, value - 0.05), min(1.0, value + 0.05)
     return Metric(name="accuracy", dataset=dataset, value=value, examples=examples, low=low, high=high)
+
+
+def evaluation(
+    iteration: int, value: float, mistakes: int = 5, examples: int = 100, paired: tuple[int, int, int] | None = None
+) -> StepResult:
+    """The result of an evaluation; `paired` is the iteration to beat, rows gained and rows lost."""
+    metric = accuracy(value, examples=examples)
+    pair = paired and Paired(
+        against=paired[0], dataset="evaluation", examples=examples, gained=paired[1], lost=paired[2]
+    )
+    return StepResult(StepId(Stage.EVALUATE, iteration), f"E{iteration}", (metric,), mistakes, paired=pair)
 
 
 def report(stage: Stage, iteration: int = 0, **changes: Any) -> Report:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import random
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.controlplane import Cluster, RequestError
+from tests.cluster.jsonlines import read_json_lines
 from tests.support.apiproxy import ApiProxy
 from tests.support.install import RELEASE, SYSTEM, OperatorProcess, install
 from tests.support.podender import PodEnder
@@ -208,12 +208,10 @@ def _ended(flock: Runs, names: list[str], deadline: float) -> dict[str, dict[str
 def _created(cluster: Cluster, start: int) -> dict[tuple[str, str], Counter[str]]:
     """By namespace and run, how often the API server answered 201 to the creation of each Job."""
     found: dict[tuple[str, str], Counter[str]] = {}
-    with cluster.audit_log.open("rb") as log:
-        log.seek(start)
-        for entry in map(json.loads, log):
-            about = entry.get("objectRef") or {}
-            if (entry["verb"], about.get("resource"), entry["responseStatus"]["code"]) == ("create", "jobs", 201):
-                _count(found, about["namespace"], about["name"])
+    for entry in read_json_lines(cluster.audit_log, start):
+        about = entry.get("objectRef") or {}
+        if (entry["verb"], about.get("resource"), entry["responseStatus"]["code"]) == ("create", "jobs", 201):
+            _count(found, about["namespace"], about["name"])
     return found
 
 

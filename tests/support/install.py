@@ -13,18 +13,20 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cluster import binaries
 from tests.cluster.controlplane import Cluster, RequestError
+from tests.cluster.jsonlines import read_json_lines
 from tests.cluster.processes import Child, free_port, spawn, stop, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CHART = CHECKOUT / "charts" / "llm2llm-operator"
 RELEASE = "llm2llm"
 SYSTEM = "llm2llm-system"
-READY_SECONDS = 60
+READY_SECONDS = 180
 IMAGES = {
     f"LLM2LLM_IMAGE_{stage}": f"llm2llm/{stage.lower()}:test" for stage in ("PREPARE", "TRAIN", "EVALUATE", "GENERATE")
 }
@@ -174,3 +176,7 @@ class OperatorProcess:
     def log(self) -> str:
         """What it logged so far."""
         return self.child.log_tail(100_000) if self.child else ""
+
+    def log_entries(self) -> list[dict[str, Any]]:
+        """All that it logged so far, parsed."""
+        return list(read_json_lines(self.child.log)) if self.child else []

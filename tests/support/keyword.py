@@ -26,6 +26,8 @@ from llm2llm.runtime.context import Step
 from llm2llm.storage import Store
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+NO_WEIGHTS = (2).to_bytes(8, "little") + b"{}"
+"""A file in the safetensors format without any weight, where nothing loads it."""
 EXAMPLE = CHECKOUT / "examples" / "keyword"
 
 

@@ -15,6 +15,7 @@ from botocore.config import Config
 
 from llm2llm.api.run import GROUP, PLURAL, VERSION
 from tests.cluster.controlplane import Cluster
+from tests.cluster.jsonlines import read_json_lines
 from tests.cluster.s3 import REGION, S3Server
 from tests.support import keyword
 from tests.support.teacher import Teacher
@@ -125,8 +126,7 @@ class Platform:
     def writes(self, user: str, namespace: str) -> list[dict[str, str]]:
         """What a user wrote in a namespace, from the API server's audit log: verb, resource and name, in order."""
         found = []
-        for line in self.cluster.audit_log.read_text().splitlines():
-            entry = json.loads(line)
+        for entry in read_json_lines(self.cluster.audit_log):
             about = entry.get("objectRef", {})
             ours = entry["user"]["username"] == user and about.get("namespace") == namespace
             if ours and entry["verb"] in ("create", "update", "patch", "delete"):

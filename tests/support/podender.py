@@ -40,6 +40,8 @@ NODE = "pod-ender"
 ALLOCATABLE = {"cpu": "1000000", "memory": "1000Ti", "pods": "100000", "nvidia.com/gpu": "100000"}
 """Room for everything: the tests and benchmarks that use it are not about scheduling."""
 PODS = "/api/v1/pods"
+NATIVE_SECONDS = 2.0
+"""How long a native sidecar takes to end once the step has."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Ending:
         waits: seconds in ContainerCreating before it starts.
         clock: added to the times that this node tells: a clock that is wrong.
         lasts: what its container seems to have run by this node's clock; negative when the clock was set back.
+        before: a status that the kubelet writes before `waits` begin; if it says Failed, the container never starts.
+        after: merged into the status with its end.
+        beside: name of a container that runs on when the step has ended, until the pod is deleted.
+        native: that container is an init container that is restarted always: the kubelet ends it soon after the step.
     """
 
     exit_code: int = 0
@@ -63,6 +69,10 @@ class Ending:
     waits: float = 0.0
     clock: timedelta = timedelta()
     lasts: timedelta | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    beside: str = ""
+    native: bool = False
 
 
 Script = Callable[[StepDocument], Ending]
@@ -219,35 +229,40 @@ class PodEnder:
         ending = self.script(step_of(pod))
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
         with contextlib.suppress(ApiError):  # it is gone already
+            if ending.before is not None:
+                await self._patch(path, ending.before)
+                if ending.before.get("phase") == "Failed":
+                    await self._go(pod, path, deleted)
+                    return
             await _passes(ending.waits, deleted)
             started = datetime.now(UTC) + ending.clock
+            running: dict[str, Any] = {"running": {"startedAt": _time(started)}}
             if not deleted.is_set():
-                await self._write(path, "Running", {"running": {"startedAt": _time(started)}})
+                await self._patch(path, _status("Running", running, ending, running))
                 await _passes(self._seconds if ending.seconds is None else ending.seconds, deleted)
             await self._turn()
             finished = datetime.now(UTC) + ending.clock if ending.lasts is None else started + ending.lasts
             code, message = (143, "") if deleted.is_set() else (ending.exit_code, ending.message)
             end = {"exitCode": code, "reason": ending.reason if code else "Completed", "message": message}
             end |= {"startedAt": _time(started), "finishedAt": _time(finished)}
-            await self._write(path, "Failed" if code else "Succeeded", {"terminated": end})
-            labels = pod["metadata"].get("labels", {})
-            job = labels.get("batch.kubernetes.io/job-name", "")
-            self.ended.append((pod["metadata"]["namespace"], job, time.monotonic()))
-            await deleted.wait()
-            await self._api.request("DELETE", path, {"gracePeriodSeconds": 0})
+            state = {"terminated": end}
+            if ending.beside:
+                await self._patch(path, _status("Running", state, ending, running))
+                await _passes(NATIVE_SECONDS if ending.native else math.inf, deleted)
+                running = {"terminated": {"exitCode": 143, "reason": "Error"}}
+            status = _status("Failed" if code else "Succeeded", state, ending, running)
+            await self._patch(path, status | (ending.after or {}))
+            await self._go(pod, path, deleted)
 
-    async def _write(self, path: str, phase: str, state: dict[str, Any]) -> None:
-        ready = "True" if phase == "Running" else "False"
-        now = _time(datetime.now(UTC))
-        container = {"name": CONTAINER, "image": "-", "imageID": "", "restartCount": 0, "state": state}
-        conditions = [
-            {"type": kind, "status": ready, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
-        ]
-        status = {
-            "phase": phase,
-            "conditions": conditions,
-            "containerStatuses": [container | {"ready": phase == "Running"}],
-        }
+    async def _go(self, pod: dict[str, Any], path: str, deleted: asyncio.Event) -> None:
+        """A pod that has ended, until its Job is deleted."""
+        labels = pod["metadata"].get("labels", {})
+        job = labels.get("batch.kubernetes.io/job-name", "")
+        self.ended.append((pod["metadata"]["namespace"], job, time.monotonic()))
+        await deleted.wait()
+        await self._api.request("DELETE", path, {"gracePeriodSeconds": 0})
+
+    async def _patch(self, path: str, status: dict[str, Any]) -> None:
         await self._api.request("PATCH", f"{path}/status", {"status": status}, content_type=STRATEGIC_MERGE_PATCH)
 
     async def _turn(self) -> None:
@@ -255,6 +270,26 @@ class PodEnder:
         now = asyncio.get_running_loop().time()
         self._slot = max(now, self._slot + 1 / self._rate)
         await asyncio.sleep(self._slot - now)
+
+
+def _status(phase: str, step: dict[str, Any], ending: Ending, other: dict[str, Any]) -> dict[str, Any]:
+    """The status of a pod whose step is in this state, and whose container beside it, if it has one, is in that."""
+    beside = [container_status(ending.beside, other)] if ending.beside else []
+    ready = "True" if phase == "Running" and "running" in step else "False"
+    now = _time(datetime.now(UTC))
+    return {
+        "phase": phase,
+        "conditions": [
+            {"type": kind, "status": ready, "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
+        ],
+        "containerStatuses": [container_status(CONTAINER, step), *([] if ending.native else beside)],
+    } | ({"initContainerStatuses": beside} if ending.native else {})
+
+
+def container_status(name: str, state: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """The status of one container, as a kubelet writes it."""
+    known = {"name": name, "image": "-", "imageID": "", "restartCount": 0, "ready": "running" in state}
+    return known | {"state": state} | fields
 
 
 def step_of(pod: dict[str, Any]) -> StepDocument:

@@ -14,6 +14,8 @@ from tests.support import builders
 
 MERGE_PATCH = "application/merge-patch+json"
 Document = dict[str, Any]
+LIMIT = 180.0
+"""Seconds: ends a wait that hangs, on a slow and busy machine, too; it says nothing about how long anything may take."""
 
 
 class Runs:
@@ -58,7 +60,7 @@ class Runs:
         """Its status, empty where it has none yet."""
         return dict(self.get(name).get("status") or {})
 
-    def wait(self, name: str, done: Callable[[Document], bool], *, timeout: float = 60.0) -> Document:
+    def wait(self, name: str, done: Callable[[Document], bool], *, timeout: float = LIMIT) -> Document:
         """Waits until `done(status)`; returns the status.
 
         Raises:
@@ -73,11 +75,11 @@ class Runs:
                 raise TimeoutError(f"{self.namespace}/{name} after {timeout:.0f} s: {json.dumps(status, indent=1)}")
             time.sleep(0.2)
 
-    def wait_for_end(self, name: str, *, timeout: float = 60.0) -> Document:
+    def wait_for_end(self, name: str, *, timeout: float = LIMIT) -> Document:
         """Waits until it succeeded or failed."""
         return self.wait(name, lambda status: status.get("phase") in ("Succeeded", "Failed"), timeout=timeout)
 
-    def wait_until_gone(self, name: str, *, timeout: float = 60.0) -> None:
+    def wait_until_gone(self, name: str, *, timeout: float = LIMIT) -> None:
         """Waits until somebody deleted it. Raises TimeoutError."""
         deadline = time.monotonic() + timeout
         with contextlib.suppress(RequestError):

@@ -60,3 +60,13 @@ def write_stub(folder: Path, *, missing: bool = False) -> str:
         (package / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'vllm'\", name='vllm')")
     (package / "entrypoints" / "openai" / "api_server.py").write_text(SERVER)
     return str(folder)
+
+
+def write_bare_model(folder: Path) -> Path:
+    """A teacher whose weights are none."""
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    (folder / "weights.safetensors").write_bytes(b"none")
+    return folder

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.records import Paired, Report, Stage
+from llm2llm.records import Paired, Report, Stage, StepDocument
 from llm2llm_operator.decide.actions import Plan
 from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.plan import plan
@@ -125,13 +125,58 @@ class World:
 
 
 def longest_status() -> dict[str, Any]:
-    """Of a run that ended after 64 iterations whose evaluations told all that they can."""
+    """Of a run that ended after 64 iterations whose evaluations told all that they can; one pass for each step."""
     world = World(spec=builders.spec(maxIterations=64))
     for _ in range(400):
-        world.settle()
+        world.step()
         if world.status["phase"] == "Succeeded":
             break
-        world.start()
-        world.settle()
         world.succeed(**LONGEST if world.status["currentStep"]["stage"] == "Evaluate" else {})
     return world.status
+
+
+def stages_of(world: World) -> list[str]:
+    """The Jobs that were created, without the name of the run: `i000-train-a0`."""
+    return [body["metadata"]["name"].split("-", 2)[2] for body in world.created]
+
+
+def run_to_the_end(world: World, limit: int = 40) -> None:
+    """All steps succeed until the run ends."""
+    for _ in range(limit):
+        world.settle()
+        if world.status["phase"] in ("Succeeded", "Failed"):
+            return
+        world.start()
+        world.settle()
+        world.succeed()
+    raise AssertionError("the run does not end")
+
+
+def document(world: World) -> StepDocument:
+    """What the newest Job tells its step."""
+    container = world.created[-1]["spec"]["template"]["spec"]["containers"][0]
+    return StepDocument.model_validate_json(next(e["value"] for e in container["env"] if e["name"] == "LLM2LLM_STEP"))
+
+
+def with_test_set(**changes: object) -> World:
+    """A run that has a test set."""
+    spec = builders.spec(**changes)
+    spec["data"]["test"] = {"uri": "s3://b/test.jsonl"}
+    return World(spec=spec)
+
+
+def at_train(**changes: object) -> World:
+    """A run whose first training has a Job and no pod yet."""
+    world = World(spec=builders.spec(**changes))
+    world.settle()
+    world.succeed()
+    world.settle()
+    return world
+
+
+def training(**changes: object) -> World:
+    """A run whose first training runs since `builders.NOW`."""
+    world = at_train(**changes)
+    world.start()
+    world.settle()
+    return world

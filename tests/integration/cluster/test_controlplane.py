@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.controlplane import Cluster, RequestError
 from tests.cluster.fixtures import RunningCluster
+from tests.cluster.jsonlines import read_json_lines
 from tests.cluster.processes import PortTakenError
 from tests.integration.cluster.jobs import create, job, wait_for
 
@@ -119,10 +120,9 @@ def test_a_service_account_has_the_rights_that_rbac_gives_it(cluster: RunningClu
 
 def test_every_write_is_in_the_audit_log_once(cluster: RunningCluster, namespace: str) -> None:
     create(cluster.api, namespace, job("audited", ["true"]))
-    entries = [json.loads(line) for line in cluster.api.audit_log.read_text().splitlines()]
     mine = [
         entry
-        for entry in entries
+        for entry in read_json_lines(cluster.api.audit_log)
         if entry["verb"] == "create"
         and entry.get("objectRef", {}).get("resource") == "jobs"
         and entry["objectRef"].get("namespace") == namespace
