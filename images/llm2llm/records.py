@@ -11,10 +11,22 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+
+from llm2llm.paths import RelativePath
+from llm2llm.plaintext import plain
 
 STEP_VERSION = 1
 REPORT_VERSION = 1
@@ -27,6 +39,26 @@ ACCURACY = "accuracy"
 MACRO_F1 = "macroF1"
 POOL = ("seed", "probe", "synthetic")
 """Datasets of an evaluation whose mistakes the teacher writes for."""
+
+
+COUNT_LIMIT = 10**15
+"""Maximum of a count in a report: sums of many still fit into the 64 bits that the status has for them."""
+METRICS_LIMIT = 8
+SOURCES_LIMIT = 8
+NAME_LIMIT = 64
+DATASET_LIMIT = 32
+DIGEST_LIMIT = 128
+URI_LIMIT = 2048
+REVISION_LIMIT = 256
+ENGINE_LIMIT = 32
+REPORT_MESSAGE_LIMIT = 2048
+"""What the status of a run (its CRD) has room for: a report that says more could never be recorded."""
+
+Count = Annotated[int, Field(ge=0, le=COUNT_LIMIT)]
+Name = Annotated[str, StringConstraints(max_length=NAME_LIMIT)]
+Dataset = Annotated[str, StringConstraints(max_length=DATASET_LIMIT)]
+Digest = Annotated[str, StringConstraints(max_length=DIGEST_LIMIT)]
+PlainText = Annotated[str, AfterValidator(plain)]
 
 
 class Record(BaseModel):
@@ -95,7 +127,9 @@ class Example(Record):
 
 
 class Prediction(Record):
-    """The student's answer to one row. `verdict` is one of correct, wrong, noAnswer, truncated."""
+    """The student's answer to one row. `verdict` is one of correct, wrong, noAnswer, truncated,
+    timedOut.
+    """
 
     id: str
     output: str
@@ -110,10 +144,10 @@ class Metric(Record):
     The interval is Wilson's for an accuracy and a bootstrap's for a macro-F1 (stages/scores.py).
     """
 
-    name: str
-    dataset: str
+    name: Name
+    dataset: Dataset
     value: float = Field(ge=0, le=1)
-    examples: int = Field(ge=0)
+    examples: Count
     low: float = Field(ge=0, le=1)
     high: float = Field(ge=0, le=1)
 
@@ -124,19 +158,19 @@ class Paired(Record):
     `examples` is the number of rows that both answered.
     """
 
-    against: int = Field(ge=0)
-    dataset: str
-    examples: int = Field(ge=1)
-    gained: int = Field(ge=0)
-    lost: int = Field(ge=0)
+    against: Count
+    dataset: Dataset
+    examples: Count = Field(ge=1)
+    gained: Count
+    lost: Count
 
 
 class Usage(Record):
     """What a step spent, over all its attempts that the store knows of."""
 
-    teacher_requests: int = Field(default=0, ge=0, le=10**15)
-    teacher_input_tokens: int = Field(default=0, ge=0, le=10**15)
-    teacher_output_tokens: int = Field(default=0, ge=0, le=10**15)
+    teacher_requests: Count = 0
+    teacher_input_tokens: Count = 0
+    teacher_output_tokens: Count = 0
 
 
 def total_usage(*usages: Usage) -> Usage:
@@ -149,15 +183,20 @@ def total_usage(*usages: Usage) -> Usage:
 
 
 class Resolved(Record):
-    """What Prepare resolved, frozen for the rest of the run."""
+    """What Prepare resolved, frozen for the rest of the run.
 
-    model_revision: str = ""
-    engine: str = ""
-    seed_count: int = Field(default=0, ge=0)
-    evaluation_count: int = Field(default=0, ge=0)
-    test_count: int = Field(default=0, ge=0)
-    inputs_digest: str = ""
-    evaluation_digest: str = ""
+    Attributes:
+        sources: the digest of each file of rows that was read, by its dataset; None in reports of earlier releases.
+    """
+
+    model_revision: str = Field(default="", max_length=REVISION_LIMIT)
+    engine: str = Field(default="", max_length=ENGINE_LIMIT)
+    seed_count: Count = 0
+    evaluation_count: Count = 0
+    test_count: Count = 0
+    inputs_digest: Digest = ""
+    evaluation_digest: Digest = ""
+    sources: Annotated[dict[Dataset, Digest], Field(max_length=SOURCES_LIMIT)] | None = None
 
 
 class StepDocument(Record):
@@ -197,31 +236,34 @@ class StepDocument(Record):
 
 
 class Report(Record):
-    """The small document that a step ends with, in the termination message and in the manifest."""
+    """The small document that a step ends with, in the termination message and in the manifest.
+
+    Its bounds are those of the run's status, which records it, and its message is plain text: whatever image wrote it.
+    """
 
     version: int = REPORT_VERSION
     run_uid: str
     stage: Stage
-    iteration: int = 0
-    attempt: int = 0
+    iteration: Count = 0
+    attempt: Count = 0
     exit_code: int = 0
-    reason: str = ""
-    message: str = Field(default="", max_length=2048)
-    digest: str = ""
-    metrics: tuple[Metric, ...] = ()
+    reason: Name = ""
+    message: PlainText = Field(default="", max_length=REPORT_MESSAGE_LIMIT)
+    digest: Digest = ""
+    metrics: tuple[Metric, ...] = Field(default=(), max_length=METRICS_LIMIT)
     paired: Paired | None = None
     """Comparison with the iteration to beat, on the set of the objective (Evaluate; stopping.reference_iteration)."""
-    learned: int = Field(default=0, ge=0, validation_alias=AliasChoices("learned", "learnt"))
+    learned: Count = Field(default=0, validation_alias=AliasChoices("learned", "learnt"))
     """Seed rows that the previous iteration got wrong and this one right; `forgotten` is the reverse."""
-    forgotten: int = Field(default=0, ge=0)
-    train_examples: int = Field(default=0, ge=0)
-    optimizer_steps: int = Field(default=0, ge=0)
-    mistakes: int = Field(default=0, ge=0)
+    forgotten: Count = 0
+    train_examples: Count = 0
+    optimizer_steps: Count = 0
+    mistakes: Count = 0
     """Rows that the teacher is to write for: wrong ones of the seed set and, if configured, of the synthetic rows."""
-    generated: int = Field(default=0, ge=0)
-    kept: int = Field(default=0, ge=0)
-    micro_batch: int = Field(default=0, ge=0)
-    model_uri: str = ""
+    generated: Count = 0
+    kept: Count = 0
+    micro_batch: Count = 0
+    model_uri: str = Field(default="", max_length=URI_LIMIT)
     usage: Usage = Usage()
     resolved: Resolved | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
@@ -247,8 +289,8 @@ class Report(Record):
 class StoredObject(Record):
     """One object of a step's output: logical name, key (relative to the run's root), size and sha256."""
 
-    name: str
-    key: str
+    name: RelativePath
+    key: RelativePath
     size: int = Field(ge=0)
     sha256: str
 
@@ -262,10 +304,21 @@ class Manifest(Record):
     version: int = MANIFEST_VERSION
     content_key: str
     key_fields: dict[str, Any]
-    parents: dict[str, str]
+    parents: dict[RelativePath, str]
     objects: tuple[StoredObject, ...]
     digest: str
     report: Report
+
+    @model_validator(mode="after")
+    def _digest_of_its_objects(self) -> Self:
+        """Believes no digest: whoever exchanges an object and its hash here has changed the output's digest, too."""
+        names = {entry.name for entry in self.objects}
+        if len(names) < len(self.objects):
+            raise ValueError("it lists two objects of one name")
+        digest = output_digest(self.objects)
+        if not digest == self.digest == self.report.digest:
+            raise ValueError(f"it says {self.digest}, but the digest of its objects is {digest}: it was changed")
+        return self
 
     def object_named(self, name: str) -> StoredObject:
         """Returns the object with this logical name.

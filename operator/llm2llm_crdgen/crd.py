@@ -25,7 +25,7 @@ from llm2llm_operator.model.status import FORMER_NAME, RunStatus
 SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations are limited to 256 KiB."""
 KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
-OF_KUBERNETES = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields")
+OF_KUBERNETES = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys")
 PRINTER_COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
     ("Stage", "string", ".status.currentStep.stage", 0),
@@ -110,10 +110,11 @@ def structural(model: type[BaseModel], *, defaults: bool = True) -> dict[str, An
 
     Args:
         model: the pydantic model.
-        defaults: whether to include defaults; a status has none, since the operator writes all of it.
+        defaults: whether to include defaults and rules; a status has none, since the operator writes all of it. Items
+            of lists never have defaults: GitOps tools compare lists as a whole, and would see a difference forever.
     """
     whole = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_WithFactories)
-    return _structural(whole, whole.get("$defs", {}), defaults=defaults)
+    return _structural(whole, whole.get("$defs", {}), defaults=defaults, rules=defaults)
 
 
 class _WithFactories(GenerateJsonSchema):
@@ -125,7 +126,7 @@ class _WithFactories(GenerateJsonSchema):
         return factory() if factory else super().get_default_value(schema)  # type: ignore[call-arg]
 
 
-def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
+def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool, rules: bool) -> dict[str, Any]:
     node = _resolve(node, definitions)
     schema = {name: node[name] for name in (*KEPT, *OF_KUBERNETES) if name in node and (defaults or name != "default")}
     if "const" in node:
@@ -134,38 +135,37 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: 
         del schema["default"]  # an empty list or map needs no default
     match node.get("type"):
         case "object":
-            schema |= _object(node, schema, definitions, defaults=defaults)
+            schema |= _object(node, schema, definitions, defaults=defaults, rules=rules)
             if "properties" in node and not node.get("described"):
                 schema.pop("description", None)  # a model's docstring is for programmers
         case "array":
-            schema["items"] = _structural(node["items"], definitions, defaults=defaults)
+            schema["items"] = _structural(node["items"], definitions, defaults=False, rules=rules)
         case "integer":
             schema["format"] = "int64"
     return schema
 
 
 def _object(
-    node: dict[str, Any], schema: dict[str, Any], definitions: dict[str, Any], *, defaults: bool
+    node: dict[str, Any], schema: dict[str, Any], definitions: dict[str, Any], *, defaults: bool, rules: bool
 ) -> dict[str, Any]:
-    """Returns the schema of a model, of a map, or of an object that is not typed here."""
-    if "x-kubernetes-preserve-unknown-fields" in node:
-        return {}
+    """Returns the schema of a model or of a map."""
     if "properties" not in node:
-        return _map(node, definitions, defaults=defaults)
+        return _map(node, definitions, defaults=defaults, rules=rules)
     properties = {
-        name: _structural(child, definitions, defaults=defaults) for name, child in node["properties"].items()
+        name: _structural(child, definitions, defaults=defaults, rules=rules)
+        for name, child in node["properties"].items()
     }
     for name, child in node["properties"].items():
         if FORMER_NAME in child:
             properties[child[FORMER_NAME]] = properties[name] | {
                 "description": f"Former name of {name}; still read, but no longer written."
             }
-    rules = cel_rules(node.get("title", "")) if defaults else None
+    own_rules = cel_rules(node.get("title", "")) if rules else None
     return {
         **({"default": {}} if "default" in schema else {}),  # its fields have their own defaults
         "properties": properties,
         **({"required": node["required"]} if node.get("required") else {}),
-        **({"x-kubernetes-validations": rules} if rules else {}),
+        **({"x-kubernetes-validations": own_rules} if own_rules else {}),
     }
 
 
@@ -181,14 +181,14 @@ def _subclasses(model: type[Model]) -> Iterator[type[Model]]:
         yield from _subclasses(each)
 
 
-def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
+def _map(node: dict[str, Any], definitions: dict[str, Any], *, defaults: bool, rules: bool) -> dict[str, Any]:
     """Returns the schema of a map. A structural schema cannot limit the names in a map, so a CEL rule does."""
     values = node.get("additionalProperties", {"type": "string"})
-    schema: dict[str, Any] = {"additionalProperties": _structural(values, definitions, defaults=defaults)}
+    schema: dict[str, Any] = {"additionalProperties": _structural(values, definitions, defaults=defaults, rules=rules)}
     if "maxProperties" in node:
         schema["maxProperties"] = node["maxProperties"]
     longest = node.get("propertyNames", {}).get("maxLength")
-    if longest and defaults:
+    if longest and rules:
         rule = f"self.all(name, name.size() <= {longest})"
         schema["x-kubernetes-validations"] = [
             {"rule": rule, "message": f"names must have at most {longest} characters"}

@@ -84,8 +84,8 @@ steps are not repeated.
 ## Reasons
 
 The conditions and Events of a run have these reasons. If the cluster has its own reason why a pod does not start
-(`ImagePullBackOff`, `FailedMount`, ...), the condition Progressing has that one. A step that succeeds or is retried
-leaves an Event, `<Stage>Succeeded` or `<Stage>Retried`.
+(`ImagePullBackOff`, `FailedMount`, ...), the condition Progressing has that one. A step that succeeds, is retried, or
+loses its pod leaves an Event, `<Stage>Succeeded`, `<Stage>Retried`, or `<Stage>Disrupted`.
 """
 
 
@@ -105,12 +105,17 @@ def _metric(name: str, kind: str, labels: Iterable[str], words: str) -> str:
     return f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {words} |"
 
 
+OF_KUBERNETES = ("spec.podOverrides.affinity",)
+"""Blocks whose fields Kubernetes' own reference describes."""
+
+
 def _fields(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Yields every field below a node, depth first, with whether its parent requires it."""
     for name, child in node.get("properties", {}).items():
         here = f"{path}.{name}"
         yield here, child, name in node.get("required", [])
-        yield from _fields(child, here)
+        if here not in OF_KUBERNETES:
+            yield from _fields(child, here)
         if child.get("type") == "array":
             yield from _fields(child["items"], f"{here}[]")
 

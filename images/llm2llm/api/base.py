@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
 Fraction = Annotated[str, StringConstraints(pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", max_length=11)]
 PositiveDecimal = Annotated[
@@ -14,7 +17,28 @@ PositiveDecimal = Annotated[
 ]
 Decimals = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=16)]
 """Money or hours, which a float would not represent exactly."""
-RowsUri = Annotated[str, StringConstraints(pattern=r"^(s3|hf|pvc|configmap|file)://.+$", max_length=1024)]
+AS_WRITTEN = {"as written": True}
+"""Validation context of a spec that a user has just written. A rule that came after the first release is asked of such
+a spec alone: a stored one was accepted without it, and no upgrade may end its run."""
+NAMES_NO_FILE = "must name one file of the dataset: hf://owner/dataset/path/of/the/file"
+
+
+def is_as_written(info: ValidationInfo) -> bool:
+    """Returns whether a user has just written what is validated (AS_WRITTEN), so that all rules hold for it."""
+    return info.context is AS_WRITTEN
+
+
+def _check_dataset_file(uri: str, info: ValidationInfo) -> str:
+    if is_as_written(info) and re.fullmatch(r"hf://(datasets/)?[^/]+/[^/]*/?", uri):
+        raise ValueError(NAMES_NO_FILE)
+    return uri
+
+
+RowsUri = Annotated[
+    str,
+    StringConstraints(pattern=r"^(s3|hf|pvc|configmap|file)://.+$", max_length=1024),
+    AfterValidator(_check_dataset_file),
+]
 ModelUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|pvc|file)://.+$", max_length=1024)]
 FolderUri = Annotated[str, StringConstraints(pattern=r"^(s3|pvc|file)://.+$", max_length=1024)]
 """A location that can be written to."""
@@ -31,6 +55,19 @@ MONTH = 31 * 24 * 3600
 """Seconds; the longest deadline of a step."""
 
 IDENTITY: dict[str, Any] = {"x-llm2llm-identity": True}
+_FIRST_DEFAULT = "x-llm2llm-first-default"
+
+
+def added_later(first_default: Any) -> dict[str, Any]:
+    """Returns the mark of an identity field that was added after the first release.
+
+    Content keys and run.json leave such a field out while it has its first default, so that the release that adds it
+    finds what earlier ones have computed. If its default ever changes, the first one stays here.
+
+    Args:
+        first_default: its default, as JSON has it, in the release that added it.
+    """
+    return {**IDENTITY, _FIRST_DEFAULT: first_default}
 
 
 @dataclass(frozen=True)
@@ -66,6 +103,37 @@ class Model(BaseModel):
         frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", allow_inf_nan=False
     )
     cel_rules: ClassVar[tuple[CelRule, ...]] = ()
+
+
+def dump_identity(model: BaseModel, *, exclude: Collection[str] = (), exclude_none: bool = True) -> dict[str, Any]:
+    """Returns a model as JSON in which equal experiments of all releases are equal.
+
+    All defaults are written out, as the first release did, except those of fields that were added later.
+    """
+    dumped = model.model_dump(mode="json", by_alias=True, exclude_none=exclude_none, exclude=set(exclude))
+    return _without_first_defaults(model, dumped)
+
+
+def first_default(field: FieldInfo) -> Any:
+    """Returns the default of a field in the release that added it; None if it was there from the beginning."""
+    marks = field.json_schema_extra
+    return marks.get(_FIRST_DEFAULT) if isinstance(marks, dict) else None
+
+
+def _without_first_defaults(model: BaseModel, dumped: dict[str, Any]) -> dict[str, Any]:
+    kept = dict(dumped)
+    for name, field in type(model).model_fields.items():
+        alias, value = field.alias or name, getattr(model, name)
+        if alias not in kept:
+            continue
+        if isinstance(value, BaseModel):
+            kept[alias] = _without_first_defaults(value, kept[alias])
+        elif isinstance(value, list) and all(isinstance(item, BaseModel) for item in value):
+            pairs = zip(value, kept[alias], strict=True)
+            kept[alias] = [_without_first_defaults(item, document) for item, document in pairs]
+        if kept[alias] == first_default(field):
+            del kept[alias]
+    return kept
 
 
 class SecretReference(Model):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from llm2llm.api.base import (
     IDENTITY,
+    NAMES_NO_FILE,
     ArtifactsKey,
     CaBundleReference,
     CelRule,
@@ -40,7 +42,15 @@ NO_BLANK_LABEL = "must not contain a blank label: no answer can match it"
 
 
 def folded(text: str) -> str:
-    """Returns a text without differences in case and whitespace; labels are compared in this form."""
+    """Returns a text without differences in case, whitespace, and the encoding of accents (Unicode's NFC).
+
+    Labels, leaks and duplicates are compared in this form.
+    """
+    return unicodedata.normalize("NFC", same_case(unicodedata.normalize("NFC", text)))
+
+
+def same_case(text: str) -> str:
+    """Returns a text without differences in case and whitespace."""
     return " ".join(text.split()).casefold()
 
 
@@ -149,15 +159,15 @@ class Task(Model):
             raise ValueError("must not be set: the preset has its own")
         if "grader" in info.data and info.data["grader"].type == "Choice" and not labels:
             raise ValueError("must not be empty if grader.type is Choice")
-        if "" in map(folded, labels):
+        if "" in map(same_case, labels):
             raise ValueError(NO_BLANK_LABEL)
         known: dict[str, str] = {}
         for label in labels:
-            if folded(label) in known:
+            if same_case(label) in known:
                 raise ValueError(
-                    f"{known[folded(label)]!r} and {label!r} are the same label, ignoring case and whitespace"
+                    f"{known[same_case(label)]!r} and {label!r} are the same label, ignoring case and whitespace"
                 )
-            known[folded(label)] = label
+            known[same_case(label)] = label
         return labels
 
     @property
@@ -222,6 +232,13 @@ _WHERE_ROWS_LIE = (
 _SOME_ROWS = "Use a random sample of the rows, stratified by label if the task has labels. If unset, all rows are used."
 
 
+_A_FILE_OF_A_DATASET = CelRule(
+    "!has(self.uri) || !self.uri.matches('^hf://(datasets/)?[^/]+/[^/]*/?$')",
+    NAMES_NO_FILE,
+    ".uri",
+)
+
+
 class Source(S3Access):
     uri: RowsUri = Field(description=_WHERE_ROWS_LIE, json_schema_extra=IDENTITY)
     fields: dict[ShortText, ShortText] = Field(
@@ -232,6 +249,8 @@ class Source(S3Access):
         json_schema_extra=IDENTITY,
     )
     sample: Share | None = Field(None, description=_SOME_ROWS, json_schema_extra=IDENTITY)
+
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (_A_FILE_OF_A_DATASET,)
 
 
 class HeldOutSource(S3Access):
@@ -250,6 +269,7 @@ class HeldOutSource(S3Access):
     sample: Share | None = Field(None, description=_SOME_ROWS, json_schema_extra=IDENTITY)
 
     cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        _A_FILE_OF_A_DATASET,
         CelRule(
             "has(self.uri) != has(self.fromSeed)",
             "exactly one of uri and fromSeed must be set",

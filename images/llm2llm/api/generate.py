@@ -26,7 +26,8 @@ class TeacherSource(Model):
     )
     revision: ShortText = Field(
         "main",
-        description="Branch, tag or commit, for hf:// only; Prepare resolves it to a commit.",
+        description="Branch, tag or commit, for hf:// only; the first round resolves it to a commit, and all later "
+        "rounds of the run keep that one.",
         json_schema_extra=IDENTITY,
     )
     token_secret_ref: SecretKeyReference | None = Field(

@@ -7,11 +7,12 @@ pods (no API token, `restricted`, one container) hold.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from llm2llm.api.base import MONTH, CelRule, Model, Quantity, SecretName, SecretReference, ShortText
+from llm2llm.api.affinity import Affinity
+from llm2llm.api.base import MONTH, CelRule, Model, Quantity, SecretName, SecretReference, ShortText, is_as_written
 
 
 class Resources(Model):
@@ -41,7 +42,9 @@ class EnvVar(Model):
 class Toleration(Model):
     key: ShortText = Field("", description="Taint key. If empty, the operator must be Exists, and every key matches.")
     operator: Literal["Exists", "Equal"] = Field(
-        "Equal", description="Equal compares the taint's value with value; Exists only checks that the key exists."
+        "Equal",
+        description="Equal, the default, compares the taint's value with value; Exists only checks that the key "
+        "exists.",
     )
     value: ShortText = Field("", description="Taint value to compare with, for Equal.")
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
@@ -152,6 +155,11 @@ class Volume(Model):
         return self
 
 
+_OURS = "^/([.]?/)*(scratch|mnt)(/|$)|/[.][.](/|$)"
+_OURS_AT_FIRST = "^/(scratch|mnt)(/|$)"
+_RESERVED_PATHS = "/scratch and /mnt are reserved for the operator, and '..' is not allowed"
+
+
 class VolumeMount(Model):
     name: VolumeName = Field(description="Name of the volume to mount.")
     mount_path: Annotated[str, StringConstraints(pattern=r"^/.*$", max_length=1024)] = Field(
@@ -162,22 +170,18 @@ class VolumeMount(Model):
 
     cel_rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
-            "!self.mountPath.matches('^/(scratch|mnt)(/|$)')",
-            "/scratch and /mnt are reserved for the operator",
+            f"!self.mountPath.matches('{_OURS}')",
+            _RESERVED_PATHS,
             ".mountPath",
         ),
     )
 
     @field_validator("mount_path")
     @classmethod
-    def _not_ours(cls, path: str) -> str:
-        if re.match(r"/(scratch|mnt)(/|$)", path):
-            raise ValueError("/scratch and /mnt are reserved for the operator")
+    def _not_ours(cls, path: str, info: ValidationInfo) -> str:
+        if re.search(_OURS if is_as_written(info) else _OURS_AT_FIRST, path):
+            raise ValueError(_RESERVED_PATHS)
         return path
-
-
-Affinity = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
-"""As in a pod; too large to be typed here, so the API server checks it when the first Job is created."""
 
 
 class PodOverrides(Model):
@@ -208,7 +212,7 @@ class PodOverrides(Model):
     tolerations: list[Toleration] = Field(
         default_factory=list, max_length=32, description="Tolerations of every step, added before the step's own."
     )
-    affinity: Affinity = Field(default_factory=dict, description="Affinity of the pods, as in a pod spec.")
+    affinity: Affinity = Field(default_factory=Affinity, description="Affinity of the pods, as in a pod spec.")
     volumes: list[Volume] = Field(
         default_factory=list, max_length=16, description="Volumes of every pod; four kinds are supported."
     )

@@ -112,7 +112,8 @@ class AugmentationRunSpec(Model):
         20,
         ge=0,
         le=1000,
-        description="Maximum number of pod disruptions (evictions and preemptions) tolerated per step.",
+        description="Maximum number of pod disruptions (evictions and preemptions) tolerated per step, and of pods in "
+        "a row that a kubelet refuses.",
     )
     retry: int = Field(
         0,

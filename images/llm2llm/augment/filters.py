@@ -7,10 +7,12 @@ kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm2llm.api.data import folded
 from llm2llm.augment.decontaminate import HeldOut, held_out
 from llm2llm.augment.dedup import SequenceIndex, common_words, similarity
 from llm2llm.augment.parse import Draft, Unparsable, parse
@@ -22,7 +24,8 @@ FIELD_LIMIT = 65_536
 CUT = "cut at its limit of tokens: raise max_tokens in spec.generate.teacher.parameters"
 _CUT = ("length", "max_tokens", "MAX_TOKENS")
 """OpenAI's word, and those that gateways to Anthropic and Gemini may pass on."""
-_ALLOWED_CONTROLS = "\n\t\r"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|\r(?!\n)")
+"""Control characters except tabs and line breaks; a lone carriage return is what became of a TeX command like \\rho."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Filters:
     ) -> tuple[str, str]:
         if problem := self._schema_problem(draft, completion):
             return "schema", problem
-        if self.choice and draft.completion is not None and draft.completion.casefold() != seed.completion.casefold():
+        if self.choice and draft.completion is not None and folded(draft.completion) != folded(seed.completion):
             return "label", f"the label given was {seed.completion}, the answer says {draft.completion[:80]}"
         if name := self.copies.get(normalize(field_text(draft.fields))):
             return "copy", f"equals {name}"
@@ -106,7 +109,7 @@ class Filters:
                 return f"{name} is empty"
             if len(value) > FIELD_LIMIT:
                 return f"{name} has {len(value)} characters, more than {FIELD_LIMIT}"
-            if any(ord(character) < ord(" ") and character not in _ALLOWED_CONTROLS for character in value):
+            if _CONTROL.search(value):
                 return f"{name} has control characters"
         return self.invalid_reason(draft.fields, completion)
 

@@ -2,7 +2,8 @@
 
 An endpoint without JSON schema output wraps its object in prose, in a code fence, in a list or in another object. The
 parser never guesses: it refuses a row with a missing field or with a value that is not text. The thoughts of a
-reasoning model before its answer are full of drafts, and are not part of the answer.
+reasoning model before its answer are full of drafts, in marks that each family of models invents anew, so the last
+object that is a row counts. What models write as JSON is repaired first (jsonrepair.py).
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llm2llm.augment.jsonrepair import repaired
 from llm2llm.augment.prompt import COMPLETION
 
 ANSWER_LIMIT = 200_000
 """Maximum characters of an answer that are parsed."""
 OBJECT_LIMIT = 200
-"""Maximum opening braces that are tried, so that many of them do not take quadratic time."""
+"""Maximum opening braces that are tried from the beginning, and as many from the end, so that many of them do not take
+quadratic time.
+"""
 _THOUGHT = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
-_DECODER = json.JSONDecoder()
+_BETWEEN_ITEMS = re.compile(r"\s*,\s*")
+_DECODER = json.JSONDecoder(strict=False)
+"""Takes a line break within a text, which models write although JSON wants it escaped."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +55,19 @@ def parse(text: str, names: Sequence[str], *, choice: bool) -> Draft:
     if not text.strip():
         raise Unparsable("the answer is empty")
     wanted = [*names] if choice else [*names, COMPLETION]
-    problem = "there is no JSON object in it"
-    for candidate in _objects(_without_thoughts(text)[:ANSWER_LIMIT]):
-        missing = [name for name in wanted if not isinstance(candidate.get(name), str | int | float)]
-        if not missing and _has_lone_surrogate(candidate):
-            raise Unparsable("it has half a character (a lone surrogate)")
-        if not missing:
-            return _draft(candidate, names)
-        problem = f"{', '.join(missing)} is missing or no text"
-    raise Unparsable(problem)
+    problem, row = "there is no JSON object in it", None
+    for candidates in _objects(repaired(_without_thoughts(text)[-ANSWER_LIMIT:])):
+        for candidate in candidates:
+            missing = [name for name in wanted if not isinstance(candidate.get(name), str | int | float)]
+            if not missing:
+                row = candidate
+                break
+            problem = f"{', '.join(missing)} is missing or no text"
+    if row is None:
+        raise Unparsable(problem)
+    if _has_lone_surrogate(row):
+        raise Unparsable("it has half a character (a lone surrogate)")
+    return _draft(row, names)
 
 
 def _without_thoughts(text: str) -> str:
@@ -103,18 +113,27 @@ def _as_text(value: str | float) -> str:
     return value.strip() if isinstance(value, str) else json.dumps(value)
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yields every JSON object in a text, outer ones first."""
-    place, tried = text.find("{"), 0
-    while place >= 0 and tried < OBJECT_LIMIT:
-        tried += 1
+def _objects(text: str) -> Iterator[list[dict[str, Any]]]:
+    """Yields the JSON objects of each place in a text, outer ones first; the items of one list are in one place."""
+    braces = [place.start() for place in re.finditer(r"\{", text)]
+    if len(braces) > 2 * OBJECT_LIMIT:
+        braces = [*braces[:OBJECT_LIMIT], *braces[-OBJECT_LIMIT:]]
+    found: list[dict[str, Any]] = []
+    end = -1
+    for place in braces:
+        if place < end:
+            continue  # within the object before
         try:
-            value, end = _DECODER.raw_decode(text, place)
+            value, after = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError):
-            end = place + 1
-        else:
-            yield from _nested(value)
-        place = text.find("{", end)
+            continue
+        if found and not _BETWEEN_ITEMS.fullmatch(text, end, place):
+            yield found
+            found = []
+        found += _nested(value)
+        end = after
+    if found:
+        yield found
 
 
 def _nested(value: dict[str, Any]) -> Iterator[dict[str, Any]]:

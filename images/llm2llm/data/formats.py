@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -35,8 +35,14 @@ _COMPRESSED = {
 """First bytes of a compressed file to the name of its format; no text and no Parquet begins like this."""
 
 
-def records(uri: str, data: bytes) -> Iterator[Found]:
+def records(uri: str, data: bytes, columns: Collection[str]) -> Iterator[Found]:
     """Yields the records of a file; its extension selects .parquet, .csv or .tsv, else it is read as JSON Lines.
+
+    Args:
+        uri: of the file.
+        data: its content.
+        columns: those that are needed. Others of a Parquet file are not read, because they may have types that cannot
+            be; they are None.
 
     Raises:
         DataError: the file as a whole cannot be read.
@@ -46,7 +52,7 @@ def records(uri: str, data: bytes) -> Iterator[Found]:
             raise DataError(f"{uri}: is compressed with {program}: decompress it and use the resulting file")
     match PurePosixPath(uri).suffix.lower():
         case ".parquet":
-            return _parquet(uri, data)
+            return _parquet(uri, data, columns)
         case ".csv":
             return _separated(uri, data, ",")
         case ".tsv":
@@ -135,12 +141,14 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _parquet(uri: str, data: bytes) -> Iterator[Found]:
+def _parquet(uri: str, data: bytes, columns: Collection[str]) -> Iterator[Found]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(pa.BufferReader(data))
+        file = parquet.ParquetFile(pa.BufferReader(data))
+        names = file.schema_arrow.names
+        table = file.read(columns=[name for name in names if name in columns])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{uri}: not a valid Parquet file: {error}") from None
     number = 0
@@ -157,7 +165,7 @@ def _parquet(uri: str, data: bytes) -> Iterator[Found]:
             raise DataError(f"{uri}: rows {number + 1} to {number + batch.num_rows} cannot be read: {error}") from None
         for row in rows:
             number += 1
-            yield number, row
+            yield number, {name: row.get(name) for name in names}
 
 
 def _shortest(column: pa.Array) -> pa.Array:

@@ -19,6 +19,8 @@ _LINES_SHOWN = 5
 """Lines shown per reason: enough to see the pattern, few enough to read."""
 _NAMES_SHOWN = 5
 _ID_DIGITS = 16
+_ID = "id"
+"""The column with the ids of rows, unless the mapping names another."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> SourceRows:
     seen: dict[str, int] = {}
     id_field = mapping.get("id")
     has_ids = id_field is None
-    for number, record in records(uri, data):
+    for number, record in records(uri, data, {*mapping.values(), _ID}):
         has_ids = has_ids or (not isinstance(record, str) and id_field in record)
         try:
             example, has_own_id = _example(record, mapping)
@@ -117,7 +119,7 @@ def _example(row: Mapping[str, object] | str, mapping: Mapping[str, str]) -> tup
         raise ValueError(row)  # noqa: TRY004 - it says what is wrong with the record
     texts = {name: _text(row, column) for name, column in mapping.items() if name != "id"}
     completion = texts.pop("completion")
-    column = mapping.get("id", "id")
+    column = mapping.get("id", _ID)
     if row.get(column) not in (None, ""):
         return Example(id=_text(row, column), fields=texts, completion=completion), True
     identity = digest_of([texts, completion]).removeprefix("sha256:")[:_ID_DIGITS]

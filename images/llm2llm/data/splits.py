@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -128,8 +129,9 @@ def contradictions(name: str, rows: SourceRows, task: Task) -> str:
     first: dict[str, SourceRow] = {}
     conflicts: dict[int, list[int]] = defaultdict(list)
     for row in rows.rows:
-        other = first.setdefault(task.render(row.example.fields), row)
-        if task.judge(task.extract(other.example.completion), row.example.completion) != grading.CORRECT:
+        prompt = unicodedata.normalize("NFC", task.render(row.example.fields))
+        other = first.setdefault(prompt, row)
+        if task.grade(other.example.completion, row.example.completion)[1] != grading.CORRECT:
             conflicts[other.line].append(row.line)
     if not conflicts:
         return ""

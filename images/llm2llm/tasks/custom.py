@@ -15,6 +15,10 @@ from llm2llm.errors import ConfigurationError
 from llm2llm.presets import Preset, presets
 from llm2llm.tasks import grading
 from llm2llm.tasks.presets import expand_preset
+from llm2llm.timelimit import TimeLimitExceeded, limit_cpu_time
+
+_RENDER_SECONDS = 5.0
+"""Maximum CPU time of a prompt; a template may loop."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +44,33 @@ class Task:
             ValueError: the template names a field that the row lacks, or fails on it.
         """
         try:
-            return self.template.render(dict(fields))
+            with limit_cpu_time(_RENDER_SECONDS):
+                return self.template.render(dict(fields))
+        except TimeLimitExceeded:
+            raise ValueError(f"spec.task.promptTemplate: one row takes it more than {_RENDER_SECONDS:g} s") from None
         except jinja2.TemplateError as error:
             raise ValueError(f"spec.task.promptTemplate: {error}") from error
-        except (TypeError, ArithmeticError, AttributeError, LookupError, RecursionError, OverflowError) as error:
+        except (
+            TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError, MemoryError,
+        ) as error:  # fmt: skip
             raise ValueError(f"spec.task.promptTemplate: {type(error).__name__}: {error}") from error
 
     def extract(self, output: str) -> str | None:
-        """Returns the answer in an output, or None if there is none."""
-        return self.grader.answer(output)
+        """Returns the answer in an output, or None if there is none, or if finding it takes too long."""
+        try:
+            return self.grader.answer(output)
+        except grading.TooSlow:
+            return None
 
-    def judge(self, answer: str | None, completion: str) -> str:
-        """Returns the verdict on an extracted answer: correct, wrong or noAnswer."""
-        if answer is None:
-            return grading.NO_ANSWER
-        return grading.CORRECT if answer == self.grader.answer(completion) else grading.WRONG
+    def grade(self, output: str, completion: str) -> tuple[str | None, str]:
+        """Returns the answer in an output, and the verdict on it: correct, wrong, noAnswer or timedOut."""
+        try:
+            answer = self.grader.answer(output)
+            if answer is None:
+                return None, grading.NO_ANSWER
+            return answer, grading.CORRECT if answer == self.grader.answer(completion) else grading.WRONG
+        except grading.TooSlow:
+            return None, grading.TIMED_OUT
 
     def normalize(self, completion: str) -> str:
         """Returns a row's completion as it is taught: the name of a class, even if the file has its number."""
@@ -73,7 +89,14 @@ class Task:
             return f"the prompt is empty but for the template's words (blank: {', '.join(used_fields)})"
         if not completion.strip():
             return "the completion is empty"
-        if self.grader.answer(completion) is None:
+        try:
+            answer = self.grader.answer(completion)
+        except grading.TooSlow:
+            return (
+                f"the completion {completion[:80]!r} takes spec.task.grader.pattern more than {grading.SECONDS:g} s, "
+                "because it backtracks: repeat no group that itself repeats, as in (a+)+"
+            )
+        if answer is None:
             return f"the completion {completion[:80]!r} {self.grader.failure_phrase}"
         return None
 
@@ -92,10 +115,11 @@ def task_of(spec: api_data.Task) -> Task:
     # A prompt is rendered anew in every step, and must be the same in each: nothing in it may be random.
     del environment.filters["random"], environment.globals["lipsum"]
     task = expand_preset(spec)
+    environment.intercepted_binops = frozenset({"**", "*"})  # not computed when it is compiled
     try:
         template = environment.from_string(task.prompt_template)
         names = frozenset(jinja2.meta.find_undeclared_variables(environment.parse(task.prompt_template)))
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, SyntaxError, ValueError, RecursionError) as error:  # Jinja compiles it to Python
         raise ConfigurationError(f"spec.task.promptTemplate: {error}") from error
     preset = presets().get(spec.preset)
     return Task(template, names, _grader(task, preset), preset.max_tokens if preset else 0)
@@ -110,7 +134,7 @@ def _grader(task: api_data.Task, preset: Preset | None) -> grading.Grader:
         case "Regex":
             try:
                 return grading.Regex(re.compile(task.grader.pattern))
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ConfigurationError(
                     f"spec.task.grader.pattern is not a valid regular expression: {error}"
                 ) from error

@@ -15,12 +15,21 @@ from typing import Protocol
 
 from llm2llm.api.data import folded
 from llm2llm.tasks.numbers import number_in
+from llm2llm.timelimit import TimeLimitExceeded, limit_cpu_time
 
 CORRECT = "correct"
 WRONG = "wrong"
 NO_ANSWER = "noAnswer"
 TRUNCATED = "truncated"
 """The output reached its token limit without an end: wrong, but a separate verdict because more tokens may fix it."""
+TIMED_OUT = "timedOut"
+"""The pattern took too long on the output (TooSlow): wrong, but a separate verdict because another one may not."""
+SECONDS = 1.0
+"""Maximum CPU time of a pattern on one text; patterns that do not backtrack need microseconds."""
+
+
+class TooSlow(Exception):
+    """The pattern of the task needs more than SECONDS on a text: it backtracks, as `^(a+)+$` does."""
 
 
 class Grader(Protocol):
@@ -31,7 +40,7 @@ class Grader(Protocol):
         """Says why a completion has no answer, as the end of a sentence about it."""
 
     def answer(self, text: str) -> str | None:
-        """Returns the answer in its normal form, or None if there is none."""
+        """Returns the answer in its normal form, or None if there is none. Raises TooSlow."""
 
     def normalize(self, completion: str) -> str:
         """Returns a completion as it is taught."""
@@ -44,7 +53,7 @@ class Exact:
     failure_phrase: str = "is empty"
 
     def answer(self, text: str) -> str | None:
-        return _composed(text.strip()) or None
+        return unicodedata.normalize("NFC", text.strip()) or None
 
     def normalize(self, completion: str) -> str:
         return completion
@@ -60,8 +69,8 @@ class Choice:
     failure_phrase: str = "is none of spec.task.labels"
 
     def answer(self, text: str) -> str | None:
-        wanted = _composed(folded(text))
-        return next((label for label in self.labels if _composed(folded(label)) == wanted), None)
+        wanted = folded(text)
+        return next((label for label in self.labels if folded(label) == wanted), None)
 
     def normalize(self, completion: str) -> str:
         return self.aliases.get(completion.strip(), self.answer(completion) or completion)
@@ -94,14 +103,14 @@ class Regex:
 
     def answer(self, text: str) -> str | None:
         last = None
-        for last in self.pattern.finditer(text):  # noqa: B007 - only the last match is needed
-            pass
+        try:
+            with limit_cpu_time(SECONDS):
+                for last in self.pattern.finditer(text):  # noqa: B007 - only the last match is needed
+                    pass
+        except TimeLimitExceeded:
+            raise TooSlow from None
         matched = last and (last[1] if self.pattern.groups else last[0])
-        return _composed(folded(matched)) or None if matched else None
+        return folded(matched) or None if matched else None
 
     def normalize(self, completion: str) -> str:
         return completion
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

@@ -54,7 +54,7 @@ def test_verdicts_are_those_of_rouge_score(threshold: float):
 
 
 FULL = os.environ.get("LLM2LLM_SWEEP") == "full"
-ROWS = 2000 if FULL else 100
+ROWS = 2000 if FULL else 60
 """Rows that are known, and rows that are asked about: every pair is compared (`LLM2LLM_SWEEP=full`: four million)."""
 
 
@@ -100,28 +100,6 @@ def test_the_nearest_of_many_is_found():
         match = index.nearest(asked)
         assert match
         assert match.score == best
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        pytest.param("It's 4.5 Dollars!", ["it", "s", "4", "5", "dollars"], id="as rouge_score splits"),
-        pytest.param(
-            "Naïve café: ½ price", ["na", "ve", "caf", "price"], id="accents divide words, as for rouge_score"
-        ),
-        pytest.param("éé", ["éé"], id="a text of nothing else is taken as it is"),
-        pytest.param("小明有3个", ["小", "明", "有", "3", "个"], id="a Chinese character is a word"),
-        pytest.param("日本語のA4", ["日", "本", "語", "の", "a4"], id="so is a Japanese one"),
-        pytest.param("ที่นี่ดี", ["ที่", "นี่", "ดี"], id="a Thai one has its signs with it"),
-        pytest.param("मैं घर हूँ ५", ["मैं", "घर", "हूँ", "५"], id="Hindi words keep their vowel signs"),
-        pytest.param("عندي ٥ تفاحات", ["عندي", "٥", "تفاحات"], id="Arabic words and digits"),
-        pytest.param("Купил 5 яблок A", ["купил", "5", "яблок", "a"], id="Russian beside Latin letters and digits"),
-        pytest.param("한국어 3개", ["한국어", "3", "개"], id="Korean puts spaces"),
-        pytest.param("?!", [], id="no words at all"),
-    ],
-)
-def test_words(text: str, words: list[str]):
-    assert rouge_words(text) == words
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def filters() -> Filters:
         pytest.param(words(12, "new"), "", "", id="a new row is kept"),
         pytest.param("", "schema", "prompt is empty", id="an empty field"),
         pytest.param("a\x00b", "schema", "prompt has control characters", id="control characters"),
+        pytest.param("a \rhox", "schema", "prompt has control characters", id="what became of a command of TeX"),
+        pytest.param("w1\r\nw2 new\tw3 and others", "", "", id="line breaks and tabs are text"),
         pytest.param("x" * 65_537, "schema", "prompt has 65537 characters, more than 65536", id="a field without end"),
         pytest.param("NOW", "schema", "the prompt shouts", id="what the task does not take"),
         pytest.param(words(30).upper() + "!", "schema", "the prompt shouts", id="the first filter gives the reason"),

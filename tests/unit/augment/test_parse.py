@@ -27,6 +27,25 @@ ROW = Draft({"prompt": "a b"}, None)
         ),
         pytest.param('{"prompt": "a b"} <think>good?', ROW, id="before thoughts"),
         pytest.param(
+            '<|channel|>analysis<|message|>{"prompt": "draft"}<|end|><|start|>assistant<|channel|>final<|message|>{"prompt": "a b"}',
+            ROW,
+            id="after thoughts in other marks",
+        ),
+        pytest.param(
+            '◁think▷{"prompt": "draft"}◁/think▷{"prompt": "a b"}', ROW, id="after thoughts in yet other marks"
+        ),
+        pytest.param('First {"prompt": "draft"}, no: {"prompt": "a b"}. {"ok": 1}', ROW, id="the last that is a row"),
+        pytest.param("{" * 500 + '{"prompt": "a b"}', ROW, id="after a wall of braces"),
+        pytest.param('{"x": 1} ' * 500 + '{"prompt": "a b"}', ROW, id="after many objects"),
+        pytest.param("x" * 300_000 + '{"prompt": "a b"}', ROW, id="after very long thoughts"),
+        pytest.param('{"prompt": "a b",}', ROW, id="with a trailing comma"),
+        pytest.param('{"prompt": "a\nb"}', Draft({"prompt": "a\nb"}, None), id="with a line break in it"),
+        pytest.param(
+            r'{"prompt": "3 \times 4, \frac{1}{2} of \$5"}',
+            Draft({"prompt": r"3 \times 4, \frac{1}{2} of \$5"}, None),
+            id="with TeX whose backslashes are not escaped",
+        ),
+        pytest.param(
             ' {"prompt": "close <think> by </think>"}\n',
             Draft({"prompt": "close <think> by </think>"}, None),
             id="a row that speaks of thoughts",
@@ -38,7 +57,7 @@ ROW = Draft({"prompt": "a b"}, None)
         ),
     ],
 )
-def test_reads(text: str, draft: Draft):
+def test_fault_59_a_row_is_read_behind_thoughts_and_never_a_draft(text: str, draft: Draft):
     assert parse(text, ["prompt"], choice=True) == draft
 
 
@@ -59,7 +78,7 @@ def test_reads(text: str, draft: Draft):
         pytest.param('{"prompt": "\\ud83d"}', "half a character", id="a lone surrogate"),
     ],
 )
-def test_refuses(text: str, told: str):
+def test_fault_59_an_answer_without_a_row_is_refused_with_the_reason(text: str, told: str):
     with pytest.raises(Unparsable, match=told):
         parse(text, ["prompt"], choice=True)
 

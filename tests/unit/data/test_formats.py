@@ -163,3 +163,17 @@ def test_a_broken_first_line_makes_no_document(data: bytes, broken: list[int]):
 def test_a_long_cell_is_no_problem():
     found = rows_of("x.csv", b"question,answer\n" + b"x" * 1_000_000 + b",a\n")
     assert len(found.rows[0].example.fields["prompt"]) == 1_000_000
+
+
+def test_a_column_of_parquet_that_is_not_mapped_is_not_read():
+    times = pa.array([1, 2**62, -(2**62)], pa.timestamp("ns"))  # which needs pandas, or lies beyond the calendar
+    broken = pa.array([b"\xff", b"\xfe", b"\xfd"]).view(pa.binary()).cast(pa.string(), safe=False)
+    columns = {"question": ["q1", "q2", "q3"], "answer": ["a1", "a2", "a3"], "asked": times, "raw": broken}
+    found = rows_of("x.parquet", as_parquet(columns))
+    assert found.broken == {}
+    assert [row.example.completion for row in found.rows] == ["a1", "a2", "a3"]
+
+
+def test_the_columns_of_parquet_are_told_where_one_is_missing():
+    found = rows_of("x.parquet", as_parquet({"frage": ["q1"], "answer": ["a1"], "asked": [1]}))
+    assert "no field 'question' (the fields are 'frage', 'answer', 'asked')" in found.broken[1]

@@ -57,3 +57,12 @@ def test_held_out_rows_that_are_in_a_set_before_are_dropped(held_out: list[str],
     sets["test"] = rows_of(*[(text, "yes") for text in held_out])
     assert drop_known_rows("test", sets, EXACT) == told
     assert [row.example.fields["prompt"] for row in sets["test"].rows] == left
+
+
+def test_a_row_in_another_unicode_form_is_the_same_row() -> None:
+    composed, divided = "Wo liegt Z\u00fcrich?", "WO LIEGT  ZU\u0308RICH?"
+    sets = {"seed": rows_of((composed, "a")), "evaluation": rows_of((divided, "a"), ("Wo liegt Bern?", "b"))}
+    told = drop_known_rows("evaluation", sets, EXACT)
+    assert told == "1 evaluation rows are also seed rows and were dropped (line 1)"
+    rows = rows_of(("Z\u00fcrich", "yes"), ("Zu\u0308rich", "no"))
+    assert "(lines 1, 2)" in contradictions("seed", rows, EXACT)

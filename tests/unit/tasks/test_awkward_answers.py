@@ -107,9 +107,9 @@ FOUND = [
 def judged(task: Task, completion: str, answers: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
     """The answers that are taken in another way than the table says, with both ways."""
     judge = task_of(task)
-    assert judge.judge(judge.extract(completion), completion) == CORRECT
+    assert judge.grade(completion, completion)[1] == CORRECT
     names = {verdict: name for name, verdict in VERDICTS.items()}
-    found = [(answer, told, names[judge.judge(judge.extract(answer), completion)]) for answer, told in answers]
+    found = [(answer, told, names[judge.grade(answer, completion)[1]]) for answer, told in answers]
     return [case for case in found if case[1] != case[2]]
 
 

@@ -1,11 +1,8 @@
-from typing import Any
-
 import pytest
 
 from llm2llm.api import data as api
-from llm2llm.errors import ConfigurationError
-from llm2llm.tasks import task_of
-from llm2llm.tasks.grading import CORRECT, NO_ANSWER, WRONG
+from llm2llm.tasks import grading, task_of
+from llm2llm.tasks.grading import CORRECT, NO_ANSWER, TIMED_OUT, WRONG
 
 CHOICE = api.Task.model_validate(
     {"promptTemplate": "{{ text }}", "grader": {"type": "Choice"}, "labels": ["Yes", "no", "New York"]}
@@ -44,76 +41,29 @@ EXACT = api.Task.model_validate({"promptTemplate": "{{ text }}"})
 def test_an_output_is_judged(task: api.Task, output: str, completion: str, verdict: str) -> None:
     judge = task_of(task)
 
-    assert judge.judge(judge.extract(output), completion) == verdict
+    assert judge.grade(output, completion)[1] == verdict
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("pattern", "output"),
     [
-        pytest.param("{{ 7 * 7 }}", id="an expression"),
-        pytest.param("{% for x in range(9999999) %}x{% endfor %}", id="a loop"),
-        pytest.param("$(HOME) $$ `id` \\u0024 \"quotes\" 'too'", id="what a shell or a kubelet would expand"),
-        pytest.param("<b>&amp;</b>", id="markup"),
-        pytest.param("\x1b[31m \u202e \u0007", id="control characters"),
+        (r"^(\w+\s?)*$", "a sentence of several words that ends with an exclamation mark!"),
+        (r"(a+)+b", "a" * 40),
+        (r"(x|x?)+y", "x" * 40),
+        (r"^(([a-z])+.)+[A-Z]([a-z])+$", "a" * 40),
+        (r"(?:.*,){12}z", "1," * 40),
     ],
 )
-def test_fault_48_a_value_is_data_and_never_evaluated(value: str) -> None:
-    task = task_of(api.Task.model_validate({"promptTemplate": "Q: {{ text }}\n"}))
-
-    assert task.render({"text": value}) == f"Q: {value}\n"
-
-
-@pytest.mark.parametrize(
-    ("template", "words"),
-    [
-        pytest.param("{{ missing }}", "missing", id="a name that the row lacks"),
-        pytest.param("{{ text.__class__.__mro__ }}", "unsafe", id="a way out of the sandbox"),
-        pytest.param("{{ text + 1 }}", "TypeError", id="an expression that fails"),
-    ],
-)
-def test_a_template_that_fails_on_a_row_is_a_problem_of_the_row(template: str, words: str) -> None:
-    task = task_of(api.Task.model_validate({"promptTemplate": template}))
-
-    assert words in str(task.invalid_reason({"text": "x"}, "y"))
-
-
-@pytest.mark.parametrize(
-    ("task", "fields", "completion", "words"),
-    [
-        pytest.param(
-            {"preset": "GSM8K"}, {"prompt": " \n"}, "#### 1", "(blank: prompt)", id="GSM8K without a question"
-        ),
-        pytest.param({"preset": "SST2"}, {"prompt": ""}, "positive", "(blank: prompt)", id="SST2 without a sentence"),
-        pytest.param({"promptTemplate": "Q: {{ q }}"}, {"q": "\u00a0"}, "y", "(blank: q)", id="fixed words alone"),
-        pytest.param({"promptTemplate": "{{ q }}"}, {"q": " "}, "y", "the prompt is empty", id="no words at all"),
-        pytest.param(
-            {"promptTemplate": "{{ q }} of {{ r }}"}, {"q": "", "r": "", "s": "x"}, "y", "(blank: q, r)", id="all"
-        ),
-        pytest.param(
-            {"promptTemplate": "{{ q }} of {{ r }}"}, {"q": "", "r": "x"}, "y", None, id="one field is enough"
-        ),
-        pytest.param({"promptTemplate": "Count to ten."}, {"q": ""}, "y", None, id="a template that asks for nothing"),
-        pytest.param(
-            {"promptTemplate": "{% for n in range(2) %}{{ q }}.{% endfor %}"}, {"q": ""}, "y", "(blank: q)", id="a loop"
-        ),
-    ],
-)
-def test_a_row_that_fills_in_nothing_is_refused(task: Any, fields: dict[str, str], completion: str, words: str | None):
-    problem = task_of(api.Task.model_validate(task)).invalid_reason(fields, completion)
-    assert problem is None if words is None else words in str(problem)
-
-
-def test_a_template_with_a_syntax_error_is_a_problem_of_the_spec() -> None:
-    with pytest.raises(ConfigurationError, match=r"spec\.task\.promptTemplate"):
-        task_of(api.Task.model_validate({"promptTemplate": "{% if %}"}))
-
-
-def test_a_completion_that_is_no_label_is_a_problem_of_the_row() -> None:
-    assert "none of spec.task.labels" in str(task_of(CHOICE).invalid_reason({"text": "x"}, "maybe"))
-
-
-def test_a_template_cannot_draw_at_random():
-    with pytest.raises(ConfigurationError, match=r"spec\.task\.promptTemplate: No filter named 'random'"):
-        task_of(api.Task.model_validate({"promptTemplate": "{{ text|random }}"}))
-    task = task_of(api.Task.model_validate({"promptTemplate": "{{ text }} {{ lipsum() }}"}))
-    assert "'lipsum' is undefined" in str(task.invalid_reason({"text": "x"}, "y"))
+def test_fault_62_a_pattern_that_backtracks_is_ended_and_the_verdict_says_so(
+    pattern: str, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grading, "SECONDS", 0.05)
+    task = task_of(
+        api.Task.model_validate({"promptTemplate": "{{ text }}", "grader": {"type": "Regex", "pattern": pattern}})
+    )
+    assert task.grade(output, "whatever") == (None, TIMED_OUT)
+    assert task.extract(output) is None
+    reason = task.invalid_reason({"text": "x"}, output)
+    assert reason is not None
+    assert "takes spec.task.grader.pattern more than 0.05 s, because it backtracks" in reason
+    assert task.grade("\n", "whatever")[1] in (NO_ANSWER, WRONG)  # and the next row is graded as ever
