@@ -1,4 +1,4 @@
-"""Names that leave this process: labels, condition types, environment variables; each defined once."""
+"""Names that leave this process: labels, condition types, and the name of the operator; each defined once."""
 
 from __future__ import annotations
 
@@ -29,5 +29,7 @@ PROGRESSING: Final = "Progressing"
 RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
 
+BACKING_OFF: Final = "BackingOff"
+"""State of a step whose next attempt waits for its pause to end."""
 STOPPING: Final = "Stopping"
 """State of a step whose Job must be deleted before the run is held or ends, because its budget is spent."""

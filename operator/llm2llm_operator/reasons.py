@@ -1,9 +1,9 @@
 """Defines every reason of a condition or an Event, each with the sentence that explains it.
 
 This table has every reason that the operator words itself; docs/reference/endings.md is generated from it, and metrics
-are labeled by it. Reasons that the cluster gives (of containers, of Events) are passed on as they are. The reasons of
-exit codes and of the end of the loop belong to the data plane (llm2llm.errors, llm2llm.loop.stopping); a test keeps the
-two sides consistent.
+are labeled by it. Reasons that a kubelet gives for a container, and those of Events, are passed on if they are
+Kubernetes' own. The reasons of exit codes and of the end of the loop belong to the data plane (llm2llm.errors,
+llm2llm.loop.stopping); a test keeps the two sides consistent.
 """
 
 from __future__ import annotations
@@ -68,10 +68,11 @@ class Reason(StrEnum):
     STEP_FAILED = "StepFailed", "A step failed more often than spec.retries.transient allows.", About.FAILED
     OUT_OF_MEMORY = "OutOfMemory", "A step ran out of GPU memory (69) or of host memory.", About.FAILED
     REPORT_MISSING = "ReportMissing", "A step repeatedly exits with code 0 without a report.", About.FAILED
+    STATUS_REJECTED = "StatusRejected", "The API server does not accept the status with a step's result.", About.FAILED
     JOB_DELETED = "JobDeleted", "Jobs were deleted more often than spec.retries.jobDeleted allows.", About.FAILED
     TOO_MANY_DISRUPTIONS = (
         "TooManyDisruptions",
-        "More pods of a step were evicted or preempted than spec.maxDisruptions allows.",
+        "More pods of a step were evicted, preempted, or refused by a kubelet than spec.maxDisruptions allows.",
         About.FAILED,
     )
     DEADLINE_EXCEEDED = (
@@ -112,8 +113,29 @@ class Reason(StrEnum):
     # --- the run waits for the cluster
     QUEUED = "Queued", "The Job is suspended: its queue has not admitted it.", About.PROGRESSING
     UNSCHEDULABLE = "Unschedulable", "No node fits the pod; the message is the scheduler's.", About.PROGRESSING
+    SCHEDULING_GATED = (
+        "SchedulingGated",
+        "The pod has scheduling gates; the message names them, and whoever set them has to remove them.",
+        About.PROGRESSING,
+    )
+    NO_SCHEDULER = "NoScheduler", "No scheduler of the pod's schedulerName has taken the pod.", About.PROGRESSING
+    POD_INITIALIZING = (
+        "PodInitializing",
+        "An init container that something put into the pod runs on; the step starts after it.",
+        About.PROGRESSING,
+    )
+    DISRUPTED = (
+        "Disrupted",
+        "The pod was evicted, preempted, or drained; the message is the cluster's, and the Job starts another pod.",
+        About.PROGRESSING,
+    )
     QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota does not allow the pod.", About.PROGRESSING
     POD_REFUSED = "PodRefused", "The API server rejects the pod; the message is the API server's.", About.PROGRESSING
+    CLUSTER_WARNING = (
+        "ClusterWarning",
+        "An Event warns about the Job or its pod; the message is the Event's.",
+        About.PROGRESSING,
+    )
     POD_STUCK_TERMINATING = "PodStuckTerminating", "A pod that should have ended has not.", About.PROGRESSING
     BACKING_OFF = (
         "BackingOff",

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,11 +21,12 @@ from llm2llm_operator.constants import PROGRESSING, RECONCILING
 from llm2llm_operator.decide.actions import Plan
 from llm2llm_operator.decide.conditions import Moment, with_condition, with_progress
 from llm2llm_operator.decide.inputs import Inputs
-from llm2llm_operator.decide.plan import plan, plan_for_invalid_spec
+from llm2llm_operator.decide.plan import plan, plan_for_invalid_spec, plan_for_rejected_status
 from llm2llm_operator.decide.policies import waiting
 from llm2llm_operator.kube.client import KubeClient
 from llm2llm_operator.kube.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
-from llm2llm_operator.model.observation import Event, Job, Observation, event_from_object, job_from_object
+from llm2llm_operator.kube.warnings import Warnings
+from llm2llm_operator.model.observation import Event, Job, Observation, job_from_object
 from llm2llm_operator.model.run import Key, Run
 from llm2llm_operator.model.status import RunStatus
 from llm2llm_operator.observability import logs, metrics
@@ -46,8 +48,7 @@ TTL_FORBIDDEN = (
     "spec.ttlSecondsAfterFinished has passed, but the operator is not allowed to delete runs: install the chart with "
     "deleteFinishedRuns=true, or delete the run yourself"
 )
-NOT_OURS = "Job {} exists but belongs to another owner: delete it"
-"""As in `plan`, for such a Job that has our labels."""
+NOT_OURS = "Job {} exists but belongs to another owner, or has lost its owner or its labels: delete it"
 
 
 def utc_now() -> datetime:
@@ -63,6 +64,7 @@ class Reconciler:
     ) -> None:
         self._cluster = cluster
         self._cache = cache
+        self._warnings = Warnings(cluster)
         self._settings = settings
         self._clock = clock
         self._late_pods: set[str] = set()
@@ -70,7 +72,7 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> float | None:
         """Runs one pass over a run; returns the seconds until the next one, or None."""
-        run = self._cache.run(key)
+        run = await self._read_run(key) if self._cache.must_read(key) else self._cache.run(key)
         if run is None or run.deleting:
             return None
         logs.about_uid(run.uid)
@@ -80,22 +82,28 @@ class Reconciler:
             seen = await self._observe(run, status)
             if seen is None:
                 return POD_PATIENCE_SECONDS
-            decided = await self._decide(run, status, seen)
+            decided, inputs = await self._decide(run, status, seen)
         except ApiError:
             raise
         except Exception as error:  # shown on the run; the worker counts it, logs it and backs off
             await self._write_status(run, _with_internal_error(status, error, self._moment(run)))
             raise
-        return await self._apply(run, status, decided)
+        return await self._apply(run, status, decided, inputs)
+
+    async def _read_run(self, key: Key) -> Run | None:
+        """Reads a run that is too large for the cache."""
+        body = await self._cluster.get_run(*key)
+        return Run.from_object(body) if body is not None else None
 
     def _moment(self, run: Run) -> Moment:
         return Moment(self._clock(), run.generation)
 
-    async def _decide(self, run: Run, status: RunStatus, seen: Observation) -> Plan:
+    async def _decide(self, run: Run, status: RunStatus, seen: Observation) -> tuple[Plan, Inputs | None]:
+        """Returns what to do, and what it was decided by; None if not even the spec could be parsed."""
         try:
             spec = AugmentationRunSpec.model_validate(run.spec)
         except ValidationError as error:
-            return plan_for_invalid_spec(run, status, error, self._moment(run))
+            return plan_for_invalid_spec(run, status, seen, error, self._moment(run)), None
         now = self._clock()
         inputs = Inputs(
             run=run,
@@ -108,12 +116,19 @@ class Reconciler:
         )
         decided = plan(inputs, status)
         if not decided.confirm_deleted:
-            return decided
+            return decided, inputs
         body = await self._cluster.get_job(run.namespace, decided.confirm_deleted)
-        if body is not None:
+        if body is not None and body["metadata"]["uid"] == status.step.job_uid:
             self._cache.put("jobs", body)
-            return plan(replace(inputs, seen=self._cache.observation(run)), status)
-        return plan(replace(inputs, confirmed_deleted=frozenset({decided.confirm_deleted})), status)
+            inputs = replace(inputs, seen=self._cache.observation(run))
+            decided = plan(inputs, status)
+            if decided.confirm_deleted:  # it is there and is not counted: a person took its owner or its label away
+                message = NOT_OURS.format(decided.confirm_deleted)
+                status = with_progress(status, inputs.at, Reason.INTERNAL_ERROR, message, value=False)
+                decided = Plan(status, wake_after=SLOW_RETRY_SECONDS)
+            return decided, inputs
+        inputs = replace(inputs, confirmed_deleted=frozenset({decided.confirm_deleted}))
+        return plan(inputs, status), inputs
 
     async def _observe(self, run: Run, status: RunStatus) -> Observation | None:
         """Returns the cache's view, or None if a Job ended but its pod's end is not known yet.
@@ -122,10 +137,10 @@ class Reconciler:
         """
         seen = self._cache.observation(run)
         current = status.current_step
-        job = seen.job(current.job_name) if current else None
+        job = seen.job(current.job_name, current.job_uid) if current else None
         if job is None or not job.ended:
             return seen
-        if any(pod.exit_code is not None for pod in seen.pods_of(job)):
+        if any(pod.step_ended for pod in seen.pods_of(job)[-1:]):
             self._late_pods.discard(job.uid)
             return seen
         if job.uid not in self._late_pods:
@@ -139,20 +154,26 @@ class Reconciler:
     async def _read_warnings(self, run: Run, status: RunStatus, seen: Observation, now: datetime) -> tuple[Event, ...]:
         """Reads the warnings about a Job that does not start, if neither it nor its pods say why (rule C15)."""
         current = status.current_step
-        job = seen.job(current.job_name) if current else None
+        job = seen.job(current.job_name, current.job_uid) if current else None
         if current is None or job is None or not waiting.only_events_can_tell(job, seen.pods_of(job)):
             return ()
         if (now - datetime.fromisoformat(current.since)).total_seconds() < waiting.LOOK_AT_EVENTS_SECONDS:
             return ()
-        uids = [job.uid, *(pod.uid for pod in seen.pods_of(job))]
-        warnings = [event_from_object(body) for body in await self._cluster.events_about(run.namespace, uids)]
-        return tuple(event for event in warnings if event is not None)
+        uids = [job.uid, *(pod.uid for pod in waiting.living(seen.pods_of(job)))]
+        return await self._warnings.about(run.namespace, uids, now)
 
-    async def _apply(self, run: Run, before: RunStatus, decided: Plan) -> float | None:
+    async def _apply(self, run: Run, before: RunStatus, decided: Plan, inputs: Inputs | None) -> float | None:
         logs.about_step(decided.status.current_step)
         known = _is_persisted(before, decided)
         if not known:
-            run = await self._write_status(run, decided.status)
+            try:
+                run = await self._write_status(run, decided.status)
+            except Rejected as error:
+                if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or inputs is None:
+                    raise
+                # it would be refused for ever, with the run as if it made progress
+                failed = plan_for_rejected_status(inputs, before, error.message)
+                return await self._apply(run, before, failed, None)
         if decided.create is not None:
             refused = await self._create(run, decided.create)
             if refused:
@@ -199,10 +220,10 @@ class Reconciler:
             if newest is not None:
                 self._cache.put("runs", newest)
                 if newest.get("status") == document:  # it was this write, whose response was lost
-                    tally.count(before, status)
+                    tally.count(run.namespace, before, status)
             raise
         self._cache.put("runs", body)
-        tally.count(before, status)
+        tally.count(run.namespace, before, status)
         return Run.from_object(body)
 
     async def _create(self, run: Run, body: dict[str, Any]) -> ApiError | None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from llm2llm.api.run import API_VERSION, KIND
+from llm2llm.plaintext import plain
 from llm2llm_operator.constants import OPERATOR
 from llm2llm_operator.model.run import Run
 
@@ -40,7 +41,7 @@ def event_body(run: Run, event: RunEvent, now: datetime) -> dict[str, Any]:
         },
         "type": event.type,
         "reason": str(event.reason),
-        "message": event.message[:1024],
+        "message": plain(event.message)[:1024],
         "source": {"component": OPERATOR},
         "reportingComponent": OPERATOR,
         "firstTimestamp": moment,

@@ -49,8 +49,12 @@ def job_name(run_name: str, run_uid: str, step: StepId, attempt: int) -> str:
     """Returns the name of an attempt's Job, which is deterministic, so that two creators cannot make two Jobs (rule
     C5).
     """
-    prefix = f"{run_name[:30].rstrip('-')}-{hashlib.sha256(run_uid.encode()).hexdigest()[:8]}"
-    return f"{prefix}-{step_label(step.stage, step.iteration)}-a{attempt}"
+    return f"{job_prefix(run_name, run_uid)}{step_label(step.stage, step.iteration)}-a{attempt}"
+
+
+def job_prefix(run_name: str, run_uid: str) -> str:
+    """Returns how the names of all Jobs of a run begin, and those of no other run's."""
+    return f"{run_name[:30].rstrip('-')}-{hashlib.sha256(run_uid.encode()).hexdigest()[:8]}-"
 
 
 def block_of(spec: AugmentationRunSpec, current: CurrentStep) -> StepBlock:

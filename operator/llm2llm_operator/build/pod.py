@@ -117,7 +117,7 @@ def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverri
     fields: dict[str, Any] = {
         "nodeSelector": overrides.node_selector | block.node_selector,
         "tolerations": [_set_fields(toleration) for toleration in (*overrides.tolerations, *block.tolerations)],
-        "affinity": overrides.affinity,
+        "affinity": overrides.affinity.model_dump(by_alias=True, exclude_unset=True, exclude_none=True),
         "priorityClassName": spec.scheduling.priority_class_name,
         "serviceAccountName": overrides.service_account_name,
         "imagePullSecrets": [{"name": secret.name} for secret in overrides.image_pull_secrets],

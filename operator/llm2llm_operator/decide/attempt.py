@@ -15,10 +15,11 @@ from llm2llm.loop.outcomes import StepId, describe_iteration
 from llm2llm.loop.stages import STAGES
 from llm2llm.loop.steps import ending_step, parents
 from llm2llm.loop.stopping import best_iteration
+from llm2llm.plaintext import plain
 from llm2llm.records import Stage
 from llm2llm_operator.build.event import RunEvent
 from llm2llm_operator.build.job import block_of, job_manifest, job_name
-from llm2llm_operator.constants import STOPPING, SUSPENDED
+from llm2llm_operator.constants import BACKING_OFF, STOPPING, SUSPENDED
 from llm2llm_operator.decide import history
 from llm2llm_operator.decide.actions import Plan, earliest
 from llm2llm_operator.decide.conditions import timestamp, with_completion, with_condition, with_failure, with_progress
@@ -88,7 +89,7 @@ def create_job(inputs: Inputs, status: RunStatus, events: tuple[RunEvent, ...] =
     remaining = pause - inputs.seconds_since(step.since)
     if remaining > 0:
         message = f"{name}: attempt {step.attempt} starts in {pause:.0f} s; {step.message}"
-        status = status.with_step(state="BackingOff")
+        status = status.with_step(state=BACKING_OFF)
         status = with_progress(status, inputs.at, Reason.BACKING_OFF, message, value=False)
         return Plan(status, events=events, wake_after=remaining)
     status = status.with_step(state="Pending")
@@ -116,6 +117,8 @@ def wait_for_pods(inputs: Inputs, status: RunStatus, busy: list[Pod], events: tu
     uids = {pod.job_uid for pod in busy}
     alive = tuple(job for job in inputs.seen.jobs if job.uid in uids and not job.deleting and not job.ended)
     message = f"waiting for pod {names} to stop"
+    beside = ", ".join(pod.beside for pod in busy if pod.beside)
+    message += f": the step in it has ended, but container {beside} runs on" if beside else ""
     status = with_progress(status, inputs.at, Reason.POD_STUCK_TERMINATING, message, value=False)
     return Plan(status, delete=alive, events=events)
 
@@ -132,6 +135,7 @@ def judge_missing(inputs: Inputs, status: RunStatus) -> Plan:
 
 def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
     """Handles a Job that has not ended: reports its progress or why it waits, and enforces its limits."""
+    before = status.step.disruptions
     status = _with_observation(inputs, status, job)
     given_up = (
         disruptions.exceeded(inputs, status) or waiting.hopeless(inputs, status) or deadlines.exceeded(inputs, status)
@@ -154,29 +158,46 @@ def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
     elif running:
         verb = STAGES[status.step.id.stage].verb
         status = with_progress(status, inputs.at, verb, describe_attempt(status), value=True)
-    silent = not running and not job.suspended and (reason is None or bool(inputs.events))
+    silent = not running and waiting.only_events_can_tell(job, inputs.pods(status))
     wake_after = earliest(
         deadlines.seconds_left(inputs, status),
         budget.seconds_left(inputs, status),
+        waiting.seconds_left(inputs, status),
         _seconds_until_events(inputs, status) if silent else None,
     )
-    return Plan(status, delete=obsolete_jobs(inputs, status), wake_after=wake_after)
+    events = _disruption_events(inputs, status, before)
+    return Plan(status, delete=obsolete_jobs(inputs, status), events=events, wake_after=wake_after)
+
+
+def has_ended(inputs: Inputs, status: RunStatus, job: Job) -> bool:
+    """Returns whether the attempt has ended: its Job has, or its step has in a pod that other containers keep alive.
+
+    Such a Job never ends by itself; it has to be deleted once the result is recorded.
+    """
+    pods = inputs.pods(status)
+    return job.ended or (bool(pods) and pods[-1].outlived)
 
 
 def judge_ended(inputs: Inputs, status: RunStatus, job: Job) -> Recorded | Plan:
-    """Handles a Job with a terminal condition: records its result, or decides what follows its failure."""
+    """Handles an attempt that has ended: records its result, or decides what follows its failure.
+
+    The step's own container counts: a container beside it that fails makes a Job fail whose step has succeeded.
+    """
     pods = inputs.pods(status)
-    last_pod = next((pod for pod in reversed(pods) if pod.exit_code is not None), None)
+    last_pod = next((pod for pod in reversed(pods) if pod.step_ended), None)
+    succeeded = job.complete or (last_pod is not None and last_pod.exit_code == ExitCode.DONE)
     report = read_report(inputs, status, last_pod)
     status = close_interval(inputs, status.with_step(job_uid=job.uid), pods)
     if report is not None:
         status = with_teacher_usage(status, report.usage)
-    if job.complete and report is not None and report.exit_code == 0:
+    if succeeded and report is not None and report.exit_code == ExitCode.DONE:
         message = f"{describe_attempt(status)}: {describe_result(report)}"
+        if last_pod is not None and last_pod.beside and not job.ended:
+            message += f"; its Job is deleted, because container {last_pod.beside} runs on"
         event = RunEvent("Normal", f"{status.step.stage}Succeeded", message)
         status = history.record_success(status, report, success_record(status, last_pod), inputs.spec)
         return Recorded(status.updated(current_step=None), event)
-    if job.complete:
+    if succeeded:
         return _follow(inputs, status, retry.after_lost_report(inputs, status))
     return _follow(inputs, status, retry.after_failure(inputs, status, ending_of(job, last_pod, report)))
 
@@ -184,7 +205,7 @@ def judge_ended(inputs: Inputs, status: RunStatus, job: Job) -> Recorded | Plan:
 def fail_run(inputs: Inputs, status: RunStatus, reason: str, message: str) -> Plan:
     """Ends the run with Failed, at the step in progress."""
     words = f"{describe_attempt(status)}: {message}"
-    status = status.with_step(message=message[:STEP_MESSAGE_LIMIT]).updated(active_since="")
+    status = status.with_step(message=plain(message)[:STEP_MESSAGE_LIMIT]).updated(active_since="")
     status = with_failure(status, inputs.at, reason, words)
     return Plan(status, events=(RunEvent("Warning", reason, words),))
 
@@ -256,7 +277,7 @@ def _follow(inputs: Inputs, status: RunStatus, verdict: Again | Hold | GiveUp) -
         micro_batch=verdict.micro_batch,
         retries=verdict.retries,
         disruptions=status.step.disruptions,
-        message=verdict.message[:STEP_MESSAGE_LIMIT],
+        message=plain(verdict.message)[:STEP_MESSAGE_LIMIT],
     )
     words = f"{describe_attempt(status)}: {verdict.message}"
     return create_job(inputs, status, (RunEvent("Warning", f"{status.step.stage}Retried", words),))
@@ -282,7 +303,8 @@ def _with_observation(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
     step = status.step
     status = status.with_step(disruptions=max(step.disruptions, sum(pod.disrupted for pod in pods)))
     if running and running.started and step.state != "Running":
-        status = status.with_step(state="Running", since=timestamp(running.started), job_uid=job.uid)
+        retries = step.retries.updated(refused=None)  # only refusals in a row count
+        status = status.with_step(state="Running", since=timestamp(running.started), job_uid=job.uid, retries=retries)
     elif not running and waiting.waiting_reason(inputs, status):
         state = "Queued" if job.suspended else "Pending"
         since = step.since if step.state == state else timestamp(inputs.now)
@@ -293,6 +315,14 @@ def _with_observation(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
     elif status.active_since and since != status.active_since:  # its pod was evicted, and the Job runs another one
         status = close_interval(inputs, status, [pod for pod in pods if pod is not running])
     return status.updated(active_since=since)
+
+
+def _disruption_events(inputs: Inputs, status: RunStatus, before: int) -> tuple[RunEvent, ...]:
+    """Returns the Event for a pod that was disrupted since the status had `before` of them, in the cluster's words."""
+    if status.step.disruptions <= before:
+        return ()
+    words = disruptions.last_words(inputs, status)
+    return (RunEvent("Warning", f"{status.step.stage}Disrupted", f"{describe_attempt(status)}: {words}"),)
 
 
 def _running_pod(pods: list[Pod]) -> Pod | None:
@@ -322,8 +352,8 @@ def _name_remaining_pods(message: str, pods: list[Pod]) -> str:
 
 
 def _seconds_until_events(inputs: Inputs, status: RunStatus) -> float:
-    """Returns when to read the Job's Events: LOOK_AT_EVENTS_SECONDS after it was created, then at that interval."""
+    """Returns when to read the Job's Events: LOOK_AT_EVENTS_SECONDS after it was created, then after twice the time."""
     waited = inputs.seconds_since(status.step.since)
     if waited < waiting.LOOK_AT_EVENTS_SECONDS:
         return waiting.LOOK_AT_EVENTS_SECONDS - waited + 1
-    return waiting.LOOK_AT_EVENTS_SECONDS
+    return min(max(waited, waiting.LOOK_AT_EVENTS_SECONDS), waiting.LOOK_AGAIN_SECONDS)

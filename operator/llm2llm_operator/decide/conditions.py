@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from llm2llm.plaintext import plain
 from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
 from llm2llm_operator.model.status import MESSAGE_LIMIT, Condition, RunStatus
 from llm2llm_operator.reasons import Reason
@@ -24,7 +25,10 @@ def timestamp(moment: datetime) -> str:
 
 
 def with_condition(status: RunStatus, at: Moment, kind: str, value: bool, reason: str, message: str = "") -> RunStatus:
-    """Sets one condition; its transition time changes only with its value."""
+    """Sets one condition; its transition time changes only with its value.
+
+    The message may quote whatever a pod, a teacher or the cluster says; it is made plain here.
+    """
     old = status.condition(kind)
     text = "True" if value else "False"
     since = old.last_transition_time if old and old.status == text else timestamp(at.now)
@@ -32,7 +36,7 @@ def with_condition(status: RunStatus, at: Moment, kind: str, value: bool, reason
         type=kind,
         status=text,
         reason=str(reason),
-        message=message[:MESSAGE_LIMIT],
+        message=plain(message)[:MESSAGE_LIMIT],
         last_transition_time=since,
         observed_generation=at.generation,
     )
@@ -55,7 +59,7 @@ def mark_observed(status: RunStatus, kind: str, generation: int) -> RunStatus:
 def with_progress(status: RunStatus, at: Moment, reason: str, message: str, *, value: bool) -> RunStatus:
     """Sets the condition Progressing and the one-line message of the run."""
     status = with_condition(status, at, PROGRESSING, value, reason, message)
-    return status.updated(message=message[:MESSAGE_LIMIT])
+    return status.updated(message=plain(message)[:MESSAGE_LIMIT])
 
 
 def with_failure(status: RunStatus, at: Moment, reason: str, message: str) -> RunStatus:

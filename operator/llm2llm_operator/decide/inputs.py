@@ -39,7 +39,7 @@ class Inputs:
 
     def job(self, status: RunStatus) -> Job | None:
         """Returns the Job of the attempt in progress, if the cache has it."""
-        return self.seen.job(status.step.job_name) if status.current_step else None
+        return self.seen.job(status.step.job_name, status.step.job_uid) if status.current_step else None
 
     def pods(self, status: RunStatus) -> list[Pod]:
         """Returns the pods of that Job, in the order of their starts."""
@@ -52,4 +52,8 @@ class Inputs:
 
     def seconds_since(self, moment: str) -> float:
         """Returns the seconds from an RFC 3339 time of status until now; never negative, despite skew (fault 39)."""
-        return max(0.0, (self.now - datetime.fromisoformat(moment)) / timedelta(seconds=1)) if moment else 0.0
+        return self.seconds_since_moment(datetime.fromisoformat(moment)) if moment else 0.0
+
+    def seconds_since_moment(self, moment: datetime) -> float:
+        """Returns the seconds from a time by another clock until now; never negative, despite skew (fault 39)."""
+        return max(0.0, (self.now - moment) / timedelta(seconds=1))

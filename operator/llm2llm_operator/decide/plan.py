@@ -28,9 +28,9 @@ from llm2llm_operator.decide.conditions import (
 )
 from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.policies import budget, ttl
-from llm2llm_operator.decide.policies.cleanup import live_jobs, obsolete_jobs
+from llm2llm_operator.decide.policies.cleanup import live_jobs, obsolete_jobs, outlived_jobs
 from llm2llm_operator.decide.usage import with_cost
-from llm2llm_operator.model.observation import Job
+from llm2llm_operator.model.observation import Observation
 from llm2llm_operator.model.run import Run
 from llm2llm_operator.model.status import RunStatus
 from llm2llm_operator.reasons import Reason
@@ -53,12 +53,32 @@ def plan(inputs: Inputs, status: RunStatus) -> Plan:
     return replace(decided, status=final.updated(phase=phase_of(final)))
 
 
-def plan_for_invalid_spec(run: Run, status: RunStatus, error: ValidationError, at: Moment) -> Plan:
-    """Fails a run whose spec passed the API server's schema but cannot be parsed; the message names the fields."""
+def plan_for_invalid_spec(run: Run, status: RunStatus, seen: Observation, error: ValidationError, at: Moment) -> Plan:
+    """Fails a run whose spec passed the API server's schema but cannot be parsed; the message names the fields.
+
+    Its Jobs are deleted. A finished run stays as it is: it asks nothing more of its spec.
+    """
+    if status.is_true(COMPLETE):
+        return Plan(status)
     problems = "; ".join(f"spec.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
     status = status.updated(observed_generation=run.generation)
     status = with_failure(status, at, Reason.INVALID_SPEC, problems)
-    return Plan(status.updated(phase=phase_of(status)))
+    return Plan(status.updated(phase=phase_of(status)), delete=live_jobs(seen))
+
+
+def plan_for_rejected_status(inputs: Inputs, status: RunStatus, words: str) -> Plan:
+    """Fails a run whose next status the API server does not accept, from the status as it is; its Job is deleted."""
+    message = (
+        f"the API server does not accept what a step reports ({words}): correct the step's image, or install the CRD "
+        "of this operator's release; then raise spec.retry"
+    )
+    if status.current_step is None:
+        failed = Plan(with_failure(status, inputs.at, Reason.STATUS_REJECTED, message))
+    else:
+        closed = attempt.close_interval(inputs, status, inputs.pods(status))
+        failed = attempt.fail_run(inputs, closed, Reason.STATUS_REJECTED, message)
+    final = failed.status.updated(phase=phase_of(failed.status))
+    return replace(failed, status=final, delete=live_jobs(inputs.seen))
 
 
 def _decide(inputs: Inputs, status: RunStatus) -> Plan:
@@ -66,9 +86,7 @@ def _decide(inputs: Inputs, status: RunStatus) -> Plan:
     if status.is_true(COMPLETE):
         if _may_continue(inputs, status):
             return _continue_run(inputs, status)
-        return _plan_finished(
-            inputs, mark_observed(status, COMPLETE, inputs.run.generation), obsolete_jobs(inputs, status)
-        )
+        return _plan_finished(inputs, mark_observed(status, COMPLETE, inputs.run.generation))
     if status.is_true(FAILED):
         if inputs.spec.retry <= status.retry:
             return _plan_finished(inputs, status)
@@ -77,7 +95,7 @@ def _decide(inputs: Inputs, status: RunStatus) -> Plan:
         return _suspend(inputs, status)
     if status.is_true(SUSPENDED):
         if _still_held(inputs, status):
-            return Plan(status, delete=live_jobs(inputs))
+            return Plan(status, delete=live_jobs(inputs.seen))
         status = _release(inputs, status)
     if status.current_step is None:
         return _begin_next(inputs, status)
@@ -91,17 +109,18 @@ def _judge(inputs: Inputs, status: RunStatus) -> Plan:
     job = inputs.job(status)
     if job is None:
         return attempt.judge_missing(inputs, status)
-    if job.owner_uid != inputs.run.uid:
-        message = f"Job {job.name} exists but belongs to another owner: delete it"
-        status = with_progress(status, inputs.at, Reason.INTERNAL_ERROR, message, value=False)
-        return Plan(status, wake_after=60)
-    if not job.ended:
+    if not attempt.has_ended(inputs, status, job):
         return attempt.judge_running(inputs, status, job)
     judged = attempt.judge_ended(inputs, status, job)
     if isinstance(judged, Plan):
-        return judged
+        return _delete_outlived_jobs(inputs, judged)
     following = _begin_next(inputs, judged.status)
-    return replace(following, events=(judged.event, *following.events))
+    return _delete_outlived_jobs(inputs, replace(following, events=(judged.event, *following.events)))
+
+
+def _delete_outlived_jobs(inputs: Inputs, decided: Plan) -> Plan:
+    """Deletes the Job of an attempt whose step has ended and whose pod has not, once the result is recorded."""
+    return replace(decided, delete=tuple(dict.fromkeys((*decided.delete, *outlived_jobs(inputs)))))
 
 
 def _begin_next(inputs: Inputs, status: RunStatus) -> Plan:
@@ -127,8 +146,14 @@ def _accept(inputs: Inputs, status: RunStatus) -> RunStatus:
 # --- ended runs
 
 
-def _plan_finished(inputs: Inputs, status: RunStatus, delete: tuple[Job, ...] = ()) -> Plan:
-    """Handles a run that has ended: deletes it once its time to live has passed."""
+def _plan_finished(inputs: Inputs, status: RunStatus) -> Plan:
+    """Handles a run that has ended: deletes it once its time to live has passed.
+
+    A Job is left if a pass recorded the end and could not delete it.
+    """
+    delete = outlived_jobs(inputs)
+    if status.is_true(COMPLETE):
+        delete += obsolete_jobs(inputs, status)
     seconds = ttl.seconds_left(inputs, status)
     return Plan(status, delete=delete, delete_run=seconds == 0.0, wake_after=seconds or None)
 
@@ -193,7 +218,7 @@ def _release(inputs: Inputs, status: RunStatus) -> RunStatus:
 def _suspend(inputs: Inputs, status: RunStatus) -> Plan:
     """Deletes the Job in progress; sets Suspended only when no pod is left running (rule C7)."""
     if status.is_true(SUSPENDED):
-        return Plan(status, delete=live_jobs(inputs))
+        return Plan(status, delete=live_jobs(inputs.seen))
     stopped = _stop_job(inputs, status, Reason.SUSPENDING)
     if isinstance(stopped, Plan):
         return stopped
@@ -225,18 +250,17 @@ class _Stopped:
 def _stop_job(inputs: Inputs, status: RunStatus, reason: Reason) -> Plan | _Stopped:
     """Deletes the Job in progress, and waits for its pods to save their work and stop."""
     job = inputs.job(status)
-    ours = job is not None and job.owner_uid == inputs.run.uid
-    if job and ours and job.ended:
+    if job and attempt.has_ended(inputs, status, job):
         judged = attempt.judge_ended(inputs, status, job)
         if isinstance(judged, Plan):  # it failed: the next attempt is persisted now, and created when the run resumes
-            return replace(judged, create=None)
+            return replace(_delete_outlived_jobs(inputs, judged), create=None)
         again = _stop_job(inputs, judged.status, reason)
         return again if isinstance(again, Plan) else replace(again, events=(judged.event,))
     busy = inputs.busy_pods()
-    if ours or busy:
+    if job or busy:
         names = ", ".join(pod.name for pod in busy) or (job.name if job else "")
         status = with_progress(status, inputs.at, reason, f"waiting for {names} to stop", value=False)
-        return Plan(status, delete=(job,) if job and not job.deleting else ())
+        return Plan(status, delete=live_jobs(inputs.seen))
     if status.current_step and status.step.job_uid:
         status = attempt.close_interval(inputs, status, [])
         retries = status.step.retries

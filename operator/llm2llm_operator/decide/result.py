@@ -44,13 +44,31 @@ def _has_score(report: Report) -> bool:
 
 
 def ending_of(job: Job, pod: Pod | None, report: Report | None) -> Ending:
-    """Describes how an attempt without a result ended, from its last pod and its Job."""
+    """Describes how an attempt without a result ended, from its last pod and its Job.
+
+    The words of a kubelet about the pod come before those of the Job, which only knows that a pod failed.
+    """
+    if pod is None:
+        return Ending(message=job.failure_message)
+    if pod.never_ran:
+        return _ending_before_start(job, pod)
     return Ending(
-        exit_code=pod.exit_code if pod else None,
+        exit_code=pod.exit_code,
         report=report,
-        message=(pod.message if pod and report is None else "") or job.failure_message,
-        pod_reason=pod.terminated_reason if pod else "",
+        message=(pod.message if report is None else "") or job.failure_message,
+        pod_reason=pod.terminated_reason,
+        rejection=f"pod {pod.name}: {pod.rejection}" if pod.rejection else "",
     )
+
+
+def _ending_before_start(job: Job, pod: Pod) -> Ending:
+    """Describes the end of a pod that never ran the step: an init container failed, or the kubelet refused the pod."""
+    if pod.init is not None and pod.init.exit_code and not pod.rejection:
+        words = f"pod {pod.name}: init container {pod.init.name} failed ({pod.init.words}); the step did not start"
+        return Ending(message=words, unstarted=True)
+    where = f" on node {pod.node}" if pod.node else ""
+    words = pod.rejection or job.failure_message or "no reason is given"
+    return Ending(message=f"pod {pod.name} ended{where} before it started: {words}", refused=True, unstarted=True)
 
 
 def success_record(status: RunStatus, pod: Pod | None) -> StepRecord:

@@ -2,8 +2,9 @@
 
 A method builds a path and sends the request through one `kubernetes.aio` ApiClient. Documents are plain dicts: the
 client's typed models cost more time than the requests. A write first passes the gate, which is open only while this
-process leads, and a token bucket, so that an outage ends in a steady stream and not in a burst (rule C12). We do our
-own retries: on 429 with Retry-After, 5xx and lost connections.
+process leads; writes and reads each pass a token bucket that serves namespaces in turn, so that an outage ends in a
+steady stream and not in a burst (rule C12), and nobody waits for somebody else's ten thousand runs. We do our own
+retries: on 429 with Retry-After, 5xx and lost connections.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from llm2llm.api.run import GROUP, PLURAL, VERSION
 from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID, OPERATOR
 from llm2llm_operator.kube import decode as wire
 from llm2llm_operator.kube.errors import ApiUnavailable, Conflict, NotFound, NotLeading, error_of
-from llm2llm_operator.kube.ratelimit import WriteRate
+from llm2llm_operator.kube.ratelimit import RequestRate
 from llm2llm_operator.observability import metrics
 
 READ_TIMEOUT = aiohttp.ClientTimeout(total=60)
@@ -34,10 +35,19 @@ TRIES = 5
 CONNECTIONS = 128
 """More than workers, so that the lease never waits for them."""
 RUNS = f"/apis/{GROUP}/{VERSION}"
-PAGE = 250
-"""Objects per page of a list: three lists are read in parallel, and splitting one page blocks the event loop for about
-3 ms.
+PAGE = 100
+"""Maximum number of objects per page of a list. The API server allows objects of 1.5 MB, a hundred times as large as an
+ordinary run, and three lists are read in parallel.
 """
+PAGE_BYTES = 4 * 1024 * 1024
+"""About as much as a page may weigh, by the average of the page before it; a page has at most twice as many objects."""
+FIRST_PAGE = 20
+WARNINGS_PAGE, WARNINGS_PAGES = 50, 20
+"""Warnings per page, and maximum number of pages: an Event has no limit but that of all objects."""
+PODS_OF_A_JOB = 20
+"""Maximum number of pods that are read of a Job; `backoffLimit: 0` leaves it with one, and a few that were evicted."""
+READ_RATE, READ_BURST = 100.0, 200
+"""Reads a second, and at once, beside lists and watches: of a Job that vanished, of late pods, of warnings."""
 COLLECTIONS = {
     "runs": (RUNS, PLURAL, ""),
     "jobs": ("/apis/batch/v1", "jobs", LABEL_RUN_UID),
@@ -105,7 +115,8 @@ class KubeClient:
         self.gate = WriteGate()
         self._agent = f"{OPERATOR} ({identity})" if identity else OPERATOR  # an audit log tells the replicas apart
         self._client = client.ApiClient(configuration)
-        self._write_rate = WriteRate(write_rate, write_burst)
+        self._write_rate = RequestRate(write_rate, write_burst)
+        self._read_rate = RequestRate(READ_RATE, READ_BURST)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -115,48 +126,54 @@ class KubeClient:
         """Yields all objects of a collection, page by page."""
         path, plural, selector = COLLECTIONS[collection]
         where = f"{path}/namespaces/{namespace}/{plural}" if namespace else f"{path}/{plural}"
-        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        limit = FIRST_PAGE
+        query = {"limit": str(limit)} | ({"labelSelector": selector} if selector else {})
         while True:
             page = await self._request("GET", f"{where}?{urlencode(query)}", decode=wire.decode_page)
             yield page
             if not page.more:
                 return
-            query["continue"] = page.more
+            average = page.size / max(1, len(page.items) + page.unreadable)
+            limit = max(1, min(PAGE, 2 * limit, int(PAGE_BYTES / average)))
+            query |= {"continue": page.more, "limit": str(limit)}
 
     async def get_run(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Reads a run; returns None if it does not exist."""
-        return await self._get(f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}")
+        return await self._get(namespace, f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}")
 
     async def get_job(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Reads a Job; returns None if it does not exist."""
-        return await self._get(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}")
+        return await self._get(namespace, f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}")
 
     async def pods_of_job(self, namespace: str, job: str) -> list[dict[str, Any]]:
         """Lists the pods of a Job."""
-        query = urlencode({"labelSelector": f"{LABEL_JOB_NAME}={job}"})
-        page = await self._request("GET", f"/api/v1/namespaces/{namespace}/pods?{query}", decode=wire.decode)
+        query = urlencode({"labelSelector": f"{LABEL_JOB_NAME}={job}", "limit": str(PODS_OF_A_JOB)})
+        page = await self._read(namespace, f"/api/v1/namespaces/{namespace}/pods?{query}")
         return list(page.get("items") or [])
 
-    async def events_about(self, namespace: str, uids: list[str]) -> list[dict[str, Any]]:
-        """Lists the Events about these objects: only they say what was refused or could not be mounted."""
-        events: list[dict[str, Any]] = []
-        for uid in uids:
-            query = urlencode({"fieldSelector": f"involvedObject.uid={uid}"})
-            path = f"/api/v1/namespaces/{namespace}/events?{query}"
-            page = await self._request("GET", path, decode=wire.decode)
-            events += page.get("items") or []
-        return events
+    async def warnings(self, namespace: str) -> AsyncIterator[dict[str, Any]]:
+        """Yields the Events of a namespace that warn: only they say what was refused or could not be mounted."""
+        query = {"fieldSelector": "type=Warning", "limit": str(WARNINGS_PAGE)}
+        for _ in range(WARNINGS_PAGES):
+            page = await self._read(namespace, f"/api/v1/namespaces/{namespace}/events?{urlencode(query)}")
+            for event in page.get("items") or ():
+                yield event
+            more = page["metadata"].get("continue")
+            if not more:
+                return
+            query["continue"] = more
 
     async def patch_status(self, namespace: str, name: str, version: int, patch: Mapping[str, Any]) -> dict[str, Any]:
         """Applies a merge patch to a run's status, only if no one wrote since `version` (rule C6). Raises Conflict."""
         body = {"metadata": {"resourceVersion": str(version)}, "status": patch}
         path = f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}/status"
-        return await self._write("PATCH", path, body, kind="status")
+        return await self._write(namespace, "PATCH", path, body, kind="status")
 
     async def create_job(self, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
         """Creates a Job; if it already exists (an earlier response was lost), returns the existing one."""
         try:
-            return await self._write("POST", f"/apis/batch/v1/namespaces/{namespace}/jobs", body, kind="create")
+            path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+            return await self._write(namespace, "POST", path, body, kind="create")
         except Conflict:
             existing = await self.get_job(namespace, body["metadata"]["name"])
             if existing is None:
@@ -167,7 +184,8 @@ class KubeClient:
         """Deletes the Job with this UID; succeeds if it is gone or another one has its name (rule C4)."""
         body = {"propagationPolicy": propagation, "preconditions": {"uid": uid}}
         try:
-            await self._write("DELETE", f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}", body, kind="delete")
+            path = f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"
+            await self._write(namespace, "DELETE", path, body, kind="delete")
         except (NotFound, Conflict):
             return
 
@@ -175,7 +193,8 @@ class KubeClient:
         """Deletes the run with this UID; its Jobs are deleted with it, its artifacts stay."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
-            await self._write("DELETE", f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}", body, kind="delete")
+            path = f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}"
+            await self._write(namespace, "DELETE", path, body, kind="delete")
         except (NotFound, Conflict):
             return
 
@@ -184,7 +203,7 @@ class KubeClient:
         it.
         """
         try:
-            await self._write("POST", f"/api/v1/namespaces/{namespace}/events", body, kind="event")
+            await self._write(namespace, "POST", f"/api/v1/namespaces/{namespace}/events", body, kind="event")
         except (Conflict, NotFound):
             return
 
@@ -206,14 +225,20 @@ class KubeClient:
             return await self._send("POST", path, body, LEASE_TIMEOUT, wire.decode)
         return await self._send("PUT", f"{path}/{body['metadata']['name']}", body, LEASE_TIMEOUT, wire.decode)
 
-    async def _get(self, path: str) -> dict[str, Any] | None:
+    async def _get(self, namespace: str, path: str) -> dict[str, Any] | None:
         try:
-            return await self._request("GET", path, decode=wire.decode)
+            return await self._read(namespace, path)
         except NotFound:
             return None
 
-    async def _write(self, method: str, path: str, body: Mapping[str, Any], *, kind: str) -> dict[str, Any]:
-        await self._write_rate.take()
+    async def _read(self, namespace: str, path: str) -> dict[str, Any]:
+        await self._read_rate.take(namespace)
+        return await self._request("GET", path, decode=wire.decode)
+
+    async def _write(
+        self, namespace: str, method: str, path: str, body: Mapping[str, Any], *, kind: str
+    ) -> dict[str, Any]:
+        await self._write_rate.take(namespace)
         metrics.API_WRITES.labels(kind).inc()
         return await self._request(method, path, body, decode=wire.decode)
 
@@ -257,8 +282,8 @@ class KubeClient:
             metrics.API_ERRORS.labels("connection").inc()
             raise ApiUnavailable(0, type(error).__name__, str(error)) from error
         if response.status < 400:  # noqa: PLR2004
-            return _read(data, decode)
-        document = _read(data, wire.decode) if data[:1] == b"{" else {}
+            return _decode_answer(data, decode)
+        document = _decode_answer(data, wire.decode) if data[:1] == b"{" else {}
         metrics.API_ERRORS.labels(str(response.status)).inc()
         api_error = error_of(
             response.status,
@@ -268,11 +293,11 @@ class KubeClient:
             [cause.get("reason", "") for cause in (document.get("details") or {}).get("causes") or ()],
         )
         if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-            self._write_rate.slow_down()
+            (self._read_rate if method == "GET" else self._write_rate).slow_down()
         raise api_error
 
 
-def _read(data: bytes, decode: Callable[[bytes], Answer]) -> Answer:
+def _decode_answer(data: bytes, decode: Callable[[bytes], Answer]) -> Answer:
     """Decodes a response; one that is not JSON comes from something between us and the API server."""
     try:
         return decode(data)

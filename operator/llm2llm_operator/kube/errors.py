@@ -42,6 +42,10 @@ class Forbidden(ApiError):
     pass
 
 
+LONGEST_PAUSE = 60.0
+"""Seconds; whatever something between us and the API server asks for, a worker comes back."""
+
+
 class Rejected(ApiError):
     pass
 
@@ -60,4 +64,5 @@ def error_of(status: int, reason: str, message: str, retry_after: str = "", caus
     error_class = classes.get(status) or (ApiUnavailable if status in (401, 408, 429) or status >= 500 else Rejected)  # noqa: PLR2004
     if NAMESPACE_TERMINATING in causes:
         error_class = NotFound
-    return error_class(status, reason, message, float(retry_after) if retry_after.isdigit() else 0.0)
+    pause = min(float(retry_after), LONGEST_PAUSE) if retry_after.isdecimal() else 0.0
+    return error_class(status, reason, message, pause)

@@ -12,7 +12,17 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from llm2llm.loop.outcomes import StepId
-from llm2llm.records import Kind, Stage
+from llm2llm.records import (
+    DATASET_LIMIT,
+    DIGEST_LIMIT,
+    ENGINE_LIMIT,
+    METRICS_LIMIT,
+    NAME_LIMIT,
+    REVISION_LIMIT,
+    URI_LIMIT,
+    Kind,
+    Stage,
+)
 
 FORMER_NAME = "x-llm2llm-former-name"
 MESSAGE_LIMIT = 4096
@@ -58,9 +68,10 @@ class Condition(StatusModel):
 
 
 class MetricStatus(StatusModel):
-    name: str = Field(max_length=64, description="accuracy or macroF1.")
+    name: str = Field(max_length=NAME_LIMIT, description="accuracy or macroF1.")
     dataset: str = Field(
-        max_length=32, description="seed, probe (seed rows left out of training), synthetic, evaluation or test."
+        max_length=DATASET_LIMIT,
+        description="seed, probe (seed rows left out of training), synthetic, evaluation or test.",
     )
     value: str = Field(max_length=16, description="The score, to four decimal places.")
     examples: int = Field(ge=0, description="Number of rows that the score was computed from.")
@@ -77,7 +88,7 @@ class PairedStatus(StatusModel):
     against: int = Field(
         ge=0, description="The iteration that this one was compared with: the iteration to beat at the time."
     )
-    dataset: str = Field(max_length=32, description="The set that spec.objective is computed on.")
+    dataset: str = Field(max_length=DATASET_LIMIT, description="The set that spec.objective is computed on.")
     examples: int = Field(ge=1, description="Number of rows that both iterations answered.")
     gained: int = Field(ge=0, description="Number of rows that only this iteration got right.")
     lost: int = Field(ge=0, description="Number of rows that only the iteration to beat got right.")
@@ -97,8 +108,8 @@ class StepRecord(StatusModel):
     start_time: str = Field("", max_length=64, description="When the step's container started.")
     completion_time: str = Field("", max_length=64, description="When the step's container ended.")
     active_seconds: int = Field(0, ge=0, description="Seconds that the step's containers ran, over all attempts.")
-    digest: str = Field("", max_length=128, description="Digest of the committed output.")
-    model_uri: str = Field("", max_length=2048, description="Train only: URI of the adapter or model.")
+    digest: str = Field("", max_length=DIGEST_LIMIT, description="Digest of the committed output.")
+    model_uri: str = Field("", max_length=URI_LIMIT, description="Train only: URI of the adapter or model.")
     micro_batch: int = Field(
         0,
         ge=0,
@@ -137,7 +148,7 @@ class IterationStatus(StatusModel):
         None, description="Row-by-row comparison with the iteration to beat; earlyStopping is decided by it."
     )
     metrics: list[MetricStatus] = Field(
-        default_factory=list, max_length=8, description="Scores with their confidence intervals."
+        default_factory=list, max_length=METRICS_LIMIT, description="Scores with their confidence intervals."
     )
     steps: list[StepRecord] = Field(
         default_factory=list,
@@ -151,6 +162,10 @@ class RetryCounts(StatusModel):
     transient: int = Field(0, ge=0, description="Number of retries after transient failures.")
     out_of_memory: int = Field(0, ge=0, description="Number of retries after running out of GPU memory.")
     job_deleted: int = Field(0, ge=0, description="Number of retries after the Job was deleted.")
+    refused: int | None = Field(
+        None, ge=0, description="Number of pods in a row that a kubelet refused, so that the step was not started."
+    )
+    """None instead of 0: an upgrade writes nothing to a run that it finds at work."""
 
 
 class TeacherUsage(StatusModel):
@@ -199,13 +214,13 @@ class CurrentStep(StatusModel):
 class BestStatus(StatusModel):
     iteration: int = Field(ge=0, description="Number of the best iteration.")
     metric: str = Field("accuracy", max_length=64, description="Score that selected it: spec.objective.metric.")
-    dataset: str = Field(max_length=32, description="evaluation, or seed if there is no evaluation set.")
+    dataset: str = Field(max_length=DATASET_LIMIT, description="evaluation, or seed if there is no evaluation set.")
     value: str = Field(max_length=16, description="The score.")
     examples: int = Field(ge=0, description="Number of rows that the score was computed from.")
     low: str = Field(max_length=16, description="Lower bound of the 95 % confidence interval.")
     high: str = Field(max_length=16, description="Upper bound of the 95 % confidence interval.")
-    model_uri: str = Field("", max_length=2048, description="URI of the adapter or model.")
-    digest: str = Field("", max_length=128, description="Digest of the training step's output.")
+    model_uri: str = Field("", max_length=URI_LIMIT, description="URI of the adapter or model.")
+    digest: str = Field("", max_length=DIGEST_LIMIT, description="Digest of the training step's output.")
 
 
 class FinalTest(StatusModel):
@@ -250,8 +265,8 @@ class Summary(StatusModel):
 
 
 class ResolvedStatus(StatusModel):
-    model_revision: str = Field("", max_length=256, description="Commit or digest of the base model.")
-    engine: str = Field("", max_length=32, description="Inference engine of the evaluation.")
+    model_revision: str = Field("", max_length=REVISION_LIMIT, description="Commit or digest of the base model.")
+    engine: str = Field("", max_length=ENGINE_LIMIT, description="Inference engine of the evaluation.")
 
 
 class RunStatus(StatusModel):
@@ -284,9 +299,11 @@ class RunStatus(StatusModel):
     )
     seed_count: int = Field(0, ge=0, description="Number of rows in the seed set.")
     evaluation_count: int = Field(0, ge=0, description="Number of rows in the evaluation set.")
-    inputs_digest: str = Field("", max_length=128, description="Digest of the frozen inputs.")
-    evaluation_digest: str = Field("", max_length=128, description="Digest of the frozen evaluation set.")
-    artifacts_uri: str = Field("", max_length=2048, description="Folder that holds everything that the run produces.")
+    inputs_digest: str = Field("", max_length=DIGEST_LIMIT, description="Digest of the frozen inputs.")
+    evaluation_digest: str = Field("", max_length=DIGEST_LIMIT, description="Digest of the frozen evaluation set.")
+    artifacts_uri: str = Field(
+        "", max_length=URI_LIMIT, description="Folder that holds everything that the run produces."
+    )
     test_count: int = Field(0, ge=0, description="Number of rows in the test set.")
     best: BestStatus | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Defines the Prometheus metrics, by stage and outcome; never by run, whose own numbers are in its status.
+"""Defines the Prometheus metrics, by stage, outcome or namespace; never by run, whose own numbers are in its status.
 
 Events in the life of runs are counted from the difference that a status write made (`status_metrics.py`), the current
 state of runs is read from the cache at each scrape, and the rest shows how the operator itself works.
@@ -44,22 +44,30 @@ STEP_WAIT_SECONDS = Histogram(
 )
 RETRIES = Counter(
     "llm2llm_retries",
-    "Number of retries. cause: transient, outOfMemory, jobDeleted, lostReport, suspended (also by the budget), or "
-    "asked (by spec.retry).",
+    "Number of retries. cause: transient, outOfMemory, jobDeleted, lostReport, refused (by a kubelet), suspended (also "
+    "by the budget), or asked (by spec.retry).",
     ["stage", "cause"],
 )
 DISRUPTIONS = Counter("llm2llm_disruptions", "Number of pods that were evicted or preempted.", ["stage"])
 RUNS_ENDED = Counter(
     "llm2llm_runs_ended", "Number of runs that ended. condition: Complete or Failed.", ["condition", "reason"]
 )
-TEACHER_REQUESTS = Counter("llm2llm_teacher_requests", "Number of requests that the teacher answered.")
+
+# --- what runs spent; by namespace, because it is the runs' images that report it and the runs' specs that set prices
+TEACHER_REQUESTS = Counter("llm2llm_teacher_requests", "Number of requests that the teacher answered.", ["namespace"])
 TEACHER_TOKENS = Counter(
-    "llm2llm_teacher_tokens", "Number of teacher tokens. direction: input or output.", ["direction"]
+    "llm2llm_teacher_tokens", "Number of teacher tokens. direction: input or output.", ["namespace", "direction"]
 )
-GPU_SECONDS = Counter("llm2llm_gpu_seconds", "GPUs multiplied by the seconds that containers held them.")
-COST = Counter("llm2llm_cost", "Cost of teacher and GPUs, for runs that set prices, in the currency of those prices.")
+GPU_SECONDS = Counter("llm2llm_gpu_seconds", "GPUs multiplied by the seconds that containers held them.", ["namespace"])
+COST = Counter(
+    "llm2llm_cost",
+    "Cost of teacher and GPUs, for runs that set prices, in the currency of those prices.",
+    ["namespace"],
+)
 EXAMPLES = Counter(
-    "llm2llm_examples", "Number of rows that the teacher wrote. verdict: kept, or dropped by a filter.", ["verdict"]
+    "llm2llm_examples",
+    "Number of rows that the teacher wrote. verdict: kept, or dropped by a filter.",
+    ["namespace", "verdict"],
 )
 
 # --- how the operator fares
@@ -89,6 +97,11 @@ CONFLICTS = Counter(
 )
 WATCH_EVENTS = Counter(
     "llm2llm_watch_events", "Number of watch events. collection: runs, jobs or pods.", ["collection"]
+)
+UNREADABLE_OBJECTS = Counter(
+    "llm2llm_unreadable_objects",
+    "Number of objects skipped in lists and watches because they could not be read, e.g. nested too deeply. The log "
+    "names them.",
 )
 WATCH_RESTARTS = Counter("llm2llm_watch_restarts", "Number of times that the supervisor restarted the watches.")
 LOOP_LAG = Histogram(

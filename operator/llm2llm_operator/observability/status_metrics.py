@@ -26,7 +26,7 @@ AMOUNTS: tuple[tuple[Counter, tuple[str, ...], Callable[[RunStatus], float]], ..
     (metrics.EXAMPLES, ("kept",), lambda status: sum(row.kept for row in status.iterations)),
     (metrics.EXAMPLES, ("dropped",), lambda status: sum(row.generated - row.kept for row in status.iterations)),
 )
-"""Amounts in a status that only grow, each with the counter that grows with it."""
+"""Amounts in a status that only grow, each with the counter that grows with it and its labels after the namespace."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Sample:
     amount: float
 
 
-def count(old: RunStatus, new: RunStatus) -> None:
-    """Adds the difference of two statuses to the metrics."""
-    for sample in difference(old, new):
+def count(namespace: str, old: RunStatus, new: RunStatus) -> None:
+    """Adds the difference of two statuses of a run in this namespace to the metrics."""
+    for sample in difference(namespace, old, new):
         metric = sample.metric.labels(*sample.labels) if sample.labels else sample.metric
         if isinstance(metric, Histogram):
             metric.observe(sample.amount)
@@ -48,7 +48,7 @@ def count(old: RunStatus, new: RunStatus) -> None:
             metric.inc(sample.amount)
 
 
-def difference(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
+def difference(namespace: str, old: RunStatus, new: RunStatus) -> Iterator[Sample]:
     """Yields what a change of the status from `old` to `new` has to count; nothing if nothing was recorded."""
     known = {record.key for record in _records(old)}
     recorded = [record for record in _records(new) if record.key not in known]
@@ -60,7 +60,7 @@ def difference(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
     yield from _wait_samples(old.current_step, new.current_step, recorded)
     yield from _retry_samples(old, new)
     yield from _end_samples(old, new)
-    yield from _spending_samples(old, new)
+    yield from _spending_samples(namespace, old, new)
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ def _cause(old: RunStatus, new: RunStatus, before: CurrentStep, now: CurrentStep
         return "asked"
     for cause, more in (
         ("transient", now.retries.transient > before.retries.transient),
+        ("refused", (now.retries.refused or 0) > (before.retries.refused or 0)),
         ("outOfMemory", now.retries.out_of_memory > before.retries.out_of_memory),
         ("jobDeleted", now.retries.job_deleted > before.retries.job_deleted or before.kind == Kind.COLLECT),
         ("lostReport", now.kind == Kind.COLLECT),
@@ -135,9 +136,9 @@ def _end_samples(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
             yield Sample(metrics.STEPS, (new.current_step.stage, condition.reason), 1)
 
 
-def _spending_samples(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
+def _spending_samples(namespace: str, old: RunStatus, new: RunStatus) -> Iterator[Sample]:
     """Yields the amounts that grew. A number that shrank was edited by a person, and is not counted."""
     for metric, labels, total in AMOUNTS:
         growth = total(new) - total(old)
         if growth > 0:
-            yield Sample(metric, labels, growth)
+            yield Sample(metric, (namespace, *labels), growth)

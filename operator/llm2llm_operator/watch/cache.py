@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from llm2llm_operator.build.job import job_prefix
 from llm2llm_operator.model.observation import Job, Observation, Pod, job_from_object, pod_from_object
 from llm2llm_operator.model.run import Key, Run
 from llm2llm_operator.model.summary import RunSummary, summarize
@@ -28,7 +29,7 @@ class PackedRun:
 
     Attributes:
         summary: the state of the run, for the metrics and for the order of a resync.
-        packed: spec and status, as compressed JSON.
+        packed: spec and status, as compressed JSON; empty if the run is too large to be kept, and has to be read.
     """
 
     namespace: str
@@ -49,11 +50,16 @@ class PackedRun:
     def from_object(cls, body: dict[str, Any]) -> PackedRun:
         """Packs an AugmentationRun as the API server returned it."""
         run = Run.from_object(body)
+        summary = summarize(run)
         packed = zlib.compress(msgspec.json.encode([run.spec, run.status]), level=1)
-        return cls(run.namespace, run.name, run.uid, run.version, run.generation, run.deleting, summarize(run), packed)
+        if len(packed) > (RESTING_BYTES if summary.finished or summary.held else ACTIVE_BYTES):
+            packed = b""
+        return cls(run.namespace, run.name, run.uid, run.version, run.generation, run.deleting, summary, packed)
 
-    def unpacked(self) -> Run:
-        """Returns the run with its spec and status decoded."""
+    def unpacked(self) -> Run | None:
+        """Returns the run with its spec and status decoded, or None if they are not kept."""
+        if not self.packed:
+            return None
         spec, status = msgspec.json.decode(zlib.decompress(self.packed))
         return Run(
             self.namespace, self.name, self.uid, self.version, self.generation, self.deleting, spec=spec, status=status
@@ -61,11 +67,19 @@ class PackedRun:
 
 
 Entry = PackedRun | Job | Pod
+RunIdentity = tuple[str, str]
+"""Namespace and UID of a run."""
 READERS: dict[str, Callable[[dict[str, Any]], Entry]] = {
     "runs": PackedRun.from_object,
     "jobs": job_from_object,
     "pods": pod_from_object,
 }
+
+
+ACTIVE_BYTES = 64 * 1024
+"""Largest packed run that is kept while it is active; a step document has no room for more (records.STEP_LIMIT)."""
+RESTING_BYTES = 8 * 1024
+"""Largest packed run that is kept once it has ended or is held; an ordinary one has 1.5 KiB."""
 
 
 class Cache:
@@ -75,12 +89,17 @@ class Cache:
         self._entries: dict[str, dict[str, Entry]] = {"runs": {}, "jobs": {}, "pods": {}}
         self._tombstones: dict[str, None] = {}
         self._runs: dict[Key, PackedRun] = {}
-        self._children: dict[str, dict[str, Job | Pod]] = {}
+        self._children: dict[RunIdentity, dict[str, Job | Pod]] = {}
 
     def run(self, key: Key) -> Run | None:
-        """Returns the run with this namespace and name, or None."""
+        """Returns the run with this namespace and name; None if there is none, or if it is too large to be kept."""
         run = self._runs.get(key)
         return run.unpacked() if run else None
+
+    def must_read(self, key: Key) -> bool:
+        """Returns whether there is such a run that is too large to be kept."""
+        run = self._runs.get(key)
+        return run is not None and not run.packed
 
     def keys(self) -> list[Key]:
         """Returns the keys of all runs."""
@@ -96,15 +115,19 @@ class Cache:
         return [run.summary for run in self._runs.values()]
 
     def observation(self, run: Run) -> Observation:
-        """Returns the Jobs and pods whose label has the UID of this run.
+        """Returns the Jobs that this run controls, and the pods of its Jobs, those that are gone included.
 
-        Leaves out the pods of Jobs that have the label but another owner.
+        Labels alone prove nothing: anyone who may create Jobs or pods, in whatever namespace, can set them (rule C20).
+        A pod of a Job that is gone is known by that Job's name. It can hold the run back (rule C7) and do nothing else:
+        a report counts only from a pod whose Job is there.
         """
-        children = list(self._children.get(run.uid, {}).values())
-        jobs = tuple(child for child in children if isinstance(child, Job))
+        children = list(self._children.get((run.namespace, run.uid), {}).values())
+        jobs = [child for child in children if isinstance(child, Job)]
+        ours = tuple(job for job in jobs if job.owner_uid == run.uid)
         others = {job.uid for job in jobs if job.owner_uid != run.uid}
-        pods = tuple(child for child in children if isinstance(child, Pod) and child.job_uid not in others)
-        return Observation(jobs, pods)
+        prefix = job_prefix(run.name, run.uid)
+        pods = [child for child in children if isinstance(child, Pod) and child.job_name.startswith(prefix)]
+        return Observation(ours, tuple(pod for pod in pods if pod.job_uid not in others))
 
     def put(self, collection: str, body: dict[str, Any]) -> Key | None:
         """Stores an object; returns the key of the run that it belongs to, or None if nothing relevant changed."""
@@ -132,11 +155,14 @@ class Cache:
             self._store("jobs", replace(known, deleting=True))
 
     def _store(self, collection: str, entry: Entry) -> None:
+        known = self._entries[collection].get(entry.uid)
         self._entries[collection][entry.uid] = entry
         if isinstance(entry, PackedRun):
             self._runs[entry.key] = entry
-        else:
-            self._children.setdefault(entry.run_uid, {})[entry.uid] = entry
+            return
+        if isinstance(known, Job | Pod) and _run_of(known) != _run_of(entry):  # its label was edited
+            self._drop_child(known)
+        self._children.setdefault(_run_of(entry), {})[entry.uid] = entry
 
     def drop(self, collection: str, uid: str) -> Key | None:
         """Removes an object for good; returns the key of its run if the object was known."""
@@ -150,11 +176,15 @@ class Cache:
             if self._runs.get(entry.key) is entry:
                 del self._runs[entry.key]
         else:
-            children = self._children.get(entry.run_uid, {})
-            children.pop(uid, None)
-            if not children:
-                self._children.pop(entry.run_uid, None)
+            self._drop_child(entry)
         return key_of(entry)
+
+    def _drop_child(self, entry: Job | Pod) -> None:
+        identity = _run_of(entry)
+        children = self._children.get(identity, {})
+        children.pop(entry.uid, None)
+        if not children:
+            self._children.pop(identity, None)
 
     def retain(self, collection: str, listed: Collection[str], version: int) -> set[Key]:
         """Removes the objects that a complete list does not contain, unless they are newer than the list.
@@ -171,6 +201,11 @@ class Cache:
             uid for uid, entry in self._entries[collection].items() if uid not in listed and entry.version <= version
         ]
         return {key for uid in missing if (key := self.drop(collection, uid))}
+
+
+def _run_of(entry: Job | Pod) -> RunIdentity:
+    """Returns namespace and UID of the run that a Job or pod claims to belong to: an owner is in the same namespace."""
+    return (entry.namespace, entry.run_uid)
 
 
 def key_of(entry: Entry) -> Key:

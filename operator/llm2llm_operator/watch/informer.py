@@ -27,10 +27,12 @@ import uvloop
 
 from llm2llm.api.run import GROUP, PLURAL, VERSION
 from llm2llm_operator.constants import LABEL_RUN_UID, OPERATOR
-from llm2llm_operator.kube.client import COLLECTIONS, KubeClient
+from llm2llm_operator.kube.client import COLLECTIONS, PAGE, KubeClient
+from llm2llm_operator.kube.decode import ListedObject
 from llm2llm_operator.kube.errors import ApiError, Forbidden, NotFound
 from llm2llm_operator.model.run import Key
 from llm2llm_operator.observability import metrics
+from llm2llm_operator.watch import kopfjson
 from llm2llm_operator.watch.cache import Cache
 
 log = logging.getLogger(__name__)
@@ -43,8 +45,6 @@ AFTER_KOPF_LISTED_SECONDS = 2.0
 
 kopf never reports what was deleted while it was not watching.
 """
-KOPFS_PAGE = 250
-"""Objects per page when kopf lists: kopf decodes a whole page in one go, and meanwhile our event loop waits."""
 WATCH_SERVER_SECONDS = 240
 """The API server ends each watch after this time; the next request shows that kopf still works."""
 WATCH_STALL_SECONDS = 420.0
@@ -190,16 +190,32 @@ class Informer:
         for namespace in self._namespaces or ("",):
             async for page in self._cluster.pages(collection, namespace):
                 versions.append(page.version)
+                if page.unreadable:
+                    metrics.UNREADABLE_OBJECTS.inc(page.unreadable)
+                    log.error("skipped %d of the %s that are nested too deeply", page.unreadable, collection)
                 for item in page.items:
                     listed.add(item.uid)
                     if self._cache.knows(collection, item.uid, item.version):
                         continue
-                    key = self._cache.put(collection, item.document())
+                    key = self._put(collection, item)
                     if key:
                         changed.add(key)
                         if self.synced.is_set():  # the watch reports what we stored first as known
                             self._enqueue(key)
         return changed | self._cache.retain(collection, listed, min(versions))
+
+    def _put(self, collection: str, item: ListedObject | dict[str, Any]) -> Key | None:
+        """Puts an object into the cache; one that cannot be read costs no other object anything (rule C19)."""
+        metadata: dict[str, Any] = {}
+        try:
+            body = item.document() if isinstance(item, ListedObject) else item
+            metadata = body["metadata"]
+            return self._cache.put(collection, body)
+        except Exception:
+            name = f"{metadata.get('namespace')}/{metadata.get('name')}" if metadata else "an object"
+            log.exception("skipped %s in %s: it cannot be read", name, collection)
+            metrics.UNREADABLE_OBJECTS.inc()
+            return None
 
     async def _supervise(self) -> None:
         """Restarts kopf whenever it ends (rule C13).
@@ -226,6 +242,7 @@ class Informer:
         """Runs kopf in its own thread and event loop: kopf handles SIGTERM, and cancels all tasks of its loop when it
         ends.
         """
+        kopfjson.install()
         try:
             uvloop.run(self._watch_until_it_ends(loop, stop, ended))
         except Exception:
@@ -268,13 +285,14 @@ class Informer:
         self._mark_progress()
         self._deaths = 0
         metrics.WATCH_EVENTS.labels(collection).inc()
-        if kind is None:
+        if kind is None:  # of kopf's list, with its metadata alone: our own list follows
             self._kopf_listed_at = self._progressed_at
             self._kopf_listed.set()
+            return
         if kind == "DELETED":
             key = self._cache.drop(collection, body["metadata"]["uid"])
         else:
-            key = self._cache.put(collection, body)
+            key = self._put(collection, body)
         if key:
             self._enqueue(key)
 
@@ -320,7 +338,7 @@ def _settings(mark_progress: Callable[[], None]) -> kopf.OperatorSettings:
     settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_RUN_UID
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN_UID
     settings.watching.server_timeout = WATCH_SERVER_SECONDS
-    settings.watching.chunk_size = KOPFS_PAGE
+    settings.watching.chunk_size = PAGE
     settings.queueing.idle_timeout = 0.5  # an idle worker ends; 5 s would keep a task for each listed object
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.networking.connect_timeout = 10.0  # instead of 300 s, for a server that accepts and does not answer

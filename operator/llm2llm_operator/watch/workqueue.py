@@ -3,7 +3,8 @@
 A worker calls `get` for the next key, reconciles the run, and calls `done` or `failed`. As in client-go's workqueue,
 duplicates are merged, a key that is added during its own pass comes back after it, failures back off per key with
 jitter, and a heap holds the wake-up times. Keys that a resync adds wait behind keys that an event adds, so ten thousand
-finished runs do not delay anyone's next Job.
+finished runs do not delay anyone's next Job; and namespaces are served in turn, so ten thousand runs of one tenant do
+not delay another's.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import asyncio
 import heapq
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
+from llm2llm_operator.kube.fairness import FairQueue
 from llm2llm_operator.model.run import Key
 
 FIRST_BACKOFF = 1.0
@@ -30,8 +31,12 @@ class WorkQueue:
     def __init__(self, waited: Callable[[float], object] = lambda _: None) -> None:
         """Makes an empty queue, which calls `waited` with the seconds that each key waited for its pass."""
         self._waited = waited
-        self._ready: OrderedDict[Key, float] = OrderedDict()  # value: when the key was added
-        self._later: OrderedDict[Key, float] = OrderedDict()
+        self._ready: FairQueue[Key] = FairQueue()
+        self._later: FairQueue[Key] = FairQueue()
+        self._since: dict[Key, float] = {}
+        """When each waiting key was added."""
+        self._postponed: set[Key] = set()
+        """The waiting keys that are in `_later`."""
         self._taken = 0
         self._active: set[Key] = set()
         self._low_priority: set[Key] = set()  # of the active ones
@@ -47,16 +52,18 @@ class WorkQueue:
 
     def oldest_seconds(self) -> float:
         """Returns how many seconds the key that was added first has waited."""
-        oldest = [next(iter(lane.values())) for lane in (self._ready, self._later) if lane]
-        return time.monotonic() - min(oldest) if oldest else 0.0
+        first = [self._since[key] for lane in (self._ready, self._later) for key in lane.heads()]
+        return time.monotonic() - min(first) if first else 0.0
 
     def add(self, key: Key, *, urgent: bool = True) -> None:
         """Asks for a pass now, or, if not urgent, when no urgent key is waiting."""
         if key in self._active:
             self._again.add(key)
-        elif key not in self._ready and (urgent or key not in self._later):
-            lane = self._ready if urgent else self._later
-            lane[key] = self._later.pop(key, time.monotonic())
+        elif key not in self._since or (urgent and key in self._postponed):
+            self._later.discard(key[0], key)
+            (self._postponed.discard if urgent else self._postponed.add)(key)
+            (self._ready if urgent else self._later).add(key[0], key)
+            self._since.setdefault(key, time.monotonic())
             self._changed.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
@@ -113,10 +120,11 @@ class WorkQueue:
         lane = self._later if take_low_priority else self._ready
         if not lane:
             return None
-        key, since = lane.popitem(last=False)
+        key = lane.pop()
+        self._postponed.discard(key)
         if take_low_priority:
             self._low_priority.add(key)
-        self._waited(time.monotonic() - since)
+        self._waited(time.monotonic() - self._since.pop(key))
         return key
 
     def _release(self, key: Key) -> None:

@@ -101,7 +101,7 @@ def test_fault_05_throttled_writes_wait_and_nothing_is_told_of_it(
     bench.proxy.reply = first(3, Reply(429, {"Retry-After": "1"}), writes)
     bench.runs.create("x", maxIterations=1)
     status = bench.runs.wait(
-        "x", lambda status: condition(status, "Progressing").get("status") == "False" or "phase" in status, timeout=20
+        "x", lambda status: condition(status, "Progressing").get("status") == "False" or "phase" in status, timeout=180
     )
     assert condition(status, "Progressing")["status"] == "True"
     assert bench.runs.wait_for_end("x")["phase"] == "Succeeded"

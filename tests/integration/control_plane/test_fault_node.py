@@ -53,7 +53,7 @@ def test_fault_25_a_lost_node_keeps_its_pod_until_a_deadline_or_a_person_ends_th
             node.lose()
         with PodEnder(api, seconds=0.3):  # another node, where a second pod could run
             wait("a lost node", lambda: is_unreachable(api))
-            status = runs.wait_for_end("bounded", timeout=30)
+            status = runs.wait_for_end("bounded", timeout=180)
             assert condition(status, "Failed")["reason"] == "DeadlineExceeded"
             assert pods(runs, "bounded")[0]["metadata"]["name"] in status["message"]
             runs.patch("bounded", retry=1, train={"activeDeadlineSeconds": 600})  # what it ran stays counted
@@ -64,7 +64,7 @@ def test_fault_25_a_lost_node_keeps_its_pod_until_a_deadline_or_a_person_ends_th
             api.request(
                 "PATCH", NODE, {"spec": {"taints": [TAINT]}}, content_type="application/strategic-merge-patch+json"
             )
-            assert {runs.wait_for_end(name, timeout=90)["phase"] for name in ("patient", "bounded")} == {"Succeeded"}
+            assert {runs.wait_for_end(name, timeout=180)["phase"] for name in ("patient", "bounded")} == {"Succeeded"}
     api.request("DELETE", NODE)
     [trained] = [step for step in runs.status("patient")["iterations"][0]["steps"] if step["stage"] == "Train"]
     assert trained["attempt"] == 0  # the Job replaced its pod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.controlplane import Cluster
+from tests.cluster.jsonlines import read_json_lines
 from tests.support.install import RELEASE, SYSTEM, OperatorProcess
 from tests.support.podender import Ending, PodEnder, succeed
 from tests.support.runs import Document, Runs, condition
@@ -65,10 +65,9 @@ def created(api: Cluster, namespace: str) -> Counter[str]:
 
 def writes(api: Cluster, namespace: str) -> list[dict[str, Any]]:
     """What operators wrote in a namespace, Events aside, from the audit log."""
-    entries = [json.loads(line) for line in api.audit_log.read_text().splitlines()]
     return [
         entry
-        for entry in entries
+        for entry in read_json_lines(api.audit_log)
         if entry["user"]["username"] == OPERATOR_USER
         and entry["verb"] in ("create", "patch", "delete")
         and entry.get("objectRef", {}).get("namespace") == namespace
@@ -132,7 +131,7 @@ def test_fault_42_an_upgrade_leaves_the_images_and_the_attempt_of_a_run_alone(
     [before] = [job for job in runs.jobs("upgraded") if "train" in job["metadata"]["name"]]
     old.stop()
     start("new", LLM2LLM_IMAGE_TRAIN="trainer:2", LLM2LLM_IMAGE_EVALUATE="evaluator:2")
-    runs.wait("upgraded", lambda status: (status.get("currentStep") or {}).get("stage") == "Evaluate", timeout=30)
+    runs.wait("upgraded", lambda status: (status.get("currentStep") or {}).get("stage") == "Evaluate", timeout=180)
     jobs = {job["metadata"]["labels"]["llm2llm.dev/stage"]: job for job in runs.jobs("upgraded")}
     assert jobs["evaluate"]["spec"]["template"]["spec"]["containers"][0]["image"] == "evaluator:1"
     assert runs.wait_for_end("upgraded")["phase"] == "Succeeded"
@@ -168,5 +167,5 @@ def test_fault_44_what_became_due_during_an_outage_is_done_once(
     for name in names:
         runs.create(name, maxIterations=1)
     start(LLM2LLM_WRITE_RATE="10", LLM2LLM_WRITE_BURST="5")
-    assert {runs.wait_for_end(name, timeout=90)["phase"] for name in names} == {"Succeeded"}
+    assert {runs.wait_for_end(name, timeout=180)["phase"] for name in names} == {"Succeeded"}
     assert_each_job_once(api, runs, names)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import signal
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.controlplane import Cluster, RequestError
+from tests.cluster.jsonlines import read_json_lines
 from tests.support import builders
 from tests.support.install import RELEASE, SYSTEM, OperatorProcess
 
@@ -70,7 +70,7 @@ def pair(api: Cluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
             print(f"--- {replica.identity}\n{replica.log()}")
 
 
-def wait(what: str, done: Callable[[], object], seconds: float = 60) -> float:
+def wait(what: str, done: Callable[[], object], seconds: float = 180) -> float:
     """Waits until `done()`; returns how long it took."""
     begin = time.monotonic()
     while not done():
@@ -127,11 +127,16 @@ class Request:
         """Whether it asked for a change; the lease is not counted."""
         return self.verb not in ("get", "list", "watch") and self.resource != "leases"
 
+    @property
+    def wrote(self) -> bool:
+        """Whether it changed something."""
+        return self.writes and self.code < 400
+
 
 def requests(api: Cluster, by: OperatorProcess | None = None) -> list[Request]:
     """What the operators asked for, in order; kopf's watches have another user agent."""
     found = []
-    for entry in map(json.loads, api.audit_log.read_text().splitlines()):
+    for entry in read_json_lines(api.audit_log):
         agent, about = entry.get("userAgent", ""), entry.get("objectRef", {})
         if entry["user"]["username"] == OPERATOR_USER and agent.startswith("llm2llm-operator ("):
             found.append(
@@ -239,7 +244,8 @@ def test_a_leader_that_was_frozen_for_longer_than_its_lease_writes_nothing_when_
     wait("Job of the last run", lambda: jobs(api, team, "afterwards"))
     time.sleep(3)
     taken = taken_at(api, pair.standby)
-    assert not [request for request in requests(api, pair.leader) if request.writes and request.at > taken]
+    # One that waited for its connection when it was frozen is on its way at once, and canceled (504), or outdated (409).
+    assert not [request for request in requests(api, pair.leader) if request.wrote and request.at > taken]
     assert [replica.leads() for replica in pair.both] == [False, True]
     assert all(replica.ready() and replica.healthy() for replica in pair.both)
     assert len(created_jobs(api, team)) == len(set(created_jobs(api, team))) == len(names) + 2

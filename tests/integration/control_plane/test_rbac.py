@@ -7,12 +7,12 @@ which verbs that took.
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tests.cluster.controlplane import Cluster, RequestError
+from tests.cluster.jsonlines import read_json_lines
 from tests.support.apiproxy import ApiProxy, Fault
 from tests.support.install import RELEASE, SETTINGS, SYSTEM, OperatorProcess, render
 from tests.support.podender import Ending, PodEnder, succeed
@@ -74,7 +74,7 @@ def go_down_every_path(runs: Runs, proxy: ApiProxy) -> None:
     """Create, conflict, events, a Job deleted by a person, suspend, resume, complete, clean up, time to live."""
     proxy.arm(1, Fault.ANSWER_LOST)  # the status write is repeated and meets its own first try: 409, read again
     runs.create("r", maxIterations=1)
-    status = runs.wait("r", running(Stage.TRAIN, attempt=0), timeout=90)
+    status = runs.wait("r", running(Stage.TRAIN, attempt=0), timeout=180)
     path = f"/apis/batch/v1/namespaces/{runs.namespace}/jobs/{status['currentStep']['jobName']}"
     runs.cluster.request("DELETE", path, {"propagationPolicy": "Foreground"})  # read by GET, then collected
     runs.wait("r", lambda status: status["currentStep"]["attempt"] >= 1)
@@ -93,9 +93,7 @@ def running(stage: Stage, attempt: int) -> Any:
 
 def asked(api: Cluster, since: int) -> list[dict[str, Any]]:
     """The operator's requests for resources from this place of the audit log on."""
-    with api.audit_log.open("rb") as file:
-        file.seek(since)
-        entries = [json.loads(line) for line in file]
+    entries = read_json_lines(api.audit_log, since)
     return [e for e in entries if e["user"]["username"] == OPERATOR_USER and "objectRef" in e]
 
 

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 from llm2llm.errors import FAILS_AT_ONCE, REASONS, ExitCode
 from llm2llm.records import Kind
+from llm2llm_operator.constants import BACKING_OFF
 from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.policies.verdicts import Again, Ending, GiveUp, Hold
 from llm2llm_operator.model.status import RunStatus
 from llm2llm_operator.reasons import Reason
 
 BACKOFF_LIMIT_SECONDS = 300.0
+REFUSED_BACKOFF_SECONDS = 60.0
+"""Pause after a kubelet refused a pod: a device plugin that starts again, or a full node, takes minutes to recover."""
+REFUSED_BACKOFF_LIMIT_SECONDS = 600.0
 
 
 def after_failure(inputs: Inputs, status: RunStatus, ending: Ending) -> Again | Hold | GiveUp:
     """Decides what follows when the attempt in `status.step` ended in this way, without a result."""
+    if ending.refused:
+        return _after_refusal(inputs, status, ending)
+    status = _with_no_refusals(status)
     step, limits = status.step, inputs.spec.retries
     spent = step.retries
     if ending.job_vanished:
         return _after_vanished(inputs, status)
-    if step.collects:
+    if step.collects and not ending.unstarted:
         # nothing is committed: the work must be repeated, under the limit of the failure that led to Collect
         return _transient(inputs, status, ending, "the step's output was not committed")
     if ending.exit_code in (ExitCode.TEACHER_QUOTA, ExitCode.BUDGET):
@@ -51,6 +58,7 @@ def after_lost_report(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
     If Collect finds no report either, the step is repeated under the limit of transient failures: an image that exits
     with 0 and writes no report must not be retried forever.
     """
+    status = _with_no_refusals(status)
     step, limits = status.step, inputs.spec.retries
     spent = step.retries
     if not step.collects:
@@ -65,12 +73,37 @@ def after_lost_report(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
 
 
 def backoff_seconds(inputs: Inputs, status: RunStatus) -> float:
-    """Returns the pause before this attempt: none before the first or a Collect, then doubling up to 5 minutes."""
+    """Returns the pause before this attempt: none before the first or a Collect, then doubling up to 5 minutes.
+
+    After a kubelet refused a pod it is 1 minute, doubling up to 10 for each refusal in a row, also before a Collect.
+    """
     step = status.step
+    if step.retries.refused:
+        return float(min(REFUSED_BACKOFF_SECONDS * 2 ** (step.retries.refused - 1), REFUSED_BACKOFF_LIMIT_SECONDS))
     tries = step.retries.transient
+    if tries == 0 and step.state == BACKING_OFF:
+        return REFUSED_BACKOFF_SECONDS  # the CRD of an older release has dropped the number of refusals
     if step.attempt == 0 or step.collects or tries == 0:
         return 0.0
     return float(min(inputs.backoff_base * 2 ** (tries - 1), BACKOFF_LIMIT_SECONDS))
+
+
+def _with_no_refusals(status: RunStatus) -> RunStatus:
+    """Returns the status without refusals: only those in a row count, and the attempt ended in another way."""
+    return status.with_step(retries=status.step.retries.updated(refused=None))
+
+
+def _after_refusal(inputs: Inputs, status: RunStatus, ending: Ending) -> Again | GiveUp:
+    """Decides what follows a pod that a kubelet did not run: the same attempt again, after minutes.
+
+    It costs no retry of the step, which did nothing wrong; like a pod that is evicted, it counts as a disruption.
+    """
+    step = status.step
+    refused = (step.retries.refused or 0) + 1
+    if refused > inputs.spec.max_disruptions:
+        message = f"{ending.words}. {refused} pods in a row ended so: raise spec.maxDisruptions, then spec.retry"
+        return GiveUp(Reason.TOO_MANY_DISRUPTIONS, message)
+    return Again(Kind(step.kind), step.micro_batch, step.retries.updated(refused=refused), ending.words)
 
 
 def _after_vanished(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
@@ -89,14 +122,15 @@ def _after_vanished(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
 def _transient(inputs: Inputs, status: RunStatus, ending: Ending, message: str) -> Again | GiveUp:
     step, limits = status.step, inputs.spec.retries
     spent = step.retries
-    if step.collects and spent.job_deleted:
+    if step.collects and spent.job_deleted and not ending.unstarted:
         if spent.job_deleted > limits.job_deleted:
             return GiveUp(Reason.JOB_DELETED, _advice(f"the Job was deleted before it had a result; {message}"))
         return Again(Kind.RUN, step.micro_batch, spent, message)
     if spent.transient >= limits.transient:
         return GiveUp(Reason.STEP_FAILED, _advice(f"after {spent.transient} retries: {ending.words}"))
     counts = spent.updated(transient=spent.transient + 1)
-    return Again(Kind.RUN, step.micro_batch, counts, message)
+    kind = Kind(step.kind) if ending.unstarted else Kind.RUN
+    return Again(kind, step.micro_batch, counts, message)
 
 
 def _advice(words: str) -> str:

@@ -10,20 +10,29 @@ from llm2llm_operator.model.status import RetryCounts
 
 @dataclass(frozen=True)
 class Ending:
-    """How an attempt ended without a result, as far as the cluster shows it."""
+    """How an attempt ended without a result, as far as the cluster shows it.
+
+    Attributes:
+        rejection: what the kubelet says of the whole pod, such as an eviction: that ended the step, so it comes first.
+        refused: a kubelet did not run the pod that the scheduler gave it.
+        unstarted: no container of the step ran, so nothing is known of its output.
+    """
 
     exit_code: int | None = None
     report: Report | None = None
     message: str = ""
     pod_reason: str = ""
     job_vanished: bool = False
+    refused: bool = False
+    unstarted: bool = False
+    rejection: str = ""
 
     @property
     def words(self) -> str:
-        """The reason to show to people: the step's own message if it has one."""
-        if self.report and self.report.message:
-            return self.report.message
-        return self.message or self.pod_reason or f"exit code {self.exit_code}"
+        """The reason to show to people: the step's own message if it has one, after that of a kubelet."""
+        own = self.report.message if self.report else ""
+        own = own or self.message or self.pod_reason or f"exit code {self.exit_code}"
+        return f"{self.rejection}; {own}" if self.rejection else own
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from tests.support import builders
+from tests.support.manifests import environment
 from tests.support.world import World
-from tests.unit.control_plane.decide.test_plan_properties import environment
 
 from llm2llm.records import Metric, Paired
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.support import builders
-from tests.support.world import World
-from tests.unit.control_plane.decide.test_plan import run_to_the_end, stages_of
+from tests.support.world import World, run_to_the_end, stages_of, with_test_set
 
 from llm2llm.records import Stage
-
-
-def with_test_set(**changes: object) -> World:
-    spec = builders.spec(**changes)
-    spec["data"]["test"] = {"uri": "s3://b/test.jsonl"}
-    return World(spec=spec)
 
 
 def test_the_best_adapter_is_scored_on_the_test_set_when_the_loop_is_over():
@@ -26,17 +19,6 @@ def test_the_best_adapter_is_scored_on_the_test_set_when_the_loop_is_over():
     }  # fmt: skip
     image = world.created[-1]["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image == "image/evaluate"
-
-
-def test_a_test_that_tells_no_test_score_is_no_result():
-    world = with_test_set(maxIterations=1)
-    for _ in range(3):
-        world.settle()
-        world.succeed()
-    world.settle()
-    world.succeed(metrics=(builders.accuracy(0.9),))
-    world.settle()
-    assert world.status["currentStep"]["kind"] == "Collect"
 
 
 def test_a_finished_run_goes_on_where_it_ended_when_max_iterations_is_raised():
@@ -124,42 +106,3 @@ def test_a_run_without_a_time_to_live_stays():
     decided = world.decide()
     assert not decided.delete_run
     assert decided.wake_after is None
-
-
-def test_a_job_that_was_created_as_the_user_suspended_again_is_deleted():
-    world = World()
-    world.settle()
-    world.spec = {**world.spec, "suspend": True}
-    world.settle()
-    assert world.status["phase"] == "Suspended"
-    held = world.status
-    world.spec = {**world.spec, "suspend": False}
-    world.step()  # the Job is created, and the status that says so meets the user's edit: a conflict
-    world.status = held
-    name = world.created[-1]["metadata"]["name"]
-    world.spec = {**world.spec, "suspend": True}
-    world.settle()
-    assert name not in world.jobs
-    assert world.status["phase"] == "Suspended"
-    world.spec = {**world.spec, "suspend": False}
-    world.settle()
-    assert world.jobs
-
-
-def test_a_job_whose_deletion_failed_is_deleted_by_a_later_pass_over_the_finished_run():
-    world = World()
-    run_to_the_end(world)
-    assert world.status["phase"] == "Succeeded"
-    [newest] = world.jobs
-    left = newest.replace("-evaluate-", "-train-")
-    world.jobs[left] = builders.job(left, state="complete")
-    assert [job.name for job in world.decide().delete] == [left]
-    world.settle()
-    assert list(world.jobs) == [newest]
-
-
-def test_a_job_that_still_runs_is_not_deleted_by_a_pass_over_a_finished_run():
-    world = World()
-    run_to_the_end(world)
-    world.jobs["alive"] = builders.job("alive")
-    assert world.decide().delete == ()

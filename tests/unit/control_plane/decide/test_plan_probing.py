@@ -7,9 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from tests.support import builders
-from tests.support.world import World
-from tests.unit.control_plane.decide.test_plan import run_to_the_end, stages_of
-from tests.unit.control_plane.decide.test_plan_properties import environment
+from tests.support.manifests import environment
+from tests.support.world import World, run_to_the_end, stages_of
 
 from llm2llm.records import Stage, Usage
 

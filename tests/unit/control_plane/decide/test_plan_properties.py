@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support import builders
+from tests.support.manifests import environment
 from tests.support.world import World
 
 from llm2llm.errors import ExitCode
@@ -21,11 +22,6 @@ from llm2llm_operator.model.status import RunStatus
 
 CODES = some.sampled_from([*[int(code) for code in ExitCode if code != 0], 1, 137])
 MESSAGES = some.sampled_from(["", "garbage", '{"stage":"Train"}', "x" * 5000])
-
-
-def environment(job: dict[str, Any]) -> dict[str, str]:
-    container = job["spec"]["template"]["spec"]["containers"][0]
-    return {variable["name"]: variable.get("value", "") for variable in container["env"]}
 
 
 class Histories(RuleBasedStateMachine):
@@ -134,6 +130,20 @@ class Histories(RuleBasedStateMachine):
         evicted = builders.pod(self.world.jobs[name], exit_code=137, disrupted=True, uid=f"{name}-evicted")
         self.world.pods[name] = [evicted]
 
+    @precondition(live)
+    @rule(code=some.sampled_from([0, 65, 69, 75, 143]), message=MESSAGES)
+    def step_ends_beside_a_container_that_runs_on(self, code: int, message: str) -> None:
+        name = self.world.current
+        told: dict[str, Any] = {"phase": "Running", "beside": "istio-proxy", "message": message}
+        self.world.pods[name] = [builders.pod(self.world.jobs[name], exit_code=code, **told)]
+
+    @precondition(live)
+    @rule()
+    def kubelet_refuses_the_pod(self) -> None:
+        name = self.world.current
+        job = self.world.jobs[name] = replace(self.world.jobs[name], failed=True, failure_message="limit")
+        self.world.pods[name] = [builders.pod(job, phase="Failed", rejection="OutOfcpu: Pod was rejected")]
+
     @rule(seconds=some.sampled_from([-3600.0, 0.5, 5.0, 30.0, 400.0, 90000.0]))
     def clock_moves(self, seconds: float) -> None:
         self.world.seconds += seconds
@@ -229,7 +239,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=int(os.environ.get("LLM2LLM_HISTORIES", "100")),
+    max_examples=int(os.environ.get("LLM2LLM_HISTORIES", "50")),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),

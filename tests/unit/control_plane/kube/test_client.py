@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from kubernetes.aio import client
 
 from llm2llm_operator.kube.client import KubeClient
+from llm2llm_operator.kube.decode import ListedObject, Page
 from llm2llm_operator.kube.errors import ApiUnavailable, NotLeading
 
 NOBODY = "http://127.0.0.1:1"  # port 1: refused
@@ -41,6 +43,34 @@ def test_a_write_that_is_tried_again_passes_the_gate_again():
         assert next(chances, None) is None
 
     asyncio.run(with_cluster(write))
+
+
+@pytest.mark.parametrize(
+    ("bytes_each", "limits"),
+    [
+        pytest.param(6_000, ["20", "40", "80", "100", "100"], id="ordinary objects"),
+        pytest.param(1_000_000, ["20", "4", "4"], id="objects of a megabyte"),
+        pytest.param(9_000_000, ["20", "1", "1"], id="objects that weigh more than a page"),
+    ],
+)
+def test_fault_53_a_page_of_a_list_has_as_many_objects_as_weigh_what_it_may(
+    bytes_each: int, limits: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    async def list_them(cluster: KubeClient) -> None:
+        async def answer(_: str, path: str, **__: object) -> Page:
+            asked.append(parse_qs(urlsplit(path).query)["limit"][0])
+            count = int(asked[-1])
+            items = [ListedObject(str(number), 1, b"") for number in range(count)]
+            return Page(items, 1, "more" if len(asked) < len(limits) else "", size=count * bytes_each)
+
+        monkeypatch.setattr(cluster, "_request", answer)
+        async for _ in cluster.pages("runs"):
+            pass
+
+    asyncio.run(with_cluster(list_them))
+    assert asked == limits
 
 
 def test_the_lease_passes_whatever_the_gate_says():

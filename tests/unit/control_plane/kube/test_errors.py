@@ -20,3 +20,11 @@ from llm2llm_operator.kube.errors import ApiError, ApiUnavailable, Conflict, For
 )
 def test_an_answer_is_known_by_what_has_to_follow(status: int, causes: list[str], kind: type[ApiError]):
     assert type(error_of(status, "", "", causes=causes)) is kind
+
+
+@pytest.mark.parametrize(
+    ("told", "pause"),
+    [("7", 7.0), ("0", 0.0), ("", 0.0), ("soon", 0.0), ("-3", 0.0), ("²", 0.0), ("9" * 400, 60.0), ("61", 60.0)],
+)
+def test_a_pause_is_what_the_server_asks_for_within_a_minute(told: str, pause: float):
+    assert error_of(429, "TooManyRequests", "later", told).retry_after == pause

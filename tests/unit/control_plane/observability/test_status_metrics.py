@@ -26,7 +26,7 @@ class Counted(World):
     def step(self) -> Plan:
         before = RunStatus.model_validate(self.status)
         decided = super().step()
-        for sample in difference(before, RunStatus.model_validate(self.status)):
+        for sample in difference("ns", before, RunStatus.model_validate(self.status)):
             [described] = sample.metric.describe()
             self.seen[described.name.removeprefix("llm2llm_"), *sample.labels].append(sample.amount)
         return decided
@@ -65,11 +65,11 @@ def test_a_whole_run_is_counted_once_whatever_is_repeated():
     assert world.seen["step_wait_seconds", "Train", "Pending"] == [30, 30]
     assert world.labels("runs_ended") == {("Complete", "MaxIterationsReached"): 1}
     assert (
-        world.total("teacher_requests"),
-        world.total("teacher_tokens", "input"),
-        world.total("teacher_tokens", "output"),
+        world.total("teacher_requests", "ns"),
+        world.total("teacher_tokens", "ns", "input"),
+        world.total("teacher_tokens", "ns", "output"),
     ) == (18, 420, 120)
-    assert world.labels("examples") == {("kept",): 28, ("dropped",): 2}
+    assert world.labels("examples") == {("ns", "kept"): 28, ("ns", "dropped"): 2}
     assert world.labels("retries") == {}
 
 
@@ -102,6 +102,12 @@ def run_out_of_memory(world: Counted) -> None:
     world.end(69, report)
 
 
+def refuse_pod(world: Counted) -> None:
+    job = replace(world.jobs[world.current], failed=True)
+    world.jobs[world.current] = job
+    world.pods[world.current] = [builders.pod(job, phase="Failed", rejection="OutOfcpu: Pod was rejected")]
+
+
 def lose_job(world: Counted) -> None:
     world.start()
     world.settle()
@@ -126,6 +132,7 @@ def ask_again(world: Counted) -> None:
     ("happen", "cause"),
     [
         pytest.param(lambda world: world.end(75), "transient", id="a transient failure"),
+        pytest.param(refuse_pod, "refused", id="fault 61: a pod that a kubelet refused"),
         pytest.param(run_out_of_memory, "outOfMemory", id="out of GPU memory"),
         pytest.param(lose_job, "jobDeleted", id="a Job that was deleted"),
         pytest.param(lose_report, "lostReport", id="a report that was lost"),
@@ -180,4 +187,4 @@ def test_a_number_that_a_person_made_smaller_is_no_news():
     world = training()
     before = RunStatus.model_validate(world.status | {"usage": {"teacherRequests": 9}})
     after = RunStatus.model_validate(world.status | {"usage": {"teacherRequests": 1}})
-    assert list(difference(before, after)) == []
+    assert list(difference("ns", before, after)) == []

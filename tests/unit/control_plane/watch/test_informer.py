@@ -15,15 +15,15 @@ import pytest
 
 from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
 from llm2llm_operator.kube import decode as wire
-from llm2llm_operator.main import Operator
-from llm2llm_operator.settings import Settings
+from llm2llm_operator.observability import metrics
 from llm2llm_operator.watch import informer as module
 from llm2llm_operator.watch.cache import Cache
 from llm2llm_operator.watch.informer import WATCH_DEATHS_LIMIT, Informer
 
 RUN = {"metadata": {"namespace": "ns", "name": "r", "uid": "u", "resourceVersion": "1"}, "spec": {}}
 JOB = {
-    "metadata": {"namespace": "ns", "name": "j", "uid": "j", "resourceVersion": "2", "labels": {LABEL_RUN: "r", LABEL_RUN_UID: "u"}}
+    "metadata": {"namespace": "ns", "name": "j", "uid": "j", "resourceVersion": "2", "labels": {LABEL_RUN: "r", LABEL_RUN_UID: "u"},
+                 "ownerReferences": [{"uid": "u", "controller": True}]}
 }  # fmt: skip
 
 
@@ -66,6 +66,23 @@ def test_a_job_that_vanished_unseen_is_missed_soon_after_kopf_listed_anew(monkey
     assert asked
 
 
+@pytest.mark.parametrize("odd", [{"startedAt": "0000-01-01T00:00:00Z"}, {"startedAt": 7}], ids=["year 0", "a number"])
+def test_fault_53_an_object_that_cannot_be_read_costs_no_other_one_anything(odd: dict[str, Any]):
+    """In a list, and in an event."""
+    labels = {LABEL_RUN: "r", LABEL_RUN_UID: "u"}
+    pod = {"namespace": "ns", "name": "p", "uid": "p", "resourceVersion": "3", "labels": labels}
+    unreadable = {"metadata": pod, "status": {"containerStatuses": [{"name": "step", "state": {"running": odd}}]}}
+    cluster, cache = Listed(), Cache()
+    asked: list[object] = []
+    informer = Informer(cluster, cache, lambda key, **_: asked.append(key), (), 300)  # type: ignore[arg-type]
+    cluster.lists["pods"] = [unreadable]
+    before = metrics.UNREADABLE_OBJECTS._value.get()
+    asyncio.run(informer._relist(first=True, every_run=True))
+    informer._on_watch_event("pods", "MODIFIED", unreadable)
+    assert asked == [("ns", "r")]
+    assert metrics.UNREADABLE_OBJECTS._value.get() == before + 2
+
+
 def test_watches_that_die_again_and_again_without_an_event_between_are_counted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(random, "uniform", lambda *_: 0.01)
     monkeypatch.setattr(kopf, "spawn_tasks", Mock(side_effect=KeyError("getpwuid(): uid not found: 65532")))
@@ -86,23 +103,3 @@ def test_watches_that_die_again_and_again_without_an_event_between_are_counted(m
     at_start, dead, after_an_event = asyncio.run(scenario())
     assert (at_start, after_an_event) == (0, 0)
     assert dead >= WATCH_DEATHS_LIMIT
-
-
-@pytest.mark.parametrize(
-    ("deaths", "healthy"),
-    [
-        pytest.param(0, True, id="alive"),
-        pytest.param(WATCH_DEATHS_LIMIT - 1, True, id="a death now and then"),
-        pytest.param(WATCH_DEATHS_LIMIT, False, id="dead for good"),
-    ],
-)
-def test_health_turns_bad_when_the_watches_only_die(deaths: int, healthy: bool, monkeypatch: pytest.MonkeyPatch):
-    async def scenario() -> str:
-        operator = Operator(Mock(), Settings(leader_election=False), "one")
-        operator._beat = asyncio.get_running_loop().time()
-        monkeypatch.setattr(operator._informer, "watch_deaths", lambda: deaths)
-        return operator._unhealthy()
-
-    problem = asyncio.run(scenario())
-    assert (problem == "") == healthy
-    assert healthy or f"died {deaths} times" in problem

@@ -65,6 +65,20 @@ def test_few_passes_at_once_are_not_urgent_and_the_next_begins_when_one_is_over(
     assert asyncio.run(scenario()) == (3, ("ns", "urgent"), ("ns", str(MAX_LOW_PRIORITY_WORKERS)))
 
 
+def test_fault_53_namespaces_are_served_in_turn():
+    async def scenario() -> list[object]:
+        queue = WorkQueue()
+        for number in range(1_000):
+            queue.add(("crowd", str(number)))
+        for key in (("one", "a"), ("two", "b"), ("one", "c")):
+            queue.add(key)
+        return [await queue.get() for _ in range(7)]
+
+    assert asyncio.run(scenario()) == [
+        ("crowd", "0"), ("one", "a"), ("two", "b"), ("crowd", "1"), ("one", "c"), ("crowd", "2"), ("crowd", "3")
+    ]  # fmt: skip
+
+
 def test_a_key_that_is_added_during_its_own_pass_comes_back_after_it():
     async def scenario() -> list[object]:
         queue = WorkQueue()

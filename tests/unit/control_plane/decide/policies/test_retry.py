@@ -18,6 +18,10 @@ from llm2llm_operator.reasons import Reason
 LIMITS = {"transient": 2, "outOfMemory": 1, "jobDeleted": 1}
 
 
+REFUSED = Ending(message="no healthy devices", refused=True, unstarted=True)
+UNSTARTED = Ending(message="init container i failed", unstarted=True)
+
+
 def after(ending: Ending, **step: Any) -> Again | Hold | GiveUp:
     inputs, status = attempt_in_progress([], retries=LIMITS)
     return retry.after_failure(inputs, status.with_step(**step), ending)
@@ -55,6 +59,18 @@ def test_what_no_retry_can_mend_fails_the_run_at_once(code: int):
                      id="fault 17: its own limit"),
         pytest.param(Ending(exit_code=75), {"kind": "Collect"}, (Kind.RUN, RetryCounts(transient=1)),
                      id="nothing to collect: the step is done again"),
+        pytest.param(REFUSED, {}, (Kind.RUN, RetryCounts(refused=1)), id="fault 61: a pod that a kubelet refused costs no retry"),
+        pytest.param(REFUSED, {"retries": RetryCounts(transient=2, refused=3)}, (Kind.RUN, RetryCounts(transient=2, refused=4)),
+                     id="fault 61: nor is it one too many"),
+        pytest.param(REFUSED, {"kind": "Collect", "retries": RetryCounts(job_deleted=1)},
+                     (Kind.COLLECT, RetryCounts(job_deleted=1, refused=1)), id="fault 61: a Collect that was refused knows nothing yet"),
+        pytest.param(REFUSED, {"retries": RetryCounts(refused=20)}, Reason.TOO_MANY_DISRUPTIONS,
+                     id="fault 61: so many in a row as evictions are allowed"),
+        pytest.param(Ending(exit_code=75), {"retries": RetryCounts(refused=3)}, (Kind.RUN, RetryCounts(transient=1)),
+                     id="fault 61: a pod that was started ends the row"),
+        pytest.param(UNSTARTED, {}, (Kind.RUN, RetryCounts(transient=1)), id="fault 61: an init container that failed is a failure"),
+        pytest.param(UNSTARTED, {"kind": "Collect", "retries": RetryCounts(job_deleted=1)},
+                     (Kind.COLLECT, RetryCounts(job_deleted=1, transient=1)), id="fault 61: a Collect that did not start knows nothing yet"),
     ],
 )  # fmt: skip
 def test_each_cause_is_counted_under_its_own_limit(ending: Ending, step: dict[str, Any], expected: Any):
@@ -91,9 +107,33 @@ def test_a_step_without_a_report(step: dict[str, Any], expected: Any):
         pytest.param({"attempt": 1, "retries": RetryCounts(transient=1)}, 10, id="the base"),
         pytest.param({"attempt": 3, "retries": RetryCounts(transient=3)}, 40, id="doubled"),
         pytest.param({"attempt": 9, "retries": RetryCounts(transient=9)}, 300, id="five minutes at most"),
+        pytest.param(
+            {"attempt": 1, "retries": RetryCounts(refused=1)}, 60, id="fault 61: a minute after a kubelet's refusal"
+        ),
+        pytest.param(
+            {"attempt": 4, "retries": RetryCounts(transient=1, refused=3)}, 240, id="fault 61: doubled in a row"
+        ),
+        pytest.param({"attempt": 9, "retries": RetryCounts(refused=9)}, 600, id="fault 61: ten minutes at most"),
+        pytest.param(
+            {"attempt": 2, "kind": "Collect", "retries": RetryCounts(refused=2)}, 120, id="fault 61: for Collect, too"
+        ),
+        pytest.param({"attempt": 1, "state": "BackingOff"}, 60, id="a refusal that an older CRD did not keep"),
         pytest.param({"attempt": 2, "kind": "Collect", "retries": RetryCounts(transient=2)}, 0, id="none for Collect"),
     ],
 )
 def test_the_pause_before_an_attempt(step: dict[str, Any], seconds: float):
     inputs, status = attempt_in_progress([])
     assert retry.backoff_seconds(inputs, status.with_step(**step)) == seconds
+
+
+def test_fault_61_too_many_refusals_say_how_the_last_one_ended_and_what_to_change():
+    verdict = after(REFUSED, retries=RetryCounts(refused=20))
+    assert isinstance(verdict, GiveUp)
+    assert verdict.message.startswith("no healthy devices. 21 pods in a row ended so")
+    assert "spec.maxDisruptions" in verdict.message
+
+
+def test_fault_61_a_collect_that_did_not_start_says_why_and_not_that_nothing_was_committed():
+    verdict = after(UNSTARTED, kind="Collect")
+    assert isinstance(verdict, Again)
+    assert verdict.message == "init container i failed"

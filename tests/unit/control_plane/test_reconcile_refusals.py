@@ -1,0 +1,130 @@
+"""What a pass says and does where the API server refuses what it writes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from tests.support.passes import Bench, Document
+
+from llm2llm_operator.kube.errors import ApiError, ApiUnavailable, Forbidden, NotFound, Rejected
+
+
+def test_fault_53_a_result_that_the_status_cannot_hold_fails_the_run_until_a_person_raises_retry(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    bench = Bench()
+    bench.reconcile()
+    bench.end_job()
+    send = bench.api.patch_status
+
+    async def refuse_the_result(namespace: str, name: str, version: int, patch: Document) -> Document:
+        if "steps" in patch:
+            raise Rejected(422, "Invalid", "status.steps[0].digest: Too long: may not be more than 128 bytes")
+        return await send(namespace, name, version, patch)
+
+    monkeypatch.setattr(bench.api, "patch_status", refuse_the_result)
+    bench.written()
+    assert bench.reconcile() is None
+    assert bench.written() == ["status", "event StatusRejected"]
+    failed = next(each for each in bench.status["conditions"] if each["type"] == "Failed")
+    assert (failed["status"], failed["reason"], bench.status["phase"]) == ("True", "StatusRejected", "Failed")
+    assert "status.steps[0].digest: Too long" in bench.status["message"]
+    bench.reconcile()
+    assert bench.written() == []
+    monkeypatch.setattr(bench.api, "patch_status", send)
+    bench.edit(retry=1)
+    bench.reconcile()
+    assert bench.status["currentStep"]["attempt"] == 1
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_status_that_is_refused_for_another_reason_is_written_again(status: int):
+    bench = Bench()
+    bench.api.refuse["status"] = Rejected(status, "BadRequest", "a webhook says no")
+    with pytest.raises(Rejected):
+        bench.reconcile()
+    bench.api.refuse.clear()
+    bench.reconcile()
+    assert bench.written() == ["status", "create prepare-a0"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(
+            Forbidden(403, "Forbidden", 'cannot create resource "jobs"'), "Forbidden", id="a right is missing"
+        ),
+        pytest.param(Rejected(422, "Invalid", "spec.template: invalid"), "JobRejected", id="a Job that is not taken"),
+        pytest.param(
+            Rejected(400, "", 'admission webhook "policy" denied the request'), "WebhookDenied", id="a webhook says no"
+        ),
+        pytest.param(
+            Forbidden(403, "", 'admission webhook "policy" denied the request'), "WebhookDenied", id="in other words"
+        ),
+    ],
+)
+def test_a_refused_job_is_told_in_the_servers_words_once_and_tried_again_every_minute(error: ApiError, reason: str):
+    bench = Bench()
+    bench.api.refuse["create"] = error
+    assert bench.reconcile() == 60.0
+    assert bench.progressing() == ("False", reason, error.message)
+    assert bench.status["message"] == error.message
+    assert bench.written() == ["status", "status", f"event {reason}"]
+    since = bench.status["conditions"]
+    bench.now += timedelta(minutes=1)
+    assert bench.reconcile() == 60.0
+    assert bench.written() == []
+    assert bench.status["conditions"] == since
+    del bench.api.refuse["create"]
+    bench.reconcile()
+    assert bench.written() == ["create prepare-a0", "status"]
+    assert bench.progressing()[:2] == ("True", "Preparing")
+
+
+def test_a_job_of_another_owner_under_our_name_is_told_and_left_alone():
+    bench = Bench()
+    twin = Bench()
+    twin.reconcile()
+    [(name, body)] = twin.api.jobs.items()
+    bench.api.jobs[name] = body | {"metadata": body["metadata"] | {"ownerReferences": []}}
+    assert bench.reconcile() == 60.0
+    assert bench.progressing() == (
+        "False",
+        "InternalError",
+        f"Job {name} exists but belongs to another owner, or has lost its owner or its labels: delete it",
+    )
+    assert not [write for write in bench.written() if "delete" in write]
+
+
+def test_in_a_namespace_that_is_gone_nothing_is_told():
+    bench = Bench()
+    bench.api.refuse["create"] = NotFound(404, "NotFound", "namespaces not found")
+    bench.reconcile()
+    assert bench.written() == ["status"]
+
+
+def test_an_event_that_cannot_be_written_costs_nothing_else(caplog: pytest.LogCaptureFixture):
+    bench = Bench()
+    bench.reconcile()
+    bench.end_job()
+    bench.api.refuse["event"] = ApiUnavailable(503, "Busy", "later")
+    bench.written()
+    bench.reconcile()
+    assert bench.written() == ["status", "create i000-train-a0"]
+    assert "cannot write an event: 503 Busy: later" in caplog.text
+
+
+def test_a_run_whose_time_is_over_is_deleted_or_says_which_switch_of_the_chart_is_missing():
+    bench = Bench(ttlSecondsAfterFinished=60)
+    bench.reconcile()
+    bench.end_job(exit_code=65)
+    bench.reconcile()
+    assert bench.status["phase"] == "Failed"
+    bench.now += timedelta(seconds=61)
+    bench.api.refuse["delete"] = Forbidden(403, "Forbidden", "cannot delete")
+    assert bench.reconcile() == 3600.0
+    assert "deleteFinishedRuns=true" in bench.api.events[-1]["message"]
+    del bench.api.refuse["delete"]
+    assert bench.reconcile() is None
+    assert bench.written()[-1] == "delete run"
