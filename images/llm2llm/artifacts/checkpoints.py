@@ -8,6 +8,7 @@ files.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from llm2llm.artifacts.committed import FILES_AT_ONCE
 from llm2llm.artifacts.keys import content_key, differing_fields, key_fields
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.layout import checkpoint_folder
+from llm2llm.paths import join
 from llm2llm.records import Record, StoredObject
 from llm2llm.runtime.context import Step
 from llm2llm.storage import ObjectMissing, Store
@@ -101,6 +103,7 @@ class Checkpoints:
             marker = self._read(key)
             if marker is not None and self._download(marker, target):
                 return marker
+            shutil.rmtree(target, ignore_errors=True)  # files of a newer checkpoint that is damaged
         return None
 
     def clear(self) -> None:
@@ -113,8 +116,9 @@ class Checkpoints:
     def _markers(self) -> list[str]:
         """Returns the keys of the markers, newest first."""
         folder = f"{self._folder}/checkpoints/"
-        keys = [key for key in self._store.list(folder) if key.endswith(f"/{_MARKER}")]
-        return sorted(keys, key=lambda key: (int(key.removeprefix(folder).partition("-")[0]), key), reverse=True)
+        pattern = re.compile(rf"{re.escape(folder)}([0-9]+)-[^/]+/{re.escape(_MARKER)}")  # checkpoint_folder()
+        found = [(int(match[1]), match[0]) for match in map(pattern.fullmatch, self._store.list(folder)) if match]
+        return [key for _, key in sorted(found, reverse=True)]
 
     def _read(self, key: str) -> Marker | None:
         try:
@@ -132,7 +136,7 @@ class Checkpoints:
     def _download(self, marker: Marker, target: Path) -> bool:
         """Downloads a checkpoint; returns False if another pod removed a part of it, or if it is damaged."""
         for entry in marker.objects:
-            path = target / entry.name
+            path = join(target, entry.name)
             try:
                 self._store.download(entry.key, path)
             except ObjectMissing:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from llm2llm.artifacts.keys import content_key, differing_fields, key_fields
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.layout import manifest_key
+from llm2llm.paths import join
 from llm2llm.records import Manifest, StoredObject
 from llm2llm.runtime.context import Step
 from llm2llm.storage import ObjectMissing, Store
@@ -29,7 +30,12 @@ def manifest_in(store: Store, folder: str) -> Manifest | None:
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        raise IncompatibleArtifacts(f"{store.uri}/{manifest_key(folder)} cannot be read: {error}") from error
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        words = problem["msg"].removeprefix("Value error, ")
+        raise IncompatibleArtifacts(
+            f"{store.uri}/{manifest_key(folder)} cannot be read: {f'{place}: ' if place else ''}{words}"
+        ) from error
 
 
 def committed_manifest(store: Store, step: Step) -> Manifest | None:
@@ -90,7 +96,7 @@ def download_folder(store: Store, manifest: Manifest, prefix: str, target: Path)
     entries = [entry for entry in manifest.objects if entry.name.startswith(prefix)]
 
     def fetch(entry: StoredObject) -> None:
-        path = target / entry.name.removeprefix(prefix).lstrip("/")
+        path = join(target, entry.name.removeprefix(prefix).lstrip("/"))
         path.parent.mkdir(parents=True, exist_ok=True)
         _download(store, entry, path)
 

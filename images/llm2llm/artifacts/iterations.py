@@ -49,7 +49,8 @@ def committed_iterations(store: Store) -> Iterator[CommittedIteration]:
         folder = step_folder(stage, index)
         return manifest_in(store, folder) if manifest_key(folder) in present else None
 
-    for index in sorted({int(key.split("/")[1]) for key in present}):
+    folders = {key.split("/")[1] for key in present}
+    for index in sorted(int(folder) for folder in folders if folder.isdecimal()):
         train = manifest(Stage.TRAIN, index)
         if train is not None:
             other_manifests = (manifest(stage, index) for stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST))

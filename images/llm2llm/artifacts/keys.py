@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llm2llm.api.base import dump_identity
 from llm2llm.api.data import S3Access
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.loop.probing import fold_of
@@ -35,16 +36,16 @@ def key_fields(step: Step) -> dict[str, Any]:
     match step.stage:
         case Stage.PREPARE:
             chosen: dict[str, Any] = {
-                "task": _dump(spec.task),
-                "data": {name: _dump(source, exclude=_ACCESS) for name, source in spec.data.sources().items()},
-                "student.model": _dump(spec.student.model),
+                "task": dump_identity(spec.task),
+                "data": {name: dump_identity(source, exclude=_ACCESS) for name, source in spec.data.sources().items()},
+                "student.model": dump_identity(spec.student.model),
                 "student.trustRemoteCode": spec.student.trust_remote_code,
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "generate.teacher.model": spec.generate.teacher.model,
                 "generate.teacher.parameters": spec.generate.teacher.parameters,
             } | _local_teacher(spec)
         case Stage.TRAIN:
-            train = _dump(spec.train)
+            train = dump_identity(spec.train)
             chosen = {
                 f"train.{name}": train.get(name)
                 for name in ("method", "lora", "hyperparameters", "minSteps", "precision")
@@ -55,17 +56,17 @@ def key_fields(step: Step) -> dict[str, Any]:
             chosen["iteration"] = step.iteration
         case Stage.EVALUATE | Stage.TEST:
             chosen = {
-                "task": _dump(spec.task),
+                "task": dump_identity(spec.task),
                 "evaluate.engine": spec.evaluate.resolved_engine(),
                 "evaluate.precision": spec.evaluate.precision,
-                "evaluate.sampling": _dump(spec.evaluate.sampling),
+                "evaluate.sampling": dump_identity(spec.evaluate.sampling),
                 "train.quantization": spec.train.quantization,
             }
             if step.stage is Stage.EVALUATE:
                 chosen["augmentFrom"] = spec.augment_from
                 chosen["fold"] = fold_of(spec, step.iteration)
         case Stage.GENERATE:
-            generate = _dump(spec.generate)
+            generate = dump_identity(spec.generate)
             chosen = {f"generate.{name}": generate.get(name) for name in _GENERATE_IDENTITY}
             chosen["generate.teacher.model"] = spec.generate.teacher.model
             chosen["generate.teacher.parameters"] = spec.generate.teacher.parameters
@@ -102,8 +103,3 @@ def differing_fields(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
         f"{name}: {canonical_json(mine.get(name))} in this run, {canonical_json(theirs.get(name))} in the store"
         for name in names
     ]
-
-
-def _dump(model: Any, *, exclude: frozenset[str] = frozenset()) -> dict[str, Any]:
-    dumped: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=exclude)
-    return dumped

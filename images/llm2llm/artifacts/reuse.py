@@ -1,12 +1,13 @@
 """Reuses what another run has done: copies steps with the same content key, and replays teacher answers.
 
-Equal content keys mean equal inputs and settings (keys.key_fields), so a copy is the result. The other run paid for it,
-so the report of a copy has no usage.
+Equal content keys mean equal inputs and settings (keys.key_fields), so a copy is the result, except a round of a local
+teacher: its key names the teacher as the spec does, and not its content. The other run paid for it, so the report of a
+copy has no usage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from llm2llm.artifacts.commit import commit
@@ -20,10 +21,18 @@ from llm2llm.storage import Store, open_store
 from llm2llm.teacher.ledger import LedgerRecord, read_segments, records_from_jsonl
 
 
-def copy_from_reused_run(step: Step, store: Store, context: StepContext) -> Report | None:
+def copy_from_reused_run(
+    step: Step, store: Store, context: StepContext, fits: Callable[[Store, Manifest], bool]
+) -> Report | None:
     """Commits the output of the same step of a run in `spec.reuseFrom`; returns None if no such run has one.
 
     Prepare is never copied: its probes are about this run's teacher and store.
+
+    Args:
+        step: the step.
+        store: this run's.
+        context: of this process.
+        fits: returns whether the output in another run's store is the same in what no content key has.
 
     Raises:
         IncompatibleArtifacts: the other run's output is damaged.
@@ -33,7 +42,9 @@ def copy_from_reused_run(step: Step, store: Store, context: StepContext) -> Repo
     folder = step.folder
     for other in _reused_stores(step, context):
         manifest = manifest_in(other, folder)
-        if manifest is not None and manifest.content_key == content_key(step) and has_all_objects(other, manifest):
+        if manifest is None or manifest.content_key != content_key(step) or not has_all_objects(other, manifest):
+            continue
+        if fits(other, manifest):
             context.progress({"stage": step.stage.value, "iteration": step.iteration, "copiedFrom": other.uri})
             return _commit_copy(step, store, context, other, manifest)
     return None
@@ -44,17 +55,18 @@ class ReusedAnswers:
     """The answers that the runs in `spec.reuseFrom` paid for in an iteration.
 
     Attributes:
-        by_key: request key to an answer.
-        finished: for each of these runs that committed the round, the keys of its answers.
+        by_key: request key to an answer; a refusal of the endpoint's is none.
+        finished: for each of these runs that committed the round, what it has judged, by request key. Refusals are
+            among it: they decided what was requested next.
     """
 
     by_key: Mapping[str, LedgerRecord]
-    finished: Sequence[frozenset[str]]
+    finished: Sequence[Mapping[str, LedgerRecord]]
 
-    def hold_round(self, first_wave: Iterable[str]) -> bool:
-        """Returns whether one of these runs finished the round that begins with these requests."""
+    def finished_round(self, first_wave: Iterable[str]) -> Mapping[str, LedgerRecord] | None:
+        """Returns what one of these runs has judged in the round that begins with these requests, if it finished it."""
         keys = frozenset(first_wave)
-        return bool(keys) and any(keys <= finished for finished in self.finished)
+        return next((judged for judged in self.finished if keys and keys <= judged.keys()), None)
 
 
 def read_reused_answers(step: Step, context: StepContext) -> ReusedAnswers:
@@ -64,13 +76,13 @@ def read_reused_answers(step: Step, context: StepContext) -> ReusedAnswers:
     finished = []
     for other in _reused_stores(step, context):
         manifest = manifest_in(other, folder)
-        records = list(read_segments(other, ledger_folder(folder)))
+        committed = []
         if manifest is not None:
             committed = records_from_jsonl(read_object(other, manifest, "ledger.jsonl"))
-            finished.append(frozenset(record.key for record in committed if record.outcome == "answer"))
-            records += committed
-        for record in records:
-            if record.outcome == "answer":
+            finished.append({record.key: record for record in committed})
+        # What was judged comes first: another pod may have paid for another answer to the same request.
+        for record in (*committed, *read_segments(other, ledger_folder(folder))):
+            if record.is_answer:
                 by_key.setdefault(record.key, record)
     return ReusedAnswers(by_key, finished)
 

@@ -28,6 +28,7 @@ from botocore.parsers import ResponseParserError
 
 from llm2llm.api.data import S3Access
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
+from llm2llm.paths import is_relative_path
 from llm2llm.runtime.disk import disk_advice
 from llm2llm.storage.base import ObjectMissing
 
@@ -60,7 +61,7 @@ _MISCONFIGURED = frozenset(
     {"InvalidBucketName", "NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed", "NotImplemented"}
 )
 _LENGTH = frozenset({"content-length", "transfer-encoding"})
-_EXISTS = frozenset({"412", "PreconditionFailed"})
+_UNMET = frozenset({"412", "PreconditionFailed"})
 _NO_SUCH_RANGE = frozenset({"416", "InvalidRange"})
 """An empty object has no first byte that could be requested."""
 _CONFLICT = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
@@ -119,13 +120,29 @@ class S3Store:
                 raise ConfigurationError(f"{self._field}.endpoint {self._endpoint}: {error}") from error
 
     def read(self, key: str) -> bytes:
-        def get() -> bytes:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+        return self._get(key)[0]
+
+    def read_start(self, key: str, size: int) -> bytes:
+        return self._get(key, Range=f"bytes=0-{size - 1}")[0][:size] if size > 0 else b""
+
+    def read_tagged(self, key: str) -> tuple[bytes, str]:
+        return self._get(key)
+
+    def _get(self, key: str, **span: str) -> tuple[bytes, str]:
+        """Returns content and entity tag of an object, or of a span of its bytes."""
+
+        def get() -> tuple[bytes, str]:
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **span)
+            except ClientError as error:
+                if span and _code(error) in _NO_SUCH_RANGE:
+                    return b"", ""
+                raise
             if not answer["ResponseMetadata"]["HTTPHeaders"].keys() & _LENGTH:
                 raise _BrokenOffError("the response ended within its headers")
             with _body(answer) as body:
                 data: bytes = body.read()
-            return data
+            return data, answer["ETag"]
 
         return self._with_retries(key, get)
 
@@ -134,12 +151,23 @@ class S3Store:
 
     def create(self, key: str, data: bytes) -> bool:
         """See Store.create; after a lost response the retry may find this writer's own object and return False."""
+        return self._put_if(key, data, IfNoneMatch="*")
+
+    def replace(self, key: str, data: bytes, tag: str) -> bool:
+        """See Store.replace; after a lost response the retry may find this writer's own object and return False."""
+        try:
+            return self._put_if(key, data, IfMatch=tag)
+        except ObjectMissing:
+            return False
+
+    def _put_if(self, key: str, data: bytes, **condition: str) -> bool:
+        """Writes an object on a condition; returns whether it held."""
 
         def put() -> bool:
             try:
-                self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*")
+                self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, **condition)
             except ClientError as error:
-                if _code(error) in _EXISTS:
+                if _code(error) in _UNMET:
                     return False
                 if _code(error) in _CONFLICT:
                     raise _BrokenOffError(str(error)) from error
@@ -202,12 +230,13 @@ class S3Store:
             yield key
 
     def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
-        """Yields key, size and entity tag of the objects whose keys begin with `prefix`, in lexical order."""
         place: dict[str, str] = {}
         while True:
             page = self._with_retries(prefix, lambda: self._list_page(prefix, **place))  # noqa: B023 - called at once
             for entry in page.get("Contents", ()):
-                yield entry["Key"].removeprefix(self._prefix), entry["Size"], entry["ETag"].strip('"')
+                key = entry["Key"].removeprefix(self._prefix)
+                if is_relative_path(key):  # others are not ours: a console's mark of a folder, or names that would lead
+                    yield key, entry["Size"], entry["ETag"].strip('"')  # out of the folder that they are copied to
             if not page["IsTruncated"]:
                 return
             place = {"ContinuationToken": page["NextContinuationToken"]}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from llm2llm.api.data import S3Access
 from llm2llm.errors import ConfigurationError, DataError
+from llm2llm.paths import is_relative_path, join
 from llm2llm.podenv import CLAIMS, CONFIG_MAPS, CONFIG_MAPS_FOLDER
 from llm2llm.storage.base import ObjectMissing, Store
 from llm2llm.storage.local import LocalStore
@@ -29,7 +30,8 @@ def open_store(uri: str, access: S3Access, environ: Mapping[str, str], *, field:
 
 
 def _open_folder(uri: str, _: S3Access, environ: Mapping[str, str], __: str) -> Store:
-    return LocalStore(local_path(uri, environ), uri)
+    path = local_path(uri, environ)
+    return LocalStore(path, uri, within=volume_of(uri, environ) or path)
 
 
 def _open_s3(uri: str, access: S3Access, environ: Mapping[str, str], field: str) -> Store:
@@ -51,23 +53,47 @@ def local_path(uri: str, environ: Mapping[str, str] | None = None) -> Path:
     """Returns the file or folder that a file://, pvc:// or configmap:// URI names.
 
     Raises:
-        ConfigurationError: the URI has another scheme, or leaves its claim.
+        ConfigurationError: the URI has another scheme, or leaves its volume.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(unquote(parts.path))
-    if parts.scheme == "pvc":
-        path = Path(CLAIMS) / parts.netloc / unquote(parts.path).lstrip("/")
-        if ".." in path.parts:
-            raise ConfigurationError(f"{uri}: '..' is not allowed in a pvc:// path")
-        return path
-    if parts.scheme == "configmap":
-        return (
-            Path((environ or {}).get(CONFIG_MAPS_FOLDER) or CONFIG_MAPS) / parts.netloc / Path(unquote(parts.path)).name
-        )
-    if parts.scheme == "file":
+    scheme, _, rest = uri.partition("://")
+    host, _, quoted = rest.partition("/")
+    path = unquote(quoted, errors="surrogateescape")  # `#` and `?` are letters of a name here, as they are in a shell
+    if scheme == "file" and host in ("", "localhost"):
+        return Path("/") / path
+    if scheme == "file":
         raise ConfigurationError(f"{uri}: a file:// URI must have an absolute path, after three slashes: file:///...")
-    raise ConfigurationError(f"{uri}: {EXPECTED}")
+    volume = volume_of(uri, environ)
+    if volume is None:
+        raise ConfigurationError(f"{uri}: {EXPECTED}")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts:
+        return volume
+    try:
+        return join(volume, "/".join(parts))
+    except ValueError as error:
+        raise ConfigurationError(f"{uri}: {error}: name a path in the {_VOLUMES[scheme]}") from error
+
+
+_VOLUMES = {"pvc": "claim", "configmap": "ConfigMap"}
+
+
+def volume_of(uri: str, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Returns the folder where the claim or the ConfigMap of a URI is mounted; None for another scheme.
+
+    Raises:
+        ConfigurationError: the URI names none.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme not in _VOLUMES:
+        return None
+    mounts = CLAIMS if scheme == "pvc" else (environ or {}).get(CONFIG_MAPS_FOLDER) or CONFIG_MAPS
+    name = rest.partition("/")[0]
+    if not is_relative_path(name):
+        raise ConfigurationError(f"{uri}: {name!r} is not the name of a {_VOLUMES[scheme]}")
+    return Path(mounts) / name
+
+
+_FOLDERS = ("file://", "pvc://", "configmap://")
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -90,6 +116,9 @@ def read_source(uri: str, access: S3Access, environ: Mapping[str, str], *, field
     """
     folder, name = split_uri(uri)
     try:
+        if uri.startswith(_FOLDERS):
+            path = local_path(uri, environ)
+            return LocalStore(path.parent, folder, within=volume_of(uri, environ) or Path("/")).read(path.name)
         return open_store(folder, access, environ, field=field).read(name)
     except ObjectMissing:
         raise DataError(f"{uri} does not exist: check its path") from None

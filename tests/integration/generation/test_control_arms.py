@@ -14,12 +14,12 @@ from llm2llm.step import run_step
 MISTAKES = 10
 
 
-def seeds_asked_for(folder: Path, mistakes: int = MISTAKES, **changes: Any) -> Counter[str]:
+def seeds_asked_for(folder: Path, **changes: Any) -> Counter[str]:
     """How many rows were written for each seed example."""
     with rounds.Teacher() as teacher:
         spec = rounds.spec_for(teacher)
         spec["generate"] |= changes
-        store, step = rounds.prepared(folder, spec, mistakes)
+        store, step = rounds.prepared(folder, spec, MISTAKES)
         run_step(step, store, rounds.context_for("pod-a", folder))
     return Counter(row["lineage"]["seed"] for row in rounds.rows(store, "synthetic.jsonl"))
 
@@ -38,15 +38,3 @@ def test_a_round_writes_what_the_arm_asks_for(tmp_path: Path, changes: dict[str,
     assert asked.total() == rows
     assert len(asked) == seeds
     assert max(asked.values()) - min(asked.values()) <= 1
-
-
-def test_an_untargeted_round_without_mistakes_writes_rows_all_the_same(tmp_path: Path):
-    assert seeds_asked_for(tmp_path / "fixed", 0, strategy="Untargeted", rowsPerRound=25).total() == 25
-    assert seeds_asked_for(tmp_path / "as-targeted", 0, strategy="Untargeted").total() == 3  # as for one mistake
-
-
-def test_untargeted_seeds_are_drawn_by_the_random_seed_and_not_by_the_mistakes(tmp_path: Path):
-    first = seeds_asked_for(tmp_path / "one", strategy="Untargeted", rowsPerRound=30)
-    assert seeds_asked_for(tmp_path / "two", strategy="Untargeted", rowsPerRound=30) == first
-    wrong = {seed.id for seed in rounds.seed_rows()[::3][:MISTAKES]}
-    assert len(wrong & set(first)) < 6

@@ -21,7 +21,7 @@ from llm2llm.errors import (
 )
 from llm2llm.records import Report
 from llm2llm.step import run_step
-from llm2llm.teacher.client import probe
+from llm2llm.teacher.probe import probe
 
 MISTAKES = 8
 ROWS = 3 * MISTAKES
@@ -118,7 +118,11 @@ def test_prepare_demands_a_completion(
     ("profile", "error", "words"),
     [
         ("azure-key", AuthenticationError, "refused the key (401): check Secret teacher, key api-key"),
-        ("no-credit", TeacherQuotaExhausted, "out of credit (Error code: 402"),
+        (
+            "no-credit",
+            TeacherQuotaExhausted,
+            "the account is out of credit, or its key has expired (402 Insufficient Balance)",
+        ),
     ],
 )
 def test_another_format_of_errors_means_the_same(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,3 +101,36 @@ def test_answers_of_a_round_that_was_never_finished_are_replayed_too(tmp_path: P
         first.delete("iterations/000/generate/manifest.json")
         again(tmp_path / "second", first, teacher, "0.95")
         assert teacher.stats()["requests"] == asked
+
+
+def round_with_a_refusal(folder: Path, teacher: rounds.Teacher) -> tuple[Report, Store]:
+    """A round in which the endpoint has refused one request for no reason that it gave, after others were answered."""
+    store, step = rounds.prepared(folder, rounds.spec_for(teacher, concurrency=1), MISTAKES)
+    context, refuses = rounds.context_for("pod-a", folder), iter([True])
+
+    def refuse_once(event: Mapping[str, object]) -> None:
+        if "step" in event and next(refuses, False):
+            teacher.fault(kind="unsupported-parameter", parameter="messages", count=1)
+
+    context.progress = refuse_once
+    return run_step(step, store, context), store
+
+
+def test_a_finished_round_is_judged_anew_with_what_was_refused_in_it_and_sends_nothing(tmp_path: Path):
+    with rounds.Teacher() as teacher:
+        done, first = round_with_a_refusal(tmp_path / "first", teacher)
+        assert [row["reason"] for row in rounds.rows(first, "rejected.jsonl")].count("refused") == 1
+        asked = teacher.stats()["requests"]
+        report, second, _ = again(tmp_path / "second", first, teacher, "0.99")
+        assert teacher.stats()["requests"] == asked
+    assert (report.generated, report.kept) == (done.generated, done.kept)
+    assert [row["reason"] for row in rounds.rows(second, "rejected.jsonl")].count("refused") == 1
+
+
+def test_a_row_that_was_refused_in_a_round_that_was_never_finished_is_asked_for(tmp_path: Path):
+    with rounds.Teacher() as teacher:
+        _, first = round_with_a_refusal(tmp_path / "first", teacher)
+        first.delete("iterations/000/generate/manifest.json")
+        report, store, _ = again(tmp_path / "second", first, teacher, "0.95")
+    assert report.usage.teacher_requests == 1
+    assert "refused" not in {row["reason"] for row in rounds.rows(store, "rejected.jsonl")}

@@ -18,7 +18,7 @@ from llm2llm.step import run_step
 from llm2llm.storage import Store
 from llm2llm.teacher import limits, pacing
 from llm2llm.teacher import requests as paid
-from llm2llm.teacher.client import probe
+from llm2llm.teacher.probe import probe
 
 
 @pytest.fixture

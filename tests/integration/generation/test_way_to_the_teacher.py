@@ -21,7 +21,7 @@ from llm2llm.api.generate import Generate
 from llm2llm.records import to_jsonl
 from llm2llm.step import run_step
 from llm2llm.storage import Store
-from llm2llm.teacher.client import probe
+from llm2llm.teacher.probe import probe
 
 HOST = "teacher.internal"
 """No name server knows it: only the proxy can reach it."""

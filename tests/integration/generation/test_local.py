@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.integration.generation import rounds
-from tests.support.stubvllm import write_stub
+from tests.support.stubvllm import write_bare_model, write_stub
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import ConfigurationError, StepError, Terminated, Transient
@@ -32,16 +31,6 @@ def local_spec(model: Path, **options: Any) -> dict[str, Any]:
     return spec
 
 
-def bare_model(folder: Path) -> Path:
-    """A teacher whose weights are none."""
-    folder.mkdir()
-    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
-    (folder / "tokenizer.json").write_text("{}")
-    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
-    (folder / "weights.safetensors").write_bytes(b"none")
-    return folder
-
-
 def resolved(spec: dict[str, Any], context: StepContext) -> bytes:
     parsed = AugmentationRunSpec.model_validate(spec)
     assert parsed.generate.teacher.source
@@ -58,7 +47,7 @@ def prepared(folder: Path, model: Path, environ: dict[str, str], **options: Any)
 def stubbed(folder: Path, stub: str = "", *, missing: bool = False) -> tuple[Store, Step, StepContext]:
     path = write_stub(folder / "stub", missing=missing)
     return prepared(
-        folder, bare_model(folder / "model"), {"PYTHONPATH": f"{path}:{rounds.ROOT / 'images'}", "STUB": stub}
+        folder, write_bare_model(folder / "model"), {"PYTHONPATH": f"{path}:{rounds.ROOT / 'images'}", "STUB": stub}
     )
 
 
@@ -118,6 +107,21 @@ def test_the_whole_online_way_works_against_the_child(tmp_path: Path, stub: str)
     assert report.usage.teacher_output_tokens == 5 * ROWS
 
 
+@pytest.mark.parametrize("replaced", [False, pytest.param(True, id="whose weights were replaced since")])
+def test_fault_49_a_round_of_a_local_teacher_is_copied_unless_its_weights_are_others(tmp_path: Path, *, replaced: bool):
+    model = write_bare_model(tmp_path / "model")
+    environ = {**os.environ, "PYTHONPATH": f"{write_stub(tmp_path / 'stub')}:{rounds.ROOT / 'images'}"}
+    first, step = rounds.prepared(tmp_path / "first", local_spec(model), MISTAKES)
+    assert run_step(step, first, rounds.context_for("pod-a", tmp_path, environ)).usage.teacher_requests == ROWS
+    if replaced:
+        (model / "weights.safetensors").write_bytes(b"other")
+    spec = {**local_spec(model), "reuseFrom": [{"uri": first.uri}]}
+    second, step = rounds.prepared(tmp_path / "second", spec, MISTAKES)
+    report = run_step(step, second, rounds.context_for("pod-b", tmp_path, environ))
+    assert (report.kept, report.usage.teacher_requests) == (ROWS, ROWS if replaced else 0)
+    assert (rounds.output(second, TEACHER) == rounds.output(first, TEACHER)) != replaced
+
+
 @pytest.mark.parametrize(
     ("stub", "missing", "error", "words"),
     [
@@ -173,37 +177,6 @@ def test_fault_46_the_child_of_a_killed_step_ends_too(tmp_path: Path):
     while servers(tmp_path) and time.monotonic() < end:
         time.sleep(0.05)
     assert not servers(tmp_path)
-
-
-def test_prepare_resolves_the_source_and_sends_nothing(tmp_path: Path):
-    model = bare_model(tmp_path / "model")
-    context = rounds.context_for("pod-a", tmp_path)
-    document = json.loads(resolved(local_spec(model), context))
-    assert document["uri"] == model.as_uri()
-    assert document["revision"].startswith("sha256:")
-    (model / "weights.safetensors").write_bytes(b"other")
-    assert json.loads(resolved(local_spec(model), context))["revision"] != document["revision"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        pytest.param("tokenizer_config.json", "{}", "has no chat template", id="no chat template"),
-        pytest.param("tokenizer.json", None, "has no tokenizer", id="no tokenizer"),
-        pytest.param("config.json", None, "has no config.json: check spec.generate.teacher.source", id="no config"),
-        pytest.param(
-            "weights.safetensors", None, "has no .* weights, .* check spec.generate.teacher.source", id="no weights"
-        ),
-        pytest.param("config.json", "{}", "names no architecture", id="a config of nothing"),
-    ],
-)
-def test_prepare_refuses_a_source_that_could_not_be_served(tmp_path: Path, name: str, content: str | None, words: str):
-    model = bare_model(tmp_path / "model")
-    (model / name).unlink()
-    if content is not None:
-        (model / name).write_text(content)
-    with pytest.raises(ConfigurationError, match=words):
-        resolved(local_spec(model), rounds.context_for("pod-a", tmp_path))
 
 
 def test_a_teacher_that_changed_since_prepare_is_not_asked(tmp_path: Path):
