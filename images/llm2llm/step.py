@@ -29,16 +29,17 @@ from llm2llm.artifacts.committed import committed_manifest
 from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError, Transient
 from llm2llm.layout import log_key
 from llm2llm.podenv import POD_UID, SCRATCH_FOLDER, STEP, TERMINATION_PATH
-from llm2llm.records import Kind, Report, Stage, StepDocument
+from llm2llm.records import REPORT_MESSAGE_LIMIT, Kind, Manifest, Report, Stage, StepDocument
 from llm2llm.runtime.context import StageResult, Step, StepContext
+from llm2llm.runtime.credentials import take_secrets
 from llm2llm.runtime.disk import ADVICE, is_disk_error
-from llm2llm.runtime.logs import Log, secret_values, tee_output
+from llm2llm.runtime.logs import Log, tee_output
+from llm2llm.runtime.masking import Masker, masker_of
 from llm2llm.runtime.watchdog import Watchdog
 from llm2llm.storage import Store, open_store
 
 NOT_COMMITTED = "NotCommitted"
 """Reason of a Collect that found no output: the work has to be repeated."""
-_MESSAGE_LENGTH = 2048
 _LOG_SECONDS = 20.0
 
 RunStage = Callable[[Step, Store, StepContext], StageResult]
@@ -53,9 +54,8 @@ def run_step(step: Step, store: Store, context: StepContext) -> Report:
     report = _committed_report(step, store, context)
     if report is None:
         if step.kind is Kind.COLLECT:
-            return _ended_report(
-                step, ExitCode.TRANSIENT, NOT_COMMITTED, f"{store.uri} contains no output of this step"
-            )
+            message = f"{store.uri} contains no output of this step"
+            return _ended_report(step, ExitCode.TRANSIENT, NOT_COMMITTED, message, context.mask)
         result = _load_stage(step.stage)(step, store, context)
         report = commit(store, step, context, result.files, result.report)
     tidy_up(step, store, context)
@@ -97,7 +97,14 @@ def _committed_report(step: Step, store: Store, context: StepContext) -> Report 
         return None
     from llm2llm.artifacts.reuse import copy_from_reused_run
 
-    return copy_from_reused_run(step, store, context)
+    def fits(other: Store, manifest: Manifest) -> bool:
+        if step.stage is not Stage.GENERATE:
+            return True
+        from llm2llm.stages.teacher_endpoint import has_same_teacher
+
+        return has_same_teacher(step, store, context, other, manifest)
+
+    return copy_from_reused_run(step, store, context, fits)
 
 
 def main_step(environ: Mapping[str, str]) -> int:
@@ -109,12 +116,14 @@ def main_step(environ: Mapping[str, str]) -> int:
         return ExitCode.BAD_CONFIGURATION
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    with tee_output() as log:
+    mask = masker_of(step.spec, environ)
+    with tee_output(mask) as log:
         context = StepContext(
             pod_uid=environ.get(POD_UID) or secrets.token_hex(8),
             scratch=Path(environ.get(SCRATCH_FOLDER) or tempfile.mkdtemp(prefix="llm2llm-")),
             environ=environ,
             stopping=stopping,
+            mask=mask,
         )
         with Watchdog(
             step.block.progress_deadline_seconds,
@@ -135,7 +144,7 @@ def _end_hung_step(idle: float, log: Log, step: Step, context: StepContext) -> N
     message = (
         f"no progress for {idle:.0f} s, longer than progressDeadlineSeconds: the step stops so that it can be retried"
     )
-    report = _ended_report(step, ExitCode.TRANSIENT, "NoProgress", message)
+    report = _ended_report(step, ExitCode.TRANSIENT, "NoProgress", message, context.mask)
     _print_report(report.model_copy(update={"usage": context.usage}), context.environ)
     upload = threading.Thread(target=_store_log, args=(log, step, context), daemon=True)
     upload.start()
@@ -161,9 +170,9 @@ def _print_report(report: Report, environ: Mapping[str, str]) -> None:
     _write_termination_message(report, environ)
 
 
-def failed_report(step: Step, error: StepError) -> Report:
-    """Returns the report of a step that ended without a result."""
-    report = _ended_report(step, error.exit_code, error.reason, error.message)
+def failed_report(step: Step, error: StepError, mask: Masker) -> Report:
+    """Returns the report of a step that ended without a result; its message contains no secret."""
+    report = _ended_report(step, error.exit_code, error.reason, error.message, mask)
     if isinstance(error, GpuOutOfMemory):
         return report.model_copy(update={"micro_batch": error.micro_batch})
     return report
@@ -172,20 +181,20 @@ def failed_report(step: Step, error: StepError) -> Report:
 def _run_attempt(step: Step, context: StepContext) -> Report:
     """Runs a step and returns its report, however it ends."""
     try:
+        context.environ = take_secrets(step.spec, step.stage, context.environ, step.kind)
         context.scratch.mkdir(parents=True, exist_ok=True)
         store = open_store(step.root, step.spec.artifacts, context.environ)
         report = run_step(step, store, context)
     except StepError as error:
-        report = failed_report(step, error)
+        report = failed_report(step, error, context.mask)
     except Exception as error:  # noqa: BLE001 - the top of the process: unknown errors are transient
         traceback.print_exc()
         description = traceback.format_exception_only(error)[-1].strip()
-        report = _ended_report(step, ExitCode.TRANSIENT, "UnexpectedError", description)
+        report = _ended_report(step, ExitCode.TRANSIENT, "UnexpectedError", description, context.mask)
         if is_disk_error(error):
-            report = failed_report(step, Transient(f"{description}: {ADVICE} ({context.scratch})"))
-    message = report.message
-    for value in secret_values(context.environ):
-        message = message.replace(value, "***")
+            full = Transient(f"{description}: {ADVICE} ({context.scratch})")
+            report = failed_report(step, full, context.mask)
+    message = context.mask(report.message)
     usage = context.usage if report.exit_code else report.usage
     return report.model_copy(update={"message": message, "usage": usage})
 
@@ -196,9 +205,10 @@ def _load_stage(stage: Stage) -> RunStage:
     return run
 
 
-def _ended_report(step: Step, code: ExitCode, reason: str, message: str) -> Report:
+def _ended_report(step: Step, code: ExitCode, reason: str, message: str, mask: Masker) -> Report:
     """Returns the report of a step without a result."""
-    return Report(**step.address, exit_code=code, reason=reason, message=message[:_MESSAGE_LENGTH])
+    message = mask(message)[:REPORT_MESSAGE_LIMIT]
+    return Report(**step.address, exit_code=code, reason=reason, message=message)
 
 
 def _write_termination_message(report: Report, environ: Mapping[str, str]) -> None:
@@ -215,6 +225,6 @@ def _store_log(log: Log, step: Step, context: StepContext) -> None:
     """Uploads the log for people; an error does not affect the step."""
     key = log_key(step.stage, step.iteration, step.attempt, context.pod_uid)
     try:
-        open_store(step.root, step.spec.artifacts, context.environ).write(key, log.masked(context.environ))
+        open_store(step.root, step.spec.artifacts, context.environ).write(key, log.encode())
     except StepError as error:
         print(f"the log could not be stored: {error.message}", file=sys.stderr)

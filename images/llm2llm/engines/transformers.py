@@ -111,10 +111,22 @@ def _load(student: Student, dtype: torch.dtype) -> Any:
     model = load_weights(student.model, dtype, student.quantization, trusted=student.trusted)
     # Sampling or penalties in the base's own generation config must not affect a greedy answer.
     model.generation_config = _greedy_config(student.eos)
+    _give_the_head_contiguous_states(model)
     if student.adapter:
         adapted: Any = PeftModel.from_pretrained(model, str(student.adapter))
         model = adapted.merge_and_unload() if (dtype, student.quantization) == (torch.float32, "none") else adapted
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _give_the_head_contiguous_states(model: Any) -> None:
+    """Makes the output head copy its input, the last position's hidden states, before the product.
+
+    Of a batch of prompts they are a slice with gaps. In fp32 the product then takes seven times as long (0.57 s against
+    0.08 s for 40 rows and the head of SmolLM2-135M); in bf16 it has taken 56 MB a row on one CPU, none on another.
+    """
+    head = model.get_output_embeddings()
+    if head is not None:
+        head.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
 
 
 def _out_of_memory(what: str, otherwise: str, error: Exception) -> GpuOutOfMemory:

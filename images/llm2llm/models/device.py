@@ -1,6 +1,12 @@
-"""Finds out what the device of this process can compute in."""
+"""Finds out what the device of this process can compute in, and with how many threads."""
 
 from __future__ import annotations
+
+import os
+
+from llm2llm.runtime.cpus import usable_cpus
+
+_THREADS = "OMP_NUM_THREADS"
 
 
 def has_bf16() -> bool:
@@ -11,3 +17,18 @@ def has_bf16() -> bool:
     import torch
 
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def limit_threads(processes: int = 1) -> int:
+    """Lets torch compute with no more threads than this process may use CPUs, and returns their number.
+
+    OMP_NUM_THREADS, where it is set, decides instead.
+
+    Args:
+        processes: how many of them share the CPUs.
+    """
+    import torch
+
+    if _THREADS not in os.environ:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cpus() // processes)))
+    return torch.get_num_threads()

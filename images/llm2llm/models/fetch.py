@@ -6,23 +6,28 @@ the Hub, a bucket, a volume or the cache.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llm2llm.api.generate import TeacherSource
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, Transient
 from llm2llm.models import cache as modelcache
 from llm2llm.models import files as modelfiles
+from llm2llm.models import headers
 from llm2llm.models.digest import content_digest
+from llm2llm.models.folder import check_folder, read_json
+from llm2llm.paths import join
 from llm2llm.podenv import HUB_TOKEN, MODEL_CACHE, TEACHER_HUB_TOKEN
 from llm2llm.records import digest_of
-from llm2llm.storage import Store
-from llm2llm.storage.uri import local_path, open_store
+from llm2llm.storage import LocalStore, Store
+from llm2llm.storage.uri import local_path, open_store, volume_of
 
 _FILES_AT_ONCE = 8
 _FORBIDDEN = (401, 403)
@@ -93,12 +98,22 @@ def fetch_model(
 
     Raises:
         IncompatibleArtifacts: the model has changed since Prepare resolved it.
+        ConfigurationError: its files name others that are no part of it (folder.check_folder).
     """
-    if model is not None:
-        return _fetch(spec, model, revision, environ, scratch, weights=weights, store=store)
-    cache = environ.get(MODEL_CACHE)
-    if not cache or not spec.student.model.uri.startswith(("hf://", "s3://")):
-        return _fetch(spec, _student(spec), revision, environ, scratch, weights=weights, store=store)
+    chosen = model or _student(spec)
+    if model is not None or not environ.get(MODEL_CACHE) or not chosen.uri.startswith(("hf://", "s3://")):
+        folder = _fetch(spec, chosen, revision, environ, scratch, weights=weights, store=store)
+    else:
+        folder = _fetch_through_cache(spec, revision, environ, scratch, weights=weights)
+    trusted = spec.student.trust_remote_code and model is None
+    check_folder(folder, chosen.field, trusted=trusted, within=volume_of(chosen.uri))
+    return folder
+
+
+def _fetch_through_cache(
+    spec: AugmentationRunSpec, revision: str, environ: Mapping[str, str], scratch: Path, *, weights: bool
+) -> Path:
+    cache = environ[MODEL_CACHE]
     kept = Path(cache) / digest_of([spec.student.model.uri, revision]).removeprefix("sha256:")[:24]
     if kept.exists():
         problem = modelcache.invalid_reason(kept)
@@ -110,8 +125,68 @@ def fetch_model(
     return modelcache.keep(folder, kept) if weights else folder
 
 
+def find_weight_problems(
+    spec: AugmentationRunSpec, revision: str, environ: Mapping[str, str], folder: Path, vocabulary: int
+) -> list[str]:
+    """Returns what the base model's weights lack (headers.find_problems), read where they are: nothing is downloaded.
+
+    Args:
+        spec: of the run.
+        revision: of the model, resolved.
+        environ: has the keys.
+        folder: the model's, fetched with or without its weights.
+        vocabulary: see headers.find_problems.
+    """
+    model = _student(spec)
+    index_file = folder / headers.INDEX
+    index = read_json(index_file, model.field) if index_file.exists() else None
+    weights = [path for path in folder.iterdir() if modelfiles.has_weights([path.name])]
+    local = {path.name: path.stat().st_size for path in weights if path.exists()}  # a link may lead nowhere
+    remote = model.uri.startswith(("hf://", "s3://"))
+    # The Hub's cache may have some of the shards: of a download that was interrupted, or that another program began.
+    if headers.has_all_files(local, index) or (weights and not remote):
+        return headers.find_problems(local, index, LocalStore(folder, within=Path("/")).read_start, vocabulary)
+    if model.uri.startswith("s3://"):
+        store = open_store(model.uri, spec.artifacts, environ)
+        sizes = {name: size for name, size, _ in store.entries("") if "/" not in name}
+        return headers.find_problems(sizes, index, store.read_start, vocabulary)
+    if model.uri.startswith("hf://"):
+        return headers.find_problems(*_hub_weights(model, revision, environ, index), vocabulary)
+    return []
+
+
+def _hub_weights(
+    model: ModelAt, revision: str, environ: Mapping[str, str], index: Mapping[str, Any] | None
+) -> tuple[dict[str, int | None], Mapping[str, Any] | None, headers.ReadStart]:
+    from huggingface_hub import HfApi, get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # public, but not in its __all__
+
+    repository, endpoint = model.uri.removeprefix("hf://"), environ.get("HF_ENDPOINT")
+    with _hub_failures(model, revision):
+        info = HfApi(endpoint=endpoint, token=environ.get(model.token)).model_info(
+            repository, revision=revision, files_metadata=True
+        )
+    sizes = {sibling.rfilename: sibling.size for sibling in info.siblings or ()}
+
+    def read_start(name: str, size: int) -> bytes:
+        span = {"Range": f"bytes=0-{size - 1}"}
+        with _hub_failures(model, revision):
+            url = hf_hub_url(repository, name, revision=revision, endpoint=endpoint)
+            fields = build_hf_headers(token=environ.get(model.token)) | span
+            with get_session().stream("GET", url, headers=fields) as response:
+                hf_raise_for_status(response)
+                start = b""
+                for chunk in response.iter_bytes():  # a server may ignore the range
+                    start += chunk
+                    if len(start) >= size:
+                        break
+        return start[:size]
+
+    return sizes, index, read_start
+
+
 def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
-    """Returns the content of `hf://owner/dataset[@revision]/path`, a file of a dataset on the Hub.
+    """Returns the content of `hf://[datasets/]owner/dataset[@revision]/path`, a file of a dataset on the Hub.
 
     Raises:
         ConfigurationError: there is no such dataset or revision, or the URI does not name a file of one.
@@ -121,7 +196,7 @@ def read_dataset_file(uri: str, environ: Mapping[str, str]) -> bytes:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    owner, _, rest = uri.removeprefix("hf://").partition("/")
+    owner, _, rest = uri.removeprefix("hf://").removeprefix("datasets/").partition("/")
     name, _, path = rest.partition("/")
     name, _, revision = name.partition("@")
     if not (owner and name and path):
@@ -182,15 +257,29 @@ def _download_files(
     target = scratch / "models" / revision.removeprefix("sha256:")[:16]
 
     def fetch(name: str) -> None:
-        part = target / f"{name}.part"
+        part = join(target, f"{name}.part")
         store.download(name, part)
-        part.replace(target / name)
+        part.replace(join(target, name))
 
-    names = [name for name in store.list("") if weights or not modelfiles.has_weights([name])]
+    names = _files_to_fetch(store, weights=weights)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
         for _ in threads.map(fetch, [name for name in names if not (target / name).exists()]):
             pass  # re-raises the error of a download
     return target
+
+
+def _files_to_fetch(store: Store, *, weights: bool) -> list[str]:
+    """Returns the files of a model in a bucket but those that nothing loads: mirrors of the Hub have weights thrice."""
+    names = list(store.list(""))
+    other = [name for name in names if not modelfiles.is_weights_of_any_kind(name)]
+    loaded = [name for name in names if modelfiles.has_weights([name]) and "/" not in name]
+    if headers.WHOLE in loaded:
+        loaded = [headers.WHOLE]
+    elif headers.INDEX in names:
+        with suppress(ValueError, AttributeError):
+            listed = json.loads(store.read(headers.INDEX))["weight_map"].values()
+            loaded = [name for name in loaded if name in listed]
+    return [*other, *(loaded if weights else ())]
 
 
 def _hub_commit(model: ModelAt, environ: Mapping[str, str]) -> str:

@@ -10,6 +10,9 @@ from llm2llm.models.cache import LIST
 SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
 """Tokenizer and config, and code, which runs only if the user trusts it."""
 _WEIGHTS = ("*.safetensors",)
+_OTHER_WEIGHTS = (
+    "*pytorch_model*.bin", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.ot", "*.pt", "*.pth",
+)  # fmt: skip
 ALL = (*SMALL, *_WEIGHTS)
 _OF_THE_BASE = (
     "config.json", "generation_config.json", "adapter_config.json", "*.index.json", LIST, "trainer_state.json",
@@ -21,6 +24,11 @@ _OF_THE_BASE = (
 def has_weights(names: Iterable[str]) -> bool:
     """Returns whether some files include weights that can be loaded; pickles could run code, and are not loaded."""
     return any(_any(name, _WEIGHTS) for name in names)
+
+
+def is_weights_of_any_kind(name: str) -> bool:
+    """Returns whether a file holds weights, also in formats that are not loaded."""
+    return _any(name.lower(), (*_WEIGHTS, *_OTHER_WEIGHTS))
 
 
 def tokenizer_files(names: Iterable[str]) -> list[str]:

@@ -6,7 +6,6 @@ evaluation, and the prompt is masked by its length.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,17 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from llm2llm.errors import ConfigurationError
+from llm2llm.models.folder import read_json
 
 _CHUNK = 1000
-_CONTEXT = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_sequence_length",
-    "max_seq_length", "seq_len",
-)  # fmt: skip
-"""Names of the context length in various architectures, including those that vLLM looks for (its
-ModelArchConfigConvertorBase).
-"""
-_UNLIMITED = 10**9
-"""Tokenizers without a known limit report 10^30."""
 _TODAY = datetime(2024, 7, 26, tzinfo=UTC)
 """The date for chat templates that ask for it: the one that they use by default if they get none."""
 _TOKENIZER = "spec.student.model: the tokenizer"
@@ -32,7 +23,7 @@ _TOKENIZER = "spec.student.model: the tokenizer"
 
 @dataclass(frozen=True)
 class StudentTokenizer:
-    """What a student needs from its tokenizer; made by `load_tokenizer` or `load_fast_tokenizer`.
+    """What a student needs from its tokenizer; made by `load_tokenizer`.
 
     Attributes:
         encode: texts to token ids, with or without the special tokens of the model.
@@ -77,8 +68,7 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
         trusted: whether Python files in the folder may be run (`spec.student.trustRemoteCode`).
 
     Raises:
-        ConfigurationError: it cannot be loaded, has no EOS token, without which no answer ends, or a chat template that
-            cannot render one turn.
+        ConfigurationError: it cannot be loaded, has no EOS token, without which no answer ends.
     """
     from transformers import AutoTokenizer
 
@@ -100,8 +90,6 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
         )
 
     has_template = chat and tokenizer.chat_template is not None
-    if has_template:
-        _try_template(as_turn)
     return StudentTokenizer(
         encode=lambda texts, special: tokenizer(texts, add_special_tokens=special)["input_ids"],
         decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)),
@@ -110,133 +98,42 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
     )
 
 
-def _try_template(as_turn: Callable[[str], str]) -> None:
-    """Renders a chat template once: if that program needs more than a user's turn, it should fail in Prepare."""
+_TRIALS = (
+    "What is the capital of France, and which river flows through it? Name both in one sentence.",
+    "Zähle bitte 17 Primzahlen auf; beginne mit 2, trenne sie durch Kommas: so weit du kommst.",
+)
+"""Two turns that no template has among its own words."""
+
+
+def check_chat_template(tokens: StudentTokenizer) -> None:
+    """Renders two turns by the chat template, if there is one, for Prepare.
+
+    Raises:
+        ConfigurationError: it needs more than a user's turn, or loses or changes it.
+    """
     from jinja2 import TemplateError
 
+    if tokens.chat is None:
+        return
     try:
-        rendered = as_turn("x")
-    except (TemplateError, TypeError, ValueError) as error:
+        rendered = [tokens.chat(turn) for turn in _TRIALS]
+    except (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise ConfigurationError(
             f"{_TOKENIZER}'s chat template cannot render a user message ({error}): set spec.task.chatTemplate: Never"
         ) from error
-    if "x" not in rendered:
+    if any(turn not in text for turn, text in zip(_TRIALS, rendered, strict=True)):
         raise ConfigurationError(
-            f"{_TOKENIZER}'s chat template omits the user message: set spec.task.chatTemplate: Never"
+            f"{_TOKENIZER}'s chat template omits or changes the user message: set spec.task.chatTemplate: Never"
         )
 
 
-def load_fast_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) -> StudentTokenizer:
-    """Loads the same tokenizer without transformers if its files allow that: in one second instead of ten, for Prepare.
+def has_chat_template(folder: Path, field: str) -> bool:
+    """Returns whether a model's folder has a chat template, in its own file or in its tokenizer's config.
 
     Raises:
-        ConfigurationError: as `load_tokenizer`.
+        ConfigurationError: see folder.read_json, which gets `field`.
     """
-    if not (folder / "tokenizer.json").exists() or (chat and has_chat_template(folder)):
-        return load_tokenizer(folder, chat=chat, trusted=trusted)
-    config = folder / "tokenizer_config.json"
-    eos_token = _json(config).get("eos_token") if config.exists() else None
-    if eos_token is None:  # it may be in another file, or a default of the tokenizer's class, as with GPT-2
-        return load_tokenizer(folder, chat=chat, trusted=trusted)
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # the library raises nothing more specific
-        raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {error}") from error
-    eos = tokenizer.token_to_id(eos_token["content"] if isinstance(eos_token, dict) else eos_token)
-    if eos is None:
-        return load_tokenizer(folder, chat=chat, trusted=trusted)
-    return StudentTokenizer(
-        encode=lambda texts, special: [
-            encoded.ids for encoded in tokenizer.encode_batch(texts, add_special_tokens=special)
-        ],
-        decode=lambda ids: tokenizer.decode(ids, skip_special_tokens=True),
-        eos=eos,
-    )
-
-
-def has_chat_template(folder: Path) -> bool:
-    """Returns whether a model's folder has a chat template, in its own file or in its tokenizer's config."""
     if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
         return True
     config = folder / "tokenizer_config.json"
-    return config.exists() and bool(_json(config).get("chat_template"))
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """Facts about a model from its config; 0 if it does not say.
-
-    Attributes:
-        context: maximum number of tokens, prompt and answer together; at most what its tokenizer allows.
-        heads: attention heads of a layer.
-        architectures: names of the classes that load it.
-        vocabulary: number of tokens that it has an embedding for.
-    """
-
-    context: int
-    heads: int
-    architectures: tuple[str, ...]
-    vocabulary: int = 0
-
-
-def check_vocabulary(tokens: StudentTokenizer, shape: ModelInfo) -> None:
-    """Checks that the model knows the tokenizer's tokens: an unknown one causes an index error, or a dead GPU.
-
-    Tokens that were added to a tokenizer are special tokens, so encoding a single word shows them.
-
-    Raises:
-        ConfigurationError: one is beyond the model's vocabulary.
-    """
-    highest = max([*tokens.prompts(["x"])[0], *tokens.completions(["x"])[0]])
-    if 0 < shape.vocabulary <= highest:
-        raise ConfigurationError(
-            f"{_TOKENIZER} has a special token {highest}, but the model's vocab_size is {shape.vocabulary}: it "
-            "belongs to another model, or tokens were added to it; resize the model's embeddings, or remove that "
-            "token"
-        )
-
-
-def read_model_info(folder: Path, *, trusted: bool = False) -> ModelInfo:
-    """Reads the config of the model in a folder.
-
-    Raises:
-        ConfigurationError: the config cannot be read, or its architecture is unknown to the trainer.
-    """
-    # This module of transformers is only a table; the public way to read it imports torch first.
-    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
-
-    config = _json(folder / "config.json")
-    if config.get("model_type") not in CONFIG_MAPPING_NAMES and not (trusted and "auto_map" in config):
-        raise ConfigurationError(
-            f"spec.student.model: transformers does not know its model_type {config.get('model_type')!r}"
-            + (
-                ": the model comes with its own code, which runs only if spec.student.trustRemoteCode is true"
-                if "auto_map" in config
-                else ""
-            )
-        )
-    tokenizer = folder / "tokenizer_config.json"
-    limits = [config.get(name) for name in _CONTEXT]
-    limits += [_json(tokenizer).get("model_max_length")] if tokenizer.exists() else []
-    context = min((number for number in limits if isinstance(number, int) and number > 0), default=0)
-    heads = config.get("num_attention_heads", config.get("n_head"))
-    class_names = config.get("architectures")
-    architectures = tuple(map(str, class_names)) if isinstance(class_names, list) else ()
-    return ModelInfo(
-        context if context < _UNLIMITED else 0,
-        heads if isinstance(heads, int) else 0,
-        architectures,
-        known if isinstance(known := config.get("vocab_size"), int) else 0,
-    )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"spec.student.model: {path.name} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"spec.student.model: {path.name} is not a JSON object")
-    return content
+    return config.exists() and bool(read_json(config, field).get("chat_template"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
@@ -30,7 +31,7 @@ def load_weights(
         trusted: whether Python files in the folder may be run (`spec.student.trustRemoteCode`).
 
     Raises:
-        ConfigurationError: the files cannot be loaded, or this image has no bitsandbytes.
+        ConfigurationError: the files cannot be loaded or lack weights, or this image has no bitsandbytes.
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a pod's log is no terminal
     if quantization == "nf4":
@@ -40,13 +41,19 @@ def load_weights(
     else:
         options = {"dtype": dtype}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=trusted, **options
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=trusted, output_loading_info=True, **options
         )
     except ImportError as error:
         raise ConfigurationError(f"spec.train.method: {error}") from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ConfigurationError(f"spec.student.model: the weights cannot be loaded: {error}") from error
+    model, info = loaded
+    if missing := sorted(info["missing_keys"]):  # transformers makes them up at random, with a warning
+        raise ConfigurationError(
+            f"spec.student.model: the files lack {len(missing)} of the model's weights, {missing[0]} among them: use "
+            "a checkpoint of the whole causal language model"
+        )
     for weight in model.parameters():
         if weight.is_floating_point():  # the packed 4 bits are not numbers
             weight.data = weight.data.to(dtype)

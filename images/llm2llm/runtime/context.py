@@ -21,6 +21,7 @@ from llm2llm.layout import run_root
 from llm2llm.loop.outcomes import StepId
 from llm2llm.loop.stages import step_block, step_folder
 from llm2llm.records import Kind, Report, Stage, StepDocument, Usage
+from llm2llm.runtime.masking import Masker
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,9 @@ class StepContext:
     """The context of one run of a stage in this process.
 
     `pod_uid` names this writer (the pod's UID in a cluster, else a random id). `stopping` is set by SIGTERM: a stage
-    that sees it saves its work and raises `Terminated`. `seconds` collects where the time went; `usage` is what the
-    step has paid for so far, also for the report of a failed attempt.
+    that sees it saves its work and raises `Terminated`. `confirm` is called before anything is paid for, and raises if
+    this process may not (local/hold.py). `mask` hides this process's secrets in a text. `seconds` collects where the
+    time went; `usage` is what the step has paid for so far, also for the report of a failed attempt.
     """
 
     pod_uid: str
@@ -121,6 +123,8 @@ class StepContext:
     environ: Mapping[str, str] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     progress: Callable[[Mapping[str, object]], None] = print_progress
+    mask: Masker = field(default_factory=lambda: Masker({}))
+    confirm: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     seconds: dict[str, float] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)

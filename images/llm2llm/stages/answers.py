@@ -20,8 +20,10 @@ from llm2llm.engines import SamplingSettings, Student, engine_named
 from llm2llm.errors import Terminated
 from llm2llm.layout import trained_part
 from llm2llm.loop.stages import INPUTS, step_folder
+from llm2llm.models.device import limit_threads
 from llm2llm.models.fetch import fetch_model
-from llm2llm.models.tokenizer import StudentTokenizer, load_tokenizer, read_model_info
+from llm2llm.models.info import read_model_info
+from llm2llm.models.tokenizer import StudentTokenizer, load_tokenizer
 from llm2llm.records import Example, Manifest, Prediction, Stage, digest_of
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.stages.engine_checks import check_engine
@@ -73,6 +75,7 @@ def answers(
     check_engine(spec)  # GPUs may have been changed since Prepare
     with context.timed("imports"):
         load = engine_named(spec.evaluate.resolved_engine())
+        context.progress(_fields_of(step) | {"threads": limit_threads()})
     with context.timed("load"):
         inputs = parent_manifest(store, step, INPUTS)
         student, tokenizer = _download_student(step, store, context, spec, inputs)
@@ -126,7 +129,7 @@ def _predict_in_parts(
 
     New answers are durable within a minute, and before SIGTERM ends the step; the last are committed with the step.
     """
-    step_fields = {"stage": step.stage.value, "iteration": step.iteration}
+    step_fields = _fields_of(step)
     parts = PartialPredictions(store, step, context.pod_uid)
     predictions = parts.read()
     left = [question for question in questions if question.place not in predictions]
@@ -168,6 +171,10 @@ def _download_student(
     return Student(model, adapter, spec.train.quantization, tokenizer.eos, trusted), tokenizer
 
 
+def _fields_of(step: Step) -> dict[str, object]:
+    return {"stage": step.stage.value, "iteration": step.iteration}
+
+
 def _token_limit(seeds: Sequence[TokenizedRow]) -> int:
     """Returns the default token limit of an answer: twice the longest seed completion, not counting its EOS."""
     return max(_MIN_TOKENS, 2 * max(len(row.ids) - row.prompt - 1 for row in seeds))
@@ -186,6 +193,6 @@ def predict(example: Example, answer_ids: Sequence[int], task: Task, tokens: Stu
     """Turns an answer's token ids into a prediction; an answer without EOS was cut off, and is wrong."""
     ended = tokens.eos in answer_ids
     output = tokens.text(answer_ids)
-    answer = task.extract(output)
-    verdict = task.judge(answer, example.completion) if ended else grading.TRUNCATED
+    answer, verdict = task.grade(output, example.completion)
+    verdict = verdict if ended else grading.TRUNCATED
     return Prediction(id=example.id, output=output, answer=answer, correct=verdict == grading.CORRECT, verdict=verdict)

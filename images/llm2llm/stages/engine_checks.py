@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import ConfigurationError
+from llm2llm.models.info import ModelInfo
 
 WITHOUT_ADAPTERS = frozenset(
     {
@@ -36,6 +35,40 @@ WITHOUT_ADAPTERS = frozenset(
 """Architectures that the evaluator image's vLLM serves, but not with an adapter; a test compares the two."""
 
 
+FUSED_EXPERTS = frozenset(
+    {
+        "afmoe",
+        "cohere2_moe",
+        "deepseek_v2",
+        "deepseek_v3",
+        "deepseek_v32",
+        "dots1",
+        "ernie4_5_moe",
+        "exaone_moe",
+        "flex_olmo",
+        "glm4_moe",
+        "glm4_moe_lite",
+        "glm4v_moe",
+        "glm_moe_dsa",
+        "hunyuan_v1_moe",
+        "longcat_flash",
+        "mellum",
+        "minimax",
+        "minimax_m2",
+        "mixtral",
+        "olmoe",
+        "qwen3_moe",
+        "qwen3_next",
+        "qwen3_omni_moe",
+        "qwen3_omni_moe_thinker",
+        "solar_open",
+    }
+)
+"""Mixtures of experts whose experts peft adapts as whole parameters, which it cannot do with dropout."""
+STATE_SPACES = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
+"""Model types of which peft refuses to adapt linear layers, because their kernels go past the adapter."""
+
+
 def check_engine(spec: AugmentationRunSpec) -> None:
     """Checks the student's engine by the spec alone.
 
@@ -57,18 +90,26 @@ def check_engine(spec: AugmentationRunSpec) -> None:
         )
 
 
-def check_adapter(spec: AugmentationRunSpec, architectures: Sequence[str]) -> None:
-    """Checks the student's engine by the base model's config.
+def check_adapter(spec: AugmentationRunSpec, info: ModelInfo) -> None:
+    """Checks that the base model can be trained with an adapter, and be served with it.
 
     Raises:
-        ConfigurationError: vLLM could not serve the adapter that the run will train.
+        ConfigurationError: peft or vLLM could not.
     """
-    for architecture in architectures:
-        if (
-            architecture in WITHOUT_ADAPTERS
-            and spec.train.method != "Full"
-            and spec.evaluate.resolved_engine() == "vLLM"
-        ):
+    if spec.train.method == "Full":
+        return
+    if info.model_type in STATE_SPACES:
+        raise ConfigurationError(
+            f"spec.train.method is {spec.train.method}, but models of type {info.model_type} cannot be trained with an "
+            "adapter: set method: Full, or use another model"
+        )
+    if info.model_type in FUSED_EXPERTS and float(spec.train.lora.dropout) > 0:
+        raise ConfigurationError(
+            f'spec.train.lora.dropout is {spec.train.lora.dropout}, but must be "0" for a mixture of experts '
+            f"({info.model_type}): its experts are adapted as a whole, without dropout"
+        )
+    for architecture in info.architectures:
+        if architecture in WITHOUT_ADAPTERS and spec.evaluate.resolved_engine() == "vLLM":
             raise ConfigurationError(
                 f"spec.evaluate.engine: vLLM cannot serve adapters for {architecture}: set engine: Transformers, or "
                 "train.method: Full"

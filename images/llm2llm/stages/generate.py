@@ -24,9 +24,9 @@ from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.records import POOL, Example, Manifest, Report, Stage, to_jsonl, total_usage
 from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.stages.round import Inputs, Round, begin_round
-from llm2llm.stages.teacher_endpoint import open_teacher
+from llm2llm.stages.teacher_endpoint import TEACHER, freeze_teacher, open_teacher
 from llm2llm.storage import Store
-from llm2llm.teacher.client import connect
+from llm2llm.teacher.connection import connect
 from llm2llm.teacher.ledger import Ledger, LedgerRecord, merge_records, open_ledger, read_segments, usage_of
 from llm2llm.teacher.limits import Limiter, bucket_per_minute
 from llm2llm.teacher.requests import LedgeredTeacher
@@ -65,6 +65,9 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
         # The judged answers come first: a concurrent pod may have other answers to the same requests.
         "ledger.jsonl": merge_records([*round_.answers, *segments, *replayed]),
     }
+    source = spec.generate.teacher.source
+    if source is not None:
+        files[TEACHER] = freeze_teacher(step, source, store, context)
     report = Report(
         **step.address,
         generated=round_.judged,
@@ -99,9 +102,13 @@ async def _run_waves(round_: Round, step: Step, store: Store, context: StepConte
 
         async with connect(endpoint.teacher, endpoint.environ, tell, endpoint.identity) as client:
             teacher = LedgeredTeacher(client, limiter, ledger, _reservations(round_, step, ledger))
+            teacher.confirm = context.confirm
             teacher.waits = lambda seconds: tell(f"waiting up to {seconds:.0f} s {teacher.reason}")
             pending = round_.items
-            round_.finished = reused.hold_round(teacher.key(round_.request(item, 0)) for item in pending)
+            judged = reused.finished_round(teacher.key(round_.request(item, 0)) for item in pending)
+            if judged is not None:
+                round_.finished = True
+                ledger.others = {**reused.by_key, **judged}
             for wave in range(WAVES):
                 if round_.finished:
                     pending = [item for item in pending if teacher.known(round_.request(item, wave))]
@@ -124,7 +131,7 @@ def _reservations(round_: Round, step: Step, ledger: Ledger) -> BudgetReservatio
     parameters = round_.spec.generate.teacher.parameters
     limit = parameters.get("max_completion_tokens") or parameters.get("max_tokens") or ""
     spent = Spent(total_usage(round_.inputs.paid, usage_of(ledger.records)), step.gpu_seconds)
-    return BudgetReservations(round_.spec.budget, spent, int(limit) if limit.isdigit() else 0)
+    return BudgetReservations(round_.spec.budget, spent, int(limit) if limit.isdecimal() else 0)
 
 
 class _Progress:

@@ -5,33 +5,49 @@ It runs on a CPU, within seconds, without torch. It reports all problems togethe
 
 from __future__ import annotations
 
+import errno
 import secrets
+import socket
+import ssl
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from llm2llm.api.data import HeldOutSource, Source
+from llm2llm.api.base import dump_identity
+from llm2llm.api.data import HeldOutSource, Source, folded
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.data.intake import SourceRows, lines_where, read_rows
 from llm2llm.data.rows import EVALUATION, SEED, TEST
+from llm2llm.data.sources import digest_of_content, read_content
 from llm2llm.data.splits import BEFORE, check_folds, contradictions, drop_known_rows, hold_out_rows, sample_rows
-from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError
+from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError, Transient
 from llm2llm.layout import ledger_folder
 from llm2llm.loop.stages import INPUTS
-from llm2llm.models.fetch import fetch_model, model_revision, read_dataset_file
-from llm2llm.models.tokenizer import StudentTokenizer, check_vocabulary, load_fast_tokenizer, read_model_info
+from llm2llm.models.fetch import fetch_model, find_weight_problems, model_revision
+from llm2llm.models.info import check_model, check_vocabulary, read_model_info
+from llm2llm.models.tokenizer import StudentTokenizer, check_chat_template, load_tokenizer
 from llm2llm.podenv import MODEL_CACHE
 from llm2llm.records import Example, Report, Resolved, Usage, canonical_json, digest_of, to_jsonl
 from llm2llm.runtime.context import StageResult, Step, StepContext
+from llm2llm.runtime.disk import disk_advice, is_disk_error
 from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads
 from llm2llm.stages.estimate import describe_estimate, estimate
 from llm2llm.stages.roundtrip import answer_problem
-from llm2llm.stages.teacher_endpoint import TEACHER, resolve_teacher
-from llm2llm.storage import Store, read_source
-from llm2llm.storage.access import access_of, environment_of, has_own
+from llm2llm.stages.teacher_endpoint import resolve_teacher
+from llm2llm.storage import Store
 from llm2llm.tasks import Task, task_of
 
+_MODEL = "spec.student.model"
+_PROBLEMS_TOLD = 3
+_PASSING = frozenset(
+    {
+        errno.EAGAIN, errno.EBUSY, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EINTR, errno.EIO, errno.EMFILE,
+        errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.ENFILE, errno.ENOBUFS, errno.ENOLCK, errno.ENOMEM,
+        errno.ENOTCONN, errno.ESTALE,
+    }
+)  # fmt: skip
+"""Numbers of errors beside those of a full disk and of a connection; a file that is not there stays away."""
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
 
 
@@ -42,6 +58,7 @@ class _Model:
     revision: str
     tokens: StudentTokenizer
     context: int
+    vocabulary: int
 
     def count(self, texts: list[str]) -> list[int]:
         """Returns the number of tokens of each text, without those that mark a prompt or an end."""
@@ -58,17 +75,19 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     problems: list[StepError] = []
     dialect_changes: list[str] = []
     sets: dict[str, SourceRows] = {}
+    digests: dict[str, str] = {}
     lengths: dict[str, dict[str, int]] = {}
-    task = model = teacher = None
+    task = model = None
     with _collect_problem(problems):
         check_engine(spec)
     with _collect_problem(problems):
         task = task_of(spec.task)
         _check_template(task)
+        _check_labels(spec.task.labels)
     for name, source in spec.data.sources().items():
         with _collect_problem(problems), context.timed("load"):
             if source.uri:
-                sets[name] = _read_set(name, source.uri, source, spec, context)
+                sets[name], digests[name] = _read_set(name, source.uri, source, spec, context)
                 if task is not None:
                     sets[name].normalize(task.normalize)
                 sample_rows(f"data.{name}", sets[name], source.sample, spec)
@@ -76,7 +95,7 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
         hold_out_rows(sets, spec)
         check_folds(sets, spec)
     with _collect_problem(problems):
-        model = _inspect_model(spec, store, context)
+        model = _inspect_model(spec, store, context, problems)
     with _collect_problem(problems), context.timed("compute"):
         for name, rows in sets.items():
             if task is not None:
@@ -89,9 +108,9 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     local_source = spec.generate.teacher.source
     with _collect_problem(problems), context.timed("probe"):
         if local_source is None:
-            context.usage = _probe_teacher(spec, store, context, dialect_changes.append)
+            _probe_teacher(spec, store, context, dialect_changes.append)
         else:
-            teacher = resolve_teacher(spec, local_source, store, context)
+            resolve_teacher(spec, local_source, store, context)  # only checked: generation freezes it
     if problems or task is None or model is None:
         raise _combine_problems(problems)
     notes = [drop_known_rows(name, sets, task) for name in BEFORE if name in sets]
@@ -102,7 +121,7 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     notes.append(
         describe_estimate(estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count), spec)
     )
-    return _result(step, context, model, teacher, examples, "; ".join(filter(None, notes)))
+    return _result(step, context, model, examples, digests, "; ".join(filter(None, notes)))
 
 
 def _check_template(task: Task) -> None:
@@ -114,13 +133,41 @@ def _check_template(task: Task) -> None:
         )
 
 
+def _check_labels(labels: Sequence[str]) -> None:
+    """Checks that no two labels differ in the encoding of their accents alone, since no grader tells them apart."""
+    known: dict[str, str] = {}
+    for label in labels:
+        other = known.setdefault(folded(label), label)
+        if other != label:
+            raise ConfigurationError(
+                f"spec.task.labels: {other!a} and {label!a} are the same label in two Unicode forms: keep one"
+            )
+
+
 @contextmanager
-def _collect_problem(problems: list[StepError]) -> Iterator[None]:
-    """Collects an error of the block, which ends that check and no other."""
+def _collect_problem(problems: list[StepError], what: str = "Prepare") -> Iterator[None]:
+    """Collects an error of the block, which ends that check and no other.
+
+    An error that nobody foresaw is mostly what a library says about a model, a key or a file: a retry would say the
+    same.
+    """
     try:
         yield
     except StepError as error:
         problems.append(error)
+    except Exception as error:  # noqa: BLE001 - see above
+        traceback.print_exc()
+        words = f"{what}: {traceback.format_exception_only(error)[-1].strip()}"
+        problems.append(Transient(words + disk_advice(error)) if _may_pass(error) else ConfigurationError(words))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Returns whether an error is the machine's, its disk's or the network's, which may pass by itself."""
+    if isinstance(error, (MemoryError, ConnectionError, TimeoutError, socket.gaierror)) or is_disk_error(error):
+        return True
+    if isinstance(error, ssl.SSLError):  # numbered by its own library
+        return not isinstance(error, ssl.SSLCertVerificationError)
+    return isinstance(error, OSError) and error.errno in _PASSING
 
 
 def _combine_problems(problems: Sequence[StepError]) -> StepError:
@@ -132,44 +179,54 @@ def _combine_problems(problems: Sequence[StepError]) -> StepError:
 
 def _read_set(
     name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext
-) -> SourceRows:
+) -> tuple[SourceRows, str]:
+    """Returns the rows of a file, and the digest of its content."""
     mapping = source.fields or spec.data.seed.fields
     if "completion" not in mapping:
         raise ConfigurationError(
             f"spec.data.{name}.fields: 'completion' is missing: it names the column that holds the answer"
         )
-    rows = read_rows(uri, _read_content(name, uri, source, spec, context), mapping)
+    content = read_content(name, uri, source, spec, context.environ)
+    rows = read_rows(uri, content, mapping)
     if not rows.rows and not rows.broken:
         raise DataError(f"data.{name} {uri} has no rows")
-    return rows
+    return rows, digest_of_content(content)
 
 
-def _read_content(
-    name: str, uri: str, source: Source | HeldOutSource, spec: AugmentationRunSpec, context: StepContext
-) -> bytes:
-    if uri.startswith("hf://"):
-        return read_dataset_file(uri, context.environ)
-    return read_source(
-        uri,
-        access_of(source, spec.artifacts),
-        environment_of(name, source, spec.artifacts, context.environ),
-        field=f"spec.data.{name}" if has_own(source) else "spec.artifacts",
-    )
-
-
-def _inspect_model(spec: AugmentationRunSpec, store: Store, context: StepContext) -> _Model:
-    with context.timed("load"):
+def _inspect_model(
+    spec: AugmentationRunSpec, store: Store, context: StepContext, problems: list[StepError]
+) -> _Model | None:
+    """Returns what Prepare needs of the base model, None if it cannot be read; each check adds its own problem."""
+    folder = tokens = info = None
+    revision, trusted = "", spec.student.trust_remote_code
+    with _collect_problem(problems, _MODEL):
         revision = model_revision(spec, context.environ, store=store)
-        folder: Path = fetch_model(
+        folder = fetch_model(
             spec, revision, context.environ, context.scratch, weights=MODEL_CACHE in context.environ, store=store
         )
-        trusted = spec.student.trust_remote_code
-        tokens = load_fast_tokenizer(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
+    if folder is None:
+        return None
+    with _collect_problem(problems, f"{_MODEL}: the tokenizer"):
+        tokens = load_tokenizer(folder, chat=spec.task.chat_template == "Auto", trusted=trusted)
+        check_chat_template(tokens)
+    with _collect_problem(problems, f"{_MODEL}: config.json"):
         info = read_model_info(folder, trusted=trusted)
-        check_vocabulary(tokens, info)
+        check_model(folder)
+    if info is None:
+        return None
+    with _collect_problem(problems, _MODEL):
         check_heads("spec.evaluate", info.heads, spec.evaluate.tensor_parallel_size)
-        check_adapter(spec, info.architectures)
-        return _Model(revision, tokens, info.context)
+        check_adapter(spec, info)
+    with _collect_problem(problems, f"{_MODEL}: the weights"):
+        lacks = find_weight_problems(spec, revision, context.environ, folder, info.vocabulary)
+        if lacks:
+            raise ConfigurationError(f"{_MODEL}: {'; '.join(lacks[:_PROBLEMS_TOLD])}")
+    if tokens is None:
+        return None
+    with _collect_problem(problems, f"{_MODEL}: the tokenizer"):
+        specials = [*tokens.prompts(["x"]), *tokens.completions(["x"])]  # one word alone shows what is put around it
+        check_vocabulary(specials, info.vocabulary)
+    return _Model(revision, tokens, info.context, info.vocabulary)
 
 
 def _refuse_invalid_rows(rows: SourceRows, task: Task) -> None:
@@ -196,12 +253,23 @@ def _refuse_untokenizable_rows(
     limit = spec.train.hyperparameters.max_length
     lengths = {row.example.id: sum(count) for row, count in zip(rows.rows, counts, strict=True)}
     problems = [
-        _length_problem(*count, limit, model.context)
+        _vocabulary_problem([*prompt, *completion], model.vocabulary)
+        or _length_problem(*count, limit, model.context)
         or answer_problem(row.example.completion, model.tokens.text(completion), task)
-        for row, count, completion in zip(rows.rows, counts, completion_ids, strict=True)
+        for row, count, prompt, completion in zip(rows.rows, counts, prompt_ids, completion_ids, strict=True)
     ]
     rows.refuse(lines_where(rows.rows, problems))
     return lengths
+
+
+def _vocabulary_problem(ids: list[int], vocabulary: int) -> str | None:
+    highest = max(ids)
+    if not 0 < vocabulary <= highest:
+        return None
+    return (
+        f"the tokenizer gives it token {highest}, for which the model has no embedding (vocab_size {vocabulary}): "
+        "remove that text, or use the model's own tokenizer"
+    )
 
 
 def _length_problem(prompt: int, completion: int, limit: int, context: int) -> str | None:
@@ -241,42 +309,53 @@ def verify_conditional_put(store: Store) -> None:
         )
 
 
-def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext, tell: Callable[[str], None]) -> Usage:
+def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext, tell: Callable[[str], None]) -> None:
     """Sends one small request, unless the run never generates (`maxIterations: 1`), and records it like any paid one.
+
+    `context.usage` becomes the cost of the requests of all attempts, however this one ends.
 
     Args:
         tell: receives the changes that the endpoint requires; generation learns them again with its first request.
-
-    Returns:
-        The cost of the probes of all attempts.
     """
     if spec.max_iterations == 1:
-        return Usage()
-    from llm2llm.teacher.client import probe
+        return
+    from llm2llm.augment.parse import parse
     from llm2llm.teacher.ledger import LedgerRecord, read_segments, usage_of
+    from llm2llm.teacher.probe import probe
 
-    cost = probe(spec.generate, context.environ, tell)
-    record = LedgerRecord(
-        key="probe",
-        iteration=0,
-        seed="",
-        sample=0,
-        wave=0,
-        model=spec.generate.teacher.model,
-        input_tokens=cost.teacher_input_tokens,
-        output_tokens=cost.teacher_output_tokens,
-    )
     folder = ledger_folder(INPUTS)
-    store.write(f"{folder}/{context.pod_uid}/000000.jsonl", to_jsonl([record]))
-    return usage_of(read_segments(store, folder))
+    recorded: list[LedgerRecord] = []
+
+    def record(cost: Usage) -> None:
+        request = LedgerRecord(
+            key="probe",
+            iteration=0,
+            seed="",
+            sample=len(recorded),
+            wave=0,
+            model=spec.generate.teacher.model,
+            input_tokens=cost.teacher_input_tokens,
+            output_tokens=cost.teacher_output_tokens,
+        )
+        store.write(f"{folder}/{context.pod_uid}/{len(recorded):06d}.jsonl", to_jsonl([request]))
+        recorded.append(request)
+
+    context.confirm()
+    try:
+        probe(spec.generate, context.environ, tell, lambda text: parse(text, (), choice=True), record)
+    except BaseException:
+        with suppress(StepError):  # an unreachable store is not what ended the probe
+            context.usage = usage_of(read_segments(store, folder))
+        raise
+    context.usage = usage_of(read_segments(store, folder))
 
 
 def _result(
     step: Step,
     context: StepContext,
     model: _Model,
-    teacher: bytes | None,
     examples: Mapping[str, Sequence[Example]],
+    digests: Mapping[str, str],
     message: str,
 ) -> StageResult:
     """Returns the frozen files and the report about them."""
@@ -287,12 +366,10 @@ def _result(
             "revision": model.revision,
             "trustRemoteCode": spec.student.trust_remote_code,
         },
-        "task": spec.task.model_dump(mode="json", by_alias=True),
+        "task": dump_identity(spec.task, exclude_none=False),  # the output's digest is every child's parent
     }
     files = {FILES[name]: to_jsonl(rows) for name, rows in examples.items()}
     files["identity.json"] = (canonical_json(identity) + "\n").encode()
-    if teacher is not None:
-        files[TEACHER] = teacher
     counts = {name: len(rows) for name, rows in examples.items()}
     report = Report(
         **step.address,
@@ -306,6 +383,7 @@ def _result(
             test_count=counts.get("test", 0),
             inputs_digest=_digest(examples["seed"]),
             evaluation_digest=_digest(examples["evaluation"]) if "evaluation" in examples else "",
+            sources=dict(digests),
         ),
     )
     return StageResult(files, report)

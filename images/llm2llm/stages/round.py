@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.augment import prompt
@@ -148,7 +149,7 @@ class Round:
 
         A share of few answers means nothing, but a finished round without one answer that could be parsed does.
         """
-        floor = float(self.spec.generate.filters.min_acceptance)
+        floor = Decimal(self.spec.generate.filters.min_acceptance)
         kept = len(self.kept)
         unparsable = over and {row.reason for row in self.rejected} == {"schema"}
         if kept < floor * self.judged and (self.judged >= FEWEST_FOR_A_SHARE or (unparsable and not kept)):

@@ -21,7 +21,7 @@ def answer_problem(completion: str, decoded: str, task: Task) -> str | None:
         decoded: the completion's tokens, decoded like an answer.
         task: of the run; a difference that its grader ignores is not a problem.
     """
-    if task.judge(task.extract(decoded), completion) == grading.CORRECT:
+    if task.grade(decoded, completion)[1] == grading.CORRECT:
         return None
     wanted = completion.strip()
     common = sum(takewhile(bool, map(eq, wanted, decoded)))

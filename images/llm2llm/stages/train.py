@@ -20,9 +20,12 @@ from llm2llm.errors import DataError, Terminated
 from llm2llm.layout import data_folder, trained_part
 from llm2llm.loop.outcomes import describe_iteration
 from llm2llm.loop.stages import INPUTS, step_folder
+from llm2llm.models.device import limit_threads
 from llm2llm.models.fetch import fetch_model
 from llm2llm.models.imports import without_torch_compile
-from llm2llm.models.tokenizer import load_tokenizer, read_model_info
+from llm2llm.models.info import read_model_info
+from llm2llm.models.names import loadable_name
+from llm2llm.models.tokenizer import load_tokenizer
 from llm2llm.records import Report, Stage, canonical_json, digest_of
 from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.storage import Store
@@ -131,7 +134,8 @@ def _run_training(job: TrainingJob, step: Step, uploads: Uploads, context: StepC
 
         context.progress(step_fields | {"processes": count})
         with context.timed("compute"):
-            return train_in_processes(job, hooks, count)
+            return train_in_processes(job, hooks, count, context.mask)
+    context.progress(step_fields | {"threads": limit_threads()})
     with context.timed("load"):
         student = session.load_model(job)
     with context.timed("compute"):
@@ -195,7 +199,7 @@ def _model_card(spec: AugmentationRunSpec, report: Report, *, chat: bool) -> str
     turn = ", as the user's turn of the tokenizer's chat template" if chat else ""
     return (
         "---\n"
-        f"base_model: {canonical_json(uri)}\n"
+        f"base_model: {canonical_json(loadable_name(uri))}\n"
         f"base_model_relation: {'finetune' if whole else 'adapter'}\n"
         f"library_name: {'transformers' if whole else 'peft'}\n"
         "---\n\n"

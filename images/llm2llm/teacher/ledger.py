@@ -17,6 +17,7 @@ from typing import Any, Literal
 from llm2llm.errors import IncompatibleArtifacts
 from llm2llm.records import Record, Usage, digest_of, to_jsonl
 from llm2llm.storage import Store
+from llm2llm.teacher.reply import REFUSED
 
 GROUP_SECONDS = 0.25
 """Seconds that the first record of a group waits for others."""
@@ -44,6 +45,14 @@ class LedgerRecord(Record):
     input_tokens: int = 0
     output_tokens: int = 0
     estimated: bool = False
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it stands for its request at the next attempt, too.
+
+        A refusal for a reason of the endpoint's own does not: what an endpoint did to a request is no answer.
+        """
+        return self.outcome == "answer" and self.finish != REFUSED
 
 
 @dataclass(frozen=True)
@@ -178,7 +187,7 @@ def open_ledger(
     records = list(read_segments(store, folder))
     answers: dict[str, LedgerRecord] = {}
     for record in records:
-        if record.outcome == "answer":
+        if record.is_answer:
             answers.setdefault(record.key, record)
     return Ledger(store, folder, pod_uid, records, answers, in_flight, others or {})
 
@@ -217,6 +226,7 @@ def merge_records(records: Iterable[LedgerRecord]) -> bytes:
     """Builds `ledger.jsonl` of a committed step: one answer per request, sorted by key, so equal for equal rounds."""
     answers: dict[str, LedgerRecord] = {}
     for record in records:
-        if record.outcome == "answer":
-            answers.setdefault(record.key, record)
+        known = answers.get(record.key)
+        if record.outcome == "answer" and (known is None or (record.is_answer and not known.is_answer)):
+            answers[record.key] = record
     return to_jsonl(answers[key] for key in sorted(answers))

@@ -28,11 +28,14 @@ from typing import Self
 from llm2llm.api.generate import Generate, Teacher
 from llm2llm.errors import ConfigurationError, Terminated, Transient
 from llm2llm.podenv import TEACHER_CA_BUNDLE, TEACHER_KEY
+from llm2llm.runtime.masking import Masker
 
 SERVER = "vllm.entrypoints.openai.api_server"
 LOOPBACK = "127.0.0.1"
 LOG_LINES = 20
 """Last lines of vLLM's log that an error quotes."""
+QUOTE_CHARACTERS = 1500
+"""Last characters of those lines: a report cuts the end of a message of more than 2,048, and the end says why."""
 GRACE_SECONDS = 5.0
 """Seconds that the server has to end after SIGTERM. Requests in flight were waited for before; this is below what a
 pod's usual grace of 30 s leaves then."""
@@ -61,6 +64,7 @@ class LocalTeacher:
         environ: environment of the child.
         tell: receives progress messages, but only when the log moves, so that a watchdog notices a server that hangs.
         stopping: set when the step has to end.
+        mask: hides secrets in what is quoted of its log.
     """
 
     generate: Generate
@@ -69,6 +73,7 @@ class LocalTeacher:
     environ: Mapping[str, str]
     tell: Callable[[str], None]
     stopping: threading.Event
+    mask: Masker
     port: int = field(default_factory=free_port)
     key: str = field(default_factory=lambda: secrets.token_hex(16))
     _child: subprocess.Popen[bytes] | None = None
@@ -130,7 +135,8 @@ class LocalTeacher:
                     "spec.generate.mode is Local, but vLLM is not installed in this image: set spec.generate.image to "
                     "an image that contains it, e.g. the evaluator's"
                 )
-            raise Transient(f"the teacher's vLLM server exited with code {self._child.returncode}: {' | '.join(lines)}")
+            quote = " | ".join(lines)[-QUOTE_CHARACTERS:]
+            raise Transient(f"the teacher's vLLM server exited with code {self._child.returncode}: {quote}")
 
     @property
     def _log(self) -> Path:
@@ -185,10 +191,15 @@ class LocalTeacher:
             return False
 
     def _last_lines(self) -> list[str]:
+        """Returns the last lines of the log, masked: whole ones, since part of a secret cannot be found."""
         with self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - _LOG_BYTES))
+            begin = max(0, self._log.stat().st_size - _LOG_BYTES)
+            log.seek(begin)
             text = log.read().decode(errors="replace")
-        return [line.strip() for line in text.splitlines() if line.strip()][-LOG_LINES:]
+        _, line_break, whole = text.partition("\n")
+        text = whole if begin and line_break else text
+        masked = self.mask(text[: self.mask.settled(text)])  # its last line may still be written
+        return [line.strip() for line in masked.splitlines() if line.strip()][-LOG_LINES:]
 
 
 def main(argv: Sequence[str]) -> int:

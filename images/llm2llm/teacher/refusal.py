@@ -24,10 +24,18 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _MODERATION = re.compile(r"moderation|flagged|(content|usage) polic|safety", re.IGNORECASE)
+_OF_ALL = re.compile(r"api.?key|^model_", re.IGNORECASE | re.MULTILINE)
+"""Some vendors answer 400 for a bad key or (by its code) a missing model; these concern every row."""
 _ACCOUNT = re.compile(
-    r"api.?key|credit balance|insufficient (credit|balance|fund)|billing|quota|^model_", re.IGNORECASE | re.MULTILINE
+    r"credit balance|insufficient (credit|balance|fund|quota)|billing (hard limit|(is )?not active)"
+    r"|budget (has been )?exceeded"
+    r"|\b(key|token|account|subscription|trial|plan)\b[^.]{0,20}\bexpired|expired[^.]{0,20}\b(key|token|account|plan)\b",
+    re.IGNORECASE,
 )
-"""Some vendors answer 400 for a bad key, missing credit, or (by its code) a missing model; these concern every row."""
+"""What an endpoint says, in words or codes, of an account that a person has to see to, whatever the 4xx."""
+_ACCOUNT_OR_LIMIT = re.compile(r"(?<!/)\bbilling\b|\bquota\b|exceeded[^.]{0,20} budget", re.IGNORECASE)
+"""The same, but also said of limits that pass by themselves."""
+_OF_A_LIMIT = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 OF_A_REQUEST = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
@@ -60,8 +68,19 @@ class Refusal:
             return CONTENT_FILTER
         if status not in OF_A_REQUEST or "model" in self.named:
             return ""
-        account = status == HTTPStatus.BAD_REQUEST and _ACCOUNT.search("\n".join((*self.codes, self.words)))
-        return "" if account else REFUSED
+        of_all = status == HTTPStatus.BAD_REQUEST and _OF_ALL.search("\n".join((*self.codes, self.words)))
+        return "" if of_all else REFUSED
+
+    def holds(self, status: int) -> bool:
+        """Returns whether the account behind the endpoint lacks money, or its key or plan has expired.
+
+        To be asked before `finish_where_others_pass`: what an account lacks is no row's fault.
+        """
+        of_a_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR  # whose words may be about anything
+        said = "\n".join(self.codes if of_a_server else (*self.codes, self.words)).replace("_", " ")
+        if status == HTTPStatus.PAYMENT_REQUIRED or _ACCOUNT.search(said):
+            return True
+        return not of_a_server and status not in _OF_A_LIMIT and bool(_ACCOUNT_OR_LIMIT.search(said))
 
     @property
     def maybe_paid(self) -> bool:
@@ -70,12 +89,18 @@ class Refusal:
 
 
 def read_refusal(body: Any, otherwise: str) -> Refusal:
-    """Reads the JSON body of an error.
+    """Reads the body of an error, in whatever form an endpoint gives it: an object, a list of such, or a text.
 
     Args:
-        body: the body, or its member `error`.
+        body: the decoded body, or its member `error`.
         otherwise: the text if the body has none.
     """
+    if isinstance(body, list) and body:  # Gemini's
+        return read_refusal(body[0], otherwise)
+    if isinstance(body, dict) and isinstance(body.get("error"), dict | list | str) and not body.get("message"):
+        return read_refusal(body["error"], otherwise)
+    if isinstance(body, str) and body.strip() and not body.lstrip().startswith("<"):
+        return Refusal(body.strip())
     if not isinstance(body, dict):
         return Refusal(otherwise)
     codes = tuple(str(body[name]) for name in ("code", "type") if body.get(name))

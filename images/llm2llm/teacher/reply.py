@@ -8,7 +8,7 @@ been paid for.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ CONTENT_FILTER = "content_filter"
 CONTEXT_LENGTH = "context_length"
 REFUSED = "refused"
 EMPTY = "empty"
+_THOUGHTS = ("reasoning_content", "reasoning")
+"""Where vLLM, DeepSeek and OpenRouter put the thoughts of a reasoning model."""
 TEXT_LIMIT = 1_000_000
 """Maximum characters of an answer that are kept."""
 _FINISH_LIMIT = 100
@@ -33,13 +35,16 @@ class Reply:
 
     `finish` is stop, length, content_filter, empty for a body without a message, context_length for a request that is
     too long, or refused for one that the endpoint rejects for a reason of its own. `text` of a refused request is the
-    endpoint's message. `usage` is None if the endpoint reported none.
+    endpoint's message. `usage` is None if the endpoint reported none. `thoughts` says that the message has thoughts
+    beside its text, and `refusal` is the model's own, of an API that keeps it apart.
     """
 
     text: str
     finish: str
     usage: Usage | None
     announced: Mapping[str, RateLimitHeader] = field(default_factory=dict)
+    thoughts: bool = False
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,26 +55,39 @@ class NoCompletion:
     code: str = ""
 
 
-def read_reply(body: bytes, announced: Mapping[str, RateLimitHeader]) -> Reply | NoCompletion:
-    """Reads the body of an answer with status 200."""
+def read_reply(
+    body: bytes, announced: Mapping[str, RateLimitHeader], mask: Callable[[str], str] = lambda text: text
+) -> Reply | NoCompletion:
+    """Reads the body of an answer with status 200.
+
+    Args:
+        body: the body.
+        announced: the limits in its headers.
+        mask: hides secrets in what is quoted of a body that is no completion.
+    """
     try:
         completion = json.loads(body)
     except (ValueError, RecursionError):
         completion = None
     choices = _member(completion, "choices")
-    if error := _member(completion, "error"):
-        message = storable(str(_member(error, "message") or error), _WORDS_LIMIT)
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    # a gateway that has sent 200 and then loses its upstream puts the error into the choice
+    if error := _member(completion, "error") or _member(choice, "error"):
+        message = storable(mask(str(_member(error, "message") or error)), _WORDS_LIMIT)
         return NoCompletion(message, str(_member(error, "code") or ""))
+    if _member(choice, "finish_reason") == "error":
+        return NoCompletion("the choice ended with an error", "error")
     if not isinstance(choices, list):
-        return NoCompletion(repr(body[:_WORDS_LIMIT].decode("utf-8", "replace")))
+        return NoCompletion(repr(mask(body.decode("utf-8", "replace"))[:_WORDS_LIMIT]))
     usage = _usage(_member(completion, "usage"))
-    choice = choices[0] if choices else None
     message = _member(choice, "message")
     if not isinstance(message, dict):
         return Reply("", EMPTY, usage, announced)
     finish = _member(choice, "finish_reason")
     reason = storable(finish, _FINISH_LIMIT) if isinstance(finish, str) else ""
-    return Reply(storable(_text(message.get("content"))), reason or "stop", usage, announced)
+    thoughts = any(_text(message.get(name)).strip() for name in _THOUGHTS)
+    refusal = storable(_text(message.get("refusal")))
+    return Reply(storable(_text(message.get("content"))), reason or "stop", usage, announced, thoughts, refusal)
 
 
 def storable(text: str, limit: int = TEXT_LIMIT) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llm2llm.errors import BudgetReached, StepError, Terminated, Transient
 from llm2llm.records import Usage
@@ -39,12 +39,15 @@ class LedgeredTeacher:
     limiter: Limiter
     ledger: Ledger
     purse: BudgetReservations
+    confirm: Callable[[], None] = lambda: None
+    """Called in a thread before a request is sent; raises StepError if this process may not pay for it."""
     answered: Callable[[], None] = lambda: None
     waits: Callable[[float], None] = lambda _: None
     """Called now and then with the maximum seconds for which nothing can be sent, because of `reason`."""
     _last_error: str = ""
     """Error of the newest failed request, if no answer and no 429 has come since."""
     _last_progress: float = 0.0
+    _confirming: asyncio.Lock = field(default_factory=asyncio.Lock)
     _refused_since: float | None = None
     """Time of the first 429 after the last answer to any request."""
 
@@ -155,6 +158,7 @@ class LedgeredTeacher:
         actual = Usage()
         try:
             async with self.limiter.slot(_tokens(reserved)) as sent:
+                await self._confirm()
                 try:
                     reply = await self._send(request, sent)
                 except asyncio.CancelledError:
@@ -185,6 +189,20 @@ class LedgeredTeacher:
         except BudgetReached:
             self.limiter.stop()
             raise
+
+    async def _confirm(self) -> None:
+        """Makes sure that this process may pay; `confirm` may ask a store, and retry while answers have to be recorded.
+
+        One thread asks for all requests: those that wait find the answer known, or the round stopped.
+        """
+        async with self._confirming:
+            if self.limiter.stopped:
+                raise Stopping
+            try:
+                await asyncio.to_thread(self.confirm)
+            except StepError:
+                self.limiter.stop()
+                raise
 
     async def _send(self, request: Request, sent: InFlightRequest) -> Reply | None:
         """Sends a request; returns the reply, or None after a 429. Raises TeacherUnavailable."""

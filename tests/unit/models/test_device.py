@@ -1,9 +1,10 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 
-from llm2llm.engines.base import computes_in_bf16
-from llm2llm.models.device import has_bf16
-from llm2llm.training.model import resolve_precision
+from llm2llm.models import device
+from llm2llm.models.device import has_bf16, limit_threads
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,29 @@ def test_auto_computes_in_bf16_only_where_the_gpu_has_it(
     monkeypatch.setattr(torch.version, "cuda", "12.8")
 
     assert has_bf16() is there
-    assert computes_in_bf16("Auto") is there
-    assert resolve_precision("Auto") == ("bf16" if there else "fp32")
-    assert computes_in_bf16("bf16")
-    assert not computes_in_bf16("fp32")
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize(("cpus", "processes", "limit"), [(4, 1, 4), (4, 3, 1), (4, 8, 1), (9, 1, 6)])
+def test_threads_share_the_cpus_that_the_process_may_use(
+    cpus: int, processes: int, limit: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(device, "usable_cpus", lambda: cpus)
+    torch.set_num_threads(6)
+    assert limit_threads(processes) == limit == torch.get_num_threads()
+
+
+@pytest.mark.usefixtures("threads")
+def test_threads_that_the_user_chose_stay(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    monkeypatch.setattr(device, "usable_cpus", lambda: 2)
+    torch.set_num_threads(6)
+    assert limit_threads() == 6

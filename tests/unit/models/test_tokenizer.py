@@ -1,20 +1,38 @@
-"""Special tokens that a tokenizer has and its model has not."""
+"""What a tokenizer makes of prompts and completions; tests/integration/data_plane/test_tokenizers.py has real ones."""
 
 from __future__ import annotations
 
 import pytest
 
 from llm2llm.errors import ConfigurationError
-from llm2llm.models.tokenizer import ModelInfo, StudentTokenizer, check_vocabulary
+from llm2llm.models.tokenizer import StudentTokenizer, check_chat_template
 
 
-@pytest.mark.parametrize("around", [[], [7]], ids=["none before a word", "one before it"])
-def test_a_special_token_beyond_the_models_vocabulary_is_refused_by_a_tokenizer_that_has_no_word_too(
-    around: list[int],
-) -> None:
-    tokens = StudentTokenizer(encode=lambda texts, special: [around * special for _ in texts], decode=str, eos=5)
-    highest = max([5, *around])
+def tokens(chat: object = None) -> StudentTokenizer:
+    """A tokenizer whose ids are the letters' numbers, with 1 before a text and 2 as its end."""
+    return StudentTokenizer(
+        encode=lambda texts, special: [[1] * special + [ord(letter) for letter in text] for text in texts],
+        decode=lambda ids: "".join(map(chr, ids)),
+        eos=2,
+        chat=chat,  # type: ignore[arg-type]
+    )
 
-    check_vocabulary(tokens, ModelInfo(context=8, heads=1, architectures=(), vocabulary=highest + 1))
-    with pytest.raises(ConfigurationError, match=f"a special token {highest}, but the model's vocab_size is {highest}"):
-        check_vocabulary(tokens, ModelInfo(context=8, heads=1, architectures=(), vocabulary=highest))
+
+def test_a_prompt_has_no_end_and_a_completion_has_one():
+    assert tokens().prompts(["ab"]) == [[1, 97, 98]]
+    assert tokens().completions([" ab\n"]) == [[97, 98, 2]]
+    assert tokens().text([97, 98, 2, 99]) == "ab"
+    assert tokens(lambda text: f"<{text}>").prompts(["a"]) == [[60, 97, 62]]
+
+
+def test_a_template_that_keeps_a_turn_is_fine_and_so_is_none():
+    check_chat_template(tokens())
+    check_chat_template(tokens(lambda text: f"<user>{text}<assistant>"))
+
+
+@pytest.mark.parametrize("lose", [lambda _: "hello", str.upper, lambda text: text[:30], lambda text: text[::-1]])
+def test_a_template_that_loses_or_changes_a_turn_is_refused(lose: object):
+    with pytest.raises(
+        ConfigurationError, match=r"omits or changes the user message: set spec\.task\.chatTemplate: Never"
+    ):
+        check_chat_template(tokens(lose))

@@ -1,15 +1,14 @@
-"""The page about a run, and what it says of seed rows."""
+"""The page about a run."""
 
 from __future__ import annotations
 
 from html.parser import HTMLParser
 from typing import Any
 
-import pytest
 from tests.support import builders
 
 from llm2llm.records import Example, Lineage, Paired, Prediction, Stage, Usage
-from llm2llm.report.history import SeedHistory, histories
+from llm2llm.report.history import SeedHistory
 from llm2llm.report.page import IterationRow, Page, curve, render
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=\"alert('2')\"> {{ 7*7 }} & \u202etxet \ud800"
@@ -18,31 +17,6 @@ VOID = {"meta", "line", "circle", "polyline", "img", "br"}
 
 def told(row: str, correct: bool, output: str = "an answer") -> Prediction:
     return Prediction(id=row, output=output, correct=correct, verdict="correct" if correct else "wrong")
-
-
-def history(verdicts: str) -> SeedHistory:
-    """A seed row's history: + is right, - is wrong, . was not asked."""
-    seed = Example(id="s", fields={}, completion="x")
-    asked = {index: [told("s", verdict == "+")] for index, verdict in enumerate(verdicts) if verdict != "."}
-    return histories([seed], asked)[0]
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "learned", "forgotten", "suspect"),
-    [
-        pytest.param("-++", [1], [], False, id="learned once"),
-        pytest.param("-+-+", [1, 3], [2], False, id="learned, forgotten and learned again"),
-        pytest.param("+-", [], [1], False, id="forgotten"),
-        pytest.param("---", [], [], True, id="wrong three times"),
-        pytest.param("-+-+-", [1, 3], [2, 4], True, id="wrong three times, though not on end"),
-        pytest.param("-...+", [4], [], False, id="compared with the last that was asked"),
-        pytest.param("", [], [], False, id="never asked"),
-    ],
-)
-def test_the_history_of_a_seed_row(verdicts: str, learned: list[int], forgotten: list[int], suspect: bool) -> None:
-    seed = history(verdicts)
-    assert (seed.learned, seed.forgotten, seed.suspect) == (learned, forgotten, suspect)
-    assert ("answers" in seed.document()) == suspect
 
 
 class Checked(HTMLParser):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,7 +8,15 @@ from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import ConfigurationError
-from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads, check_teacher
+from llm2llm.models.info import ModelInfo
+from llm2llm.stages.engine_checks import (
+    FUSED_EXPERTS,
+    STATE_SPACES,
+    check_adapter,
+    check_engine,
+    check_heads,
+    check_teacher,
+)
 
 
 def gpus(count: int) -> dict[str, Any]:
@@ -16,6 +25,10 @@ def gpus(count: int) -> dict[str, Any]:
 
 def spec(**changes: Any) -> AugmentationRunSpec:
     return AugmentationRunSpec.model_validate(builders.spec(**changes))
+
+
+def info(model_type: str, architecture: str = "") -> ModelInfo:
+    return ModelInfo(context=64, heads=2, architectures=(architecture,), vocabulary=8, model_type=model_type)
 
 
 def check_both(wanted: AugmentationRunSpec) -> None:
@@ -90,6 +103,48 @@ def test_an_adapter_that_vllm_does_not_serve_is_refused_where_vllm_would_have_to
     with pytest.raises(
         ConfigurationError, match="vLLM cannot serve adapters for GPT2LMHeadModel: set engine: Transfor"
     ):
-        check_adapter(spec(evaluate={"engine": "vLLM"}), ["GPT2LMHeadModel"])
-    check_adapter(spec(evaluate={"engine": "vLLM"}), ["LlamaForCausalLM"])
-    check_adapter(spec(**changes), ["GPT2LMHeadModel"])
+        check_adapter(spec(evaluate={"engine": "vLLM"}), info("gpt2", "GPT2LMHeadModel"))
+    check_adapter(spec(evaluate={"engine": "vLLM"}), info("llama", "LlamaForCausalLM"))
+    check_adapter(spec(**changes), info("gpt2", "GPT2LMHeadModel"))
+
+
+@pytest.mark.parametrize("method", ["LoRA", "QLoRA"])
+def test_a_mixture_of_experts_is_adapted_without_dropout_alone(method: str) -> None:
+    with pytest.raises(ConfigurationError, match=r'spec\.train\.lora\.dropout is 0\.05, but must be "0" .*qwen3_moe'):
+        check_adapter(spec(train={"method": method}), info("qwen3_moe"))
+    check_adapter(spec(train={"method": method, "lora": {"dropout": "0"}}), info("qwen3_moe"))
+    check_adapter(spec(train={"method": method}), info("gpt_oss"))
+    check_adapter(spec(train={"method": "Full"}), info("qwen3_moe"))
+
+
+@pytest.mark.parametrize("model_type", sorted(STATE_SPACES))
+def test_a_state_space_model_is_trained_as_a_whole_alone(model_type: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"models of type {model_type} cannot be trained with an adapter"):
+        check_adapter(spec(), info(model_type))
+    check_adapter(spec(train={"method": "Full"}), info(model_type))
+
+
+def test_the_tables_are_those_of_peft() -> None:
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
+    from peft.utils import transformers_weight_conversion as conversion
+    from torch import nn
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
+
+    fused = {
+        name
+        for name, kind in conversion.__dict__["_MODEL_TO_CONVERSION_PATTERN"].items()
+        if conversion._MOE_FUSED_TARGETS.get(kind) and conversion._MOE_TARGET_MODULE_MAPPING.get(kind)
+    }
+    assert fused == FUSED_EXPERTS
+
+    def refuses(model_type: str) -> bool:
+        model = nn.Module()
+        model.config = SimpleNamespace(model_type=model_type)  # type: ignore[assignment]
+        try:
+            _check_lora_target_modules_mamba(LoraConfig(target_modules="all-linear"), model, "out_proj")
+        except ValueError:
+            return True
+        return False
+
+    assert {name for name in CONFIG_MAPPING_NAMES if refuses(name)} == STATE_SPACES

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm2llm.errors import IncompatibleArtifacts, Transient
+from llm2llm.records import to_jsonl
 from llm2llm.storage import LocalStore
 from llm2llm.teacher.ledger import LedgerRecord, Request, merge_records, open_ledger, read_segments, usage_of
 
@@ -117,3 +118,19 @@ def test_a_store_that_fails_fails_the_requests_that_wait_for_it(tmp_path: Path):
         return ledger.records
 
     assert asyncio.run(left_at_a_stop()) == []  # nobody waits for it, so nothing fails
+
+
+def test_what_an_endpoint_refused_for_a_reason_of_its_own_is_asked_again_at_the_next_attempt(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    written = [record("a", finish="refused", text="that is odd"), record("b", finish="content_filter"), record("c")]
+    store.write("ledger/pod-1/000000.jsonl", to_jsonl(written))
+    ledger = open_ledger(store, "ledger", "pod-2", lambda: 0)
+    assert [ledger.answer(key) is not None for key in "abc"] == [False, True, True]
+    assert usage_of(ledger.records).teacher_requests == 3  # and it was counted
+
+
+def test_an_answer_stands_for_a_request_that_was_refused_before_it():
+    refused, answered = record("a", finish="refused"), record("a", text="y")
+    assert merge_records([refused, answered]) == merge_records([answered])
+    assert merge_records([answered, refused]) == merge_records([answered])
+    assert merge_records([refused]) == to_jsonl([refused])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from tests.unit.teacher.test_client import complete
+from tests.support.mockteacher import complete
 
 from llm2llm.teacher.client import RateLimited
 from llm2llm.teacher.ratelimit_headers import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from llm2llm.errors import StepError, Terminated, Transient
 from llm2llm.records import Usage
 from llm2llm.storage import LocalStore
 from llm2llm.teacher.client import RateLimited, TeacherClient, TeacherUnavailable
-from llm2llm.teacher.ledger import LedgerRecord, Request, open_ledger, read_segments, usage_of
+from llm2llm.teacher.ledger import GROUP_SECONDS, LedgerRecord, Request, open_ledger, read_segments, usage_of
 from llm2llm.teacher.limits import PATIENCE_SECONDS, Limiter, bucket_per_minute
 from llm2llm.teacher.pacing import LONGEST_LOOK
 from llm2llm.teacher.ratelimit_headers import RateLimitHeader
@@ -75,6 +76,7 @@ def asked(
     timeout: float = 60.0,
     store: LocalStore | None = None,
     tokens: TokenBucket | None = None,
+    confirm: Callable[[], None] = lambda: None,
 ) -> Asked:
     """Asks for so many answers, up to four at once."""
     came = Asked(Endpoint(answer, timeout=timeout), store or LocalStore(folder))
@@ -94,6 +96,7 @@ def asked(
             came.reasons.append(teacher.reason)
 
         teacher.waits = told
+        teacher.confirm = confirm
         began = asyncio.get_running_loop().time()
         try:
             await teacher.answers(requests, stopping)
@@ -144,7 +147,48 @@ def test_a_wait_beyond_all_patience_ends_the_attempt_and_tells_what_was_asked(
     came = asked(tmp_path, once(first), number=6)
     assert isinstance(came.error, Transient)
     assert came.error.message == words
-    assert came.seconds == 0
+    assert came.seconds <= GROUP_SECONDS
+
+
+def test_a_process_that_may_no_longer_pay_sends_nothing_more(tmp_path: Path):
+    sent = 0
+
+    def confirm() -> None:
+        nonlocal sent
+        sent += 1
+        if sent > 3:
+            raise Transient("another command has the run")
+
+    came = asked(tmp_path, held(), 24, confirm=confirm)
+    assert isinstance(came.error, Transient)
+    assert came.error.message == "another command has the run"
+    assert len(came.endpoint.sent) == len(came.records) == 3
+    assert sent == 4  # one request has asked for all that waited
+
+
+def test_answers_are_recorded_while_the_store_is_asked_whether_this_process_may_pay(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    recorded: list[int] = []
+
+    def confirm() -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        if recorded:
+            virtualtime.sleep(10)
+        recorded.append(len(list(read_segments(store, "ledger"))))
+
+    came = asked(tmp_path, once(ANSWER), 3, confirm=confirm, store=store)
+    assert came.error is None
+    assert recorded == [0, 1, 2]
+
+
+def test_a_request_that_is_given_up_before_it_was_sent_costs_nothing(tmp_path: Path):
+    def confirm() -> None:
+        virtualtime.sleep(10 * DRAIN_SECONDS)
+
+    came = asked(tmp_path, once(ANSWER), confirm=confirm, stopping=lambda: True)
+    assert isinstance(came.error, Terminated)
+    assert not came.endpoint.sent
+    assert not came.records
 
 
 def test_short_waits_add_up(tmp_path: Path):

@@ -1,0 +1,84 @@
+"""What Prepare leaves behind where it fails; what it refuses is in tests/integration/data_plane/test_prepare.py."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.support import builders
+from tests.support.mockteacher import body, mocked
+
+from llm2llm.errors import StepError
+from llm2llm.records import Stage, StepDocument
+from llm2llm.runtime.context import Step, StepContext
+from llm2llm.stages import prepare
+from llm2llm.storage import LocalStore
+from llm2llm.teacher import connection
+
+
+def step_without_files(folder: Path, **changes: Any) -> Step:
+    """Of a run that has neither rows nor a model, so that Prepare fails in any case."""
+    spec = builders.spec(
+        data={"seed": {"uri": (folder / "seed.jsonl").as_uri()}},
+        student={"model": {"uri": (folder / "model").as_uri()}},
+        **changes,
+    )
+    return Step.of(StepDocument(stage=Stage.PREPARE, namespace="ns", run="r", run_uid="u", spec=spec))
+
+
+def test_the_requests_of_a_prepare_that_fails_are_counted_in_its_report_and_in_that_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    answers = iter([*[body("well...")] * 3, body('{"ready": "yes"}')])
+    monkeypatch.setattr(
+        connection, "_http_client", lambda *_: mocked(lambda _: httpx.Response(200, content=next(answers)))
+    )
+    store = LocalStore(tmp_path / "runs")
+    for pod, requests in (("pod-a", 3), ("pod-b", 4)):
+        context = StepContext(pod, tmp_path / "scratch")
+        with pytest.raises(StepError, match=r"seed\.jsonl does not exist"):
+            prepare.run(step_without_files(tmp_path), store, context)
+        assert (context.usage.teacher_requests, context.usage.teacher_input_tokens) == (requests, 3 * requests)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        pytest.param(FileNotFoundError(errno.ENOENT, "No such file or directory"), 64, id="a file that is not there"),
+        pytest.param(IsADirectoryError(errno.EISDIR, "Is a directory"), 64, id="a folder in its place"),
+        pytest.param(OSError(errno.ENAMETOOLONG, "File name too long"), 64, id="a name that is none"),
+        pytest.param(OSError("does not appear to have a file named config.json"), 64, id="an error without a number"),
+        pytest.param(ssl.SSLCertVerificationError(1, "unknown authority"), 64, id="a certificate, numbered as EPERM is"),
+        pytest.param(KeyError("vocab"), 64, id="a library that fails"),
+        pytest.param(OSError(errno.EIO, "Input/output error"), 75, id="a disk that cannot be read"),
+        pytest.param(OSError(errno.ESTALE, "Stale file handle"), 75, id="a volume that went away"),
+        pytest.param(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), 75, id="no name server"),
+        pytest.param(OSError(errno.ENETUNREACH, "Network is unreachable"), 75, id="no network"),
+        pytest.param(ConnectionResetError(errno.ECONNRESET, "reset"), 75, id="a cut connection"),
+        pytest.param(ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), 75, id="a connection cut in TLS"),
+        pytest.param(OSError(errno.ENOTCONN, "Transport endpoint is not connected"), 75, id="a mount that is gone"),
+        pytest.param(MemoryError(), 75, id="no memory"),
+        pytest.param(OSError(errno.ENOSPC, "No space left on device"), 75, id="fault 47, a full disk"),
+        pytest.param(PermissionError(errno.EACCES, "Permission denied"), 75, id="fault 47, an unwritable one"),
+        pytest.param(RuntimeError("No space left on device (os error 28)"), 75, id="fault 47, as safetensors says it"),
+    ],
+)  # fmt: skip
+def test_what_a_library_says_of_a_model_is_tried_again_only_if_it_may_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+):
+    def fail(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr(prepare, "model_revision", fail)
+    (tmp_path / "seed.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    step = step_without_files(tmp_path, maxIterations=1)
+    with pytest.raises(StepError) as caught:
+        prepare.run(step, LocalStore(tmp_path / "runs"), StepContext("pod-a", tmp_path / "scratch"))
+    assert caught.value.exit_code == code
+    assert caught.value.message.startswith("spec.student.model: ")
+    assert type(error).__name__ in caught.value.message
