@@ -5,7 +5,6 @@ All times are the API server's own, taken when it had answered: one clock, and n
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -15,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.jsonlines import read_json_lines
 from tests.support.install import RELEASE, SYSTEM
 
 from benchmarks.bareclient import PREFIX
@@ -52,13 +52,9 @@ class Entry:
 
 def entries(log: Path, start: int = 0) -> Iterator[Entry]:
     """The requests for resources from this place of the log on, in the order in which they ended."""
-    with log.open("rb") as file:
-        file.seek(start)
-        for line in file:
-            if line.endswith(b"\n"):
-                found = _entry(json.loads(line))
-                if found is not None:
-                    yield found
+    for told in read_json_lines(log, start):
+        if (found := _entry(told)) is not None:
+            yield found
 
 
 def _entry(told: dict[str, Any]) -> Entry | None:

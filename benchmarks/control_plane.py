@@ -2,6 +2,8 @@
 
     python -m benchmarks.control_plane active  [--runs 1000 --rate 40 --iterations 3]   many runs at work at once
     python -m benchmarks.control_plane resting [--runs 10000 --active 300 --rate 50]    a few at work beside many at rest
+    python -m benchmarks.control_plane fair    [--runs 10000 --rate 40]                 one tenant's few beside another's many
+    python -m benchmarks.control_plane fat     [--runs 10000 --fat 200]                 specs of a megabyte, and a restart
 
 A real API server, the operator as a process of its own under the chart's ServiceAccount. `jobender` ends Jobs at a
 steady rate in place of Job controller, scheduler and kubelets. Each prints a table; docs/measurements.md holds what was
@@ -11,9 +13,12 @@ printed.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+import threading
 import time
+from typing import Any
 
 from benchmarks import audit, collector
 from benchmarks.audit import percentile
@@ -24,6 +29,8 @@ Row = tuple[str, str, str]
 TEAMS = [f"team-{number}" for number in range(8)]
 QUIET_TEAMS = [f"quiet-{number}" for number in range(20)]
 SETTLING_SECONDS = 45.0
+CROWD, NEIGHBOR = "crowd", "neighbor"
+WAVE_SECONDS = 10.0
 SLOW_SECONDS = 0.25
 """The target of Job done to next Job, among a thousand runs at work."""
 
@@ -125,6 +132,86 @@ def resting(runs: int, active: int, rate: float, iterations: int) -> int:
     return _print(rows)
 
 
+def fair(runs: int, rate: float, iterations: int) -> int:
+    """One namespace applies `runs` at once; another applies a few, again and again, until they are done."""
+    few, waves = 5, 6
+    with Stage([CROWD, NEIGHBOR]) as stage:
+        operator = stage.operator()
+        usage = Usage(operator)
+        ender = stage.ender(rate, first=1)
+        names = [f"run-{number:05d}" for number in range(runs)]
+        crowding = threading.Thread(target=stage.apply, args=(names, iterations, [CROWD]))
+        crowding.start()
+        ender.wait("began", 1, 60)
+        machine, began = stage.machine(operator, ender), time.monotonic()
+        for wave in range(waves):
+            stage.apply([f"few-{wave}{number:04d}" for number in range(few)], iterations, [NEIGHBOR])
+            time.sleep(WAVE_SECONDS)
+        crowding.join()
+        cores = machine.cores()
+        found = [entry for entry in audit.entries(stage.cluster.audit_log) if entry.namespace == NEIGHBOR]
+        crowd = [entry for entry in audit.entries(stage.cluster.audit_log) if entry.namespace == CROWD]
+        times, others = audit.latencies(found), audit.latencies(crowd)
+        rows: list[Row] = [
+            ("cores used", _cores(cores), f"of {os.cpu_count()}"),
+            ("runs of the crowd; of the neighbor", f"{runs}; {few * waves} in {time.monotonic() - began:.0f} s", ""),
+            *_latency_rows("neighbor: run applied to first Job", times.first_job, "2000 ms"),
+            *_latency_rows("neighbor: Job done to next Job", times.next_job, "2000 ms"),
+            *_latency_rows("of that, outside the API server", times.outside, ""),
+            *_latency_rows("crowd: run applied to first Job", others.first_job, ""),
+            *_latency_rows("crowd: Job done to next Job", others.next_job, ""),
+            ("Jobs created twice", f"{times.created_twice + others.created_twice}", "0"),
+            ("resident memory at its peak", f"{usage.peak_mib:.0f} MiB", ""),
+        ]
+        usage.close()
+    return _print(rows)
+
+
+def fat(runs: int, count: int) -> int:
+    """`count` suspended runs with specs of nearly a megabyte beside `runs` ordinary ones at rest; then a restart."""
+    with Stage(TEAMS, QUIET_TEAMS) as stage:
+        ender = stage.ender(50, first=1)
+        first = stage.operator("first")
+        originals = stage.originals(iterations=3)
+        first.stop()
+        ender.stop()
+        stage.seed(originals, [f"rest-{number:05d}" for number in range(runs)])
+        spec = fat_fields()
+        stage.apply([f"fat-{number:05d}" for number in range(count)], 1, suspend=True, **spec)
+        operator = stage.operator()
+        usage = Usage(operator)
+        time.sleep(SETTLING_SECONDS)
+        rows: list[Row] = [
+            ("ordinary runs at rest; fat ones", f"{runs}; {count} of {len(json.dumps(spec)) / 2**20:.2f} MiB", ""),
+            ("start to synced", f"{operator.seconds_to_ready:.1f} s", "20 s"),
+            (
+                "resident memory settled, and at its peak since",
+                f"{usage.mib():.0f} MiB, {usage.peak_mib:.0f} MiB",
+                "512 MiB",
+            ),
+        ]
+        usage.close()
+        started = stage.restart(operator)
+        usage = Usage(operator)
+        time.sleep(SETTLING_SECONDS)
+        rows += [
+            ("restart to synced", f"{started:.1f} s", "20 s"),
+            (
+                "resident memory after it, and its peak by the kernel",
+                f"{usage.mib():.0f} MiB, {usage.high_water_mib():.0f} MiB",
+                "512 MiB",
+            ),
+        ]
+        usage.close()
+    return _print(rows)
+
+
+def fat_fields() -> dict[str, Any]:
+    """Top-level fields of a spec that are as long as their bounds allow, within what an API server takes (1.5 MiB)."""
+    env = [{"name": f"V{number:03d}{'x' * 200}", "value": "v" * 3000} for number in range(64)]
+    return {"train": {"env": env}, "evaluate": {"env": env}, "prepare": {"env": env}, "podOverrides": {"env": env}}
+
+
 def _cores(cores: dict[str, float]) -> str:
     return ", ".join(f"{name} {used:.2f}" for name, used in cores.items())
 
@@ -174,7 +261,18 @@ def main(argv: list[str]) -> int:
     second.add_argument("--active", type=int, default=300)
     second.add_argument("--rate", type=float, default=50.0, help="Jobs that end in a second")
     second.add_argument("--iterations", type=int, default=3, help="3 Jobs each")
+    third = commands.add_parser("fair")
+    third.add_argument("--runs", type=int, default=10_000)
+    third.add_argument("--rate", type=float, default=40.0, help="Jobs that end in a second")
+    third.add_argument("--iterations", type=int, default=3, help="3 Jobs each")
+    fourth = commands.add_parser("fat")
+    fourth.add_argument("--runs", type=int, default=10_000)
+    fourth.add_argument("--fat", type=int, default=200)
     options = parser.parse_args(argv)
+    if options.command == "fair":
+        return fair(options.runs, options.rate, options.iterations)
+    if options.command == "fat":
+        return fat(options.runs, options.fat)
     if options.command == "resting":
         return resting(options.runs, options.active, options.rate, options.iterations)
     return active(options.runs, options.rate, options.iterations, options.idle_seconds)

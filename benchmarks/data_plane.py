@@ -5,6 +5,7 @@
     python -m benchmarks.data_plane teacher         a limit that nobody told, halved midway (teacher_rate.py; 36 minutes)
     python -m benchmarks.data_plane deduplication   8,000 rows beside rouge_score
     python -m benchmarks.data_plane loop            five iterations, from the data to the last adapter
+    python -m benchmarks.data_plane real            a step of each with SmolLM2-135M, by one and two threads (real_model.py)
 
 The reference's way is `benchmarks.reference`, a port of its described behavior. Each part prints a Markdown table;
 docs/measurements.md holds what was printed.
@@ -14,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import keyword as small
-from tests.support.install import CHECKOUT
-from tests.support.steps import document_of
 from tests.support.teacher import Teacher
 
-from benchmarks import teacher_rate, training_rate
+from benchmarks import real_model, teacher_rate, training_rate
 from benchmarks.keyword import Laboratory
+from benchmarks.processes import run_reference, run_step_alone
+from benchmarks.real_model import rows_of_all_lengths
 from llm2llm.augment.dedup import SequenceIndex
 from llm2llm.records import Stage
 from llm2llm.runtime.context import StepContext
@@ -42,7 +41,6 @@ LIMIT = 16
 """Tokens of an answer in `evaluation`, on both sides."""
 OUTPUT_LIMIT = 100
 """Where the reference cuts an answer off."""
-THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def evaluation() -> int:
@@ -63,7 +61,9 @@ def _evaluation(seed_rows: int, synthetic_rows: int, held_out_rows: int) -> None
         folder = Path(name)
         rng = random.Random(0)
         base = _student(folder / "student")
-        seeds, synthetic, held_out = (_rows(rng, count) for count in (seed_rows, synthetic_rows, held_out_rows))
+        seeds, synthetic, held_out = (
+            rows_of_all_lengths(rng, count) for count in (seed_rows, synthetic_rows, held_out_rows)
+        )
         for file, rows in (("seed", seeds), ("training", [*seeds, *synthetic]), ("evaluation", held_out)):
             (folder / f"{file}.jsonl").write_bytes(small.jsonl(rows))
         document = small.spec(
@@ -80,23 +80,13 @@ def _evaluation(seed_rows: int, synthetic_rows: int, held_out_rows: int) -> None
         for stage in (Stage.PREPARE, Stage.TRAIN):
             run.add(run_step(run.step(stage), store, context))
         adapter = next((folder / "run/iterations/000/train/data").glob("*/adapter"))
-        began = time.monotonic()
-        command = [
-            sys.executable,
-            "-c",
-            _EVALUATE,
-            document_of(run.step(Stage.EVALUATE)).to_json(),
-            str(folder / "run"),
-            name,
-        ]
-        subprocess.run(command, env=os.environ | THREAD, check=True, stdout=subprocess.DEVNULL)
-        ours = time.monotonic() - began
-        began = time.monotonic()
-        for file in ("training", "evaluation"):
-            _reference(
+        ours = run_step_alone(run.step(Stage.EVALUATE), folder / "run", folder / "scratch-of-evaluate")
+        theirs = sum(
+            run_reference(
                 "evaluate", folder / f"{file}.jsonl", base, adapter, folder / f"{file}.answers", "--limit", LIMIT
             )
-        theirs = time.monotonic() - began
+            for file in ("training", "evaluation")
+        )
         same = _same(folder, store, run)
     asked, all_rows = len(seeds) + len(held_out), len(seeds) + len(synthetic) + len(held_out)
     print(f"| LLM2LLM operator | {asked} | 1 | {ours:.1f} | | |")
@@ -123,29 +113,6 @@ def _student(folder: Path) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     small.write_tokenizer(folder)
     return folder
-
-
-_EVALUATE = """
-import sys
-from pathlib import Path
-from llm2llm.records import StepDocument
-from llm2llm.runtime.context import Step, StepContext
-from llm2llm.step import run_step
-from llm2llm.storage import LocalStore
-
-context = StepContext(pod_uid="pod", scratch=Path(sys.argv[3]) / "scratch-of-evaluate", progress=lambda _: None)
-run_step(Step.of(StepDocument.model_validate_json(sys.argv[1])), LocalStore(Path(sys.argv[2])), context)
-"""
-
-
-def _rows(rng: random.Random, count: int) -> list[dict[str, str]]:
-    """Sentences of very different lengths, with the names that both sides read them by."""
-    found = []
-    for _ in range(count):
-        words = [rng.choice(small.FILLERS) for _ in range(round(8 * 25 ** rng.random()))]
-        label = rng.choice(small.LABELS)
-        found.append({"text": " ".join(words), "label": label, "prompt": " ".join(words), "completion": label})
-    return found
 
 
 def _same(folder: Path, store: LocalStore, run: Any) -> tuple[int, int]:
@@ -223,9 +190,7 @@ def _reference_loop(folder: Path, teacher: Teacher, seed: int) -> tuple[list[flo
     scores, parts = [], {"training": 0.0, "evaluation": 0.0, "generation": 0.0}
 
     def timed(part: str, *arguments: object) -> None:
-        began = time.monotonic()
-        _reference(*arguments)
-        parts[part] += time.monotonic() - began
+        parts[part] += run_reference(*arguments)
 
     for iteration in range(ITERATIONS):
         rows = len(training.read_text().splitlines())
@@ -255,15 +220,6 @@ def _reference_loop(folder: Path, teacher: Teacher, seed: int) -> tuple[list[flo
     return scores, parts
 
 
-def _reference(*arguments: object) -> None:
-    command = [sys.executable, "-m", "benchmarks.reference", *map(str, arguments)]
-    # bitsandbytes is here for QLoRA alone: the second that it takes to load torch's compiler is not the reference's.
-    environment = os.environ | THREAD | {"PYTHONPATH": str(CHECKOUT), "TORCHDYNAMO_DISABLE": "1"}
-    done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, arguments[:2]))}: {done.stderr[-2000:]}")
-
-
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -273,6 +229,7 @@ def main(argv: Sequence[str]) -> int:
         "teacher": lambda: teacher_rate.main([]),
         "deduplication": deduplication,
         "loop": loop,
+        "real": real_model.main,
     }
     parser.add_argument("part", choices=parts)
     return parts[parser.parse_args(argv).part]()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.controlplane import Cluster
+from tests.cluster.jsonlines import read_json_lines
 from tests.cluster.nodeprocess import start_node
 from tests.cluster.s3 import S3Server
 from tests.support.install import CHECKOUT, RELEASE, SYSTEM, OperatorProcess, install
@@ -113,8 +114,7 @@ def _moments(platform: Platform) -> dict[str, tuple[float, float, float]]:
     bound: dict[str, float] = {}
     recorded: dict[str, float] = {}
     current = ""
-    for line in platform.cluster.audit_log.read_text().splitlines():
-        entry = json.loads(line)
+    for entry in read_json_lines(platform.cluster.audit_log):
         about = entry.get("objectRef", {})
         if about.get("namespace") != NAMESPACE:
             continue

@@ -120,7 +120,7 @@ def arms(laboratory: Laboratory, seeds: Sequence[int], count: int) -> int:
         curve = laboratory.run("llm2llm", seed, {"spec.maxIterations": count})
         kept, steps = sum(one.kept for one in curve), curve[-1].steps
         scores[LLM2LLM].append(curve[-1].accuracy)
-        scores[UNTARGETED].append(laboratory.run("untargeted", seed, untargeted(kept))[-1].accuracy)
+        scores[UNTARGETED].append(run_untargeted(laboratory, seed, kept)[-1].accuracy)
         equal = {"spec.maxIterations": 1, "spec.train.minSteps": steps}
         scores[EQUAL_STEPS].append(laboratory.run("equal-steps", seed, equal)[-1].accuracy)
         scores[SEED_ONLY].append(laboratory.run("seed-only", seed, {"spec.maxIterations": 1})[-1].accuracy)
@@ -143,13 +143,21 @@ def arms(laboratory: Laboratory, seeds: Sequence[int], count: int) -> int:
     return int(missed)
 
 
-def untargeted(rows: int) -> dict[str, Any]:
-    """The settings of a run that adds so many rows like random seeds, all at once."""
-    return {
+def run_untargeted(laboratory: Laboratory, seed: int, rows: int) -> list[Iteration]:
+    """Runs the arm that adds so many rows like random seeds, all at once; it must not end without them.
+
+    Raises:
+        RuntimeError: it did, so its last score would be that of the seeds alone.
+    """
+    settings = {
         "spec.maxIterations": 2,
         "spec.generate.strategy": "Untargeted",
         "spec.generate.rowsPerRound": rows,
     }
+    curve = laboratory.run("untargeted", seed, settings)
+    if len(curve) != settings["spec.maxIterations"] or not curve[0].kept:
+        raise RuntimeError(f"untargeted, seed {seed}: {len(curve)} iterations, {curve[0].kept} rows of {rows}")
+    return curve
 
 
 def ablations(laboratory: Laboratory, seeds: Sequence[int], count: int) -> int:
@@ -162,7 +170,7 @@ def ablations(laboratory: Laboratory, seeds: Sequence[int], count: int) -> int:
         curves[name] = [laboratory.run(folder, seed, {"spec.maxIterations": count, **settings}) for seed in seeds]
         _print_variant(name, curves[name])
     rows = [sum(one.kept for one in curve) for curve in curves[GROWING]]
-    same = [laboratory.run("untargeted", seed, untargeted(kept)) for seed, kept in zip(seeds, rows, strict=True)]
+    same = [run_untargeted(laboratory, seed, kept) for seed, kept in zip(seeds, rows, strict=True)]
     _print_variant(f"{UNTARGETED}, as many rows as {GROWING}", same)
     return 0
 

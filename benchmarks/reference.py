@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 BATCH = 16
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 EVALUATION_BATCH = 64
 THREADS, SLEEP_SECONDS = 10, 2.0
 ROUGE_THRESHOLD = 0.95
@@ -35,15 +36,17 @@ def rows_of(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def train(rows: Sequence[Row], base: Path, out: Path, steps: int, seed: int) -> None:
-    """One row at a time, an optimizer step every 16 of them, in an order that knows no lengths."""
+def train(
+    rows: Sequence[Row], base: Path, out: Path, steps: int, seed: int, *, batch: int = BATCH, dtype: str = "auto"
+) -> None:
+    """One row at a time, an optimizer step every `batch` of them, in an order that knows no lengths."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer, get_cosine_schedule_with_warmup, set_seed
 
     set_seed(seed)
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
-    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES.get(dtype, dtype))
     config = LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, lora_dropout=0.1, target_modules="all-linear")
     model = get_peft_model(model, config).train()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -51,7 +54,7 @@ def train(rows: Sequence[Row], base: Path, out: Path, steps: int, seed: int) -> 
     schedule = get_cosine_schedule_with_warmup(optimizer, math.ceil(0.03 * steps), steps)
     order: list[int] = []
     for _ in range(steps):
-        for _ in range(BATCH):
+        for _ in range(batch):
             if not order:
                 order = random.sample(range(len(rows)), len(rows))
             row = rows[order.pop()]
@@ -59,7 +62,7 @@ def train(rows: Sequence[Row], base: Path, out: Path, steps: int, seed: int) -> 
             ids = torch.tensor([[*prompt, *tokenizer(row["completion"])["input_ids"], tokenizer.eos_token_id]])
             labels = ids.clone()
             labels[:, : len(prompt)] = -100
-            (model(input_ids=ids, labels=labels).loss / BATCH).backward()
+            (model(input_ids=ids, labels=labels).loss / batch).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
@@ -67,7 +70,7 @@ def train(rows: Sequence[Row], base: Path, out: Path, steps: int, seed: int) -> 
     model.save_pretrained(out)
 
 
-def evaluate(rows: Sequence[Row], base: Path, adapter: Path, out: Path, limit: int) -> None:
+def evaluate(rows: Sequence[Row], base: Path, adapter: Path, out: Path, limit: int, *, dtype: str = "auto") -> None:
     """Answers to a whole file, in its order: a batch is as wide as its longest row and runs until its last answer ends."""
     import torch
     from peft import PeftModel
@@ -75,7 +78,9 @@ def evaluate(rows: Sequence[Row], base: Path, adapter: Path, out: Path, limit: i
 
     tokenizer: Any = AutoTokenizer.from_pretrained(base, padding_side="left")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+    model: Any = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES.get(dtype, dtype)), adapter
+    ).eval()
     answers: list[str] = []
     with torch.inference_mode():
         for start in range(0, len(rows), EVALUATION_BATCH):
@@ -150,9 +155,11 @@ def main(argv: list[str]) -> int:
     for command in (training, evaluation):
         command.add_argument("rows", type=Path)
         command.add_argument("base", type=Path)
+        command.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="of the base's weights")
     training.add_argument("out", type=Path)
     training.add_argument("--steps", type=int, required=True)
     training.add_argument("--seed", type=int, default=0)
+    training.add_argument("--batch", type=int, default=BATCH)
     evaluation.add_argument("adapter", type=Path)
     evaluation.add_argument("out", type=Path)
     evaluation.add_argument("--limit", type=int, default=100)
@@ -164,9 +171,19 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     match options.command:
         case "train":
-            train(rows_of(options.rows), options.base, options.out, options.steps, options.seed)
+            train(
+                rows_of(options.rows),
+                options.base,
+                options.out,
+                options.steps,
+                options.seed,
+                batch=options.batch,
+                dtype=options.dtype,
+            )
         case "evaluate":
-            evaluate(rows_of(options.rows), options.base, options.adapter, options.out, options.limit)
+            evaluate(
+                rows_of(options.rows), options.base, options.adapter, options.out, options.limit, dtype=options.dtype
+            )
         case _:
             generate(rows_of(options.mistakes), options.out, options.url, options.key, options.each)
     return 0

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -89,19 +89,19 @@ class Stage(contextlib.ExitStack):
         while not child.log_tail():
             time.sleep(0.05)
 
-    def apply(self, names: list[str], iterations: int, **spec: Any) -> float:
-        """Creates runs as fast as the API server takes them; returns how many seconds that took."""
+    def apply(self, names: list[str], iterations: int, namespaces: Sequence[str] = (), **spec: Any) -> float:
+        """Creates runs, in turn in each namespace, as fast as the API server takes them; returns the seconds it took."""
         began = time.monotonic()
-        asyncio.run(self._apply(names, builders.spec(maxIterations=iterations, **spec)))
+        asyncio.run(self._apply(names, namespaces or self.namespaces, builders.spec(maxIterations=iterations, **spec)))
         return time.monotonic() - began
 
-    async def _apply(self, names: list[str], spec: dict[str, Any]) -> None:
+    async def _apply(self, names: list[str], namespaces: Sequence[str], spec: dict[str, Any]) -> None:
         waiting = iter(names)
         async with ApiClient(self.cluster.kubeconfig) as api, asyncio.TaskGroup() as tasks:
 
             async def work() -> None:
                 for name in waiting:
-                    namespace = self.namespaces[int(name.rsplit("-", 1)[1]) % len(self.namespaces)]
+                    namespace = namespaces[int(name.rsplit("-", 1)[1]) % len(namespaces)]
                     body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec}
                     await api.request("POST", f"{RUNS}/namespaces/{namespace}/{PLURAL}", body)
 
@@ -249,6 +249,11 @@ class Usage:
         """Resident memory now."""
         pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def high_water_mib(self) -> float:
+        """The most resident memory that the process ever had, by the kernel's count."""
+        lines = Path(f"/proc/{self._pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
     def loop_lag(self) -> Buckets:
         """Buckets of the event loop's lag: upper bound in seconds, and the samples up to it."""

@@ -29,7 +29,7 @@ from llm2llm.api.policy import Budget
 from llm2llm.budget import Spent
 from llm2llm.errors import Terminated
 from llm2llm.storage import LocalStore
-from llm2llm.teacher.client import connect
+from llm2llm.teacher.connection import connect
 from llm2llm.teacher.ledger import Request, open_ledger
 from llm2llm.teacher.limits import Limiter
 from llm2llm.teacher.requests import LedgeredTeacher

@@ -5,8 +5,9 @@ A row is its prompt and its completion joined; the prompt is masked by its lengt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 IGNORED = -100
 """Label of a position that is not learned (the convention of torch's cross entropy)."""
@@ -57,3 +58,17 @@ def pack(rows: Sequence[TokenizedRow]) -> dict[str, list[list[int]]]:
 
 Collation = Callable[[Sequence[TokenizedRow]], dict[str, list[list[int]]]]
 """`pad` or `pack`: turns rows into the inputs of a model."""
+
+
+def keep_learned(batch: Mapping[str, list[list[int]]]) -> dict[str, Any]:
+    """Returns a micro-batch that asks the model only for logits that something is learned from.
+
+    `logits_to_keep`, an argument of transformers' causal models, lists the positions whose next token any of the rows
+    learns; labels of the other positions are left out, so that column n + 1 of `labels` belongs to the n-th of them. Of
+    a prompt nothing is learned, and its logits would be most of the work where the vocabulary is large.
+    """
+    labels = batch["labels"]
+    width = len(labels[0])
+    kept = [place for place in range(width - 1) if any(row[place + 1] != IGNORED for row in labels)] or [0]
+    cut = [[IGNORED, *(row[place + 1] for place in kept)] for row in labels]
+    return {**batch, "labels": cut, "logits_to_keep": kept}

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -24,12 +25,15 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import torch
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from llm2llm.errors import ExitCode, StepError, Transient
+from llm2llm.models.device import limit_threads
 from llm2llm.runtime.disk import disk_advice
+from llm2llm.runtime.logs import tee_output
+from llm2llm.runtime.masking import Masker
 from llm2llm.training import run as session
 from llm2llm.training.callback import Hooks
 from llm2llm.training.checkpoint_schedule import Upload
@@ -55,8 +59,8 @@ class _SharedFlag:
         return bool(self.byte.value)
 
 
-def train_in_processes(job: TrainingJob, hooks: Hooks, count: int) -> TrainingResult:
-    """Trains in `count` processes; see run.train.
+def train_in_processes(job: TrainingJob, hooks: Hooks, count: int, mask: Masker) -> TrainingResult:
+    """Trains in `count` processes; see run.train. What they print goes on to this process's stdout and stderr, masked.
 
     Raises:
         StepError: the error that a process reported.
@@ -82,14 +86,20 @@ def train_in_processes(job: TrainingJob, hooks: Hooks, count: int) -> TrainingRe
         rdzv_endpoint=str(folder / "agent"),
         rdzv_configs={"store_type": "file"},
         local_addr="127.0.0.1",  # a pod's own name may not resolve
-        logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder), tee=Std.ALL),  # by way of sys.stdout and sys.stderr here
         signals_to_handle="SIGHUP",  # the step handles SIGTERM and SIGINT
     )
     server = _RankServer([parent_end for parent_end, _ in pipes], parent_alive_w, hooks, stopping)
     try:
         with server:
             results = elastic_launch(config, _run_rank)(
-                [rank_end for _, rank_end in pipes], parent_alive_r, folder / "ranks", job, hooks.interval, stopping
+                [rank_end for _, rank_end in pipes],
+                parent_alive_r,
+                folder / "ranks",
+                job,
+                hooks.interval,
+                stopping,
+                mask,
             )
     except ChildFailedError as error:
         rank, death = error.get_first_failure()
@@ -143,10 +153,10 @@ class _RankServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._parent_alive_w.close()
         self._closed.set()
         for thread in self._threads:
             thread.join()
+        self._parent_alive_w.close()  # once the threads are over: two that close it at once would close it twice
 
     def failure(self, first: int) -> Exception | None:
         """Returns the most telling error: the parent's own, else a rank's lasting error, else that of the first rank.
@@ -201,20 +211,20 @@ def _run_rank(
     job: TrainingJob,
     interval: float,
     stopping: _SharedFlag,
+    mask: Masker,
 ) -> TrainingResult:
     """Runs one training process from its start to its end."""
     rank, count, pipe = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), pipes[int(os.environ["RANK"])]
     _exit_with_parent(parent_alive_r, stopping)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // count))
-        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
+    os.environ["OMP_NUM_THREADS"] = str(limit_threads(count))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     try:
-        return _train_rank(rank, count, rendezvous, pipe, job, interval, stopping)
+        with tee_output(mask):  # here, too: the parent may read a line in two pieces
+            return _train_rank(rank, count, rendezvous, pipe, job, interval, stopping)
     except StepError as error:
         _send_and_exit(pipe, error)
     except Exception as error:  # noqa: BLE001 - the top of a process: unknown causes are transient, and reported in full
-        traceback.print_exc()
+        print(mask(traceback.format_exc()), file=sys.stderr)
         last = traceback.format_exception_only(error)[-1].strip()
         failure = Transient(f"training failed on rank {rank}: {last}{disk_advice(error)}")
         _send_and_exit(pipe, failure, linger=_LOOK_SECONDS)  # so that the agent first sees the rank that ended first

@@ -14,7 +14,9 @@ from llm2llm.training.data import IGNORED
 class TokenMean:
     """The loss: cross entropy, summed over a micro-batch and divided by the tokens of its whole optimizer step.
 
-    So the sum over a step's micro-batches, on all ranks, is the mean over its tokens, however the step is cut.
+    So the sum over a step's micro-batches, on all ranks, is the mean over its tokens, however the step is cut. The
+    logits of a position are for the next label: those of the last position are for none, and may be missing
+    (data.keep_learned).
     """
 
     def __init__(self) -> None:
@@ -25,8 +27,13 @@ class TokenMean:
     ) -> torch.Tensor:
         if num_items_in_batch is None:
             raise AssertionError("Trainer counts the tokens of a step for a loss function that is given to it")
-        logits = outputs.logits[:, :-1].float().flatten(0, 1)
-        targets = labels[:, 1:].flatten().to(logits.device)
+        targets = labels[:, 1:]
+        if outputs.logits.shape[1] - targets.shape[1] not in (0, 1):
+            raise AssertionError(
+                f"the model computed logits of {outputs.logits.shape[1]} positions for {targets.shape[1]} targets"
+            )
+        logits = outputs.logits[:, : targets.shape[1]].float().flatten(0, 1)
+        targets = targets.flatten().to(logits.device)
         loss = cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum") / num_items_in_batch
         if self._steps:
             self._steps[-1] = self._steps[-1] + loss.detach()

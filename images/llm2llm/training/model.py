@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +17,7 @@ from transformers import set_seed
 from llm2llm.api import stages as api_stages
 from llm2llm.models.device import has_bf16
 from llm2llm.models.files import tokenizer_files
+from llm2llm.models.names import loadable_name
 from llm2llm.models.weights import load_weights
 from llm2llm.records import canonical_json
 
@@ -62,8 +66,43 @@ def load_student(
         lora_dropout=float(train.lora.dropout),
         use_rslora=train.lora.use_rslora,
         target_modules=train.lora.target_modules,
+        exclude_modules=_other_towers(student),
     )
     return get_peft_model(student, config)
+
+
+def _other_towers(student: Any) -> str | None:
+    """Returns a pattern of the modules of a multimodal model that no text goes through; None for a language model.
+
+    Its vision and audio towers would get adapters that nothing trains, and that vLLM does not serve.
+    """
+    if student.config.get_text_config() is student.config:
+        return None
+    decoder = student.get_decoder()
+
+    def towers(module: torch.nn.Module, prefix: str) -> Iterator[str]:
+        for name, child in module.named_children():
+            inside = list(child.modules())
+            if child is decoder or child is student.get_output_embeddings():
+                continue
+            if any(part is decoder for part in inside):
+                yield from towers(child, f"{prefix}{name}.")
+            elif any(isinstance(part, torch.nn.Linear) for part in inside):
+                yield re.escape(f"{prefix}{name}")
+
+    found = "|".join(towers(student, ""))
+    return rf"({found})(\..*)?" if found else None
+
+
+def selects_logits(model: Any) -> bool:
+    """Returns whether the model computes the logits of just those positions that `logits_to_keep` lists.
+
+    That is transformers' own contract, so it holds for the models of that library alone: one that comes with its own
+    Python files may take the argument and know only how many positions to keep.
+    """
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    own = type(inner).__module__.startswith("transformers.")
+    return own and "logits_to_keep" in inspect.signature(type(inner).forward).parameters
 
 
 def is_finite(model: Any) -> bool:
@@ -72,15 +111,20 @@ def is_finite(model: Any) -> bool:
 
 
 def save_adapter(model: Any, base: Path, target: Path, *, model_uri: str, revision: str) -> None:
-    """Writes the adapter, its tokenizer's files, and a config without a trace of this machine."""
+    """Writes the adapter, its tokenizer's files, and a config that names its base as others can load it.
+
+    Never the folder that the base was trained from: that is this pod's own.
+    """
     # "auto" would ask the hub whether the vocabulary was resized, which none of our adapters do.
     model.save_pretrained(str(target), safe_serialization=True, save_embedding_layers=False)
     path = target / "adapter_config.json"
     config = json.loads(path.read_text())
-    config["base_model_name_or_path"] = model_uri
+    config["base_model_name_or_path"] = loadable_name(model_uri)
     config["revision"] = revision if model_uri.startswith("hf://") else None
     # peft writes a set, ordered by this process's hash seed.
-    config["target_modules"] = sorted(config["target_modules"])
+    for name in ("target_modules", "target_parameters"):
+        if config.get(name):
+            config[name] = sorted(config[name])
     path.write_text(canonical_json(config) + "\n")
     _copy_tokenizer(base, target)
     _write_generation_config(base, target)
@@ -102,6 +146,7 @@ def save_model(
         model.save_pretrained(str(target), safe_serialization=True, state_dict=cast)
     config = json.loads((base / "config.json").read_text())
     config.pop("torch_dtype", None)  # its name before transformers 5
+    config.pop("_name_or_path", None)  # where the base was loaded from when it was saved: transformers 5 omits it, too
     config["dtype"] = str(dtype).removeprefix("torch.")
     (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     _copy_tokenizer(base, target)

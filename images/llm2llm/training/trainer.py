@@ -21,8 +21,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from llm2llm.api import stages as api_stages
 from llm2llm.errors import GpuOutOfMemory
+from llm2llm.training import model as students
 from llm2llm.training.callback import CheckpointCallback, Hooks
-from llm2llm.training.data import Collation, TokenizedRow
+from llm2llm.training.data import Collation, TokenizedRow, keep_learned
 from llm2llm.training.loss import TokenMean
 from llm2llm.training.model import Precision
 from llm2llm.training.plan import Plan
@@ -75,7 +76,7 @@ def fit(
         model=model,
         args=_arguments(train, plan, precision, scratch, ranks),
         train_dataset=list(rows),
-        data_collator=_collate(collation),
+        data_collator=_collate(collation, model),
         compute_loss_func=loss,
         callbacks=[callback],
     )
@@ -111,7 +112,7 @@ def find_micro_batch(
     if checkpointing:  # Trainer does this only when it begins
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_CHECKPOINTING)
     size = ceiling
-    while not _fits(model, _collate(collation)(longest[:size]), precision):
+    while not _fits(model, _collate(collation, model)(longest[:size]), precision):
         if size == 1:
             raise _out_of_memory(1, None)
         size = math.ceil(size / 2)
@@ -222,8 +223,13 @@ class _Wrapped(TrainerCallback):
             raise AssertionError(f"the model is {type(wrapped).__name__}, not {self._expected.__name__}")  # noqa: TRY004
 
 
-def _collate(collation: Collation) -> Callable[[Sequence[TokenizedRow]], dict[str, torch.Tensor]]:
-    return lambda rows: {name: torch.tensor(values) for name, values in collation(rows).items()}
+def _collate(collation: Collation, model: Any) -> Callable[[Sequence[TokenizedRow]], dict[str, torch.Tensor]]:
+    def collate(rows: Sequence[TokenizedRow]) -> dict[str, torch.Tensor]:
+        batch = keep_learned(collation(rows)) if selects else collation(rows)
+        return {name: torch.tensor(values) for name, values in batch.items()}
+
+    selects = students.selects_logits(model)
+    return collate
 
 
 class _PlannedTrainer(Trainer):
