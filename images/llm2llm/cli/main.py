@@ -1,4 +1,4 @@
-"""Defines the command line: `llm2llm run`, `step`, `validate` and `report`, each in its own file.
+"""Defines the command line: `llm2llm run`, `step`, `validate`, `report` and `verify`, each in its own file.
 
 Heavy modules are imported only when a command needs them, so `--help` and `validate` answer immediately.
 """
@@ -11,6 +11,7 @@ from llm2llm.cli.report import report
 from llm2llm.cli.run import run
 from llm2llm.cli.step import step
 from llm2llm.cli.validate import validate
+from llm2llm.cli.verify import verify
 
 app = typer.Typer(
     help="LLM2LLM: fine-tune a student model, find its mistakes, let a teacher model write more examples like them, "
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (run, step, validate, report):
+for command in (run, step, validate, report, verify):
     app.command()(command)
 
 

@@ -17,6 +17,7 @@ import typer
 
 from llm2llm.cli.manifests import Paths, print_problems
 from llm2llm.errors import ExitCode, InvalidManifest, StepError
+from llm2llm.plaintext import plain_lines
 
 if TYPE_CHECKING:
     from llm2llm.local.documents import LocalRun
@@ -70,7 +71,7 @@ def _run(
         with closing(display):
             result = Runner(local_run, secrets, environ, display, stopping, settings).complete()
     except StepError as error:
-        print(error.message, file=sys.stderr)
+        print(plain_lines(error.message), file=sys.stderr)
         return int(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to resume from the last checkpoint", file=sys.stderr)

@@ -9,6 +9,7 @@ from llm2llm.errors import InvalidManifest
 def validate(files: Paths) -> None:
     """Check manifests and report every problem with its path."""
     from llm2llm.local.documents import read_documents, validate_run
+    from llm2llm.local.problems import check_size
 
     problems: list[str] = []
     try:
@@ -18,6 +19,7 @@ def validate(files: Paths) -> None:
     for file, document in documents.runs:
         try:
             checked = validate_run(document)
+            check_size(checked.spec, checked.name, checked.namespace)
         except InvalidManifest as error:
             problems += [f"{file}: {problem}" if len(documents.runs) > 1 else problem for problem in error.problems]
         else:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from llm2llm.loop.outcomes import StepId, StepResult, describe_iteration, iteration_label
 from llm2llm.loop.stopping import objective_metric
+from llm2llm.plaintext import plain_lines
 from llm2llm.records import ACCURACY, Metric, Report, Stage
 
 COLUMNS = ("iteration", "train rows", ACCURACY, "interval", "mistakes", "generated", "kept", "tokens")
@@ -120,7 +121,7 @@ class Lines:
             self.say(", ".join(parts))
 
     def say(self, sentence: str) -> None:
-        print(sentence, flush=True)
+        print(plain_lines(sentence), flush=True)
 
     def close(self) -> None:
         """Does nothing: lines need no end."""
@@ -165,7 +166,7 @@ class Screen:
         self._show()
 
     def say(self, sentence: str) -> None:
-        self._live.console.print(sentence, highlight=False, markup=False)
+        self._live.console.print(plain_lines(sentence), highlight=False, markup=False)
 
     def close(self) -> None:
         self._bars.remove_task(self._step)

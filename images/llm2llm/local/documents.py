@@ -7,8 +7,8 @@ and `validate_run` checks the run.
 from __future__ import annotations
 
 import base64
-import binascii
 import copy
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,17 @@ import yaml
 
 from llm2llm.api import run as api
 from llm2llm.errors import InvalidManifest
-from llm2llm.local.kubectlyaml import load, load_all
+from llm2llm.local.kubectlyaml import SIZE_LIMIT, load, load_all
 from llm2llm.local.problems import validate_spec
 
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_NAME_LIMIT = 253
+"""How Kubernetes names objects (RFC 1123), and the keys of Secrets and ConfigMaps."""
+_VALUES = {"Secret": ("data", "stringData"), "ConfigMap": ("binaryData", "data")}
+"""Where an object has its values: in base64, and as they are. Of two with the same key the latter counts."""
+_DATA_LIMIT = 1024 * 1024
+"""Bytes of all values of a Secret or of a ConfigMap (MaxSecretSize of Kubernetes)."""
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
@@ -70,8 +78,9 @@ def read_documents(paths: Iterable[Path]) -> Documents:
     collected = _Collected()
     for file in _files(paths, collected.problems):
         try:
-            documents = list(load_all(file.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            with file.open(encoding="utf-8") as stream:
+                documents = list(load_all(stream.read(SIZE_LIMIT + 1)))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             collected.problems.append(f"{file}: {' '.join(str(error).split())}")
             continue
         for document in _flatten(documents):
@@ -161,7 +170,8 @@ def _flatten(documents: Iterable[Any]) -> Iterator[Any]:
     """Yields the documents, with a List replaced by its items and empty documents left out."""
     for document in documents:
         if isinstance(document, dict) and document.get("kind") == "List":
-            yield from document.get("items") or []
+            items = document.get("items")
+            yield from items if isinstance(items, list) else []
         elif document is not None:
             yield document
 
@@ -171,30 +181,71 @@ def _collect(file: Path, document: Any, collected: _Collected) -> None:
         collected.problems.append(f"{file}: a document has no kind")
     elif document["kind"] == api.KIND:
         collected.runs.append((file, document))
-    elif document["kind"] == "Secret":
-        try:
-            collected.secrets[document["metadata"]["name"]] = _secret(document)
-        except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeDecodeError):
-            collected.problems.append(f"{file}: a Secret has no metadata.name, or its data is not base64-encoded text")
-    elif document["kind"] == "ConfigMap":
-        try:
-            collected.config_maps[document["metadata"]["name"]] = _config_map(document)
-        except (KeyError, TypeError, AttributeError, binascii.Error, UnicodeEncodeError):
-            collected.problems.append(
-                f"{file}: a ConfigMap has no metadata.name, or its binaryData is not base64-encoded"
-            )
+    elif document["kind"] in _VALUES:
+        _collect_values(file, document, collected)
 
 
-def _secret(document: Mapping[str, Any]) -> dict[str, str]:
-    decoded = {
-        key: base64.b64decode(text, validate=True).decode() for key, text in (document.get("data") or {}).items()
-    }
-    return decoded | {key: str(text) for key, text in (document.get("stringData") or {}).items()}
+def _collect_values(file: Path, document: Mapping[str, Any], collected: _Collected) -> None:
+    """Collects the values of a Secret or ConfigMap. Those that are no text stay as they are: not every key is used."""
+    kind, metadata = document["kind"], document.get("metadata")
+    name: Any = metadata.get("name") if isinstance(metadata, dict) else None
+    values: dict[str, bytes] = {}
+    problems = [] if name is not None else [f"a {kind} has no metadata.name"]
+    encoded, plain = _VALUES[kind]
+    for part, read, defect in (
+        (encoded, _decoded, "is not base64-encoded"),
+        (plain, _plain, "is no text: put it in quotes"),
+    ):
+        entries = document.get(part) or {}
+        if not isinstance(entries, dict):
+            problems.append(f"{part} of {kind} {name} must be a mapping")
+            continue
+        for key, value in entries.items():
+            try:
+                values[key] = read(value)
+            except (TypeError, ValueError):
+                problems.append(f"{part}.{key} of {kind} {name} {defect}")
+    problems += _name_problems(kind, name, values) if not problems else []
+    size = sum(map(len, values.values()))
+    if size > _DATA_LIMIT:
+        problems.append(
+            f"{kind} {name} has {size:,} bytes, and the API server takes {_DATA_LIMIT:,}: keep large rows in a file or "
+            "a bucket"
+        )
+    collected.problems += [f"{file}: {problem}" for problem in problems]
+    if problems:
+        return
+    if kind == "Secret":
+        collected.secrets[name] = {key: value.decode(errors="surrogateescape") for key, value in values.items()}
+    else:
+        collected.config_maps[name] = values
 
 
-def _config_map(document: Mapping[str, Any]) -> dict[str, bytes]:
-    binary = {key: base64.b64decode(text, validate=True) for key, text in (document.get("binaryData") or {}).items()}
-    return binary | {key: str(text).encode() for key, text in (document.get("data") or {}).items()}
+def _name_problems(kind: str, name: Any, keys: Iterable[str]) -> Iterator[str]:
+    """Yields names that the API server refuses; a ConfigMap's become the names of a folder and of its files."""
+    if not isinstance(name, str) or len(name) > _NAME_LIMIT or not _OBJECT_NAME.fullmatch(name):
+        yield f"metadata.name {name!r} of a {kind} must have only a-z, 0-9, - and ."
+    for key in keys:
+        if len(key) > _NAME_LIMIT or not _KEY.fullmatch(key) or key == "." or key.startswith(".."):
+            yield f"key {key!r} of {kind} {name} may have only letters, digits, -, _ and ., not first .."
+
+
+def _decoded(text: Any) -> bytes:
+    """Decodes base64, also of several lines, as `base64` writes it."""
+    return base64.b64decode(re.sub(rb"[\r\n]", b"", _plain(text)), validate=True)
+
+
+def _plain(text: Any) -> bytes:
+    """Returns a text. The API server refuses anything else, too: it would be another text than its author wrote.
+
+    Raises:
+        TypeError: it is a number, a boolean, or a structure.
+    """
+    if text is None:
+        return b""
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is no text")
+    return text.encode()
 
 
 def _value(text: str, before: Any) -> Any:

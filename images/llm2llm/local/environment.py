@@ -7,8 +7,10 @@ from pathlib import Path
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.loop.stages import STAGES, step_block
+from llm2llm.paths import join
 from llm2llm.podenv import CONFIG_MAPS_FOLDER, ca_bundles, secret_variables
 from llm2llm.records import Stage
+from llm2llm.runtime.credentials import take_secrets
 
 
 def step_environment(
@@ -17,6 +19,9 @@ def step_environment(
     """Returns this process's environment with the step block's `env` and the Secrets that the spec names.
 
     If a Secret was not given, the environment's own value stays; the step that needs it reports what is missing.
+
+    Raises:
+        AuthenticationError: the value of a Secret cannot be used (credentials.take_secrets).
     """
     block = step_block(spec, stage)
     environment = {**environ, **{variable.name: variable.value for variable in block.env}}
@@ -24,7 +29,7 @@ def step_environment(
         value = secrets.get(variable.secret, {}).get(variable.key)
         if value is not None:
             environment[variable.name] = value
-    return environment
+    return take_secrets(spec, stage, environment)
 
 
 def mount_config_maps(
@@ -35,9 +40,9 @@ def mount_config_maps(
     A CA bundle whose ConfigMap was not given stays as the environment has it.
     """
     for name, entries in config_maps.items():
-        (folder / name).mkdir()
+        join(folder, name).mkdir()
         for key, content in entries.items():
-            (folder / name / Path(key).name).write_bytes(content)
+            join(folder / name, key).write_bytes(content)
     paths = {
         bundle.variable: folder / bundle.reference.name / bundle.reference.key
         for stage in STAGES

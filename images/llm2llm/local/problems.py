@@ -7,14 +7,21 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from llm2llm.api import run as api
+from llm2llm.api.base import AS_WRITTEN
 from llm2llm.errors import InvalidManifest
+from llm2llm.loop.outcomes import StepId, StepResult
+from llm2llm.loop.steps import parents
+from llm2llm.records import Paired, Stage, StepDocument, digest_of
 
 _RESERVED = "LLM2LLM_"
+_NAMESPACE_LIMIT = 63
+_OF_AN_ITERATION = (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)
 _BLOCKS_WITH_ENV = ("prepare", "train", "evaluate", "generate", "pod_overrides")
 _METADATA = frozenset(
     (
@@ -39,7 +46,7 @@ def validate_spec(document: Mapping[str, Any]) -> api.AugmentationRunSpec:
         text = json.dumps(_as_sent(document.get("spec", {})), default=str)
         # Stored specs are read tolerantly, but in what a user wrote an unknown field is a typo.
         spec = api.AugmentationRunSpec.model_validate_json(
-            text, strict=True, extra="forbid", by_alias=True, by_name=False
+            text, strict=True, extra="forbid", context=AS_WRITTEN, by_alias=True, by_name=False
         )
     except ValidationError as error:
         problems += [f"{_path(item['loc'])}: {_sentence(item)}" for item in error.errors(include_url=False)]
@@ -62,7 +69,7 @@ def _as_sent(value: Any) -> Any:
 def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
     if document.get("apiVersion") != api.API_VERSION:
         yield f"apiVersion: must be {api.API_VERSION}"
-    for unknown in sorted(document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"}):
+    for unknown in sorted(map(str, document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"})):
         belongs_to_spec = unknown in _fields(api.AugmentationRunSpec)
         yield f"{unknown}: unknown field" + (f": did you mean spec.{unknown}?" if belongs_to_spec else "")
     metadata = document.get("metadata")
@@ -76,6 +83,11 @@ def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
             f"metadata.name: must be a DNS label of at most {api.NAME_LIMIT} characters: only a-z, 0-9 and -, no "
             "dots, starting and ending with a letter or digit"
         )
+    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    if namespace and not (
+        isinstance(namespace, str) and len(namespace) <= _NAMESPACE_LIMIT and re.fullmatch(api.NAME_PATTERN, namespace)
+    ):
+        yield f"metadata.namespace: must be a DNS label of at most {_NAMESPACE_LIMIT} characters, not {namespace!r}"
     if "spec" not in document:
         yield "spec: is required"
 
@@ -85,6 +97,32 @@ def _reserved_names(spec: api.AugmentationRunSpec) -> Iterator[str]:
         for index, variable in enumerate(getattr(spec, block).env):
             if variable.name.startswith(_RESERVED):
                 yield f"spec.{to_camel(block)}.env[{index}].name: names that start with {_RESERVED} are reserved"
+
+
+def check_size(spec: api.AugmentationRunSpec, name: str, namespace: str) -> None:
+    """Checks that every step document of a run is within its limit: in a cluster, a run with a larger one fails there.
+
+    Raises:
+        InvalidManifest: one is not. Without a cluster a step has no such limit.
+    """
+    digest, pair = digest_of({}), Paired(against=0, dataset="evaluation", examples=1, gained=0, lost=0)
+    steps = [StepId(Stage.PREPARE)]
+    steps += [StepId(stage, number) for number in range(spec.max_iterations) for stage in _OF_AN_ITERATION]
+    outcomes = [StepResult(step, digest, paired=pair) for step in steps]
+    step = max(steps, key=lambda step: len(parents(spec, step, outcomes)))
+    document = StepDocument(
+        stage=step.stage,
+        iteration=step.iteration,
+        namespace=namespace,
+        run=name,
+        run_uid=str(UUID(int=0)),
+        spec=spec.model_dump(mode="json", by_alias=True, exclude_none=True),  # with the defaults, as in a cluster
+        parents=parents(spec, step, outcomes),
+    )
+    try:
+        document.to_environment()
+    except ValueError as error:
+        raise InvalidManifest([f"spec: in a cluster, {error}"]) from None
 
 
 def _path(location: tuple[int | str, ...]) -> str:

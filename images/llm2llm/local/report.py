@@ -11,7 +11,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.iterations import committed_iterations
 from llm2llm.errors import ExitCode, StepError
 from llm2llm.local.display import IterationView, iteration_table
-from llm2llm.local.runner import RECORD, RunRecord
+from llm2llm.local.record import RECORD, RunRecord
 from llm2llm.storage import LocalStore
 
 

@@ -15,9 +15,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from llm2llm.api.run import AugmentationRunSpec, identity_paths
+from llm2llm.api.base import dump_identity
+from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.committed import committed_manifest, manifest_in
 from llm2llm.budget import Spent, gpu_seconds_left
 from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
@@ -25,29 +25,22 @@ from llm2llm.layout import run_root
 from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
+from llm2llm.local.hold import hold_run
+from llm2llm.local.record import RECORD, RunRecord, changed_fields, given_fields, keep_defaults
+from llm2llm.local.sources import check_sources
 from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.stages import INPUTS
 from llm2llm.loop.steps import awaits_approval, describe_release, ending_step, next_step, parents
 from llm2llm.loop.stopping import Best, Finished, best_iteration
-from llm2llm.records import Record, Report, Stage, canonical_json
+from llm2llm.records import Report, Stage
 from llm2llm.report.views import PAGE
 from llm2llm.runtime.context import Step, StepContext
+from llm2llm.runtime.masking import masker_of
 from llm2llm.step import run_step
 from llm2llm.storage import ObjectMissing, Store, open_store
 
-RECORD = "run.json"
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
-
-
-class RunRecord(Record):
-    """`run.json`: the run that a folder of artifacts belongs to; the local counterpart of the object in a cluster."""
-
-    name: str
-    namespace: str
-    uid: str
-    settings: tuple[str, ...] = ()
-    spec: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,6 +64,8 @@ class Runner:
     stopping: threading.Event = field(default_factory=threading.Event)
     settings: Sequence[str] = ()
     execute: Callable[[Step, Store, StepContext], Report] = run_step
+    _confirm: Callable[[], None] = lambda: None
+    """Makes sure that this process still holds the run."""
     _ceiling: int = 0
     """Limit of the micro-batch after running out of GPU memory, so that later trainings do not run out again."""
 
@@ -84,12 +79,18 @@ class Runner:
         return str(uuid.UUID(bytes=hashlib.sha256(f"{self.run.namespace}/{self.run.name}".encode()).digest()[:16]))
 
     def complete(self) -> Result:
-        """Runs the steps that are not done yet.
+        """Runs the steps that are not done yet, while no other process runs steps in the same folder.
 
         Raises:
             StepError: of the step that failed; another call resumes from there.
+            Transient: another process holds the run.
         """
         store = self._open_store()
+        with hold_run(store, self.stopping, self.display.say) as hold:
+            self._confirm = hold.confirm
+            return self._complete(store)
+
+    def _complete(self, store: Store) -> Result:
         self._claim(store)
         if gpu_seconds_left(self.spec.budget, Spent()) is not None:
             self.display.say(
@@ -169,71 +170,60 @@ class Runner:
 
     def _run_attempt(self, step: Step, store: Store) -> Report:
         with tempfile.TemporaryDirectory(prefix="llm2llm-", ignore_cleanup_errors=True) as scratch:
+            environ = step_environment(self.spec, step.stage, self.secrets, self.environ)
             context = StepContext(
                 pod_uid=randomness.token_hex(8),
                 scratch=Path(scratch),
-                environ=step_environment(self.spec, step.stage, self.secrets, self.environ),
+                environ=environ,
                 stopping=self.stopping,
                 progress=self.display.progress,
+                mask=masker_of(self.spec, environ),
+                confirm=self._confirm,
             )
-            return self.execute(step, store, context)
+            try:
+                return self.execute(step, store, context)
+            except StepError as error:
+                error.message = context.mask(error.message)
+                raise
+
+    def _prepare_environ(self) -> dict[str, str]:
+        return step_environment(self.spec, Stage.PREPARE, self.secrets, self.environ)
 
     def _open_store(self) -> Store:
         root = run_root(self.spec, self.run.namespace, self.run.name, self.uid)
-        environ = step_environment(self.spec, Stage.PREPARE, self.secrets, self.environ)
-        return open_store(root, self.spec.artifacts, environ)
+        return open_store(root, self.spec.artifacts, self._prepare_environ())
 
     def _claim(self, store: Store) -> None:
-        """Writes `run.json`, after comparing it with an existing one.
+        """Writes `run.json`, after comparing it with an existing one, whose defaults this run keeps.
 
-        While Prepare has not committed, any field may still be corrected.
+        While Prepare has not committed, any field may still be corrected, and so may rows and models.
 
         Raises:
-            IncompatibleArtifacts: a field that defines the experiment has changed.
+            IncompatibleArtifacts: a field that defines the experiment, or a source, has changed.
         """
-        spec = _dump(self.spec)
+        given = given_fields(self.spec)
         try:
-            earlier = RunRecord.model_validate_json(store.read(RECORD)).spec
+            earlier = RunRecord.model_validate_json(store.read(RECORD))
         except ObjectMissing:
-            earlier = spec
+            earlier = None
         except ValueError as error:
             raise IncompatibleArtifacts(f"{store.uri}/{RECORD} cannot be read: {error}") from error
-        changed = _changes(earlier, spec) if manifest_in(store, INPUTS) else []
-        if changed:
-            raise IncompatibleArtifacts(
-                f"{store.uri} belongs to another experiment ({'; '.join(changed)}): use another --workdir, or restore "
-                "these fields"
-            )
+        inputs = manifest_in(store, INPUTS)
+        if earlier is not None and inputs:
+            self.run = replace(self.run, spec=keep_defaults(self.spec, earlier))
+            changed = changed_fields(earlier, self.spec)
+            if changed:
+                raise IncompatibleArtifacts(
+                    f"{store.uri} belongs to another experiment ({'; '.join(changed)}): use another --workdir, or "
+                    "restore these fields"
+                )
+            check_sources(self.spec, inputs, store, self._prepare_environ(), self.display.say)
         record = RunRecord(
-            name=self.run.name, namespace=self.run.namespace, uid=self.uid, settings=tuple(self.settings), spec=spec
+            name=self.run.name,
+            namespace=self.run.namespace,
+            uid=self.uid,
+            settings=tuple(self.settings),
+            spec=dump_identity(self.spec),
+            given=given,
         )
         store.write(RECORD, record.to_json().encode() + b"\n")
-
-
-def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Returns the fields that define the experiment and differ, with both values, except the artifacts' location."""
-    changed = []
-    for path in identity_paths():
-        if path[0] != "artifacts":
-            changed += _differences(_value_at(earlier, path), _value_at(now, path), ".".join(("spec", *path)))
-    return changed
-
-
-def _differences(before: Any, now: Any, path: str) -> list[str]:
-    """Returns the leaves that differ."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = sorted(before.keys() | now.keys())
-        return [leaf for name in names for leaf in _differences(before.get(name), now.get(name), f"{path}.{name}")]
-    return [] if before == now else [f"{path} was {canonical_json(before)}, is now {canonical_json(now)}"]
-
-
-def _value_at(spec: Mapping[str, Any], path: Sequence[str]) -> Any:
-    value: Any = spec
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _dump(spec: AugmentationRunSpec) -> dict[str, Any]:
-    dumped: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return dumped

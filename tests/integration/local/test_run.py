@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.cluster.processes import Child, spawn
 from tests.cluster.s3 import S3Server
 from tests.integration.local.workplace import Workplace, digests, environment, run
+from tests.support.commands import Command, start_command
 from tests.support.teacher import Teacher
 
 CONCURRENCY = 8
@@ -69,7 +68,7 @@ def test_the_same_command_again_does_nothing_and_tells_the_same(workplace: Workp
     assert digests(whole.out) == before
 
 
-def wait_for(out: Path, pattern: str, process: Child) -> None:
+def wait_for(out: Path, pattern: str, process: Command) -> None:
     while process.alive() and not any(out.glob(pattern)):
         time.sleep(0.02)
 
@@ -81,7 +80,7 @@ def test_interrupted_it_goes_on_and_ends_with_the_same_bytes(
     command = workplace.command(out, teacher)
     ends = []
     for pattern in ("*/*/inputs/manifest.json", "*/*/iterations/000/generate/ledger/*/000002.jsonl"):
-        process = spawn("run", command, folder=tmp_path, env=environment())
+        process = start_command(command, log=tmp_path / "run.log", env=environment())
         wait_for(out, pattern, process)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
@@ -99,7 +98,7 @@ def test_killed_while_generating_it_repeats_no_more_than_was_in_flight(
 ):
     out = tmp_path / "out"
     command = workplace.command(out, teacher)
-    process = spawn("run", command, folder=tmp_path, env=environment())
+    process = start_command(command, log=tmp_path / "run.log", env=environment())
     wait_for(out, "*/*/iterations/000/generate/ledger/*/000001.jsonl", process)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
@@ -138,7 +137,7 @@ def test_a_wrong_key_ends_before_anything_is_trained(
 
 
 def test_report_shows_what_is_in_the_folder(whole: Whole):
-    command = [sys.executable, "-m", "llm2llm.cli", "report", str(whole.out)]
+    command = ["report", str(whole.out)]
     shown = run(command, COLUMNS="120")
     assert shown.returncode == 0
     assert "default/keyword" in shown.stdout

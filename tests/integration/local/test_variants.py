@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def test_a_probing_run_closes_and_goes_on_where_it_was(workplace: Workplace, tea
     assert more.returncode == 0, more.stderr
     assert "best: closing iteration (after 2), macroF1 " in more.stdout
     assert before.items() <= digests(tmp_path).items()
-    shown = run([sys.executable, "-m", "llm2llm.cli", "report", str(tmp_path)], COLUMNS="140")
+    shown = run(["report", str(tmp_path)], COLUMNS="140")
     assert "macroF1" in shown.stdout
     assert shown.stdout.count("closing") == 2
     report = next(line for line in more.stdout.splitlines() if line.startswith("report: ")).removeprefix(

@@ -1,14 +1,14 @@
-"""`llm2llm run` of the example as a process, over data in a folder."""
+"""`llm2llm run` of the example, over data in a folder."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.commands import run_command
 from tests.support.keyword import CHECKOUT, EXAMPLE
 from tests.support.teacher import KEY, Teacher
 
@@ -20,6 +20,7 @@ class Workplace:
     data: Path
 
     def command(self, out: Path, teacher: Teacher, *further: str) -> list[str]:
+        """Returns the arguments of `llm2llm`."""
         settings = {
             "data.seed.uri": (self.data / "seed.jsonl").as_uri(),
             "data.evaluation.uri": (self.data / "few.jsonl").as_uri(),
@@ -31,7 +32,7 @@ class Workplace:
         }
         sets = [part for path, value in settings.items() for part in ("--set", f"spec.{path}={value}")]
         options = ["--workdir", str(out), "--secret", "teacher/api-key=KEYWORD_KEY"]
-        return [sys.executable, "-m", "llm2llm.cli", "run", str(EXAMPLE), *options, *sets, *further]
+        return ["run", str(EXAMPLE), *options, *sets, *further]
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -39,7 +40,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def run(command: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=environment(**changes), capture_output=True, text=True, check=False, timeout=300)
+    return run_command(command, env=environment(**changes))
 
 
 def digests(out: Path) -> dict[str, str]:

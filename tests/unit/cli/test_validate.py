@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,134 +16,39 @@ ROOT = Path(__file__).resolve().parents[3]
 RUN = ROOT / "examples" / "keyword" / "run.yaml"
 
 
-def changed(path: str, value: object) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(RUN.read_text())
-    *parents, last = path.split(".")
-    target = document
-    for parent in parents:
-        target = target.setdefault(parent, {})
-    if value is None:
-        del target[last]
-    else:
-        target[last] = value
-    return document
-
-
-def written(folder: Path, *documents: Mapping[str, Any]) -> Path:
-    file = folder / "run.yaml"
-    file.write_text("\n---\n".join(map(json.dumps, documents)))
-    return file
-
-
 def test_the_example_is_valid(capsys: pytest.CaptureFixture[str]):
     assert main(["validate", str(RUN.parent)]) == 0
     assert "AugmentationRun keyword is valid" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "told"),
-    [
-        ("spec.train.lora.r", 0, "spec.train.lora.r: must be at least 1"),
-        ("spec.maxIterations", 65, "spec.maxIterations: must be at most 64"),
-        ("spec.maxIterations", "5", "spec.maxIterations: must be a whole number, not '5'"),
-        ("spec.train.lora.rank", 8, "spec.train.lora.rank: unknown field"),
-        (
-            "spec.task.labels",
-            ["a", "b", "a"],
-            "spec.task.labels: 'a' and 'a' are the same label, ignoring case and whitespace",
-        ),
-        ("spec.task.labels", ["New York", "x", " new  YORK"], "'New York' and ' new  YORK' are the same label"),
-        ("spec.task.labels", ["Stra\u00dfe", "STRASSE"], "'Stra\u00dfe' and 'STRASSE' are the same label"),
-        ("spec.task.labels", ["a", ""], "spec.task.labels: must not contain a blank label: no answer can match it"),
-        ("spec.task.labels", ["a", "\u00a0"], "spec.task.labels: must not contain a blank label"),
-        ("spec.maxIteration", 8, "spec.maxIteration: unknown field: did you mean maxIterations?"),
-        (
-            "spec.train.hyperparameters.learning_rate",
-            "1e-4",
-            "learning_rate: unknown field: did you mean learningRate?",
-        ),
-        ("spec.train.hyperparameters.LEARNINGRATE", "1e-4", "LEARNINGRATE: unknown field: did you mean learningRate?"),
-        ("spec.train.hyperparameters.numEpochs", 3, "numEpochs: unknown field: use numTrainEpochs"),
-        (
-            "spec.train.hyperparameters.perDeviceTrainBatchSize",
-            8,
-            "unknown field: use effectiveBatchSize, the number of examples per",
-        ),
-        (
-            "spec.train.hyperparameters.per_device_train_batch_size",
-            8,
-            "unknown field: use effectiveBatchSize, the number of",
-        ),
-        (
-            "spec.train.hyperparameters.gradientAccumulationSteps",
-            8,
-            "unknown field: use effectiveBatchSize, the number of",
-        ),
-        ("spec.train.hyperparameters.lr", "1e-4", "lr: unknown field: use learningRate\n"),
-        ("spec.train.hyperparameters.seed", 1, "seed: unknown field: use spec.randomSeed\n"),
-        (
-            "spec.train.hyperparameters.optim",
-            "adamw_torch",
-            "optim: unknown field: remove it, the optimizer is always AdamW",
-        ),
-        ("spec.train.hyperparameters.packing", True, "packing: unknown field: remove it, rows are packed"),
-        ("spec.train.hyperparameters.minSteps", 5, "minSteps: unknown field: use spec.train.minSteps\n"),
-        ("spec.train.hyperparameters.min_steps", 5, "min_steps: unknown field: use spec.train.minSteps\n"),
-        ("spec.train.hyperparameters.max_steps", 5, "use numTrainEpochs or spec.train.minSteps\n"),
-        ("spec.train.hyperparameters.batch", 8, "batch: unknown field: use effectiveBatchSize, the number of"),
-        ("spec.train.hyperparameters.microBatch", 8, "unknown field: use effectiveBatchSize, the number of"),
-        (
-            "spec.train.hyperparameters.micro_batch_size",
-            8,
-            "unknown field: use effectiveBatchSize, the number of",
-        ),
-        (
-            "spec.train.hyperparameters.accumulationSteps",
-            8,
-            "unknown field: use effectiveBatchSize, the number of",
-        ),
-        (
-            "spec.train.hyperparameters.per_device_batch",
-            8,
-            "unknown field: use effectiveBatchSize, the number of",
-        ),
-        ("spec.train.hyperparameters.epochs", 3, "epochs: unknown field: use numTrainEpochs\n"),
-        ("spec.train.hyperparameters.bf16", True, "bf16: unknown field: use spec.train.precision\n"),
-        ("spec.train.hyperparameters.warmup_steps", 8, "warmup_steps: unknown field: use warmupRatio"),
-        (
-            "spec.generate.teacher.baseURL",
-            "http://x",
-            "spec.generate.teacher.baseURL: unknown field: did you mean baseUrl?",
-        ),
-        ("spec.train.hyperparameters.frobnicate", 8, "spec.train.hyperparameters.frobnicate: unknown field\n"),
-        ("spec.train.lora.dropout", 0.1, 'spec.train.lora.dropout: must be a string: write "0.1"'),
-        ("spec.train.method", "QLORA", "spec.train.method: must be 'LoRA', 'QLoRA' or 'Full'"),
-        ("spec.student.model.uri", None, "spec.student.model.uri: is required"),
-        ("spec.student.model.uri", "/models/x", "spec.student.model.uri: '/models/x' does not match"),
-        ("spec.task.labels", [], "spec.task.labels: must not be empty if grader.type is Choice"),
-        ("spec.task.labels", "a,b", "spec.task.labels: must be a list"),
-        ("spec.data", "s3://x", "spec.data: must be a mapping"),
-        ("spec.suspend", "no", "spec.suspend: must be true or false"),
-        ("spec.task.promptTemplate", "", "spec.task.promptTemplate: must not be empty"),
-        ("spec.train.env", [{"name": "LLM2LLM_STEP", "value": "x"}], "spec.train.env[0].name: names that start with"),
-        ("metadata.name", "my.run", "metadata.name: must be a DNS label of at most 40 characters"),
-        ("metadata.name", "a" * 41, "metadata.name: must be a DNS label of at most 40 characters"),
-        ("metadata.name", None, "metadata.name: is required"),
-        ("apiVersion", "v1", "apiVersion: must be llm2llm.dev/v1alpha1"),
-        ("specs", {}, "specs: unknown field"),
-    ],
-)
-def test_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str, value: object, told: str):
-    assert main(["validate", str(written(tmp_path, changed(path, value)))]) == 64
-    assert told in capsys.readouterr().err
-
-
 def test_all_problems_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    document = changed("spec.train.lora.r", 0)
+    document = yaml.safe_load(RUN.read_text())
     document["metadata"]["name"] = "Bad.Name"
-    document["spec"]["student"] = {}
-    assert main(["validate", str(written(tmp_path, document))]) == 64
+    document["spec"] |= {"train": {"lora": {"r": 0}}, "student": {}}
+    (tmp_path / "run.yaml").write_text(json.dumps(document))
+    assert main(["validate", str(tmp_path / "run.yaml")]) == 64
     assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_a_spec_that_no_step_in_a_cluster_could_be_given_is_told_before_it_is_applied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    document = yaml.safe_load(RUN.read_text())
+    variables = [{"name": f"X{number}", "value": "x" * 4000} for number in range(15)]
+    for code, more, iterations in (
+        (0, "", 1),
+        (64, "x" * 4000, 1),
+        (64, "$" * 700, 1),  # six bytes each: a kubelet expands it
+        (64, "\u00fc" * 700, 1),
+        (0, "x" * 700, 1),
+        (64, "x" * 700, 64),  # the last step reads the output of all rounds
+    ):
+        env = [*variables, {"name": "Y", "value": more}]
+        document["spec"] |= {"podOverrides": {"env": env}, "maxIterations": iterations}
+        (tmp_path / "run.yaml").write_text(json.dumps(document))
+        assert main(["validate", str(tmp_path / "run.yaml")]) == code, (more[:1], iterations)
+        words = "spec: in a cluster, the step document has " if code else ""
+        assert capsys.readouterr().err.startswith(words)
 
 
 @pytest.mark.parametrize(

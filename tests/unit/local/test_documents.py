@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import InvalidManifest
 from llm2llm.local.documents import add_secrets, read_documents, set_fields, validate_run
-from llm2llm.local.environment import mount_config_maps, step_environment
-from llm2llm.records import Stage
-from llm2llm.storage import read_source
 
 RUN = Path(__file__).resolve().parents[3] / "examples" / "keyword" / "run.yaml"
 SECRETS = """
@@ -36,10 +33,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def spec_of(folder: Path) -> AugmentationRunSpec:
-    return validate_run(read_documents([folder]).the_run()).spec
-
-
 def test_a_folder_is_its_manifests_and_secrets_are_decoded(folder: Path):
     documents = read_documents([folder])
     assert validate_run(documents.the_run()).name == "keyword"
@@ -49,60 +42,9 @@ def test_a_folder_is_its_manifests_and_secrets_are_decoded(folder: Path):
     }
 
 
-def test_secrets_reach_the_step_as_the_operator_would_pass_them(folder: Path):
-    environment = step_environment(spec_of(folder), Stage.GENERATE, read_documents([folder]).secrets, {"PATH": "/bin"})
-    assert environment == {
-        "PATH": "/bin",
-        "LLM2LLM_TEACHER_API_KEY": "hush",
-        "AWS_ACCESS_KEY_ID": "me",
-        "AWS_SECRET_ACCESS_KEY": "psst",
-    }
-
-
-def test_config_maps_beside_the_run_are_rows_and_authorities(tmp_path: Path):
-    (tmp_path / "all.yaml").write_text(
-        """
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: corporate}
-data: {ca.crt: "-----BEGIN CERTIFICATE-----"}
-binaryData: {seed.jsonl: e30K}
----
-apiVersion: llm2llm.dev/v1alpha1
-kind: AugmentationRun
-metadata: {name: r}
-spec:
-  task: {promptTemplate: "{{ prompt }}"}
-  data: {seed: {uri: "configmap://corporate/seed.jsonl", caBundleRef: {name: nobody-gave-it}}}
-  student: {model: {uri: hf://owner/model}}
-  artifacts: {uri: s3://bucket/runs, caBundleRef: {name: corporate}}
-  generate: {teacher: {model: m, baseUrl: "https://t/v1", caBundleRef: {name: corporate}}}
-"""
-    )
-    documents = read_documents([tmp_path])
-    spec = validate_run(documents.the_run()).spec
-    (tmp_path / "mounted").mkdir()
-    environment = mount_config_maps(spec, documents.config_maps, tmp_path / "mounted")
-
-    authorities = str(tmp_path / "mounted/corporate/ca.crt")
-    assert environment == {
-        "LLM2LLM_CONFIG_MAPS": str(tmp_path / "mounted"),
-        "AWS_CA_BUNDLE": authorities,
-        "LLM2LLM_TEACHER_CA_BUNDLE": authorities,
-    }
-    assert read_source(spec.data.seed.uri, spec.artifacts, environment) == b"{}\n"
-
-
 def test_a_secret_comes_from_the_environment_and_wins():
     given = add_secrets({"teacher": {"api-key": "old"}}, ["teacher/api-key=KEY"], {"KEY": "new"})
     assert given == {"teacher": {"api-key": "new"}}
-
-
-def test_the_variables_of_a_step_block_are_set_for_that_step(folder: Path):
-    document = set_fields(read_documents([folder]).the_run(), ["spec.train.env=[{name: A, value: b}]"])
-    spec = validate_run(document).spec
-    assert step_environment(spec, Stage.TRAIN, {}, {}) == {"A": "b"}
-    assert step_environment(spec, Stage.EVALUATE, {}, {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -143,3 +85,100 @@ def test_two_runs_are_one_too_many(folder: Path):
     (folder / "second.yaml").write_text(RUN.read_text())
     with pytest.raises(InvalidManifest, match="found 2 AugmentationRuns"):
         read_documents([folder]).the_run()
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+@pytest.mark.parametrize("name", ["../../home", "/etc", "a/b", "A", "", "a" * 254, "-a", "a..b", "[x]"])
+def test_fault_55_a_name_that_the_api_server_refuses_is_refused_before_it_is_a_path(folder: Path, kind: str, name: str):
+    (folder / "more.yaml").write_text(f"kind: {kind}\nmetadata: {{name: {name!r}}}\n")
+    with pytest.raises(InvalidManifest, match=f"more.yaml: metadata.name .* of a {kind} must have only"):
+        read_documents([folder])
+
+
+@pytest.mark.parametrize(("kind", "field"), [("ConfigMap", "data"), ("Secret", "stringData")])
+@pytest.mark.parametrize("key", ["../.bashrc", "/etc/passwd", "..", "a/b", "..data", "a b", "''"])
+def test_fault_55_a_key_that_the_api_server_refuses_is_refused_before_it_is_a_path(
+    folder: Path, kind: str, field: str, key: str
+):
+    (folder / "more.yaml").write_text(f"kind: {kind}\nmetadata: {{name: rows}}\n{field}: {{{key}: x}}\n")
+    with pytest.raises(InvalidManifest, match=f"more.yaml: key .* of {kind} rows may have only letters"):
+        read_documents([folder])
+
+
+@pytest.mark.parametrize("namespace", ["../../..", "/tmp", "a/b", "A", "a" * 64, "5"])
+def test_fault_55_a_namespace_is_a_label_since_it_is_a_folder(folder: Path, namespace: str):
+    document = dict(read_documents([folder]).the_run())
+    document["metadata"] = {**document["metadata"], "namespace": namespace if namespace != "5" else 5}
+    with pytest.raises(InvalidManifest, match=r"metadata\.namespace: must be a DNS label"):
+        validate_run(document)
+
+
+def test_a_file_that_is_a_bomb_is_told_with_its_name(folder: Path):
+    (folder / "run.yaml").write_text("a: &a [*a]")
+    with pytest.raises(InvalidManifest, match=r"run\.yaml: the alias at line 1, column 4, contains itself"):
+        read_documents([folder])
+
+
+def test_base64_of_several_lines_and_an_empty_value_are_read(folder: Path):
+    text = "kind: Secret\nmetadata: {name: long}\ndata:\n  k: |\n    aHVz\n    aA==\nstringData: {empty: }\n"
+    (folder / "more.yaml").write_text(text)
+    assert read_documents([folder]).secrets["long"] == {"k": "hush", "empty": ""}
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ("Secret\nmetadata: {name: a}\nstringData: {k: 0123}", "stringData.k of Secret a is no text: put it in quotes"),
+        ("Secret\nmetadata: {name: a}\nstringData: {k: yes}", "stringData.k of Secret a is no text"),
+        ("Secret\nmetadata: {name: a}\ndata: {k: é}", "data.k of Secret a is not base64-encoded"),
+        ("Secret\nmetadata: {name: a}\ndata: {k: 5}", "data.k of Secret a is not base64-encoded"),
+        ("Secret\nmetadata: {name: a}\ndata: [k]", "data of Secret a must be a mapping"),
+        ("Secret\ndata: {k: aHVzaA==}", "a Secret has no metadata.name"),
+        ("Secret\nmetadata: a", "a Secret has no metadata.name"),
+        ("Secret\nmetadata: {name: [a]}", "metadata.name ['a'] of a Secret must have only"),
+        ("ConfigMap\nmetadata: {name: a}\ndata: {k: {a: 1}}", "data.k of ConfigMap a is no text"),
+        ("ConfigMap\nmetadata: {name: a}\ndata: {k: 1e3}", "data.k of ConfigMap a is no text"),
+        ("ConfigMap\nmetadata: {name: a}\nbinaryData: {k: é}", "binaryData.k of ConfigMap a is not base64-encoded"),
+    ],
+)
+def test_what_is_no_text_in_a_secret_or_config_map_is_told_with_its_place(folder: Path, document: str, problem: str):
+    (folder / "more.yaml").write_text(f"kind: {document}\n")
+    with pytest.raises(InvalidManifest, match=re.escape(f"more.yaml: {problem}")):
+        read_documents([folder])
+
+
+def test_a_secret_may_have_bytes_that_are_no_text_beside_a_key(folder: Path):
+    text = "kind: Secret\nmetadata: {name: tls}\ndata: {keystore.jks: //4AYQ==, api-key: aHVzaA==}\n"
+    (folder / "more.yaml").write_text(text)
+    secret = read_documents([folder]).secrets["tls"]
+    assert secret["api-key"] == "hush"
+    assert secret["keystore.jks"].encode(errors="surrogateescape") == b"\xff\xfe\0a"
+
+
+def test_a_list_without_items_is_empty(folder: Path):
+    (folder / "more.yaml").write_text("kind: List\nitems: 5\n")
+    assert len(read_documents([folder]).runs) == 1
+
+
+def test_keys_that_are_numbers_are_texts_as_in_the_cluster(folder: Path):
+    (folder / "more.yaml").write_text("kind: ConfigMap\nmetadata: {name: rows}\ndata: {1: x, true: z}\n")
+    assert read_documents([folder]).config_maps["rows"] == {"1": b"x", "true": b"z"}
+
+
+@pytest.mark.parametrize(("kind", "field"), [("ConfigMap", "data"), ("Secret", "stringData")])
+def test_what_is_larger_than_the_api_server_takes_is_told(folder: Path, kind: str, field: str):
+    document = f"kind: {kind}\nmetadata: {{name: rows}}\n{field}: {{a: {'x' * 1024 * 1023}, b: {'x' * 1024}}}\n"
+    (folder / "more.yaml").write_text(document)
+    read_documents([folder])
+    (folder / "more.yaml").write_text(document.replace("b: x", "b: é"))
+    with pytest.raises(
+        InvalidManifest, match=rf"more\.yaml: {kind} rows has 1,048,577 bytes, and the API server takes"
+    ):
+        read_documents([folder])
+
+
+def test_a_file_that_is_too_large_is_not_read_to_its_end(folder: Path):
+    with (folder / "more.yaml").open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(InvalidManifest, match=r"more\.yaml: it has more than 16,777,216 characters: split it"):
+        read_documents([folder])
