@@ -3,7 +3,7 @@
     python -m benchmarks.control_plane active  [--runs 1000 --rate 40 --iterations 3]   many runs at work at once
     python -m benchmarks.control_plane resting [--runs 10000 --active 300 --rate 50]    a few at work beside many at rest
     python -m benchmarks.control_plane fair    [--runs 10000 --rate 40]                 one tenant's few beside another's many
-    python -m benchmarks.control_plane fat     [--runs 10000 --fat 200]                 specs of a megabyte, and a restart
+    python -m benchmarks.control_plane fat     [--runs 10000 --fat 200]                 specs as long as they may be, and a restart
 
 A real API server, the operator as a process of its own under the chart's ServiceAccount. `jobender` ends Jobs at a
 steady rate in place of Job controller, scheduler and kubelets. Each prints a table; docs/measurements.md holds what was
@@ -168,7 +168,7 @@ def fair(runs: int, rate: float, iterations: int) -> int:
 
 
 def fat(runs: int, count: int) -> int:
-    """`count` suspended runs with specs of nearly a megabyte beside `runs` ordinary ones at rest; then a restart."""
+    """`count` suspended runs whose specs are as long as they may be beside `runs` ordinary ones at rest; then a restart."""
     with Stage(TEAMS, QUIET_TEAMS) as stage:
         ender = stage.ender(50, first=1)
         first = stage.operator("first")
@@ -207,9 +207,27 @@ def fat(runs: int, count: int) -> int:
 
 
 def fat_fields() -> dict[str, Any]:
-    """Top-level fields of a spec that are as long as their bounds allow, within what an API server takes (1.5 MiB)."""
-    env = [{"name": f"V{number:03d}{'x' * 200}", "value": "v" * 3000} for number in range(64)]
-    return {"train": {"env": env}, "evaluate": {"env": env}, "prepare": {"env": env}, "podOverrides": {"env": env}}
+    """Top-level fields of a spec in which environments, annotations, tolerations and affinity are as long as they may
+    be.
+    """
+    env = [{"name": f"V{number}", "value": "v" * 4090} for number in range(4)]
+    tolerations = [{"key": f"{number:02d}{'k' * 116}", "operator": "Exists"} for number in range(32)]
+    pods = {"topologyKey": "zone", "namespaces": [f"{number:02d}{'n' * 240}" for number in range(16)]}
+    nodes = [{"key": f"k{number}", "operator": "In", "values": ["v" * 250] * 15} for number in range(2)]
+    pod_affinity = {
+        "requiredDuringSchedulingIgnoredDuringExecution": [pods] * 2,
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": pods}] * 2,
+    }
+    node_affinity = {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": nodes}]},
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": {"matchExpressions": nodes}}],
+    }
+    block = {"env": env, "tolerations": tolerations}
+    overrides = {
+        "annotations": {f"a{number}": "v" * 4090 for number in range(4)},
+        "affinity": {"nodeAffinity": node_affinity, "podAffinity": pod_affinity, "podAntiAffinity": pod_affinity},
+    }
+    return {"train": block, "evaluate": block, "prepare": block, "podOverrides": block | overrides}
 
 
 def _cores(cores: dict[str, float]) -> str:

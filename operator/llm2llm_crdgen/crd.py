@@ -18,8 +18,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import WithDefaultSchema
 
-from llm2llm.api.base import Model
+from llm2llm.api.base import TEXT_LIMIT_MARK, Model
 from llm2llm.api.run import GROUP, KIND, NAME_LIMIT, PLURAL, VERSION, AugmentationRunSpec, identity_paths
+from llm2llm_crdgen import textlimit
 from llm2llm_operator.model.status import FORMER_NAME, RunStatus
 
 SIZE_LIMIT = 200_000
@@ -142,6 +143,8 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: 
             schema["items"] = _structural(node["items"], definitions, defaults=False, rules=rules)
         case "integer":
             schema["format"] = "int64"
+    if TEXT_LIMIT_MARK in node and rules:
+        textlimit.add_rule(schema, node[TEXT_LIMIT_MARK])
     return schema
 
 

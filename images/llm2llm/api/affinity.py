@@ -10,10 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llm2llm.api.base import Model, ShortText
+from llm2llm.api.base import Model, ShortText, TextLimit
 
 TERMS = 16
 """Maximum number of terms and requirements in each list."""
+_AT_MOST = TextLimit(8192)
+"""Of a list of terms; its entries may be as long as they are many, but not both."""
 Values = Annotated[list[ShortText], Field(max_length=64)]
 Names = Annotated[list[ShortText], Field(max_length=TERMS)]
 Weight = Annotated[int, Field(ge=1, le=100, description="Weight of the preference, from 1 to 100.")]
@@ -36,7 +38,7 @@ class NodeSelectorTerm(Model):
 
 
 class NodeSelector(Model):
-    node_selector_terms: Annotated[list[NodeSelectorTerm], Field(max_length=TERMS)] = Field(
+    node_selector_terms: Annotated[list[NodeSelectorTerm], Field(max_length=TERMS), _AT_MOST] = Field(
         description="Terms, of which a node must match at least one."
     )
 
@@ -51,7 +53,7 @@ class NodeAffinity(Model):
         None, description="What a node must match."
     )
     preferred_during_scheduling_ignored_during_execution: (
-        Annotated[list[PreferredNode], Field(max_length=TERMS)] | None
+        Annotated[list[PreferredNode], Field(max_length=TERMS), _AT_MOST] | None
     ) = Field(None, description="What the scheduler prefers in a node.")
 
 
@@ -88,10 +90,10 @@ class PreferredPodAffinity(Model):
 
 class PodAffinity(Model):
     required_during_scheduling_ignored_during_execution: (
-        Annotated[list[PodAffinityTerm], Field(max_length=TERMS)] | None
+        Annotated[list[PodAffinityTerm], Field(max_length=TERMS), _AT_MOST] | None
     ) = Field(None, description="Terms that must hold.")
     preferred_during_scheduling_ignored_during_execution: (
-        Annotated[list[PreferredPodAffinity], Field(max_length=TERMS)] | None
+        Annotated[list[PreferredPodAffinity], Field(max_length=TERMS), _AT_MOST] | None
     ) = Field(None, description="Terms that the scheduler prefers.")
 
 

@@ -7,9 +7,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    ValidationInfo,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 Fraction = Annotated[str, StringConstraints(pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", max_length=11)]
 PositiveDecimal = Annotated[
@@ -90,6 +100,46 @@ class CelRule:
         """Returns the entry of `x-kubernetes-validations`."""
         entry = {"rule": self.rule, "message": self.message}
         return entry | ({"fieldPath": self.field_path} if self.field_path else {})
+
+
+TEXT_LIMIT = "must hold at most {} characters in all"
+TEXT_LIMIT_MARK = "x-llm2llm-text-limit"
+"""In the JSON schema; the CRD's generator turns it into a CEL rule."""
+
+
+@dataclass(frozen=True)
+class TextLimit:
+    """Limits the characters in all texts of a list, a map or a block: an annotation of its type.
+
+    Attributes:
+        limit: maximum number of characters, those of a map's names included.
+    """
+
+    limit: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Adds the check to the type's own validation."""
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Adds the mark for the CRD's generator."""
+        return {**handler(schema), TEXT_LIMIT_MARK: self.limit}
+
+    def _check(self, value: Any, info: ValidationInfo) -> Any:
+        if is_as_written(info) and _characters(value) > self.limit:
+            raise ValueError(TEXT_LIMIT.format(self.limit))
+        return value
+
+
+def _characters(value: Any) -> int:
+    """Returns the number of characters in all texts of a value, as a user wrote it: without defaults."""
+    if isinstance(value, BaseModel):
+        return sum(_characters(getattr(value, name)) for name in value.model_fields_set)
+    if isinstance(value, dict):
+        return sum(len(name) + _characters(inner) for name, inner in value.items())
+    if isinstance(value, list):
+        return sum(map(_characters, value))
+    return len(value) if isinstance(value, str) else 0
 
 
 class Model(BaseModel):

@@ -22,6 +22,7 @@ from llm2llm.api.base import (
     SecretName,
     SecretReference,
     ShortText,
+    TextLimit,
 )
 from llm2llm.presets import presets
 
@@ -102,10 +103,9 @@ class Task(Model):
     grader: Grader = Field(
         default_factory=Grader, description="How an answer is graded. Custom only; a preset has its own grader."
     )
-    labels: list[ShortText] = Field(
+    labels: Annotated[list[ShortText], Field(max_length=1000), TextLimit(32768)] = Field(
         default_factory=list,
         validate_default=True,
-        max_length=1000,
         description="Allowed answers for the Choice grader; they must differ in more than case and whitespace. Custom "
         "only; a preset has its own labels.",
     )

@@ -12,7 +12,17 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from llm2llm.api.affinity import Affinity
-from llm2llm.api.base import MONTH, CelRule, Model, Quantity, SecretName, SecretReference, ShortText, is_as_written
+from llm2llm.api.base import (
+    MONTH,
+    CelRule,
+    Model,
+    Quantity,
+    SecretName,
+    SecretReference,
+    ShortText,
+    TextLimit,
+    is_as_written,
+)
 
 
 class Resources(Model):
@@ -39,6 +49,9 @@ class EnvVar(Model):
     )
 
 
+Environment = Annotated[list[EnvVar], Field(max_length=64), TextLimit(16384)]
+
+
 class Toleration(Model):
     key: ShortText = Field("", description="Taint key. If empty, the operator must be Exists, and every key matches.")
     operator: Literal["Exists", "Equal"] = Field(
@@ -50,6 +63,9 @@ class Toleration(Model):
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
         "", description="Taint effect to match. If empty, every effect matches."
     )
+
+
+Tolerations = Annotated[list[Toleration], Field(max_length=32), TextLimit(4096)]
 
 
 class StepBlock(Model):
@@ -64,12 +80,9 @@ class StepBlock(Model):
     node_selector: dict[ShortText, ShortText] = Field(
         default_factory=dict, max_length=32, description="Labels that a node must have to run the step."
     )
-    tolerations: list[Toleration] = Field(
-        default_factory=list, max_length=32, description="Node taints that the pod tolerates."
-    )
-    env: list[EnvVar] = Field(
+    tolerations: Tolerations = Field(default_factory=list, description="Node taints that the pod tolerates.")
+    env: Environment = Field(
         default_factory=list,
-        max_length=64,
         description="Additional environment variables, e.g. HTTPS_PROXY or TEACHER_TIMEOUT_SECONDS.",
     )
     startup_deadline_seconds: int | None = Field(
@@ -190,18 +203,17 @@ class PodOverrides(Model):
     labels: dict[ShortText, ShortText] = Field(
         default_factory=dict, max_length=32, description="Labels of the pods, in addition to the operator's own."
     )
-    annotations: dict[ShortText, Annotated[str, StringConstraints(max_length=4096)]] = Field(
-        default_factory=dict, max_length=32, description="Annotations of the pods."
-    )
+    annotations: Annotated[
+        dict[ShortText, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=32), TextLimit(16384)
+    ] = Field(default_factory=dict, description="Annotations of the pods.")
     service_account_name: ShortText = Field(
         "", description="Service account of the pods, e.g. for workload identity. No API token is mounted."
     )
     image_pull_secrets: list[SecretReference] = Field(
         default_factory=list, max_length=8, description="Secrets with credentials for image registries."
     )
-    env: list[EnvVar] = Field(
+    env: Environment = Field(
         default_factory=list,
-        max_length=64,
         description="Environment variables of every step. A step's own env takes precedence.",
     )
     node_selector: dict[ShortText, ShortText] = Field(
@@ -209,8 +221,8 @@ class PodOverrides(Model):
         max_length=32,
         description="Labels that a node must have to run any step. A step's own nodeSelector takes precedence.",
     )
-    tolerations: list[Toleration] = Field(
-        default_factory=list, max_length=32, description="Tolerations of every step, added before the step's own."
+    tolerations: Tolerations = Field(
+        default_factory=list, description="Tolerations of every step, added before the step's own."
     )
     affinity: Affinity = Field(default_factory=Affinity, description="Affinity of the pods, as in a pod spec.")
     volumes: list[Volume] = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
@@ -117,3 +117,29 @@ def test_a_dataset_without_a_file_is_none(uri: str):
     with pytest.raises(ValidationError, match="must name one file of the dataset"):
         TypeAdapter(base.RowsUri).validate_python(uri, context=base.AS_WRITTEN)
     assert TypeAdapter(base.RowsUri).validate_python(uri) == uri  # as an earlier release has stored it
+
+
+class Listed(base.Model):
+    name: str
+    value: str = "a default is not counted"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "characters"),
+    [
+        (list[str], ["four", "five"], 8),
+        (list[list[str]], [["a"], ["bc", ""]], 3),
+        (dict[str, str], {"name": "value"}, 9),
+        (list[Listed], [{"name": "four"}, {"name": "a", "value": "b"}], 6),
+        (list[str], ["\N{GREEK SMALL LETTER ALPHA}\N{PILE OF POO}"], 2),
+        (list[int], [1, 22], 0),
+    ],
+)
+def test_a_text_limit_counts_all_characters_that_a_user_wrote(kind: Any, value: Any, characters: int):
+    exactly = TypeAdapter(Annotated[kind, base.TextLimit(characters)])
+    exactly.validate_python(value, context=base.AS_WRITTEN)
+    if characters:
+        less = TypeAdapter(Annotated[kind, base.TextLimit(characters - 1)])
+        with pytest.raises(ValidationError, match=f"at most {characters - 1} characters in all"):
+            less.validate_python(value, context=base.AS_WRITTEN)
+        less.validate_python(value)  # a stored spec was accepted without the limit

@@ -34,7 +34,8 @@ def test_a_spec_that_no_step_in_a_cluster_could_be_given_is_told_before_it_is_ap
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     document = yaml.safe_load(RUN.read_text())
-    variables = [{"name": f"X{number}", "value": "x" * 4000} for number in range(15)]
+    variables = [{"name": f"X{number}", "value": "x" * 4000} for number in range(4)]
+    blocks = {block: {"env": variables} for block in ("podOverrides", "prepare", "train")}
     for code, more, iterations in (
         (0, "", 1),
         (64, "x" * 4000, 1),
@@ -43,8 +44,8 @@ def test_a_spec_that_no_step_in_a_cluster_could_be_given_is_told_before_it_is_ap
         (0, "x" * 700, 1),
         (64, "x" * 700, 64),  # the last step reads the output of all rounds
     ):
-        env = [*variables, {"name": "Y", "value": more}]
-        document["spec"] |= {"podOverrides": {"env": env}, "maxIterations": iterations}
+        env = [*variables[:3], {"name": "Y", "value": more}]
+        document["spec"] |= {**blocks, "evaluate": {"env": env}, "maxIterations": iterations}
         (tmp_path / "run.yaml").write_text(json.dumps(document))
         assert main(["validate", str(tmp_path / "run.yaml")]) == code, (more[:1], iterations)
         words = "spec: in a cluster, the step document has " if code else ""
