@@ -5,10 +5,7 @@ It runs on a CPU, within seconds, without torch. It reports all problems togethe
 
 from __future__ import annotations
 
-import errno
 import secrets
-import socket
-import ssl
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,7 +27,8 @@ from llm2llm.models.tokenizer import StudentTokenizer, check_chat_template, load
 from llm2llm.podenv import MODEL_CACHE
 from llm2llm.records import Example, Report, Resolved, Usage, canonical_json, digest_of, to_jsonl
 from llm2llm.runtime.context import StageResult, Step, StepContext
-from llm2llm.runtime.disk import disk_advice, is_disk_error
+from llm2llm.runtime.disk import disk_advice
+from llm2llm.runtime.passing import may_pass
 from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads
 from llm2llm.stages.estimate import describe_estimate, estimate
 from llm2llm.stages.roundtrip import answer_problem
@@ -40,14 +38,6 @@ from llm2llm.tasks import Task, task_of
 
 _MODEL = "spec.student.model"
 _PROBLEMS_TOLD = 3
-_PASSING = frozenset(
-    {
-        errno.EAGAIN, errno.EBUSY, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EINTR, errno.EIO, errno.EMFILE,
-        errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH, errno.ENFILE, errno.ENOBUFS, errno.ENOLCK, errno.ENOMEM,
-        errno.ENOTCONN, errno.ESTALE,
-    }
-)  # fmt: skip
-"""Numbers of errors beside those of a full disk and of a connection; a file that is not there stays away."""
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
 
 
@@ -158,16 +148,7 @@ def _collect_problem(problems: list[StepError], what: str = "Prepare") -> Iterat
     except Exception as error:  # noqa: BLE001 - see above
         traceback.print_exc()
         words = f"{what}: {traceback.format_exception_only(error)[-1].strip()}"
-        problems.append(Transient(words + disk_advice(error)) if _may_pass(error) else ConfigurationError(words))
-
-
-def _may_pass(error: Exception) -> bool:
-    """Returns whether an error is the machine's, its disk's or the network's, which may pass by itself."""
-    if isinstance(error, (MemoryError, ConnectionError, TimeoutError, socket.gaierror)) or is_disk_error(error):
-        return True
-    if isinstance(error, ssl.SSLError):  # numbered by its own library
-        return not isinstance(error, ssl.SSLCertVerificationError)
-    return isinstance(error, OSError) and error.errno in _PASSING
+        problems.append(Transient(words + disk_advice(error)) if may_pass(error) else ConfigurationError(words))
 
 
 def _combine_problems(problems: Sequence[StepError]) -> StepError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from llm2llm.api import generate as api_generate
 from llm2llm.errors import ConfigurationError, Transient
-from llm2llm.records import Usage, total_usage
+from llm2llm.records import Usage
 from llm2llm.teacher.client import RateLimited, TeacherUnavailable
 from llm2llm.teacher.connection import connect
 from llm2llm.teacher.reply import CONTENT_FILTER, CONTEXT_LENGTH, EMPTY, REFUSED, Reply
@@ -22,7 +22,7 @@ def probe(
     tell: Callable[[str], None] = lambda _: None,
     judge: Callable[[str], object] = lambda _: None,
     record: Callable[[Usage], None] = lambda _: None,
-) -> Usage:
+) -> None:
     """Sends a small request to show that address, key, model, roles and parameters work (stage Prepare).
 
     An answer that generation could not use is asked for again, since a model may slip once, up to ATTEMPTS times.
@@ -34,15 +34,12 @@ def probe(
         judge: looks for a JSON object in an answer as generation does; raises ValueError if there is none.
         record: receives the cost of each request that was, or may have been, paid for, before its answer is judged.
 
-    Returns:
-        What all requests together cost.
-
     Raises:
         Transient: the endpoint cannot be reached, asks for a pause, or returns something that is not a completion.
         AuthenticationError, TeacherQuotaExhausted, ConfigurationError: the endpoint refuses the request, or
             generation could not use any of its answers.
     """
-    return asyncio.run(_probe(generate.teacher, environ, tell, judge, record))
+    asyncio.run(_probe(generate.teacher, environ, tell, judge, record))
 
 
 _PROBE = (
@@ -66,8 +63,8 @@ async def _probe(
     tell: Callable[[str], None],
     judge: Callable[[str], object],
     record: Callable[[Usage], None],
-) -> Usage:
-    spent, defect = Usage(), ""
+) -> None:
+    defect = ""
     async with connect(teacher, environ, tell) as client:
         for _ in range(ATTEMPTS):
             try:
@@ -76,8 +73,7 @@ async def _probe(
                 if isinstance(error, TeacherUnavailable) and error.maybe_paid:
                     record(Usage(teacher_requests=1))
                 raise Transient(f"{error}; the next attempt tries again") from error
-            cost = reply.usage or Usage(teacher_requests=1)
-            record(cost)
+            record(reply.usage or Usage(teacher_requests=1))
             if reply.finish == EMPTY:
                 raise Transient(
                     f"the teacher {client.where} returned a completion without a message; the next attempt tries again"
@@ -87,10 +83,9 @@ async def _probe(
                     f"the teacher {client.where} has no room for even a small request: {reply.text[:_MESSAGE_LIMIT]}: "
                     "check spec.generate.teacher.parameters"
                 )
-            spent = total_usage(spent, cost)
             defect = _defect(reply, judge, client.mask)
             if not defect:
-                return spent
+                return
     raise ConfigurationError(
         f"the teacher {client.where} gave {ATTEMPTS} answers to a small request that generation could not use: {defect}"
     )

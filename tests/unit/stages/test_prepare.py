@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import socket
-import ssl
 from pathlib import Path
 from typing import Any
 
@@ -49,25 +47,11 @@ def test_the_requests_of_a_prepare_that_fails_are_counted_in_its_report_and_in_t
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        pytest.param(FileNotFoundError(errno.ENOENT, "No such file or directory"), 64, id="a file that is not there"),
-        pytest.param(IsADirectoryError(errno.EISDIR, "Is a directory"), 64, id="a folder in its place"),
-        pytest.param(OSError(errno.ENAMETOOLONG, "File name too long"), 64, id="a name that is none"),
-        pytest.param(OSError("does not appear to have a file named config.json"), 64, id="an error without a number"),
-        pytest.param(ssl.SSLCertVerificationError(1, "unknown authority"), 64, id="a certificate, numbered as EPERM is"),
-        pytest.param(KeyError("vocab"), 64, id="a library that fails"),
-        pytest.param(OSError(errno.EIO, "Input/output error"), 75, id="a disk that cannot be read"),
-        pytest.param(OSError(errno.ESTALE, "Stale file handle"), 75, id="a volume that went away"),
-        pytest.param(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), 75, id="no name server"),
-        pytest.param(OSError(errno.ENETUNREACH, "Network is unreachable"), 75, id="no network"),
-        pytest.param(ConnectionResetError(errno.ECONNRESET, "reset"), 75, id="a cut connection"),
-        pytest.param(ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), 75, id="a connection cut in TLS"),
-        pytest.param(OSError(errno.ENOTCONN, "Transport endpoint is not connected"), 75, id="a mount that is gone"),
-        pytest.param(MemoryError(), 75, id="no memory"),
-        pytest.param(OSError(errno.ENOSPC, "No space left on device"), 75, id="fault 47, a full disk"),
-        pytest.param(PermissionError(errno.EACCES, "Permission denied"), 75, id="fault 47, an unwritable one"),
-        pytest.param(RuntimeError("No space left on device (os error 28)"), 75, id="fault 47, as safetensors says it"),
+        (KeyError("vocab"), 64),
+        (OSError(errno.EIO, "Input/output error"), 75),
+        (OSError(errno.ENOSPC, "No space left on device"), 75),
     ],
-)  # fmt: skip
+)
 def test_what_a_library_says_of_a_model_is_tried_again_only_if_it_may_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ):

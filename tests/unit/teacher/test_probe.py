@@ -18,6 +18,8 @@ from llm2llm.records import Usage
 from llm2llm.teacher import connection
 from llm2llm.teacher.probe import ATTEMPTS, probe
 
+COST = Usage(teacher_requests=1, teacher_input_tokens=3, teacher_output_tokens=2)
+"""Of each answer."""
 READY = '{"ready": "yes"}'
 GENERATE = Generate.model_validate({"teacher": {"model": "m", "baseUrl": "http://teacher/v1"}})
 
@@ -29,8 +31,8 @@ def message(**fields: Any) -> bytes:
 
 def ask(
     monkeypatch: pytest.MonkeyPatch, *answers: bytes | httpx.Response, record: Callable[[Usage], None] = lambda _: None
-) -> tuple[Usage, int]:
-    """The cost, and the number of requests, where the endpoint gives these answers, and then the last one for ever."""
+) -> int:
+    """The number of requests where the endpoint gives these answers, and then the last one for ever."""
     asked = 0
 
     def answer(_: httpx.Request) -> httpx.Response:
@@ -41,7 +43,8 @@ def ask(
 
     monkeypatch.setattr(connection, "_http_client", lambda *_: mocked(answer))
 
-    return probe(GENERATE, {}, judge=lambda text: parse(text, (), choice=True), record=record), asked
+    probe(GENERATE, {}, judge=lambda text: parse(text, (), choice=True), record=record)
+    return asked
 
 
 @pytest.mark.parametrize(
@@ -49,9 +52,10 @@ def ask(
     [READY, f"Sure!\n```json\n{READY}\n```", f"<think>{{}}</think>{READY}", f"[{READY}]", '{"ready": "yes",}'],
 )
 def test_an_answer_that_generation_could_use_is_enough(monkeypatch: pytest.MonkeyPatch, content: str):
-    usage = Usage(teacher_requests=1, teacher_input_tokens=3, teacher_output_tokens=2)
-    assert ask(monkeypatch, body(content)) == (usage, 1)
-    assert ask(monkeypatch, message(content=content, reasoning_content="they want JSON")) == (usage, 1)
+    costs: list[Usage] = []
+    assert ask(monkeypatch, body(content), record=costs.append) == 1
+    assert ask(monkeypatch, message(content=content, reasoning_content="they want JSON"), record=costs.append) == 1
+    assert costs == [COST, COST]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +80,9 @@ def test_fault_58_an_answer_that_generation_could_not_use_is_refused_before_the_
 
 
 def test_a_model_may_slip_once_and_every_request_is_counted(monkeypatch: pytest.MonkeyPatch):
-    usage, asked = ask(monkeypatch, body("well..."), body(READY))
-    assert asked == 2
-    assert usage == Usage(teacher_requests=2, teacher_input_tokens=6, teacher_output_tokens=4)
+    costs: list[Usage] = []
+    assert ask(monkeypatch, body("well..."), body(READY), record=costs.append) == 2
+    assert costs == [COST, COST]
 
 
 def test_a_completion_without_a_message_may_pass_by_itself(monkeypatch: pytest.MonkeyPatch):
@@ -99,9 +103,6 @@ def test_fault_58_the_words_of_a_refusal_are_no_answer_whatever_is_in_them(
     words = rf"the endpoint refused it: .*{re.escape(READY)}"
     with pytest.raises(ConfigurationError, match=words):
         ask(monkeypatch, body("well..."), refused)
-
-
-COST = Usage(teacher_requests=1, teacher_input_tokens=3, teacher_output_tokens=2)
 
 
 @pytest.mark.parametrize(
