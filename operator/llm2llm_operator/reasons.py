@@ -145,6 +145,18 @@ class Reason(StrEnum):
     SUSPENDING = "Suspending", "A pod is saving its work before the run is suspended.", About.PROGRESSING
     FORBIDDEN = "Forbidden", "The operator's role does not permit the request.", About.PROGRESSING, About.EVENTS
     WEBHOOK_DENIED = "WebhookDenied", "An admission webhook rejects the Job.", About.PROGRESSING, About.EVENTS
+    WEBHOOK_UNAVAILABLE = (
+        "WebhookUnavailable",
+        "An admission webhook that has to judge the Job does not answer; the Job is created once it does.",
+        About.PROGRESSING,
+        About.EVENTS,
+    )
+    SERVER_ERROR = (
+        "ServerError",
+        "The API server fails to create the Job; the message is the API server's.",
+        About.PROGRESSING,
+        About.EVENTS,
+    )
     JOB_REJECTED = "JobRejected", "The API server rejects the Job.", About.PROGRESSING, About.EVENTS
     INTERNAL_ERROR = (
         "InternalError",

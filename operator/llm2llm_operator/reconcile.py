@@ -24,7 +24,7 @@ from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.plan import plan, plan_for_invalid_spec, plan_for_rejected_status
 from llm2llm_operator.decide.policies import waiting
 from llm2llm_operator.kube.client import KubeClient
-from llm2llm_operator.kube.errors import ApiError, Conflict, Forbidden, NotFound, Rejected
+from llm2llm_operator.kube.errors import ApiError, ApiUnavailable, Conflict, Forbidden, NotFound, Rejected
 from llm2llm_operator.kube.warnings import Warnings
 from llm2llm_operator.model.observation import Event, Job, Observation, job_from_object
 from llm2llm_operator.model.run import Key, Run
@@ -37,7 +37,16 @@ from llm2llm_operator.watch.cache import Cache
 
 log = logging.getLogger(__name__)
 SLOW_RETRY_SECONDS = 60.0
-REASONS_OF_REFUSALS: dict[type[ApiError], Reason] = {Forbidden: Reason.FORBIDDEN, Conflict: Reason.INTERNAL_ERROR}
+REASONS_OF_REFUSALS: dict[type[ApiError], Reason] = {
+    Forbidden: Reason.FORBIDDEN,
+    Conflict: Reason.INTERNAL_ERROR,
+    ApiUnavailable: Reason.SERVER_ERROR,
+}
+REASONS_OF_WEBHOOKS = {
+    "failed calling webhook": Reason.WEBHOOK_UNAVAILABLE,
+    "admission webhook": Reason.WEBHOOK_DENIED,
+}
+"""By the API server's words; its status codes for them differ."""
 TTL_RETRY_SECONDS = 3600.0
 POD_PATIENCE_SECONDS = 1.0
 """How long to wait for the watch to report the pod of an ended Job before reading it.
@@ -178,14 +187,22 @@ class Reconciler:
             refused = await self._create(run, decided.create)
             if refused:
                 await self._report_refusal(run, _with_refusal(before, decided.status, refused, self._moment(run)))
-                return SLOW_RETRY_SECONDS
+                return _seconds_until_retry(refused)
         if known:  # after the try, so that a lasting refusal is not cleared before each one
             run = await self._write_status(run, decided.status)
         for job in decided.delete:
             await self._delete(job)
         for event in decided.events:
             await self._emit(run, event)
-        return await self._delete_run(run) if decided.delete_run else decided.wake_after
+        return await self._delete_run(run) if decided.delete_run else self._wake_after(run, decided)
+
+    def _wake_after(self, run: Run, decided: Plan) -> float | None:
+        """Returns the seconds until the next pass: none if a queue's webhook has suspended the Job that was created,
+        since no event follows that says so.
+        """
+        name = decided.create["metadata"]["name"] if decided.create else ""
+        job = self._cache.observation(run).job(name, "") if name else None
+        return 0.0 if job is not None and job.suspended else decided.wake_after
 
     async def _delete_run(self, run: Run) -> float | None:
         """Deletes a run whose time to live has passed; the chart decides whether the operator may."""
@@ -231,6 +248,10 @@ class Reconciler:
             created = await self._cluster.create_job(run.namespace, body)
         except (Forbidden, Rejected) as error:
             return error
+        except ApiUnavailable as error:
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise  # no connection, or too many requests: that is not about this Job
+            return error
         except NotFound:  # the namespace is gone, and the run with it
             return None
         self._cache.put("jobs", created)
@@ -258,13 +279,20 @@ def _is_persisted(status: RunStatus, decided: Plan) -> bool:
 
 
 def _with_refusal(before: RunStatus, status: RunStatus, error: ApiError, at: Moment) -> RunStatus:
-    """Returns the status of a run whose Job RBAC, a policy or a webhook refuses, in their own words; retried slowly."""
-    webhook = "admission webhook" in error.message
-    reason = Reason.WEBHOOK_DENIED if webhook else REASONS_OF_REFUSALS.get(type(error), Reason.JOB_REJECTED)
+    """Returns the status of a run whose Job is not created: RBAC, a policy or a webhook refuses it, in their words."""
+    webhook = next((reason for words, reason in REASONS_OF_WEBHOOKS.items() if words in error.message), None)
+    reason = webhook or REASONS_OF_REFUSALS.get(type(error), Reason.JOB_REJECTED)
     status = with_condition(status, at, RECONCILING, False, reason)
     # keep the time since it makes no progress: the decision assumed that it would
     conditions = [before.condition(c.type) or c if c.type == PROGRESSING else c for c in status.conditions]
     return with_progress(status.updated(conditions=conditions), at, reason, error.message, value=False)
+
+
+def _seconds_until_retry(refused: ApiError) -> float:
+    """Returns the pause after a refusal. Raises one that may pass by itself: soon tried again, then ever less often."""
+    if isinstance(refused, ApiUnavailable):
+        raise refused
+    return SLOW_RETRY_SECONDS
 
 
 def _with_internal_error(status: RunStatus, error: Exception, at: Moment) -> RunStatus:

@@ -19,7 +19,7 @@ from llm2llm.plaintext import plain
 from llm2llm.records import Stage
 from llm2llm_operator.build.event import RunEvent
 from llm2llm_operator.build.job import block_of, job_manifest, job_name
-from llm2llm_operator.constants import BACKING_OFF, STOPPING, SUSPENDED
+from llm2llm_operator.constants import BACKING_OFF, PROGRESSING, STOPPING, SUSPENDED
 from llm2llm_operator.decide import history
 from llm2llm_operator.decide.actions import Plan, earliest
 from llm2llm_operator.decide.conditions import timestamp, with_completion, with_condition, with_failure, with_progress
@@ -155,7 +155,7 @@ def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
     if reason:
         message = f"{describe_attempt(status)}: {reason.message}"
         status = with_progress(status, inputs.at, reason.reason, message, value=False)
-    elif running:
+    elif running or _waits_no_longer(status):
         verb = STAGES[status.step.id.stage].verb
         status = with_progress(status, inputs.at, verb, describe_attempt(status), value=True)
     silent = not running and waiting.only_events_can_tell(job, inputs.pods(status))
@@ -305,8 +305,8 @@ def _with_observation(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
     if running and running.started and step.state != "Running":
         retries = step.retries.updated(refused=None)  # only refusals in a row count
         status = status.with_step(state="Running", since=timestamp(running.started), job_uid=job.uid, retries=retries)
-    elif not running and waiting.waiting_reason(inputs, status):
-        state = "Queued" if job.suspended else "Pending"
+    elif not running and (step.state == "Queued" or waiting.waiting_reason(inputs, status)):
+        state = "Queued" if job.suspended else "Pending"  # admitted: the clock of its start begins
         since = step.since if step.state == state else timestamp(inputs.now)
         status = status.with_step(state=state, since=since, job_uid=job.uid)
     since = timestamp(running.started) if running and running.started else ""
@@ -315,6 +315,12 @@ def _with_observation(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
     elif status.active_since and since != status.active_since:  # its pod was evicted, and the Job runs another one
         status = close_interval(inputs, status, [pod for pod in pods if pod is not running])
     return status.updated(active_since=since)
+
+
+def _waits_no_longer(status: RunStatus) -> bool:
+    """Returns whether the status still gives a reason for waiting that would be seen if it held."""
+    progressing = status.condition(PROGRESSING)
+    return progressing is not None and progressing.reason in waiting.SEEN_UNTIL_OVER
 
 
 def _disruption_events(inputs: Inputs, status: RunStatus, before: int) -> tuple[RunEvent, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from llm2llm.plaintext import plain
-from llm2llm_operator.constants import COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
+from llm2llm_operator.constants import BACKING_OFF, COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
 from llm2llm_operator.model.status import MESSAGE_LIMIT, Condition, RunStatus
 from llm2llm_operator.reasons import Reason
 
@@ -86,8 +86,10 @@ def phase_of(status: RunStatus) -> str:
         return "Failed"
     if status.is_true(SUSPENDED):
         return "Suspended"
-    condition = status.condition(PROGRESSING)
+    condition, step = status.condition(PROGRESSING), status.current_step
     if condition and condition.reason == Reason.QUEUED:
         return "Queued"
-    started = bool(status.steps) or (status.current_step is not None and status.current_step.state == "Running")
+    if condition and condition.status == "False" and step is not None and step.state in ("Pending", BACKING_OFF):
+        return "Pending"  # nothing runs, and something has to happen first
+    started = bool(status.steps) or (step is not None and step.state == "Running")
     return "Running" if started else "Pending"

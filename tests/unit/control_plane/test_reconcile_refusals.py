@@ -82,6 +82,60 @@ def test_a_refused_job_is_told_in_the_servers_words_once_and_tried_again_every_m
     assert bench.progressing()[:2] == ("True", "Preparing")
 
 
+CALL = 'failed calling webhook "mjob.kb.io": Post "https://kueue.svc:443/mutate": connect: connection refused'
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(ApiUnavailable(500, "InternalError", CALL), "WebhookUnavailable", id="a webhook is away"),
+        pytest.param(
+            ApiUnavailable(504, "Timeout", f"{CALL}: deadline"), "WebhookUnavailable", id="it does not answer"
+        ),
+        pytest.param(ApiUnavailable(500, "InternalError", "etcdserver: no space"), "ServerError", id="something else"),
+    ],
+)
+def test_a_job_that_the_api_server_fails_to_create_is_told_in_its_words_and_tried_again_soon(
+    error: ApiUnavailable, reason: str
+):
+    bench = Bench()
+    bench.api.refuse["create"] = error
+    with pytest.raises(ApiUnavailable):
+        bench.reconcile()
+    assert bench.progressing() == ("False", reason, error.message)
+    assert bench.written() == ["status", "status", f"event {reason}"]
+    with pytest.raises(ApiUnavailable):
+        bench.reconcile()
+    assert bench.written() == []
+    del bench.api.refuse["create"]
+    bench.reconcile()
+    assert bench.written() == ["create prepare-a0", "status"]
+    assert bench.progressing()[:2] == ("True", "Preparing")
+
+
+@pytest.mark.parametrize("status", [0, 401, 408, 429])
+def test_an_api_server_that_is_away_or_busy_is_not_told_as_if_it_were_about_the_job(status: int):
+    bench = Bench()
+    bench.api.refuse["create"] = ApiUnavailable(status, "Busy", "later")
+    with pytest.raises(ApiUnavailable):
+        bench.reconcile()
+    assert bench.progressing()[:2] == ("True", "Preparing")
+    assert bench.written() == ["status"]
+
+
+def test_a_job_that_a_queue_suspends_as_it_is_created_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch):
+    bench = Bench()
+    create = bench.api.create_job
+
+    async def create_suspended(namespace: str, body: Document) -> Document:
+        return await create(namespace, body | {"spec": body["spec"] | {"suspend": True}})
+
+    monkeypatch.setattr(bench.api, "create_job", create_suspended)
+    assert bench.reconcile() == 0.0
+    bench.reconcile()
+    assert (bench.status["phase"], bench.progressing()[:2]) == ("Queued", ("False", "Queued"))
+
+
 def test_a_job_of_another_owner_under_our_name_is_told_and_left_alone():
     bench = Bench()
     twin = Bench()

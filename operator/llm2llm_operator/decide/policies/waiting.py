@@ -70,6 +70,20 @@ KNOWN_WARNINGS = frozenset(
 
 Whoever may write Events can give any reason; others appear under one word, also in metrics.
 """
+SEEN_UNTIL_OVER = frozenset(
+    {
+        Reason.QUEUED,
+        Reason.UNSCHEDULABLE,
+        Reason.SCHEDULING_GATED,
+        Reason.NO_SCHEDULER,
+        Reason.POD_INITIALIZING,
+        Reason.DISRUPTED,
+    }
+)
+"""Reasons that Job and pods show for as long as they hold, so that they are over once they are no longer seen.
+
+A kubelet's reason for a container goes away before each of its tries, and an Event expires while it still holds.
+"""
 LOOK_AT_EVENTS_SECONDS = 20.0
 """After this long without a pod, or with a pod that does not start, only a Job's Events can say why."""
 LOOK_AGAIN_SECONDS = 300.0

@@ -183,6 +183,59 @@ def test_a_job_that_its_queue_holds_back_is_queued():
     assert world.status["phase"] == "Queued"
 
 
+def test_a_job_that_its_queue_admits_is_pending_until_its_container_runs_and_may_then_be_too_late():
+    world = World(spec=builders.spec(prepare={"startupDeadlineSeconds": 60}))
+    world.settle()
+    name = world.current
+    world.jobs[name] = builders.job(name, state="suspended")
+    world.settle()
+    world.seconds = 7200
+    world.jobs[name] = builders.job(name)
+    world.settle()
+    assert (world.status["phase"], world.condition("Progressing")["reason"]) == ("Pending", "Preparing")
+    assert world.condition("Progressing")["status"] == "True"
+    world.seconds += 59
+    world.settle()
+    assert world.status["phase"] == "Pending"
+    world.seconds += 1
+    world.settle()
+    assert world.condition("Failed")["reason"] == "StartupDeadlineExceeded"
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        {"unschedulable": "0/3 nodes are available"},
+        {"gated": "example.com/gate"},
+        {"unclaimed_by": "nobody", "created": builders.NOW - timedelta(minutes=1)},
+    ],
+    ids=lambda pod: next(iter(pod)),
+)
+def test_what_kept_a_pod_from_a_node_is_over_once_it_has_one(pod: dict[str, Any]):
+    world = World()
+    world.settle()
+    job = world.jobs[world.current]
+    world.pods[job.name] = [builders.pod(job, **pod)]
+    world.settle()
+    assert world.condition("Progressing")["status"] == "False"
+    world.pods[job.name] = [builders.pod(job, waiting_reason="ContainerCreating")]
+    world.settle()
+    assert (world.condition("Progressing")["status"], world.condition("Progressing")["reason"]) == ("True", "Preparing")
+    writes = world.writes
+    world.settle()
+    assert world.writes == writes
+
+
+def test_an_image_that_is_pulled_again_and_again_is_told_once():
+    world = World()
+    world.settle()
+    job = world.jobs[world.current]
+    for reason in ("ErrImagePull", "ContainerCreating", "ErrImagePull"):
+        world.pods[job.name] = [builders.pod(job, waiting_reason=reason)]
+        world.settle()
+        assert world.condition("Progressing")["reason"] == "ErrImagePull"
+
+
 def test_too_many_evictions_fail_the_run():
     world = World(spec=builders.spec(maxDisruptions=1))
     world.settle()

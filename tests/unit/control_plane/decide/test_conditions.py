@@ -95,6 +95,7 @@ def record() -> StepRecord:
 
 RUNNING = CurrentStep(stage="Prepare", state="Running")
 WAITING = CurrentStep(stage="Prepare", state="Pending")
+BACKING_OFF = CurrentStep(stage="Prepare", state="BackingOff")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,15 @@ WAITING = CurrentStep(stage="Prepare", state="Pending")
         pytest.param((), "Preparing", {"current_step": RUNNING}, "Running", id="its first container runs"),
         pytest.param((), "Training", {"steps": [record()]}, "Running", id="between two steps"),
         pytest.param((), "Queued", {"steps": [record()]}, "Queued", id="a queue holds its Job back"),
+        pytest.param(
+            (), "ImagePullBackOff", {"steps": [record()], "current_step": WAITING}, "Pending", id="its pod does not start"
+        ),
+        pytest.param(
+            (), "BackingOff", {"steps": [record()], "current_step": BACKING_OFF}, "Pending", id="it waits for a retry"
+        ),
+        pytest.param(
+            (), "Suspending", {"steps": [record()], "current_step": RUNNING}, "Running", id="its pod still saves"
+        ),
         pytest.param(("Suspended",), "Queued", {"steps": [record()]}, "Suspended", id="held"),
         pytest.param(("Failed", "Suspended"), "StepFailed", {"steps": [record()]}, "Failed", id="failed while it was held"),
         pytest.param(("Complete",), "GoalReached", {"steps": [record()]}, "Succeeded", id="complete"),
@@ -117,6 +127,11 @@ def test_the_phase_of_a_run(true: tuple[str, ...], reason: str, fields: dict[str
     for kind in true:
         status = with_condition(status, FIRST, kind, True, "Any")
     assert phase_of(status) == phase
+
+
+def test_a_run_at_work_is_running_between_a_jobs_creation_and_its_container():
+    status = with_progress(RunStatus(steps=[record()], current_step=WAITING), FIRST, "Training", "", value=True)
+    assert phase_of(status) == "Running"
 
 
 def test_times_are_whole_seconds_of_utc():
