@@ -2,8 +2,8 @@
 
 `pytest_plugins = ["tests.cluster.fixtures"]` in the topmost conftest takes them; a conftest further down, where pytest
 forbids that, calls `config.pluginmanager.import_plugin("tests.cluster.fixtures")` in its `pytest_configure`. Both may
-be there: it is one plugin, and so one cluster. that does not start is an
-error of every test that asks for it, never a skip.
+be there: it is one plugin, and so one cluster. One that does not start is an error of every test that asks for it,
+never a skip.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import binaries
 from tests.cluster.controlplane import Cluster
 from tests.cluster.faults import NodeFaults
 from tests.cluster.nodeprocess import NodeProcess, start_node
@@ -46,6 +47,18 @@ class RunningCluster:
     @property
     def kubeconfig(self) -> Path:
         return self.api.kubeconfig
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds what the cluster is made of before the first test: on a new machine that takes longer than a test may."""
+    if not session.config.option.collectonly and any("cluster" in each.fixturenames for each in _functions(session)):
+        binaries.control_plane()
+        binaries.versitygw()
+        binaries.helm()
+
+
+def _functions(session: pytest.Session) -> Iterator[pytest.Function]:
+    return (item for item in session.items if isinstance(item, pytest.Function))
 
 
 @pytest.fixture(scope="session")
