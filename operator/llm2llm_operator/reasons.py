@@ -111,7 +111,24 @@ class Reason(StrEnum):
     GENERATING = "Generating", "Generate is running.", About.PROGRESSING
     TESTING = "Testing", "Test is running.", About.PROGRESSING
     # --- the run waits for the cluster
-    QUEUED = "Queued", "The Job is suspended: its queue has not admitted it.", About.PROGRESSING
+    QUEUED = (
+        "Queued",
+        "The Job is suspended: its queue has not admitted it. With kueue.readWorkloads the message is Kueue's.",
+        About.PROGRESSING,
+    )
+    INADMISSIBLE = (
+        "Inadmissible",
+        "Kueue cannot admit the Job, however much quota is free: a queue is missing or stopped.",
+        About.PROGRESSING,
+    )
+    NO_WORKLOAD = (
+        "NoWorkload",
+        "The Job is suspended, and Kueue has made no Workload for it; the message says what to check.",
+        About.PROGRESSING,
+    )
+    DEACTIVATED = "Deactivated", "The Job's Workload is deactivated, by a person or by Kueue.", About.PROGRESSING
+    PREEMPTED = "Preempted", "Kueue has taken the Job's quota for another one; it is queued again.", About.PROGRESSING
+    REQUEUED = "Requeued", "Kueue has evicted the Job for another reason; it is queued again.", About.PROGRESSING
     UNSCHEDULABLE = "Unschedulable", "No node fits the pod; the message is the scheduler's.", About.PROGRESSING
     SCHEDULING_GATED = (
         "SchedulingGated",

@@ -29,6 +29,7 @@ from llm2llm_operator.kube.warnings import Warnings
 from llm2llm_operator.model.observation import Event, Job, Observation, job_from_object
 from llm2llm_operator.model.run import Key, Run
 from llm2llm_operator.model.status import RunStatus
+from llm2llm_operator.model.workload import Workload, workload_from_object
 from llm2llm_operator.observability import logs, metrics
 from llm2llm_operator.observability import status_metrics as tally
 from llm2llm_operator.reasons import Reason
@@ -120,6 +121,8 @@ class Reconciler:
             seen=seen,
             now=now,
             events=await self._read_warnings(run, status, seen, now),
+            reads_workloads=self._settings.kueue,
+            workloads=await self._read_workloads(run, status, seen, now),
             images={stage.value.lower(): image for stage, image in self._settings.images.items()},
             backoff_base=self._settings.backoff_seconds,
         )
@@ -170,6 +173,24 @@ class Reconciler:
             return ()
         uids = [job.uid, *(pod.uid for pod in waiting.living(seen.pods_of(job)))]
         return await self._warnings.about(run.namespace, uids, now)
+
+    async def _read_workloads(
+        self, run: Run, status: RunStatus, seen: Observation, now: datetime
+    ) -> tuple[Workload, ...] | None:
+        """Reads what Kueue says of a Job that is suspended: for a while already, or again."""
+        current = status.current_step
+        job = seen.job(current.job_name, current.job_uid) if current else None
+        if not self._settings.kueue or current is None or job is None or not job.suspended:
+            return None
+        waited = (now - datetime.fromisoformat(current.since)).total_seconds()
+        if waited < waiting.LOOK_AT_EVENTS_SECONDS and current.state != "Running" and not current.requeues:
+            return None
+        try:
+            bodies = await self._cluster.workloads_of_job(run.namespace, job.uid)
+        except Forbidden as error:  # the run waits in any case; only its words are missing
+            log.warning("cannot read Kueue's Workloads, set kueue.readWorkloads of the chart: %s", error)
+            return None
+        return tuple(map(workload_from_object, bodies))
 
     async def _apply(self, run: Run, before: RunStatus, decided: Plan, inputs: Inputs | None) -> float | None:
         logs.about_step(decided.status.current_step)

@@ -26,6 +26,7 @@ class Settings:
     lease: str = OPERATOR  # LLM2LLM_LEASE: each release in a namespace has its own
     identity: str = ""  # LLM2LLM_IDENTITY: unique to this process; empty: derived from the host name
     leader_election: bool = True  # LLM2LLM_LEADER_ELECTION: true or false; false only for a single replica
+    kueue: bool = False  # LLM2LLM_KUEUE: true or false; true reads Kueue's Workloads, to say why a Job is suspended
     # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE (also for Test), _GENERATE
     images: dict[Stage, str] = field(default_factory=dict)
     log_format: str = "text"  # LLM2LLM_LOG_FORMAT: json or text
@@ -52,14 +53,18 @@ class Settings:
             except ValueError as error:
                 raise ValueError(f"{name} must be a number, not {text!r}") from error
 
-        election = environ.get("LLM2LLM_LEADER_ELECTION", "") or "true"
-        if election not in ("true", "false"):
-            raise ValueError(f"LLM2LLM_LEADER_ELECTION must be true or false, not {election!r}")
+        def switch(name: str, default: str) -> bool:
+            text = environ.get(name, "") or default
+            if text not in ("true", "false"):
+                raise ValueError(f"{name} must be true or false, not {text!r}")
+            return text == "true"
+
+        election = switch("LLM2LLM_LEADER_ELECTION", "true")
         log_format = environ.get("LLM2LLM_LOG_FORMAT", "") or cls.log_format
         if log_format not in FORMATS:
             raise ValueError(f"LLM2LLM_LOG_FORMAT must be json or text, not {log_format!r}")
         namespace = environ.get("LLM2LLM_NAMESPACE", "")
-        if election == "true" and not namespace:
+        if election and not namespace:
             raise ValueError(
                 "LLM2LLM_NAMESPACE must be the operator's own namespace, which holds its Lease; to run a single "
                 "operator outside a cluster, set LLM2LLM_LEADER_ELECTION=false instead"
@@ -70,7 +75,8 @@ class Settings:
             namespace=namespace,
             lease=environ.get("LLM2LLM_LEASE", "") or cls.lease,
             identity=environ.get("LLM2LLM_IDENTITY", ""),
-            leader_election=election == "true",
+            leader_election=election,
+            kueue=switch("LLM2LLM_KUEUE", "false"),
             images={
                 stage: environ.get(f"LLM2LLM_IMAGE_{stage.value.upper()}", "")
                 for stage in Stage

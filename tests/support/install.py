@@ -32,7 +32,7 @@ IMAGES = {
 }
 
 
-SETTINGS = ("deployment.enabled=false", "deleteFinishedRuns=true")
+SETTINGS = ("deployment.enabled=false", "deleteFinishedRuns=true", "kueue.readWorkloads=true")
 """The chart's values here: the operator is a process of ours, and every switch that gives it a right is on."""
 
 
@@ -113,6 +113,7 @@ class OperatorProcess:
             "LLM2LLM_NAMESPACE": SYSTEM,
             "LLM2LLM_LEASE": RELEASE,
             "LLM2LLM_LEADER_ELECTION": "true" if self._elected else "false",
+            "LLM2LLM_KUEUE": "true",
             "LLM2LLM_IDENTITY": self.identity,
         }
         command = [sys.executable, "-m", "llm2llm_operator.main"]

@@ -30,6 +30,8 @@ class Api:
     jobs: dict[str, Document] = field(default_factory=dict)
     pods: list[Document] = field(default_factory=list)
     events_that_warn: list[Document] = field(default_factory=list)
+    workloads: list[Document] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
     refuse: dict[str, ApiError] = field(default_factory=dict)
     version: int = 100
 
@@ -50,6 +52,12 @@ class Api:
         if "read" in self.refuse:
             raise self.refuse["read"]
         return self.pods
+
+    async def workloads_of_job(self, _: str, job_uid: str) -> list[Document]:
+        self.reads.append(f"workloads of {job_uid}")
+        if "read" in self.refuse:
+            raise self.refuse["read"]
+        return self.workloads
 
     async def warnings(self, _: str) -> AsyncIterator[Document]:
         for event in self.events_that_warn:
@@ -97,14 +105,15 @@ def merged(old: Document, patch: Document) -> Document:
 class Bench:
     """A reconciler, its cache and its API server; whatever is written is watched at once."""
 
-    def __init__(self, status: Document | None = None, **spec: Any) -> None:
+    def __init__(self, status: Document | None = None, *, kueue: bool = False, **spec: Any) -> None:
         metadata = {"namespace": "ns", "name": "r", "uid": builders.UID, "resourceVersion": "1", "generation": 1}
         self.api = Api({"metadata": metadata, "spec": builders.spec(**spec), "status": status or {}})
         self.cache = Cache()
         self.cache.put("runs", self.api.run)
         self.now: datetime = builders.NOW
         cluster: KubeClient = self.api  # type: ignore[assignment]
-        self.reconciler = Reconciler(cluster, self.cache, Settings(images=dict.fromkeys(Stage, "i")), lambda: self.now)
+        settings = Settings(images=dict.fromkeys(Stage, "i"), kueue=kueue)
+        self.reconciler = Reconciler(cluster, self.cache, settings, lambda: self.now)
 
     def reconcile(self) -> float | None:
         """One pass; returns the seconds until the next one."""
@@ -117,6 +126,14 @@ class Bench:
         metadata |= {"resourceVersion": str(self.api.version), "generation": metadata["generation"] + 1}
         self.api.run["spec"] = {**self.api.run["spec"], **spec}
         self.cache.put("runs", copy.deepcopy(self.api.run))
+
+    def suspend_job(self) -> None:
+        """A queue suspends the newest Job, which has no pod."""
+        name, body = list(self.api.jobs.items())[-1]
+        self.api.version += 1
+        metadata = body["metadata"] | {"resourceVersion": str(self.api.version)}
+        self.api.jobs[name] = body | {"metadata": metadata, "spec": body["spec"] | {"suspend": True}}
+        self.cache.put("jobs", self.api.jobs[name])
 
     def end_job(self, *, pod: bool = True, exit_code: int = 0) -> None:
         """The newest Job ends; its pod's end is watched, or can only be read."""

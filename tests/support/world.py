@@ -13,6 +13,7 @@ from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.plan import plan
 from llm2llm_operator.model.observation import Event, Job, Observation, Pod
 from llm2llm_operator.model.status import RunStatus
+from llm2llm_operator.model.workload import Workload
 from tests.support import builders
 
 LONGEST = {
@@ -41,6 +42,7 @@ class World:
     writes: int = 0
     seconds: float = 0.0
     events: tuple[Event, ...] = ()
+    workloads: tuple[Workload, ...] | None = None
     generation: int = 1
     _seen: dict[str, Any] | None = None
 
@@ -58,6 +60,8 @@ class World:
             backoff_base=10.0,
             confirmed_deleted=confirmed_deleted,
             events=self.events,
+            reads_workloads=self.workloads is not None,
+            workloads=self.workloads if self.current_is_suspended() else None,
         )
 
     def decide(self) -> Plan:
@@ -97,6 +101,11 @@ class World:
     def current(self) -> str:
         """Name of the Job in progress."""
         return str(self.status["currentStep"]["jobName"])
+
+    def current_is_suspended(self) -> bool:
+        """Whether the Job in progress is."""
+        job = self.jobs.get((self.status.get("currentStep") or {}).get("jobName", ""))
+        return job is not None and job.suspended
 
     def vanish(self, name: str) -> None:
         """Somebody deletes a Job."""

@@ -135,7 +135,7 @@ def judge_missing(inputs: Inputs, status: RunStatus) -> Plan:
 
 def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
     """Handles a Job that has not ended: reports its progress or why it waits, and enforces its limits."""
-    before = status.step.disruptions
+    before = status.step
     status = _with_observation(inputs, status, job)
     given_up = (
         disruptions.exceeded(inputs, status) or waiting.hopeless(inputs, status) or deadlines.exceeded(inputs, status)
@@ -158,12 +158,12 @@ def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
     elif running or _waits_no_longer(status):
         verb = STAGES[status.step.id.stage].verb
         status = with_progress(status, inputs.at, verb, describe_attempt(status), value=True)
-    silent = not running and waiting.only_events_can_tell(job, inputs.pods(status))
+    silent = not running and waiting.only_news_can_tell(inputs, job, inputs.pods(status))
     wake_after = earliest(
         deadlines.seconds_left(inputs, status),
         budget.seconds_left(inputs, status),
         waiting.seconds_left(inputs, status),
-        _seconds_until_events(inputs, status) if silent else None,
+        _seconds_until_news(inputs, status) if silent else None,
     )
     events = _disruption_events(inputs, status, before)
     return Plan(status, delete=obsolete_jobs(inputs, status), events=events, wake_after=wake_after)
@@ -308,7 +308,8 @@ def _with_observation(inputs: Inputs, status: RunStatus, job: Job) -> RunStatus:
     elif not running and (step.state == "Queued" or waiting.waiting_reason(inputs, status)):
         state = "Queued" if job.suspended else "Pending"  # admitted: the clock of its start begins
         since = step.since if step.state == state else timestamp(inputs.now)
-        status = status.with_step(state=state, since=since, job_uid=job.uid)
+        requeues = step.requeues + (step.state == "Running" and job.suspended)
+        status = status.with_step(state=state, since=since, job_uid=job.uid, requeues=requeues)
     since = timestamp(running.started) if running and running.started else ""
     if _is_ending(pods):
         since = status.active_since
@@ -323,12 +324,18 @@ def _waits_no_longer(status: RunStatus) -> bool:
     return progressing is not None and progressing.reason in waiting.SEEN_UNTIL_OVER
 
 
-def _disruption_events(inputs: Inputs, status: RunStatus, before: int) -> tuple[RunEvent, ...]:
-    """Returns the Event for a pod that was disrupted since the status had `before` of them, in the cluster's words."""
-    if status.step.disruptions <= before:
-        return ()
-    words = disruptions.last_words(inputs, status)
-    return (RunEvent("Warning", f"{status.step.stage}Disrupted", f"{describe_attempt(status)}: {words}"),)
+def _disruption_events(inputs: Inputs, status: RunStatus, before: CurrentStep) -> tuple[RunEvent, ...]:
+    """Returns the Events for what has happened to the Job since `before`, in the cluster's words: a pod of it was
+    disrupted, or its queue has suspended it while it ran.
+    """
+    stage, name = status.step.stage, describe_attempt(status)
+    events = []
+    if status.step.disruptions > before.disruptions:
+        events += [RunEvent("Warning", f"{stage}Disrupted", f"{name}: {disruptions.last_words(inputs, status)}")]
+    reason = waiting.waiting_reason(inputs, status)
+    if status.step.requeues > before.requeues and reason is not None:
+        events += [RunEvent("Warning", f"{stage}Requeued", f"{name}: {reason.message}")]
+    return tuple(events)
 
 
 def _running_pod(pods: list[Pod]) -> Pod | None:
@@ -357,8 +364,10 @@ def _name_remaining_pods(message: str, pods: list[Pod]) -> str:
     return f"{message} (pod {', '.join(names)} is being stopped)" if names else message
 
 
-def _seconds_until_events(inputs: Inputs, status: RunStatus) -> float:
-    """Returns when to read the Job's Events: LOOK_AT_EVENTS_SECONDS after it was created, then after twice the time."""
+def _seconds_until_news(inputs: Inputs, status: RunStatus) -> float:
+    """Returns when to read the Job's Events or Workload: LOOK_AT_EVENTS_SECONDS after it began to wait, then after
+    twice the time.
+    """
     waited = inputs.seconds_since(status.step.since)
     if waited < waiting.LOOK_AT_EVENTS_SECONDS:
         return waiting.LOOK_AT_EVENTS_SECONDS - waited + 1

@@ -8,7 +8,6 @@ from datetime import datetime
 from llm2llm.plaintext import plain
 from llm2llm_operator.constants import BACKING_OFF, COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
 from llm2llm_operator.model.status import MESSAGE_LIMIT, Condition, RunStatus
-from llm2llm_operator.reasons import Reason
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,10 @@ def phase_of(status: RunStatus) -> str:
     if status.is_true(SUSPENDED):
         return "Suspended"
     condition, step = status.condition(PROGRESSING), status.current_step
-    if condition and condition.reason == Reason.QUEUED:
-        return "Queued"
-    if condition and condition.status == "False" and step is not None and step.state in ("Pending", BACKING_OFF):
-        return "Pending"  # nothing runs, and something has to happen first
+    if condition and condition.status == "False" and step is not None:
+        if step.state == "Queued":
+            return "Queued"
+        if step.state in ("Pending", BACKING_OFF):
+            return "Pending"  # nothing runs, and something has to happen first
     started = bool(status.steps) or (step is not None and step.state == "Running")
     return "Running" if started else "Pending"

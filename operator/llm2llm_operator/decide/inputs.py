@@ -10,6 +10,7 @@ from llm2llm_operator.decide.conditions import Moment
 from llm2llm_operator.model.observation import Event, Job, Observation, Pod
 from llm2llm_operator.model.run import Run
 from llm2llm_operator.model.status import RunStatus
+from llm2llm_operator.model.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Inputs:
         backoff_base: seconds before the first retry of a step.
         confirmed_deleted: names of Jobs that a read found missing.
         events: warnings about a Job that does not start, if they were read.
+        reads_workloads: whether the operator may ask Kueue.
+        workloads: Kueue's, of the Job in progress; None if they were not read.
     """
 
     run: Run
@@ -31,6 +34,8 @@ class Inputs:
     backoff_base: float
     confirmed_deleted: frozenset[str] = frozenset()
     events: tuple[Event, ...] = ()
+    reads_workloads: bool = False
+    workloads: tuple[Workload, ...] | None = None
 
     @property
     def at(self) -> Moment:

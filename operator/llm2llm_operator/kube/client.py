@@ -21,7 +21,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from llm2llm.api.run import GROUP, PLURAL, VERSION
-from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN_UID, OPERATOR
+from llm2llm_operator.constants import KUEUE, LABEL_JOB_NAME, LABEL_JOB_UID, LABEL_RUN_UID, OPERATOR
 from llm2llm_operator.kube import decode as wire
 from llm2llm_operator.kube.errors import ApiUnavailable, Conflict, NotFound, NotLeading, error_of
 from llm2llm_operator.kube.ratelimit import RequestRate
@@ -44,6 +44,8 @@ PAGE_BYTES = 4 * 1024 * 1024
 FIRST_PAGE = 20
 WARNINGS_PAGE, WARNINGS_PAGES = 50, 20
 """Warnings per page, and maximum number of pages: an Event has no limit but that of all objects."""
+WORKLOAD_VERSIONS = ("v1beta2", "v1beta1")
+"""Of Kueue's API, newest first: v1beta2 is served from 0.15 on."""
 PODS_OF_A_JOB = 20
 """Maximum number of pods that are read of a Job; `backoffLimit: 0` leaves it with one, and a few that were evicted."""
 READ_RATE, READ_BURST = 100.0, 200
@@ -150,6 +152,16 @@ class KubeClient:
         query = urlencode({"labelSelector": f"{LABEL_JOB_NAME}={job}", "limit": str(PODS_OF_A_JOB)})
         page = await self._read(namespace, f"/api/v1/namespaces/{namespace}/pods?{query}")
         return list(page.get("items") or [])
+
+    async def workloads_of_job(self, namespace: str, job_uid: str) -> list[dict[str, Any]]:
+        """Lists Kueue's Workloads for a Job, oldest first; none if no version of its API is served."""
+        query = urlencode({"labelSelector": f"{LABEL_JOB_UID}={job_uid}", "limit": str(PODS_OF_A_JOB)})
+        for version in WORKLOAD_VERSIONS:
+            page = await self._get(namespace, f"/apis/{KUEUE}/{version}/namespaces/{namespace}/workloads?{query}")
+            if page is not None:
+                items = list(page.get("items") or [])
+                return sorted(items, key=lambda body: str(body["metadata"].get("creationTimestamp", "")))
+        return []
 
     async def warnings(self, namespace: str) -> AsyncIterator[dict[str, Any]]:
         """Yields the Events of a namespace that warn: only they say what was refused or could not be mounted."""

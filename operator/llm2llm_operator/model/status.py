@@ -194,6 +194,9 @@ class CurrentStep(StatusModel):
         "", max_length=64, description="activeSeconds includes all containers that ended up to this time."
     )
     disruptions: int = Field(0, ge=0, description="Number of pods of this step that were evicted or preempted.")
+    requeues: int = Field(
+        0, ge=0, description="Number of times that a queue suspended the step's Jobs while their containers ran."
+    )
     retries: RetryCounts = Field(default_factory=RetryCounts, description="Number of retries so far, by cause.")
     teacher_usage: TeacherUsage = Field(
         default_factory=TeacherUsage,

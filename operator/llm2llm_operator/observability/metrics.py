@@ -49,6 +49,7 @@ RETRIES = Counter(
     ["stage", "cause"],
 )
 DISRUPTIONS = Counter("llm2llm_disruptions", "Number of pods that were evicted or preempted.", ["stage"])
+REQUEUES = Counter("llm2llm_requeues", "Number of Jobs that their queue suspended while they ran.", ["stage"])
 RUNS_ENDED = Counter(
     "llm2llm_runs_ended", "Number of runs that ended. condition: Complete or Failed.", ["condition", "reason"]
 )

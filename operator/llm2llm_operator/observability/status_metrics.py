@@ -108,6 +108,8 @@ def _retry_samples(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
         yield Sample(metrics.RETRIES, (now.stage, _cause(old, new, before, now)), 1)
     if now.disruptions > before.disruptions:
         yield Sample(metrics.DISRUPTIONS, (now.stage,), now.disruptions - before.disruptions)
+    if now.requeues > before.requeues:
+        yield Sample(metrics.REQUEUES, (now.stage,), now.requeues - before.requeues)
 
 
 def _cause(old: RunStatus, new: RunStatus, before: CurrentStep, now: CurrentStep) -> str:

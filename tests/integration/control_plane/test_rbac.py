@@ -59,6 +59,12 @@ def test_the_operator_may_not_delete_runs_unless_the_chart_is_told_so() -> None:
     assert right not in granted(render("deployment.enabled=false"))
 
 
+def test_the_operator_may_read_kueues_workloads_only_if_the_chart_is_told_so() -> None:
+    right = ("kueue.x-k8s.io", "workloads", "list")
+    assert right in granted(render(*SETTINGS))
+    assert right not in granted(render("deployment.enabled=false"))
+
+
 def wayward(step: StepDocument) -> Ending:
     """Prepare is slow to start, the first training hangs until its Job is deleted, the rest ends well."""
     if step.stage is Stage.PREPARE:
@@ -76,6 +82,9 @@ def go_down_every_path(runs: Runs, proxy: ApiProxy) -> None:
     runs.create("r", maxIterations=1)
     status = runs.wait("r", running(Stage.TRAIN, attempt=0), timeout=180)
     path = f"/apis/batch/v1/namespaces/{runs.namespace}/jobs/{status['currentStep']['jobName']}"
+    merge = "application/merge-patch+json"
+    runs.cluster.request("PATCH", path, {"spec": {"suspend": True}}, content_type=merge)  # as a queue does
+    runs.wait("r", lambda status: status["currentStep"]["state"] == "Queued", timeout=60)
     runs.cluster.request("DELETE", path, {"propagationPolicy": "Foreground"})  # read by GET, then collected
     runs.wait("r", lambda status: status["currentStep"]["attempt"] >= 1)
     runs.patch("r", suspend=True)

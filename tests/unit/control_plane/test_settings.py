@@ -11,6 +11,7 @@ from llm2llm_operator.settings import Settings
     [
         pytest.param({}, "LLM2LLM_NAMESPACE must be", id="an election needs a namespace for its lease"),
         pytest.param({"LLM2LLM_LEADER_ELECTION": "no"}, "must be true or false", id="neither true nor false"),
+        pytest.param({"LLM2LLM_NAMESPACE": "ns", "LLM2LLM_KUEUE": "1"}, "LLM2LLM_KUEUE must be", id="nor is this"),
         pytest.param({"LLM2LLM_LOG_FORMAT": "xml"}, "must be json or text", id="no such format of logs"),
         pytest.param({"LLM2LLM_NAMESPACE": "ns", "LLM2LLM_WORKERS": "x"}, "LLM2LLM_WORKERS", id="not a number"),
     ],

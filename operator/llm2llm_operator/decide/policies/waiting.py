@@ -7,7 +7,7 @@ from datetime import datetime
 from llm2llm.errors import ExitCode
 from llm2llm_operator.decide.actions import earliest
 from llm2llm_operator.decide.inputs import Inputs
-from llm2llm_operator.decide.policies import disruptions
+from llm2llm_operator.decide.policies import disruptions, queueing
 from llm2llm_operator.decide.policies.verdicts import GiveUp, Waiting
 from llm2llm_operator.model.observation import Event, Job, Pod
 from llm2llm_operator.model.status import RunStatus
@@ -73,6 +73,11 @@ Whoever may write Events can give any reason; others appear under one word, also
 SEEN_UNTIL_OVER = frozenset(
     {
         Reason.QUEUED,
+        Reason.INADMISSIBLE,
+        Reason.NO_WORKLOAD,
+        Reason.DEACTIVATED,
+        Reason.PREEMPTED,
+        Reason.REQUEUED,
         Reason.UNSCHEDULABLE,
         Reason.SCHEDULING_GATED,
         Reason.NO_SCHEDULER,
@@ -105,7 +110,7 @@ def waiting_reason(inputs: Inputs, status: RunStatus) -> Waiting | None:
     if any(pod.started and not pod.finished for pod in pods):
         return None  # true also for a Job that was just suspended: its pod is still saving a checkpoint
     if job.suspended:
-        return Waiting(Reason.QUEUED, f"Job {job.name} is suspended: waiting for its queue to admit it")
+        return queueing.waiting_reason(inputs, job)
     newest_first = living(pods)[::-1]
     return (
         next(filter(None, (_of_pod(inputs, pod) for pod in newest_first)), None)
@@ -137,6 +142,11 @@ def only_events_can_tell(job: Job, pods: list[Pod]) -> bool:
         pod.started or pod.unschedulable or pod.gated or _blocked(pod) or pod.waiting_reason not in HARMLESS
         for pod in alive
     )
+
+
+def only_news_can_tell(inputs: Inputs, job: Job, pods: list[Pod]) -> bool:
+    """Returns whether only what no watch reports says why a Job has no running container: Events, or a Workload."""
+    return only_events_can_tell(job, pods) or (inputs.reads_workloads and job.suspended)
 
 
 def living(pods: list[Pod]) -> list[Pod]:

@@ -95,6 +95,7 @@ def record() -> StepRecord:
 
 RUNNING = CurrentStep(stage="Prepare", state="Running")
 WAITING = CurrentStep(stage="Prepare", state="Pending")
+QUEUED = CurrentStep(stage="Prepare", state="Queued")
 BACKING_OFF = CurrentStep(stage="Prepare", state="BackingOff")
 
 
@@ -105,7 +106,10 @@ BACKING_OFF = CurrentStep(stage="Prepare", state="BackingOff")
         pytest.param((), "Preparing", {"current_step": WAITING}, "Pending", id="its first container has not started"),
         pytest.param((), "Preparing", {"current_step": RUNNING}, "Running", id="its first container runs"),
         pytest.param((), "Training", {"steps": [record()]}, "Running", id="between two steps"),
-        pytest.param((), "Queued", {"steps": [record()]}, "Queued", id="a queue holds its Job back"),
+        pytest.param(
+            (), "Queued", {"steps": [record()], "current_step": QUEUED}, "Queued", id="a queue holds its Job back"
+        ),
+        pytest.param((), "NoWorkload", {"current_step": QUEUED}, "Queued", id="or nobody knows of it"),
         pytest.param(
             (), "ImagePullBackOff", {"steps": [record()], "current_step": WAITING}, "Pending", id="its pod does not start"
         ),

@@ -9,7 +9,7 @@ from kubernetes.aio import client
 
 from llm2llm_operator.kube.client import KubeClient
 from llm2llm_operator.kube.decode import ListedObject, Page
-from llm2llm_operator.kube.errors import ApiUnavailable, NotLeading
+from llm2llm_operator.kube.errors import ApiUnavailable, NotFound, NotLeading
 
 NOBODY = "http://127.0.0.1:1"  # port 1: refused
 WRITES: dict[str, Callable[[KubeClient], Awaitable[object]]] = {
@@ -76,3 +76,26 @@ def test_fault_53_a_page_of_a_list_has_as_many_objects_as_weigh_what_it_may(
 def test_the_lease_passes_whatever_the_gate_says():
     with pytest.raises(ApiUnavailable):
         asyncio.run(with_cluster(lambda cluster: cluster.put_lease("ns", {"metadata": {"name": "l"}})))
+
+
+@pytest.mark.parametrize(("served", "found"), [("v1beta2", ["old", "new"]), ("v1beta1", ["old", "new"]), ("v1", [])])
+def test_workloads_are_read_by_whichever_version_of_kueues_api_is_served_oldest_first(
+    served: str, found: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    async def list_them(cluster: KubeClient) -> list[str]:
+        async def answer(_: str, path: str, **__: object) -> dict[str, object]:
+            asked.append(path)
+            if f"/{served}/" not in path:
+                raise NotFound(404, "NotFound", "the server could not find the requested resource")
+            ages = {"new": "2026-01-02T00:00:00Z", "old": "2026-01-01T00:00:00Z"}
+            return {"items": [{"metadata": {"name": name, "creationTimestamp": age}} for name, age in ages.items()]}
+
+        monkeypatch.setattr(cluster, "_request", answer)
+        return [body["metadata"]["name"] for body in await cluster.workloads_of_job("ns", "uid-of-job")]
+
+    assert asyncio.run(with_cluster(list_them)) == found
+    where = urlsplit(asked[0])
+    assert where.path == "/apis/kueue.x-k8s.io/v1beta2/namespaces/ns/workloads"
+    assert parse_qs(where.query)["labelSelector"] == ["kueue.x-k8s.io/job-uid=uid-of-job"]

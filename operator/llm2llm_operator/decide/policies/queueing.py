@@ -1,0 +1,44 @@
+"""Finds out why a Job is suspended, and quotes Kueue's own words where the operator may read Workloads."""
+
+from __future__ import annotations
+
+from llm2llm_operator.decide.inputs import Inputs
+from llm2llm_operator.decide.policies.verdicts import Waiting
+from llm2llm_operator.model.observation import Job
+from llm2llm_operator.model.workload import Workload
+from llm2llm_operator.reasons import Reason
+
+
+def waiting_reason(inputs: Inputs, job: Job) -> Waiting:
+    """Returns why a suspended Job waits."""
+    suspended = f"Job {job.name} is suspended"
+    if inputs.workloads is None:
+        return Waiting(Reason.QUEUED, f"{suspended}: waiting for its queue to admit it")
+    if not inputs.workloads:
+        return Waiting(Reason.NO_WORKLOAD, f"{suspended}, and Kueue has no Workload for it: {_advice(inputs)}")
+    reason, words = _of_workload(inputs.workloads[-1])
+    return Waiting(reason, f"{suspended}: {words}")
+
+
+def _of_workload(workload: Workload) -> tuple[Reason, str]:
+    quota = workload.quota_words or workload.check_words or "waiting for its queue to admit it"
+    if not workload.active:
+        cause = f" ({workload.eviction_words})" if workload.eviction_words else ""
+        return Reason.DEACTIVATED, f"Workload {workload.name} is deactivated{cause}: set its spec.active to true"
+    if workload.quota == Reason.INADMISSIBLE:  # Kueue's word for it, as Preempted is
+        return Reason.INADMISSIBLE, quota
+    if workload.eviction:
+        reason = Reason.PREEMPTED if workload.eviction == Reason.PREEMPTED else Reason.REQUEUED
+        words = workload.eviction_words or workload.eviction
+        return reason, words if quota in words else f"{words}; {quota}"
+    return Reason.QUEUED, quota
+
+
+def _advice(inputs: Inputs) -> str:
+    """Returns what may keep Kueue from making a Workload."""
+    scheduling = inputs.spec.scheduling
+    if not scheduling.queue_name:
+        return "resume the Job, or set spec.scheduling.queueName"
+    name = scheduling.workload_priority_class_name
+    exists = f", and that WorkloadPriorityClass {name} exists" if name else ""
+    return f"check that Kueue is running{exists}"

@@ -1,0 +1,120 @@
+"""Why a Job is suspended, in Kueue's words where they may be read, and what a run makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.support import builders
+from tests.support.world import World, at_train
+
+from llm2llm_operator.model.workload import Workload
+
+WAITS = Workload("w", quota="Pending", quota_words="insufficient unused quota for cpu in flavor default, 1 more needed")
+PREEMPTED = replace(WAITS, eviction="Preempted", eviction_words="Preempted to accommodate a workload")
+
+
+def queued(*workloads: Workload, **spec: object) -> World:
+    world = World(spec=builders.spec(**spec), workloads=workloads)
+    world.settle()
+    world.jobs[world.current] = builders.job(world.current, state="suspended")
+    world.settle()
+    return world
+
+
+@pytest.mark.parametrize(
+    ("workload", "reason", "words"),
+    [
+        pytest.param(WAITS, "Queued", WAITS.quota_words, id="out of quota"),
+        pytest.param(Workload("w"), "Queued", "waiting for its queue", id="Kueue has not looked at it"),
+        pytest.param(
+            replace(WAITS, quota="Inadmissible", quota_words="LocalQueue main doesn't exist"),
+            "Inadmissible",
+            "LocalQueue main doesn't exist",
+            id="no such queue",
+        ),
+        pytest.param(PREEMPTED, "Preempted", f"{PREEMPTED.eviction_words}; {WAITS.quota_words}", id="preempted"),
+        pytest.param(
+            replace(PREEMPTED, quota_words=PREEMPTED.eviction_words),
+            "Preempted",
+            f"suspended: {PREEMPTED.eviction_words}",
+            id="preempted just now: Kueue says it twice",
+        ),
+        pytest.param(
+            replace(WAITS, eviction="PodsReadyTimeout", eviction_words="Exceeded the PodsReady timeout"),
+            "Requeued",
+            "Exceeded the PodsReady timeout; insufficient",
+            id="evicted for another reason",
+        ),
+        pytest.param(
+            replace(WAITS, active=False, eviction="Deactivated", eviction_words="The workload is deactivated"),
+            "Deactivated",
+            "Workload w is deactivated (The workload is deactivated): set its spec.active to true",
+            id="deactivated",
+        ),
+        pytest.param(
+            Workload("w", check_words="waits for check x"), "Queued", "waits for check x", id="admission checks"
+        ),
+    ],
+)
+def test_a_suspended_job_waits_in_kueues_words(workload: Workload, reason: str, words: str):
+    world = queued(workload)
+    assert (world.status["phase"], world.condition("Progressing")["reason"]) == ("Queued", reason)
+    assert words in world.status["message"]
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "words"),
+    [
+        ({}, "resume the Job, or set spec.scheduling.queueName"),
+        ({"queueName": "main"}, "check that Kueue is running"),
+        ({"queueName": "main", "workloadPriorityClassName": "high"}, "running, and that WorkloadPriorityClass high exists"),
+    ],
+)  # fmt: skip
+def test_a_job_without_a_workload_says_what_to_check(scheduling: dict[str, str], words: str):
+    world = queued(scheduling=scheduling)
+    assert (world.status["phase"], world.condition("Progressing")["reason"]) == ("Queued", "NoWorkload")
+    assert words in world.status["message"]
+
+
+def test_where_workloads_may_not_be_read_a_queue_is_all_that_is_known():
+    world = World()
+    world.settle()
+    world.jobs[world.current] = builders.job(world.current, state="suspended")
+    assert world.settle().wake_after is None
+    assert world.condition("Progressing")["reason"] == "Queued"
+
+
+def test_kueue_is_asked_after_twenty_seconds_and_then_ever_less_often():
+    world = queued(WAITS)
+    waits = []
+    for seconds in (0, 20, 60, 4000):
+        world.seconds = seconds
+        waits.append(world.step().wake_after)
+    assert waits == [21, 20, 60, 300]
+
+
+def test_a_preemption_is_counted_and_told_once_and_costs_no_retry():
+    world = at_train()
+    world.start()
+    world.settle()
+    name = world.current
+    world.jobs[name] = replace(world.jobs[name], suspended=True)
+    world.workloads = (PREEMPTED,)
+    world.settle()
+    assert world.condition("Progressing")["reason"] == "Training"  # its pod still saves a checkpoint
+    world.pods[name] = []
+    decided = world.step()
+    assert [(event.reason, PREEMPTED.eviction_words in event.message) for event in decided.events] == [
+        ("TrainRequeued", True)
+    ]
+    assert world.settle().events == ()
+    step = world.status["currentStep"]
+    assert (step["requeues"], step["attempt"], world.current) == (1, 0, name)
+    assert (world.status["phase"], world.condition("Progressing")["reason"]) == ("Queued", "Preempted")
+    world.jobs[name] = replace(world.jobs[name], suspended=False)
+    world.settle()
+    assert (world.status["phase"], world.condition("Progressing")["reason"]) == ("Running", "Training")
+    world.start()
+    world.settle()
+    assert world.status["currentStep"]["requeues"] == 1
