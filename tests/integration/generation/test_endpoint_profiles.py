@@ -19,7 +19,7 @@ from llm2llm.errors import (
     TeacherQuotaExhausted,
     Transient,
 )
-from llm2llm.records import Report
+from llm2llm.records import Report, Usage
 from llm2llm.step import run_step
 from llm2llm.teacher.probe import probe
 
@@ -94,7 +94,9 @@ def test_prepare_asks_with_the_roles_of_generation(teacher: rounds.Teacher):
     teacher.fault(kind="profile", profile="no-system")
     told: list[str] = []
     spec = AugmentationRunSpec.model_validate(rounds.spec_for(teacher)).generate
-    assert probe(spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY}, told.append).teacher_requests == 1
+    costs: list[Usage] = []
+    probe(spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY}, told.append, record=costs.append)
+    assert len(costs) == 1
     assert "text now starts the user message" in told[0]
 
 

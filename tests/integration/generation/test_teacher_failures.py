@@ -13,7 +13,7 @@ from tests.integration.generation import rounds
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import AuthenticationError, LowAcceptance, StepError, TeacherQuotaExhausted, Transient
-from llm2llm.records import Report, to_jsonl
+from llm2llm.records import Report, Usage, to_jsonl
 from llm2llm.step import run_step
 from llm2llm.storage import Store
 from llm2llm.teacher import limits, pacing
@@ -292,7 +292,10 @@ def test_every_row_tells_where_it_comes_from(tmp_path: Path, teacher: rounds.Tea
 
 def test_the_probe_of_prepare_tells_what_it_cost_or_what_is_wrong(teacher: rounds.Teacher):
     generate_spec = AugmentationRunSpec.model_validate(rounds.spec_for(teacher)).generate
-    usage = probe(generate_spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY})
-    assert (usage.teacher_requests, usage.teacher_input_tokens) == (1, teacher.stats()["inputTokens"])
+    costs: list[Usage] = []
+    probe(generate_spec, {"LLM2LLM_TEACHER_API_KEY": rounds.KEY}, record=costs.append)
+    assert [(cost.teacher_requests, cost.teacher_input_tokens) for cost in costs] == [
+        (1, teacher.stats()["inputTokens"])
+    ]
     with pytest.raises(AuthenticationError, match="Secret teacher, key api-key"):
         probe(generate_spec, {})

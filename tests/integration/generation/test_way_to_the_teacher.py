@@ -100,8 +100,8 @@ def test_a_teacher_is_asked_through_the_proxy_of_the_environment_with_headers_of
 ) -> None:
     with proxy_to(teacher.port) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.address)
-        usage = probe(generate_at(f"http://{HOST}/v1"), {"LLM2LLM_TEACHER_API_KEY": rounds.KEY})
-    assert usage.teacher_requests == teacher.stats()["requests"] == 1
+        probe(generate_at(f"http://{HOST}/v1"), {"LLM2LLM_TEACHER_API_KEY": rounds.KEY})
+    assert teacher.stats()["requests"] == 1
     assert proxy.seen == [("POST", f"http://{HOST}/v1/chat/completions", "search")]
 
 
@@ -111,7 +111,7 @@ def test_a_proxy_tunnels_to_a_teacher_whose_certificate_the_bundle_knows(
     with TlsFront(tmp_path, teacher.port, HOST) as front, proxy_to(front.port) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.address)
         environ = {"LLM2LLM_TEACHER_API_KEY": rounds.KEY, "LLM2LLM_TEACHER_CA_BUNDLE": str(front.authority)}
-        assert probe(generate_at(f"https://{HOST}/v1"), environ).teacher_requests == 1
+        probe(generate_at(f"https://{HOST}/v1"), environ)
     assert teacher.stats()["requests"] == 1
     assert proxy.seen == [("CONNECT", f"{HOST}:443", "")]  # what it carries is not for the proxy to see
 
@@ -126,7 +126,8 @@ def test_a_teacher_on_this_machine_is_asked_past_the_proxy(
     with TlsFront(tmp_path, teacher.port) as front:
         url = f"https://127.0.0.1:{front.port}/v1" if trusting else teacher.base_url
         environ |= {"LLM2LLM_TEACHER_CA_BUNDLE": str(front.authority)} if trusting else {}
-        assert probe(generate_at(url), environ).teacher_requests == 1
+        probe(generate_at(url), environ)
+    assert teacher.stats()["requests"] == 1
 
 
 IN_A_SPEC = "$(HOME) $$(HOME) $$ ${HOME} {{ prompt }} {% raw %} {% 'once' \"twice\" \\"

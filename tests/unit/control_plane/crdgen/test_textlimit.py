@@ -31,7 +31,7 @@ def test_the_rule_adds_the_texts_of_every_part(schema: dict[str, Any], rule: str
 
 
 def test_other_rules_stay():
-    schema = {"type": "array", "items": NAMES, "x-kubernetes-validations": [{"rule": "true"}]}
+    schema: dict[str, Any] = {"type": "array", "items": NAMES, "x-kubernetes-validations": [{"rule": "true"}]}
     textlimit.add_rule(schema, 5)
     assert schema["x-kubernetes-validations"][0] == {"rule": "true"}
 
