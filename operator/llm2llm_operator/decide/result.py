@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -12,8 +13,13 @@ from llm2llm.records import Report, Stage
 from llm2llm_operator.decide.conditions import timestamp
 from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.policies.verdicts import Ending
-from llm2llm_operator.model.observation import Job, Pod
+from llm2llm_operator.model.observation import OOM_KILLED, Job, Pod
 from llm2llm_operator.model.status import RunStatus, StepRecord
+
+SIGNALED = 128
+"""Added to the number of the signal that ended a process, in its exit code (POSIX shells, container runtimes)."""
+TAIL_CHARACTERS = 600
+"""Of a log, behind what ended the container: a step's message has 1,024 characters."""
 
 
 def read_report(inputs: Inputs, status: RunStatus, pod: Pod | None) -> Report | None:
@@ -55,10 +61,36 @@ def ending_of(job: Job, pod: Pod | None, report: Report | None) -> Ending:
     return Ending(
         exit_code=pod.exit_code,
         report=report,
-        message=(pod.message if report is None else "") or job.failure_message,
+        message=job.failure_message if report or pod.exit_code is None else _describe_exit(pod, pod.exit_code),
         pod_reason=pod.terminated_reason,
         rejection=f"pod {pod.name}: {pod.rejection}" if pod.rejection else "",
     )
+
+
+def _describe_exit(pod: Pod, code: int) -> str:
+    """Returns how a container ended that left no report: first by what, then the end of its log.
+
+    A kubelet takes the end of the log for the termination message of a container that wrote none.
+    """
+    number = code - SIGNALED
+    name = signal.Signals(number).name if number in iter(signal.Signals) else ""
+    cause = ", ".join(part for part in (f"exit code {code}", name, pod.terminated_reason) if part not in ("", "Error"))
+    if pod.terminated_reason == OOM_KILLED:
+        cause = f"killed for the memory that it took ({cause})"
+    elif number == signal.SIGKILL:
+        guess = "" if pod.rejection else ": perhaps the node ran out of memory, or a person did it"
+        cause = f"killed ({cause}){guess}"
+    tail = _last_lines(pod.message)
+    return f"{cause}; the end of its log: {tail}" if tail else cause
+
+
+def _last_lines(log: str) -> str:
+    """Returns the last lines that fit; of a longer last line, its end."""
+    lines = log.strip()
+    if len(lines) <= TAIL_CHARACTERS:
+        return lines
+    cut = lines[-TAIL_CHARACTERS:]
+    return cut.partition("\n")[2] or cut
 
 
 def _ending_before_start(job: Job, pod: Pod) -> Ending:

@@ -22,6 +22,8 @@ from llm2llm_operator.model.containers import (
 )
 from llm2llm_operator.reasons import Reason
 
+OOM_KILLED = "OOMKilled"
+"""A kubelet's reason for a container that its memory limit ended."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
 CLOCK_SKEW = timedelta(minutes=5)

@@ -11,6 +11,7 @@ from llm2llm.records import Kind
 from llm2llm_operator.constants import BACKING_OFF
 from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.policies.verdicts import Again, Ending, GiveUp, Hold
+from llm2llm_operator.model.observation import OOM_KILLED
 from llm2llm_operator.model.status import RunStatus
 from llm2llm_operator.reasons import Reason
 
@@ -45,7 +46,7 @@ def after_failure(inputs: Inputs, status: RunStatus, ending: Ending) -> Again | 
             )
         counts = spent.updated(out_of_memory=spent.out_of_memory + 1)
         return Again(Kind.RUN, micro_batch // 2, counts, ending.words)
-    if ending.pod_reason == "OOMKilled" and spent.transient >= limits.transient:
+    if ending.pod_reason == OOM_KILLED and spent.transient >= limits.transient:
         return GiveUp(
             Reason.OUT_OF_MEMORY, _advice("the container ran out of host memory: raise its resources.limits.memory")
         )

@@ -387,6 +387,6 @@ def test_a_job_that_waits_without_a_pod_is_looked_at_at_twenty_seconds_and_then_
 def test_the_message_of_the_last_attempt_is_cut_to_what_the_schema_takes():
     world = World()
     world.settle()
-    world.end(75, "x" * 3000)
+    world.jobs[world.current] = builders.job(world.current, state="failed", failure_message="x" * 3000)
     world.settle()
     assert len(world.status["currentStep"]["message"]) == 1024

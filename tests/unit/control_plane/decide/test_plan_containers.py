@@ -301,7 +301,12 @@ def test_fault_61_an_init_container_that_failed_is_told_by_name_and_costs_a_retr
     assert RunStatus.model_validate(world.status).step.retries.transient == 1
 
 
-@pytest.mark.parametrize(("message", "words"), [("", "limit"), (None, "stopped"), ("Killed", "Killed")])
+KILLED = "killed (exit code 137, SIGKILL)"
+
+
+@pytest.mark.parametrize(
+    ("message", "words"), [("", KILLED), (None, "stopped"), ("Killed", f"{KILLED}; the end of its log: Killed")]
+)
 def test_fault_61_a_pod_that_was_evicted_without_the_condition_is_told_in_the_kubelets_words(
     message: str | None, words: str
 ):

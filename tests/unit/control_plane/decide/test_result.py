@@ -124,13 +124,16 @@ def test_the_result_of_a_step_in_a_few_words(report: Report, words: str):
     assert describe_result(report) == words
 
 
+BY_MEMORY = "killed for the memory that it took (exit code 137, SIGKILL, OOMKilled)"
+
+
 @pytest.mark.parametrize(
     ("pod", "report", "message"),
     [
-        pytest.param({"message": "Traceback"}, None, "Traceback", id="a message that is no report is quoted"),
-        pytest.param({"message": "{}"}, builders.report(Stage.TRAIN), "limit", id="one that is a report is not"),
-        pytest.param({"message": ""}, None, "limit", id="a silent pod leaves it to its Job"),
-        pytest.param(None, None, "limit", id="so does a pod that is gone"),
+        pytest.param({"message": "Traceback"}, None, f"{BY_MEMORY}; the end of its log: Traceback", id="no report"),
+        pytest.param({"message": "{}"}, builders.report(Stage.TRAIN), "limit", id="a report has its own message"),
+        pytest.param({"message": ""}, None, BY_MEMORY, id="a silent pod"),
+        pytest.param(None, None, "limit", id="a pod that is gone leaves it to its Job"),
     ],
 )
 def test_how_an_attempt_without_a_result_ended(pod: dict[str, Any] | None, report: Report | None, message: str):
@@ -139,6 +142,38 @@ def test_how_an_attempt_without_a_result_ended(pod: dict[str, Any] | None, repor
     ending = ending_of(failed, last, report)
     assert (ending.message, ending.report) == (message, report)
     assert (ending.exit_code, ending.pod_reason) == ((137, "OOMKilled") if pod else (None, ""))
+
+
+@pytest.mark.parametrize(
+    ("code", "changes", "words"),
+    [
+        (
+            137,
+            {"terminated_reason": "Error"},
+            "killed (exit code 137, SIGKILL): perhaps the node ran out of memory, or",
+        ),
+        (137, {"rejection": "Evicted: low on memory"}, "killed (exit code 137, SIGKILL)"),
+        (137, {"terminated_reason": "OOMKilled"}, BY_MEMORY),
+        (139, {"terminated_reason": "Error"}, "exit code 139, SIGSEGV"),
+        (134, {}, "exit code 134, SIGABRT"),
+        (1, {"terminated_reason": "Error"}, "exit code 1"),
+        (128, {"terminated_reason": "StartError", "message": "no such file"}, "exit code 128, StartError; the end of"),
+        (255, {}, "exit code 255"),
+    ],
+)
+def test_what_ended_a_container_comes_before_its_log(code: int, changes: dict[str, Any], words: str):
+    failed = builders.job("j", state="failed", failure_message="limit")
+    assert ending_of(failed, builders.pod(failed, exit_code=code, **changes), None).message.startswith(words)
+
+
+def test_of_a_long_log_the_last_whole_lines_are_quoted():
+    failed = builders.job("j", state="failed")
+    log = "".join(f'{{"rowsTokenized": {number}}}\n' for number in range(300))
+    message = ending_of(failed, builders.pod(failed, exit_code=1, message=log[7:]), None).message
+    assert message.startswith('exit code 1; the end of its log: {"rowsTokenized": ')
+    assert message.endswith('{"rowsTokenized": 299}')
+    assert len(message) < 700
+    assert ending_of(failed, builders.pod(failed, exit_code=1, message="x" * 4000), None).message.endswith("x" * 600)
 
 
 def test_the_ledger_has_the_times_of_the_container_and_the_seconds_of_all_attempts():
