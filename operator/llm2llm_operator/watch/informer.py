@@ -34,6 +34,7 @@ from llm2llm_operator.model.run import Key
 from llm2llm_operator.observability import metrics
 from llm2llm_operator.watch import kopfjson
 from llm2llm_operator.watch.cache import Cache
+from llm2llm_operator.watch.watchers import Watchers
 
 log = logging.getLogger(__name__)
 EARLY_RELISTS = (5.0, 30.0)
@@ -218,9 +219,9 @@ class Informer:
             return None
 
     async def _supervise(self) -> None:
-        """Restarts kopf whenever it ends (rule C13).
+        """Restarts kopf whenever it, or one of its watches, ends (rule C13).
 
-        kopf ends on a 404, a 410 in a chunk, a watch ERROR 500, or more 5xx responses than it tolerates.
+        A watch ends on a 404, a 410 in a chunk, a watch ERROR 500, or more 5xx responses than kopf tolerates.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -253,7 +254,7 @@ class Informer:
     async def _watch_until_it_ends(
         self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event
     ) -> None:
-        """Runs kopf until one of its tasks ends, then sets `ended`, even if kopf does not shut down.
+        """Runs kopf until one of its tasks or watches ends, then sets `ended`, even if kopf does not shut down.
 
         A watch that lost its session waits for credentials, but the task that provides them may have ended already; and
         a thread of kopf's waits for `stop`, without which `asyncio.run` never returns.
@@ -268,7 +269,10 @@ class Informer:
                 namespaces=self._namespaces,
                 stop_flag=stop,
             )
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            watchers = Watchers(len(COLLECTIONS) * max(1, len(self._namespaces)))
+            while not (await asyncio.wait(tasks, timeout=1.0, return_when=asyncio.FIRST_COMPLETED))[0]:
+                if watchers.one_is_missing():
+                    break
             ours = {task for task in [asyncio.current_task()] if task}
             ending = asyncio.create_task(kopf.run_tasks(tasks, ignored=ours))
             await asyncio.wait({ending}, timeout=ENDING_SECONDS)
