@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from pathlib import Path
 KUBERNETES_VERSION = "1.34.4"
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
+KUEUE_MODULE, KUEUE_VERSION = "sigs.k8s.io/kueue", "v0.17.0"
 MINIMUM_GO = (1, 26)
 
 _CONTROL_PLANE_SOURCE = Path(__file__).parent / "controlplane"
@@ -85,6 +87,21 @@ def helm() -> Path:
     return _installed("helm", HELM, _HELM_LDFLAGS, "about 2 CPU minutes")
 
 
+def kueue() -> Path:
+    """Kueue's controller; its chart lies beside it, in `chart`."""
+    package = f"{KUEUE_MODULE}/cmd/kueue@{KUEUE_VERSION}"
+    return _installed("kueue", package, "-s -w", "about 6 CPU minutes", _with_kueues_chart)
+
+
+def _with_kueues_chart(folder: Path) -> None:
+    found = _run(["go", "mod", "download", "-json", f"{KUEUE_MODULE}@{KUEUE_VERSION}"], cwd=folder)
+    shutil.copytree(
+        Path(json.loads(found)["Dir"]) / "charts" / "kueue", folder / "chart", copy_function=shutil.copyfile
+    )
+    for part in (folder / "chart").rglob("*"):  # the module cache cannot be written to
+        part.chmod(0o755 if part.is_dir() else 0o644)
+
+
 def _compiled(name: str, source: Path, ldflags: str, usually: str, finish: Callable[[Path], None]) -> Path:
     """A program of ours, from a folder with a module of its own."""
     digest = hashlib.sha256(ldflags.encode())
@@ -99,9 +116,14 @@ def _compiled(name: str, source: Path, ldflags: str, usually: str, finish: Calla
     return _built(name, digest.hexdigest(), usually, build)
 
 
-def _installed(name: str, package: str, ldflags: str, usually: str) -> Path:
+def _installed(
+    name: str, package: str, ldflags: str, usually: str, finish: Callable[[Path], None] = lambda _folder: None
+) -> Path:
+    """A program of others, by the package and version that it is made from."""
+
     def build(folder: Path) -> None:
         _run(["go", "install", "-trimpath", "-ldflags", ldflags, package], env={"GOBIN": str(folder), "GOFLAGS": ""})
+        finish(folder)
 
     return _built(name, hashlib.sha256(f"{package} {ldflags}".encode()).hexdigest(), usually, build)
 
@@ -155,9 +177,11 @@ def _require_go() -> None:
         raise BuildError(f"{told.stdout.strip()} is too old: Go {wanted} or newer, or GOTOOLCHAIN=auto, is needed")
 
 
-def _run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+def _run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """Runs a command and returns what it printed. Raises BuildError with the end of what it said if it fails."""
     done = subprocess.run(
         command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise BuildError(f"`{' '.join(command)}` failed with exit code {done.returncode}:\n{done.stderr[-4000:]}")
+    return done.stdout

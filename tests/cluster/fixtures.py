@@ -29,6 +29,15 @@ ZYGOTE_VARIABLE = "LLM2LLM_TEST_ZYGOTE"
 # JSON object of variables that every container finds, as if its image had set them.
 IMAGE_ENV_VARIABLE = "LLM2LLM_TEST_IMAGE_ENV"
 
+_CLUSTER = (binaries.control_plane, binaries.helm)
+BUILT_FOR = {
+    "cluster": (*_CLUSTER, binaries.versitygw),
+    "api": _CLUSTER,
+    "kueue": (*_CLUSTER, binaries.kueue),
+    "s3": (binaries.versitygw,),
+}
+"""What has to be built for tests that use a fixture of this name, here or in a conftest further down."""
+
 _namespaces = itertools.count(1)
 
 
@@ -50,15 +59,14 @@ class RunningCluster:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds what the cluster is made of before the first test: on a new machine that takes longer than a test may."""
-    if not session.config.option.collectonly and any("cluster" in each.fixturenames for each in _functions(session)):
-        binaries.control_plane()
-        binaries.versitygw()
-        binaries.helm()
-
-
-def _functions(session: pytest.Session) -> Iterator[pytest.Function]:
-    return (item for item in session.items if isinstance(item, pytest.Function))
+    """Builds what the tests start before the first one begins: on a new machine that takes longer than a test may."""
+    if session.config.option.collectonly:
+        return
+    fixtures = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
+    for fixture, builds in BUILT_FOR.items():
+        if fixture in fixtures:
+            for build in builds:
+                build()
 
 
 @pytest.fixture(scope="session")
