@@ -73,7 +73,7 @@ def _describe_exit(pod: Pod, code: int) -> str:
     A kubelet takes the end of the log for the termination message of a container that wrote none.
     """
     number = code - SIGNALED
-    name = signal.Signals(number).name if number in iter(signal.Signals) else ""
+    name = next((each.name for each in signal.Signals if each == number), "")
     cause = ", ".join(part for part in (f"exit code {code}", name, pod.terminated_reason) if part not in ("", "Error"))
     if pod.terminated_reason == OOM_KILLED:
         cause = f"killed for the memory that it took ({cause})"

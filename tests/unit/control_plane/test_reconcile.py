@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from tests.support import builders
 from tests.support.passes import Bench, Document, merged
 
-from llm2llm_operator.kube.errors import ApiUnavailable, Conflict, Forbidden
+from llm2llm_operator.kube.errors import ApiUnavailable, Conflict
 from llm2llm_operator.reconcile import merge_patch, utc_now
 
 # --- the order of writes
@@ -120,58 +120,6 @@ def test_a_run_that_was_deleted_before_it_could_be_read_is_left():
     bench.api.get_run = gone  # type: ignore[method-assign,assignment]
     assert bench.reconcile() is None
     assert bench.written() == []
-
-
-# --- a Job that a queue has suspended
-
-
-PENDING = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "1 more cpu needed"}
-WORKLOAD = {"metadata": {"name": "w"}, "spec": {}, "status": {"conditions": [PENDING]}}
-
-
-def test_kueue_is_asked_only_about_a_job_that_has_been_suspended_for_a_while():
-    bench = Bench(kueue=True)
-    bench.reconcile()
-    bench.now += timedelta(minutes=10)
-    bench.reconcile()
-    bench.suspend_job()
-    bench.reconcile()
-    assert bench.api.reads == [f"workloads of uid-{bench.status['currentStep']['jobName']}"]
-    assert bench.progressing()[:2] == ("False", "NoWorkload")
-    bench.api.workloads = [WORKLOAD]
-    bench.now += timedelta(seconds=19)
-    bench.reconcile()
-    assert len(bench.api.reads) == 1
-    bench.now += timedelta(seconds=1)
-    bench.reconcile()
-    assert bench.progressing()[1] == "Queued"
-    assert "1 more cpu needed" in bench.status["message"]
-    bench.written()
-    bench.now += timedelta(minutes=1)
-    bench.reconcile()
-    assert (len(bench.api.reads), bench.written()) == (3, [])
-
-
-def test_an_operator_that_may_not_read_workloads_says_so_in_its_log_and_the_run_waits(
-    caplog: pytest.LogCaptureFixture,
-):
-    bench = Bench(kueue=True)
-    bench.api.refuse["read"] = Forbidden(403, "Forbidden", "cannot list workloads")
-    bench.reconcile()
-    bench.suspend_job()
-    bench.now += timedelta(minutes=1)
-    bench.reconcile()
-    assert bench.progressing()[:2] == ("False", "Queued")
-    assert "set kueue.readWorkloads of the chart: 403 Forbidden: cannot list workloads" in caplog.text
-
-
-def test_an_operator_without_that_switch_asks_nobody():
-    bench = Bench()
-    bench.reconcile()
-    bench.suspend_job()
-    bench.now += timedelta(minutes=1)
-    bench.reconcile()
-    assert (bench.api.reads, bench.progressing()[1]) == ([], "Queued")
 
 
 # --- conflicts

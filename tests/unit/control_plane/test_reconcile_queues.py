@@ -1,0 +1,58 @@
+"""What a pass reads of Kueue about a Job that it has suspended."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from tests.support.passes import Bench
+
+from llm2llm_operator.kube.errors import Forbidden
+
+PENDING = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "1 more cpu needed"}
+WORKLOAD = {"metadata": {"name": "w"}, "spec": {}, "status": {"conditions": [PENDING]}}
+
+
+def test_kueue_is_asked_only_about_a_job_that_has_been_suspended_for_a_while():
+    bench = Bench(kueue=True)
+    bench.reconcile()
+    bench.now += timedelta(minutes=10)
+    bench.reconcile()
+    bench.suspend_job()
+    bench.reconcile()
+    assert bench.api.reads == [f"workloads of uid-{bench.status['currentStep']['jobName']}"]
+    assert bench.progressing()[:2] == ("False", "NoWorkload")
+    bench.api.workloads = [WORKLOAD]
+    bench.now += timedelta(seconds=19)
+    bench.reconcile()
+    assert len(bench.api.reads) == 1
+    bench.now += timedelta(seconds=1)
+    bench.reconcile()
+    assert bench.progressing()[1] == "Queued"
+    assert "1 more cpu needed" in bench.status["message"]
+    bench.written()
+    bench.now += timedelta(minutes=1)
+    bench.reconcile()
+    assert (len(bench.api.reads), bench.written()) == (3, [])
+
+
+def test_an_operator_that_may_not_read_workloads_says_so_in_its_log_and_the_run_waits(
+    caplog: pytest.LogCaptureFixture,
+):
+    bench = Bench(kueue=True)
+    bench.api.refuse["read"] = Forbidden(403, "Forbidden", "cannot list workloads")
+    bench.reconcile()
+    bench.suspend_job()
+    bench.now += timedelta(minutes=1)
+    bench.reconcile()
+    assert bench.progressing()[:2] == ("False", "Queued")
+    assert "set kueue.readWorkloads of the chart: 403 Forbidden: cannot list workloads" in caplog.text
+
+
+def test_an_operator_without_that_switch_asks_nobody():
+    bench = Bench()
+    bench.reconcile()
+    bench.suspend_job()
+    bench.now += timedelta(minutes=1)
+    bench.reconcile()
+    assert (bench.api.reads, bench.progressing()[1]) == ([], "Queued")
