@@ -159,6 +159,11 @@ class Reason(StrEnum):
         "A transient failure occurred; the next attempt starts after a pause.",
         About.PROGRESSING,
     )
+    REPLACING = (
+        "Replacing",
+        "The spec changed before a pod of the Job started: the Job is deleted, and the next attempt has the new spec.",
+        About.PROGRESSING,
+    )
     SUSPENDING = "Suspending", "A pod is saving its work before the run is suspended.", About.PROGRESSING
     FORBIDDEN = "Forbidden", "The operator's role does not permit the request.", About.PROGRESSING, About.EVENTS
     WEBHOOK_DENIED = "WebhookDenied", "An admission webhook rejects the Job.", About.PROGRESSING, About.EVENTS

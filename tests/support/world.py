@@ -8,6 +8,7 @@ from typing import Any
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Paired, Report, Stage, StepDocument
+from llm2llm_operator.constants import ANNOTATION_SETTINGS
 from llm2llm_operator.decide.actions import Plan
 from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.plan import plan
@@ -82,7 +83,8 @@ class World:
             name = decided.create["metadata"]["name"]
             if name not in self.jobs:
                 self.created.append(decided.create)
-                self.jobs[name] = builders.job(name)
+                settings = decided.create["metadata"]["annotations"][ANNOTATION_SETTINGS]
+                self.jobs[name] = builders.job(name, settings=settings)
                 self.pods[name] = []
         for job in decided.delete:
             self.vanish(job.name)

@@ -18,6 +18,7 @@ from llm2llm.podenv import CONTAINER
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.build.pod import pod_template
 from llm2llm_operator.constants import (
+    ANNOTATION_SETTINGS,
     JOB_TTL_SECONDS,
     LABEL_ATTEMPT,
     LABEL_ITERATION,
@@ -103,6 +104,7 @@ def job_manifest(
     images: dict[str, str],
     *,
     gpu_seconds: int = 0,
+    settings: str = "",
 ) -> dict[str, Any]:
     """Builds the Job of the current attempt.
 
@@ -113,6 +115,7 @@ def job_manifest(
         parents: folder to digest of every committed output that the step reads.
         images: pinned image by stage; an image in the step block takes precedence.
         gpu_seconds: what the run has spent so far, for a budget in money.
+        settings: what it is made from (`build/settings.py`).
 
     Raises:
         ValueError: the step document does not fit into an environment variable.
@@ -134,6 +137,7 @@ def job_manifest(
             "name": current.job_name,
             "namespace": run.namespace,
             "labels": labels | _queue_labels(spec, current),
+            "annotations": {ANNOTATION_SETTINGS: settings},
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,

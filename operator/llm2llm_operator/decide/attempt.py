@@ -19,12 +19,13 @@ from llm2llm.plaintext import plain
 from llm2llm.records import Stage
 from llm2llm_operator.build.event import RunEvent
 from llm2llm_operator.build.job import block_of, job_manifest, job_name
-from llm2llm_operator.constants import BACKING_OFF, PROGRESSING, STOPPING, SUSPENDED
+from llm2llm_operator.build.settings import settings_of
+from llm2llm_operator.constants import BACKING_OFF, PROGRESSING, REPLACING, STOPPING, SUSPENDED
 from llm2llm_operator.decide import history
 from llm2llm_operator.decide.actions import Plan, earliest
 from llm2llm_operator.decide.conditions import timestamp, with_completion, with_condition, with_failure, with_progress
 from llm2llm_operator.decide.inputs import Inputs
-from llm2llm_operator.decide.policies import budget, deadlines, disruptions, retry, waiting
+from llm2llm_operator.decide.policies import budget, deadlines, disruptions, edits, retry, waiting
 from llm2llm_operator.decide.policies.cleanup import obsolete_jobs
 from llm2llm_operator.decide.policies.clock import closed_seconds, open_seconds
 from llm2llm_operator.decide.policies.verdicts import Again, Ending, GiveUp, Hold
@@ -105,6 +106,7 @@ def create_job(inputs: Inputs, status: RunStatus, events: tuple[RunEvent, ...] =
             parents(inputs.spec, step.id, history.outcomes(status)),
             status.images,
             gpu_seconds=status.usage.gpu_seconds,
+            settings=settings_of(inputs.run.generation, inputs.spec, status.step, status.images),
         )
     except ValueError as error:
         return fail_run(inputs, status, Reason.INVALID_SPEC, str(error))
@@ -137,6 +139,12 @@ def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
     """Handles a Job that has not ended: reports its progress or why it waits, and enforces its limits."""
     before = status.step
     status = _with_observation(inputs, status, job)
+    replaces = edits.replaces(inputs, status, job)
+    if replaces:
+        status = status.with_step(state=REPLACING, job_uid=job.uid)
+        message = f"{describe_attempt(status)}: {replaces.message}"
+        status = with_progress(status, inputs.at, replaces.reason, message, value=False)
+        return Plan(status, delete=() if job.deleting else (job,))
     given_up = (
         disruptions.exceeded(inputs, status) or waiting.hopeless(inputs, status) or deadlines.exceeded(inputs, status)
     )
@@ -156,8 +164,9 @@ def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
         message = f"{describe_attempt(status)}: {reason.message}"
         status = with_progress(status, inputs.at, reason.reason, message, value=False)
     elif running or _waits_no_longer(status):
-        verb = STAGES[status.step.id.stage].verb
-        status = with_progress(status, inputs.at, verb, describe_attempt(status), value=True)
+        words = describe_attempt(status)
+        words += f"; {edits.APPLIES_LATER}" if edits.outdated(inputs, status, job) else ""
+        status = with_progress(status, inputs.at, STAGES[status.step.id.stage].verb, words, value=True)
     silent = not running and waiting.only_news_can_tell(inputs, job, inputs.pods(status))
     wake_after = earliest(
         deadlines.seconds_left(inputs, status),

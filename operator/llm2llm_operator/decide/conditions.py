@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from llm2llm.plaintext import plain
-from llm2llm_operator.constants import BACKING_OFF, COMPLETE, FAILED, PROGRESSING, RECONCILING, STALLED, SUSPENDED
+from llm2llm_operator.constants import (
+    BACKING_OFF,
+    COMPLETE,
+    FAILED,
+    PROGRESSING,
+    RECONCILING,
+    REPLACING,
+    STALLED,
+    SUSPENDED,
+)
 from llm2llm_operator.model.status import MESSAGE_LIMIT, Condition, RunStatus
 
 
@@ -89,7 +98,7 @@ def phase_of(status: RunStatus) -> str:
     if condition and condition.status == "False" and step is not None:
         if step.state == "Queued":
             return "Queued"
-        if step.state in ("Pending", BACKING_OFF):
+        if step.state in ("Pending", BACKING_OFF, REPLACING):
             return "Pending"  # nothing runs, and something has to happen first
     started = bool(status.steps) or (step is not None and step.state == "Running")
     return "Running" if started else "Pending"

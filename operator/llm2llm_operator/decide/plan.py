@@ -15,7 +15,7 @@ from llm2llm.loop.outcomes import StepId
 from llm2llm.loop.steps import awaits_approval, describe_release, next_step
 from llm2llm.loop.stopping import Finished
 from llm2llm_operator.build.event import RunEvent
-from llm2llm_operator.constants import COMPLETE, FAILED, RECONCILING, STALLED, STOPPING, SUSPENDED
+from llm2llm_operator.constants import COMPLETE, FAILED, RECONCILING, REPLACING, STALLED, STOPPING, SUSPENDED
 from llm2llm_operator.decide import attempt, history
 from llm2llm_operator.decide.actions import Plan
 from llm2llm_operator.decide.conditions import (
@@ -99,13 +99,15 @@ def _decide(inputs: Inputs, status: RunStatus) -> Plan:
         status = _release(inputs, status)
     if status.current_step is None:
         return _begin_next(inputs, status)
-    if status.step.state == STOPPING:
-        return _stop_for_budget(inputs, status)
     return _judge(inputs, status)
 
 
 def _judge(inputs: Inputs, status: RunStatus) -> Plan:
     """Decides by the state of the attempt in progress, in a run that has neither ended nor is held."""
+    if status.step.state == STOPPING:
+        return _stop_for_budget(inputs, status)
+    if status.step.state == REPLACING:
+        return _replace_job(inputs, status)
     job = inputs.job(status)
     if job is None:
         return attempt.judge_missing(inputs, status)
@@ -239,6 +241,16 @@ def _stop_for_budget(inputs: Inputs, status: RunStatus) -> Plan:
     return attempt.end_over_budget(inputs, stopped.status, message)
 
 
+def _replace_job(inputs: Inputs, status: RunStatus) -> Plan:
+    """Deletes a Job that was made from settings of the past, then creates that of the next attempt; no retry counts."""
+    stopped = _stop_job(inputs, status, Reason.REPLACING)
+    if isinstance(stopped, Plan):
+        return stopped
+    if stopped.status.current_step is None:  # its pod started, and the step succeeded, before the Job was deleted
+        return replace(_begin_next(inputs, stopped.status), events=stopped.events)
+    return attempt.create_job(inputs, stopped.status)
+
+
 @dataclass(frozen=True)
 class _Stopped:
     """No pod of the run is left running; the step that was in progress has its next attempt, or is recorded."""
@@ -259,7 +271,8 @@ def _stop_job(inputs: Inputs, status: RunStatus, reason: Reason) -> Plan | _Stop
     busy = inputs.busy_pods()
     if job or busy:
         names = ", ".join(pod.name for pod in busy) or (job.name if job else "")
-        status = with_progress(status, inputs.at, reason, f"waiting for {names} to stop", value=False)
+        held = f"; only the finalizer {job.held_by} keeps Job {job.name}" if job and job.held_by and not busy else ""
+        status = with_progress(status, inputs.at, reason, f"waiting for {names} to stop{held}", value=False)
         return Plan(status, delete=live_jobs(inputs.seen))
     if status.current_step and status.step.job_uid:
         status = attempt.close_interval(inputs, status, [])

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from llm2llm.podenv import CONTAINER
-from llm2llm_operator.constants import LABEL_JOB_NAME, LABEL_RUN, LABEL_RUN_UID
+from llm2llm_operator.constants import ANNOTATION_SETTINGS, LABEL_JOB_NAME, LABEL_RUN, LABEL_RUN_UID
 from llm2llm_operator.model.containers import (
     REASON_LIMIT,
     WORDS_LIMIT,
@@ -22,6 +22,7 @@ from llm2llm_operator.model.containers import (
 )
 from llm2llm_operator.reasons import Reason
 
+OF_THE_GARBAGE_COLLECTOR = ("foregroundDeletion", "orphan")
 OOM_KILLED = "OOMKilled"
 """A kubelet's reason for a container that its memory limit ended."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,6 +123,10 @@ class Job:
     deleting: bool = False
     ending_since: datetime | None = None
     """Since when its end is decided (FailureTarget, SuccessCriteriaMet), though a pod may still be there."""
+    settings: str = ""
+    """What it was made from (`build/settings.py`); empty for one of an earlier release."""
+    held_by: str = ""
+    """Names of the finalizers of others, without which it would be gone."""
 
     @property
     def ended(self) -> bool:
@@ -181,6 +186,8 @@ def job_from_object(body: dict[str, Any]) -> Job:
         failure_message=failed.get("message", ""),
         deleting="deletionTimestamp" in metadata,
         ending_since=_time(ending.get("lastTransitionTime")),
+        settings=str((metadata.get("annotations") or {}).get(ANNOTATION_SETTINGS, ""))[:REASON_LIMIT],
+        held_by=_held_by(metadata),
     )
 
 
@@ -249,6 +256,14 @@ def event_from_object(body: dict[str, Any], now: datetime) -> Event | None:
         about=f"{about.get('kind', '').lower()} {about.get('name', '')}",
         moment=min(claimed, now) if claimed <= now + CLOCK_SKEW else created,
     )
+
+
+def _held_by(metadata: dict[str, Any]) -> str:
+    """Returns the finalizers of an object that is being deleted which Kubernetes does not remove by itself."""
+    if "deletionTimestamp" not in metadata:
+        return ""
+    names = [str(name) for name in metadata.get("finalizers") or [] if name not in OF_THE_GARBAGE_COLLECTOR]
+    return ", ".join(names)[:WORDS_LIMIT]
 
 
 def _gates(spec: dict[str, Any], scheduled: dict[str, Any]) -> str:

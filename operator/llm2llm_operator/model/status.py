@@ -186,7 +186,9 @@ class CurrentStep(StatusModel):
     )
     job_name: str = Field("", max_length=253, description="Name of the attempt's Job.")
     job_uid: str = Field("", alias="jobUID", max_length=64, description="UID of that Job, once it has been observed.")
-    state: str = Field("Pending", max_length=32, description="Pending, Queued, Running, BackingOff or Stopping.")
+    state: str = Field(
+        "Pending", max_length=32, description="Pending, Queued, Running, BackingOff, Replacing or Stopping."
+    )
     since: str = Field("", max_length=64, description="When the step entered this state.")
     message: str = Field("", max_length=STEP_MESSAGE_LIMIT, description="Why the previous attempt ended.")
     active_seconds: int = Field(0, ge=0, description="Seconds that the containers of its earlier attempts ran.")

@@ -147,6 +147,16 @@ def test_fault_65_a_run_waits_in_the_words_of_kueue(kueue: tuple[Kueue, Runs], n
     assert (status["phase"], status["currentStep"]["state"]) == ("Queued", "Queued")
 
 
+def test_fault_65_a_corrected_queue_replaces_the_job_that_waits_for_nothing(kueue: tuple[Kueue, Runs]):
+    _, runs = kueue
+    runs.create("lost", maxIterations=1, scheduling={"queueName": "nowhere"}, train=asks())
+    runs.wait("lost", waits_for("Inadmissible", "LocalQueue nowhere doesn't exist"))
+    runs.patch("lost", scheduling={"queueName": "calm"})
+    status = runs.wait_for_end("lost")
+    assert (status["phase"], attempts(status)) == ("Succeeded", [("Prepare", 0), ("Train", 1), ("Evaluate", 0)])
+    assert [event["reason"] for event in runs.events("lost") if "Retried" in event["reason"]] == []
+
+
 def test_fault_65_a_workload_that_a_person_deactivates_is_told(kueue: tuple[Kueue, Runs]):
     _, runs = kueue
     runs.create("stopped", maxIterations=1, scheduling={"queueName": "full"}, train=asks())

@@ -26,7 +26,12 @@ def test_the_reasons_of_exit_codes_of_the_loops_end_and_of_working_stages_are_in
 
 
 def test_no_module_says_a_reason_of_the_table_as_a_literal():
-    states = {"BackingOff", "Queued", "Unschedulable"}  # of a step, of a run (phase), of the condition PodScheduled
+    states = {
+        "BackingOff",
+        "Queued",
+        "Replacing",
+        "Unschedulable",
+    }  # of a step, of a run (phase), of the condition PodScheduled
     words = "|".join(set(Reason) - states)
     found = {
         path.relative_to(OPERATOR).as_posix(): literals

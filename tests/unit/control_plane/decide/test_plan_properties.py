@@ -161,6 +161,10 @@ class Histories(RuleBasedStateMachine):
     def user_changes_max_iterations(self, count: int) -> None:
         self.world.spec = {**self.world.spec, "maxIterations": count}
 
+    @rule(queue=some.sampled_from(["", "gpus", "others"]))
+    def user_changes_the_queue(self, queue: str) -> None:
+        self.world.spec = {**self.world.spec, "scheduling": {"queueName": queue}}
+
     @rule(deadline=some.sampled_from([None, 60, 100000]))
     def user_changes_the_deadline(self, deadline: int | None) -> None:
         self.world.spec = {**self.world.spec, "activeDeadlineSeconds": deadline}
