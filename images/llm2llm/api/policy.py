@@ -102,9 +102,20 @@ class Approval(Model):
     )
 
 
+QueueName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=63)]
+"""As long as the value of a label."""
+
+
 class Scheduling(Model):
-    queue_name: Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)] = (
-        Field("", description="Kueue LocalQueue of the Jobs; set as the label kueue.x-k8s.io/queue-name.")
+    queue_name: QueueName = Field(
+        "",
+        description="Kueue LocalQueue of the Jobs that use GPUs: Train, Evaluate, Test, and a Generate that requests "
+        "them. Set as the label kueue.x-k8s.io/queue-name.",
+    )
+    cpu_queue_name: QueueName = Field(
+        "",
+        description="Kueue LocalQueue of the other Jobs. They need one only where Kueue manages Jobs without a queue "
+        "name.",
     )
     workload_priority_class_name: ShortText = Field(
         "", description="Kueue WorkloadPriorityClass of the Jobs; set as the label kueue.x-k8s.io/priority-class."

@@ -86,14 +86,20 @@ def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_s
 
 
 def _queue_labels(spec: AugmentationRunSpec, current: CurrentStep) -> dict[str, str]:
-    """Returns the labels for Kueue; Prepare and Collect request no GPU and wait in no queue."""
-    if current.collects or not STAGES[current.id.stage].queued:
+    """Returns the labels for Kueue. A Job that uses no GPU does not wait for one: its queue is its own, or none."""
+    scheduling = spec.scheduling
+    queue = scheduling.queue_name if _uses_gpus(spec, current) else scheduling.cpu_queue_name
+    if not queue:
         return {}
-    labels = {
-        LABEL_QUEUE: spec.scheduling.queue_name,
-        LABEL_WORKLOAD_PRIORITY: spec.scheduling.workload_priority_class_name,
-    }
-    return {label: value for label, value in labels.items() if value}
+    priority = scheduling.workload_priority_class_name
+    return {LABEL_QUEUE: queue} | ({LABEL_WORKLOAD_PRIORITY: priority} if priority else {})
+
+
+def _uses_gpus(spec: AugmentationRunSpec, current: CurrentStep) -> bool:
+    """Returns whether an attempt is one of those that GPUs are for; of Generate only one with a teacher of its own."""
+    if current.collects or not STAGES[current.id.stage].queued:
+        return False
+    return current.id.stage is not Stage.GENERATE or block_of(spec, current).gpus > 0
 
 
 def job_manifest(

@@ -46,7 +46,8 @@ QUEUES = [
     {"apiVersion": API, "kind": "ResourceFlavor", "metadata": {"name": "gpus"}},
     *(cluster_queue(name) for name in ("calm", "full", "contested")),
     cluster_queue("inactive", flavor="nobody-has-made-it"),
-    *(local_queue(name) for name in ("calm", "full", "contested", "inactive", "orphaned")),
+    cluster_queue("cpus", quota=0),
+    *(local_queue(name) for name in ("calm", "cpus", "full", "contested", "inactive", "orphaned")),
     priority("low", 100),
     priority("high", 1000),
 ]
@@ -58,7 +59,7 @@ def asks(resource: str = GPU) -> Document:
 
 
 RUNS: dict[str, Document] = {
-    "calm": {"scheduling": {"queueName": "calm"}, "train": asks(), "evaluate": asks()},
+    "calm": {"scheduling": {"queueName": "calm", "cpuQueueName": "cpus"}, "train": asks(), "evaluate": asks()},
     "holder": {"scheduling": {"queueName": "full"}, "train": asks()},
     "beggar": {"scheduling": {"queueName": "full"}, "train": asks()},
     "nowhere": {"scheduling": {"queueName": "nowhere"}, "train": asks()},

@@ -46,11 +46,13 @@ def test_a_retry_may_be_ruled_out(field: str):
 
 
 @pytest.mark.parametrize(
-    ("queue", "taken"), [("", True), ("team-a.gpu", True), ("Team", False), ("-a", False), ("a" * 254, False)]
+    ("queue", "taken"),
+    [("", True), ("team-a.gpu", True), ("Team", False), ("-a", False), ("a" * 63, True), ("a" * 64, False)],
 )
-def test_a_queue_is_named_as_a_kubernetes_object(queue: str, taken: bool):
+@pytest.mark.parametrize("field", ["queueName", "cpuQueueName"])
+def test_a_queue_is_named_as_a_kubernetes_object_and_fits_into_a_label(field: str, queue: str, taken: bool):
     if taken:
-        assert Scheduling(queue_name=queue).queue_name == queue
+        assert Scheduling.model_validate({field: queue}).model_dump(by_alias=True)[field] == queue
     else:
         with pytest.raises(ValidationError):
-            Scheduling(queue_name=queue)
+            Scheduling.model_validate({field: queue})

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.manifests import LOCAL, container, manifest
+from tests.support.manifests import LOCAL, collecting, container, manifest
 
 from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Stage
@@ -56,10 +56,37 @@ def test_a_teacher_of_our_own_runs_in_the_image_that_holds_vllm():
     assert container(manifest(Stage.GENERATE, **mine))["image"] == "mine"
 
 
-def test_the_queue_label_is_on_the_job_of_a_gpu_step_and_not_on_prepare():
-    queue = {"scheduling": {"queueName": "gpu"}}
-    assert manifest(Stage.TRAIN, **queue)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
-    assert "kueue.x-k8s.io/queue-name" not in manifest(Stage.PREPARE, **queue)["metadata"]["labels"]
+GPU = {"limits": {"nvidia.com/gpu": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "of_gpus"),
+    [
+        (Stage.PREPARE, {}, False),
+        (Stage.PREPARE, {"prepare": {"resources": GPU}}, False),
+        (Stage.TRAIN, {}, True),
+        (Stage.EVALUATE, {}, True),
+        (Stage.TEST, {}, True),
+        (Stage.GENERATE, {}, False),
+        (Stage.GENERATE, LOCAL, True),
+    ],
+    ids=str,
+)
+def test_a_job_waits_in_the_queue_of_gpus_or_in_that_of_cpus(stage: Stage, changes: dict[str, Any], of_gpus: bool):
+    def queue(**scheduling: str) -> str | None:
+        body = manifest(stage, **(changes | {"scheduling": scheduling}))
+        found: str | None = body["metadata"]["labels"].get("kueue.x-k8s.io/queue-name")
+        return found
+
+    assert queue() is None
+    assert queue(queueName="gpu") == ("gpu" if of_gpus else None)
+    assert queue(cpuQueueName="cpu") == (None if of_gpus else "cpu")
+    assert queue(queueName="gpu", cpuQueueName="cpu") == ("gpu" if of_gpus else "cpu")
+
+
+def test_collect_asks_for_no_gpu():
+    labels = collecting(Stage.TRAIN, scheduling={"queueName": "gpu", "cpuQueueName": "cpu"})["metadata"]["labels"]
+    assert labels["kueue.x-k8s.io/queue-name"] == "cpu"
 
 
 def test_the_priority_of_a_workload_is_for_kueue_and_affinity_for_the_scheduler():
