@@ -161,7 +161,7 @@ class Reason(StrEnum):
     )
     REPLACING = (
         "Replacing",
-        "The spec changed before a pod of the Job started: the Job is deleted, and the next attempt has the new spec.",
+        "The spec changed while no pod of the Job ran: the Job is deleted, and the next attempt has the new spec.",
         About.PROGRESSING,
     )
     SUSPENDING = "Suspending", "A pod is saving its work before the run is suspended.", About.PROGRESSING

@@ -19,7 +19,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm_operator.build.event import RunEvent, event_body
 from llm2llm_operator.constants import PROGRESSING, RECONCILING
 from llm2llm_operator.decide.actions import Plan
-from llm2llm_operator.decide.conditions import Moment, with_condition, with_progress
+from llm2llm_operator.decide.conditions import Moment, phase_of, with_condition, with_progress
 from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.plan import plan, plan_for_invalid_spec, plan_for_rejected_status
 from llm2llm_operator.decide.policies import waiting
@@ -187,8 +187,9 @@ class Reconciler:
             return None
         try:
             bodies = await self._cluster.workloads_of_job(run.namespace, job.uid)
-        except Forbidden as error:  # the run waits in any case; only its words are missing
-            log.warning("cannot read Kueue's Workloads, set kueue.readWorkloads of the chart: %s", error)
+        except ApiError as error:  # the run waits in any case; only its words are missing
+            advice = ", set kueue.readWorkloads of the chart" if isinstance(error, Forbidden) else ""
+            log.warning("cannot read Kueue's Workloads%s: %s", advice, error)
             return None
         return tuple(map(workload_from_object, bodies))
 
@@ -304,9 +305,13 @@ def _with_refusal(before: RunStatus, status: RunStatus, error: ApiError, at: Mom
     webhook = next((reason for words, reason in REASONS_OF_WEBHOOKS.items() if words in error.message), None)
     reason = webhook or REASONS_OF_REFUSALS.get(type(error), Reason.JOB_REJECTED)
     status = with_condition(status, at, RECONCILING, False, reason)
+    known, message = before.condition(PROGRESSING), error.message
+    if known is not None and known.reason == reason and isinstance(error, ApiUnavailable):
+        message = known.message  # each try has words of its own, such as another port: the first ones say enough
     # keep the time since it makes no progress: the decision assumed that it would
-    conditions = [before.condition(c.type) or c if c.type == PROGRESSING else c for c in status.conditions]
-    return with_progress(status.updated(conditions=conditions), at, reason, error.message, value=False)
+    conditions = [known or c if c.type == PROGRESSING else c for c in status.conditions]
+    status = with_progress(status.updated(conditions=conditions), at, reason, message, value=False)
+    return status.updated(phase=phase_of(status))
 
 
 def _seconds_until_retry(refused: ApiError) -> float:

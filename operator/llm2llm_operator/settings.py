@@ -71,7 +71,7 @@ class Settings:
             )
         namespaces = environ.get("LLM2LLM_NAMESPACES", "")
         return cls(
-            namespaces=tuple(part.strip() for part in namespaces.split(",") if part.strip()),
+            namespaces=tuple(dict.fromkeys(part.strip() for part in namespaces.split(",") if part.strip())),
             namespace=namespace,
             lease=environ.get("LLM2LLM_LEASE", "") or cls.lease,
             identity=environ.get("LLM2LLM_IDENTITY", ""),

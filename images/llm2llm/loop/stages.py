@@ -26,7 +26,7 @@ class StageTraits:
         block: field of the spec with its image, resources and deadlines.
         image: key in `status.images` of the image that it runs in.
         once: it runs once, before the iterations.
-        queued: it may request GPUs, and so waits in `scheduling.queueName`.
+        queued: it may use GPUs, and then waits in `scheduling.queueName`.
         reads_sources: it gets the keys of `data`'s sources.
         asks_teacher: it gets the teacher's key, or the token for the teacher's weights.
         loads_student: it gets the token for the base model.

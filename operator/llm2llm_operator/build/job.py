@@ -87,15 +87,19 @@ def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_s
 
 def _queue_labels(spec: AugmentationRunSpec, current: CurrentStep) -> dict[str, str]:
     """Returns the labels for Kueue. A Job that uses no GPU does not wait for one: its queue is its own, or none."""
-    scheduling = spec.scheduling
-    queue = scheduling.queue_name if _uses_gpus(spec, current) else scheduling.cpu_queue_name
-    if not queue:
-        return {}
-    priority = scheduling.workload_priority_class_name
-    return {LABEL_QUEUE: queue} | ({LABEL_WORKLOAD_PRIORITY: priority} if priority else {})
+    queue, priority = queue_of(spec, current), spec.scheduling.workload_priority_class_name
+    labels = {LABEL_QUEUE: queue} if queue else {}
+    if priority and (queue or uses_gpus(spec, current)):  # Kueue may give a Job its namespace's default queue
+        labels[LABEL_WORKLOAD_PRIORITY] = priority
+    return labels
 
 
-def _uses_gpus(spec: AugmentationRunSpec, current: CurrentStep) -> bool:
+def queue_of(spec: AugmentationRunSpec, current: CurrentStep) -> str:
+    """Returns the queue that an attempt's Job waits in; empty: none."""
+    return spec.scheduling.queue_name if uses_gpus(spec, current) else spec.scheduling.cpu_queue_name
+
+
+def uses_gpus(spec: AugmentationRunSpec, current: CurrentStep) -> bool:
     """Returns whether an attempt is one of those that GPUs are for; of Generate only one with a teacher of its own."""
     if current.collects or not STAGES[current.id.stage].queued:
         return False

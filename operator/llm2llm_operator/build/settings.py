@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.loop.stages import STAGES
-from llm2llm.records import digest_of
+from llm2llm.records import Stage, digest_of
 from llm2llm_operator.build.job import block_of, image_of
 from llm2llm_operator.model.status import CurrentStep
 
@@ -28,7 +28,11 @@ OF_THE_OPERATOR = frozenset(
         "ttl_seconds_after_finished",
     }
 )
-"""Fields of the spec that the operator alone acts on, so that a Job need not know of an edit."""
+"""Fields of the spec that the operator alone acts on, so that a Job need not know of an edit, but for those of
+READ_BY.
+"""
+READ_BY = {Stage.PREPARE: frozenset({"max_iterations"}), Stage.GENERATE: frozenset({"budget"})}
+"""Prepare asks the teacher only if there will be rounds; Generate keeps within what the budget leaves."""
 OF_THE_OPERATOR_IN_A_BLOCK = frozenset({"startup_deadline_seconds", "active_deadline_seconds", "image"})
 """The same in a step block; its image is in the digest as the one that the step gets."""
 BLOCKS = frozenset(traits.block for traits in STAGES.values())
@@ -38,7 +42,10 @@ DIGEST_CHARACTERS = 16
 def settings_of(generation: int, spec: AugmentationRunSpec, current: CurrentStep, images: dict[str, str]) -> str:
     """Returns the value of a Job's annotation: the generation, and a digest of the settings of this step."""
     block = block_of(spec, current)
-    document = spec.model_dump(mode="json", exclude_defaults=True, exclude=set(OF_THE_OPERATOR | BLOCKS))
+    left_out = OF_THE_OPERATOR - READ_BY.get(current.id.stage, frozenset())
+    if current.id.stage is not Stage.PREPARE:  # which checks what all steps will need
+        left_out |= BLOCKS
+    document = spec.model_dump(mode="json", exclude_defaults=True, exclude=set(left_out))
     document["block"] = block.model_dump(mode="json", exclude_defaults=True, exclude=set(OF_THE_OPERATOR_IN_A_BLOCK))
     document["image"] = block.image or image_of(spec, images, current)
     digest = digest_of(document).rpartition(":")[2][:DIGEST_CHARACTERS]

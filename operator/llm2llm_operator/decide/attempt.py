@@ -74,19 +74,22 @@ def next_attempt(inputs: Inputs, status: RunStatus) -> RunStatus:
             job_name=job_name(inputs.run.name, inputs.run.uid, step.id, step.attempt + 1),
             since=timestamp(inputs.now),
             active_seconds=step.active_seconds,
+            requeues=step.requeues,
             teacher_usage=step.teacher_usage,
         )
     )
 
 
-def create_job(inputs: Inputs, status: RunStatus, events: tuple[RunEvent, ...] = ()) -> Plan:
-    """Persists the attempt and creates its Job if the budget allows it, its back-off is over, and no other pod runs."""
+def create_job(inputs: Inputs, status: RunStatus, events: tuple[RunEvent, ...] = (), *, at_once: bool = False) -> Plan:
+    """Persists the attempt and creates its Job if the budget allows it, its back-off is over (or `at_once`), and no
+    other pod runs.
+    """
     over = budget.forbids(inputs, status)
     if over:
         return end_over_budget(inputs, status, over.message)
     step, name = status.step, describe_attempt(status)
     status = status.updated(current_iteration=_shown_iteration(status), active_since="")
-    pause = retry.backoff_seconds(inputs, status)
+    pause = 0.0 if at_once else retry.backoff_seconds(inputs, status)
     remaining = pause - inputs.seconds_since(step.since)
     if remaining > 0:
         message = f"{name}: attempt {step.attempt} starts in {pause:.0f} s; {step.message}"

@@ -243,12 +243,14 @@ def _stop_for_budget(inputs: Inputs, status: RunStatus) -> Plan:
 
 def _replace_job(inputs: Inputs, status: RunStatus) -> Plan:
     """Deletes a Job that was made from settings of the past, then creates that of the next attempt; no retry counts."""
+    replaced = status.step
     stopped = _stop_job(inputs, status, Reason.REPLACING)
     if isinstance(stopped, Plan):
         return stopped
     if stopped.status.current_step is None:  # its pod started, and the step succeeded, before the Job was deleted
         return replace(_begin_next(inputs, stopped.status), events=stopped.events)
-    return attempt.create_job(inputs, stopped.status)
+    kept = {"kind": replaced.kind, "disruptions": replaced.disruptions, "message": replaced.message}
+    return attempt.create_job(inputs, stopped.status.with_step(**kept), at_once=True)
 
 
 @dataclass(frozen=True)

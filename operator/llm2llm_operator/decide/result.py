@@ -18,6 +18,8 @@ from llm2llm_operator.model.status import RunStatus, StepRecord
 
 SIGNALED = 128
 """Added to the number of the signal that ended a process, in its exit code (POSIX shells, container runtimes)."""
+NO_LOG = frozenset({"ContainerCannotRun", "ContainerStatusUnknown", "StartError"})
+"""A kubelet's reasons for a container that wrote no log: the message is the kubelet's."""
 TAIL_CHARACTERS = 600
 """Of a log, behind what ended the container: a step's message has 1,024 characters."""
 
@@ -81,7 +83,8 @@ def _describe_exit(pod: Pod, code: int) -> str:
         guess = "" if pod.rejection else ": perhaps the node ran out of memory, or a person did it"
         cause = f"killed ({cause}){guess}"
     tail = _last_lines(pod.message)
-    return f"{cause}; the end of its log: {tail}" if tail else cause
+    of_the_kubelet = pod.terminated_reason in NO_LOG
+    return f"{cause}{': ' if of_the_kubelet else '; the end of its log: '}{tail}" if tail else cause
 
 
 def _last_lines(log: str) -> str:

@@ -18,7 +18,7 @@ class Workload:
         quota_words: its message.
         eviction: reason of the condition Evicted while it is true.
         eviction_words: its message.
-        check_words: message of the condition Admitted while quota is reserved and it is not true.
+        check_words: the admission checks that are not done, while quota is reserved.
     """
 
     name: str
@@ -32,9 +32,9 @@ class Workload:
 
 def workload_from_object(body: dict[str, Any]) -> Workload:
     """Reads a Workload of any served version: these fields are the same in v1beta1 and v1beta2. Texts are cut."""
-    conditions = {each["type"]: each for each in (body.get("status") or {}).get("conditions") or []}
+    status = body.get("status") or {}
+    conditions = {each["type"]: each for each in status.get("conditions") or []}
     quota, evicted = conditions.get("QuotaReserved", {}), conditions.get("Evicted", {})
-    admitted = conditions.get("Admitted", {})
     reserved, is_evicted = quota.get("status") == "True", evicted.get("status") == "True"
     return Workload(
         name=body["metadata"]["name"],
@@ -43,8 +43,15 @@ def workload_from_object(body: dict[str, Any]) -> Workload:
         quota_words="" if reserved else _words(quota),
         eviction=_reason(evicted) if is_evicted else "",
         eviction_words=_words(evicted) if is_evicted else "",
-        check_words=_words(admitted) if reserved and admitted.get("status") != "True" else "",
+        check_words=_checks(status.get("admissionChecks") or []) if reserved else "",
     )
+
+
+def _checks(checks: list[dict[str, Any]]) -> str:
+    """Returns the admission checks that are not done, each with its state and message."""
+    pending = [check for check in checks if check.get("state") != "Ready"]
+    told = [f"admission check {each.get('name')} is {each.get('state')}: {each.get('message', '')}" for each in pending]
+    return "; ".join(one.rstrip(": ") for one in told)[:WORDS_LIMIT]
 
 
 def _reason(condition: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from prometheus_client import Counter, Histogram
 
 from llm2llm.records import Kind
-from llm2llm_operator.constants import COMPLETE, FAILED
+from llm2llm_operator.constants import COMPLETE, FAILED, REPLACING
 from llm2llm_operator.model.status import CurrentStep, RunStatus, StepRecord
 from llm2llm_operator.observability import metrics
 
@@ -115,6 +115,8 @@ def _retry_samples(old: RunStatus, new: RunStatus) -> Iterator[Sample]:
 def _cause(old: RunStatus, new: RunStatus, before: CurrentStep, now: CurrentStep) -> str:
     if new.retry > old.retry:
         return "asked"
+    if before.state == REPLACING:
+        return "replaced"
     for cause, more in (
         ("transient", now.retries.transient > before.retries.transient),
         ("refused", (now.retries.refused or 0) > (before.retries.refused or 0)),

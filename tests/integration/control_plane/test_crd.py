@@ -50,7 +50,9 @@ def events_of_runs(operator: OperatorProcess) -> float:
     return operator.metrics().get(("llm2llm_watch_events_total", "runs"), 0.0)
 
 
-def test_a_crd_that_is_deleted_and_created_again_is_watched_again_without_a_restart(own: Cluster, tmp_path: Path):
+def test_fault_64_a_crd_that_is_deleted_and_created_again_is_watched_again_without_a_restart(
+    own: Cluster, tmp_path: Path
+):
     runs = Runs(own, "team")
     with PodEnder(own, seconds=0.2), OperatorProcess(own, tmp_path) as operator:
         runs.create("before", maxIterations=1)

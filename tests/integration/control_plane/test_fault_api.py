@@ -143,7 +143,7 @@ def test_fault_08_09_watches_that_end_with_an_error_are_opened_again_and_what_ha
         bench.proxy.reply = first(
             1, Reply(200, events=(event,)), lambda _method, path: watched(path) == "augmentationruns"
         )
-        bench.runs.wait(name, lambda status: status.get("phase") not in ("Suspended", "Pending"), timeout=15)
+        bench.runs.wait(name, lambda status: status.get("phase") not in ("Suspended", "Pending"))
     deadline = time.monotonic() + 30  # a list of our own may have found it before kopf came to its end
     while (restarts := bench.operator.metrics()["llm2llm_watch_restarts_total",]) < 1 and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from tests.support.passes import Bench
 
-from llm2llm_operator.kube.errors import Forbidden
+from llm2llm_operator.kube.errors import ApiUnavailable, Forbidden
 
 PENDING = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "1 more cpu needed"}
 WORKLOAD = {"metadata": {"name": "w"}, "spec": {}, "status": {"conditions": [PENDING]}}
@@ -47,6 +47,20 @@ def test_an_operator_that_may_not_read_workloads_says_so_in_its_log_and_the_run_
     bench.reconcile()
     assert bench.progressing()[:2] == ("False", "Queued")
     assert "set kueue.readWorkloads of the chart: 403 Forbidden: cannot list workloads" in caplog.text
+
+
+def test_while_kueue_cannot_be_asked_the_run_goes_on():
+    bench = Bench(kueue=True)
+    bench.api.refuse["read"] = ApiUnavailable(500, "InternalError", "conversion webhook failed")
+    bench.reconcile()
+    bench.suspend_job()
+    bench.now += timedelta(minutes=1)
+    bench.reconcile()
+    assert bench.progressing()[:2] == ("False", "Queued")
+    bench.edit(suspend=True)
+    bench.written()
+    bench.reconcile()
+    assert bench.written()[-1] == "delete prepare-a0 Foreground"
 
 
 def test_an_operator_without_that_switch_asks_nobody():

@@ -104,12 +104,29 @@ def test_a_job_that_the_api_server_fails_to_create_is_told_in_its_words_and_trie
         bench.reconcile()
     assert bench.progressing() == ("False", reason, error.message)
     assert bench.written() == ["status", "status", f"event {reason}"]
+    assert bench.status["phase"] == "Pending"
+    bench.api.refuse["create"] = ApiUnavailable(error.status, error.reason, f"{error.message}, by another port")
     with pytest.raises(ApiUnavailable):
         bench.reconcile()
-    assert bench.written() == []
+    assert bench.written() == []  # only another reason is news
     del bench.api.refuse["create"]
     bench.reconcile()
     assert bench.written() == ["create prepare-a0", "status"]
+    assert bench.progressing()[:2] == ("True", "Preparing")
+
+
+def test_a_job_that_was_created_although_the_api_server_said_otherwise_makes_progress():
+    bench = Bench()
+    bench.reconcile()
+    [(name, body)] = bench.api.jobs.items()
+    bench = Bench()
+    bench.api.refuse["create"] = ApiUnavailable(504, "Timeout", "context deadline exceeded")
+    with pytest.raises(ApiUnavailable):
+        bench.reconcile()
+    assert bench.progressing()[1] == "ServerError"
+    bench.api.jobs[name] = body
+    bench.cache.put("jobs", body)
+    bench.reconcile()
     assert bench.progressing()[:2] == ("True", "Preparing")
 
 

@@ -26,6 +26,11 @@ def test_an_election_is_held_unless_it_is_switched_off():
     assert not Settings.from_environment({"LLM2LLM_LEADER_ELECTION": "false"}).leader_election
 
 
+def test_a_namespace_that_is_named_twice_is_watched_once():
+    environment = {"LLM2LLM_LEADER_ELECTION": "false", "LLM2LLM_NAMESPACES": "b, a,b,"}
+    assert Settings.from_environment(environment).namespaces == ("b", "a")
+
+
 def test_there_is_an_image_to_set_for_each_that_a_stage_runs_in():
     images = Settings.from_environment({"LLM2LLM_LEADER_ELECTION": "false"}).images
     assert {stage.value.lower() for stage in images} == {traits.image for traits in STAGES.values()}

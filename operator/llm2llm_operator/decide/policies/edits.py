@@ -1,4 +1,4 @@
-"""Decides what an edit of the spec does to a Job that exists: one that has not started is replaced (next attempt)."""
+"""Decides what an edit of the spec does to a Job that exists: one without a running pod is replaced (next attempt)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def outdated(inputs: Inputs, status: RunStatus, job: Job) -> bool:
 
 
 def replaces(inputs: Inputs, status: RunStatus, job: Job) -> Waiting | None:
-    """Returns why the Job is replaced; None if it is up to date, or a pod of it has started."""
-    if any(pod.started for pod in inputs.pods(status)) or not outdated(inputs, status, job):
+    """Returns why the Job is replaced; None if it is up to date, or a pod of it runs or has ended the step."""
+    at_work = any(pod.started and not pod.disrupted for pod in inputs.pods(status))
+    if at_work or not outdated(inputs, status, job):
         return None
-    return Waiting(Reason.REPLACING, f"Job {job.name} has not started, and the spec has changed: it is replaced")
+    return Waiting(Reason.REPLACING, f"Job {job.name} has no running pod, and the spec has changed: it is replaced")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from llm2llm_operator.build.job import queue_of, uses_gpus
 from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.policies.verdicts import Waiting
 from llm2llm_operator.model.observation import Job
+from llm2llm_operator.model.status import RunStatus
 from llm2llm_operator.model.workload import Workload
 from llm2llm_operator.reasons import Reason
 
 
-def waiting_reason(inputs: Inputs, job: Job) -> Waiting:
+def waiting_reason(inputs: Inputs, status: RunStatus, job: Job) -> Waiting:
     """Returns why a suspended Job waits."""
     suspended = f"Job {job.name} is suspended"
     if inputs.workloads is None:
         return Waiting(Reason.QUEUED, f"{suspended}: waiting for its queue to admit it")
     if not inputs.workloads:
-        return Waiting(Reason.NO_WORKLOAD, f"{suspended}, and Kueue has no Workload for it: {_advice(inputs)}")
+        return Waiting(Reason.NO_WORKLOAD, f"{suspended}, and Kueue has no Workload for it: {_advice(inputs, status)}")
     reason, words = _of_workload(inputs.workloads[-1])
     return Waiting(reason, f"{suspended}: {words}")
 
@@ -34,11 +36,11 @@ def _of_workload(workload: Workload) -> tuple[Reason, str]:
     return Reason.QUEUED, quota
 
 
-def _advice(inputs: Inputs) -> str:
+def _advice(inputs: Inputs, status: RunStatus) -> str:
     """Returns what may keep Kueue from making a Workload."""
-    scheduling = inputs.spec.scheduling
-    if not scheduling.queue_name:
-        return "resume the Job, or set spec.scheduling.queueName"
-    name = scheduling.workload_priority_class_name
+    if not queue_of(inputs.spec, status.step):
+        field = "queueName" if uses_gpus(inputs.spec, status.step) else "cpuQueueName"
+        return f"resume the Job, or set spec.scheduling.{field}"
+    name = inputs.spec.scheduling.workload_priority_class_name
     exists = f", and that WorkloadPriorityClass {name} exists" if name else ""
     return f"check that Kueue is running{exists}"

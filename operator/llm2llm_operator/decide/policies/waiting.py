@@ -83,9 +83,16 @@ SEEN_UNTIL_OVER = frozenset(
         Reason.NO_SCHEDULER,
         Reason.POD_INITIALIZING,
         Reason.DISRUPTED,
+        # what kept the Job from being created: it is there
+        Reason.FORBIDDEN,
+        Reason.WEBHOOK_DENIED,
+        Reason.WEBHOOK_UNAVAILABLE,
+        Reason.SERVER_ERROR,
+        Reason.JOB_REJECTED,
+        Reason.INTERNAL_ERROR,
     }
 )
-"""Reasons that Job and pods show for as long as they hold, so that they are over once they are no longer seen.
+"""Reasons that Job, Workload and pods show for as long as they hold, so that they are over when they are not seen.
 
 A kubelet's reason for a container goes away before each of its tries, and an Event expires while it still holds.
 """
@@ -110,7 +117,7 @@ def waiting_reason(inputs: Inputs, status: RunStatus) -> Waiting | None:
     if any(pod.started and not pod.finished for pod in pods):
         return None  # true also for a Job that was just suspended: its pod is still saving a checkpoint
     if job.suspended:
-        return queueing.waiting_reason(inputs, job)
+        return queueing.waiting_reason(inputs, status, job)
     newest_first = living(pods)[::-1]
     return (
         next(filter(None, (_of_pod(inputs, pod) for pod in newest_first)), None)

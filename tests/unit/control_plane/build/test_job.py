@@ -84,6 +84,13 @@ def test_a_job_waits_in_the_queue_of_gpus_or_in_that_of_cpus(stage: Stage, chang
     assert queue(queueName="gpu", cpuQueueName="cpu") == ("gpu" if of_gpus else "cpu")
 
 
+def test_a_job_without_a_queue_name_keeps_its_priority_for_the_default_queue_of_its_namespace():
+    priority = {"scheduling": {"workloadPriorityClassName": "high"}}
+    label = "kueue.x-k8s.io/priority-class"
+    assert manifest(Stage.TRAIN, **priority)["metadata"]["labels"][label] == "high"
+    assert label not in manifest(Stage.PREPARE, **priority)["metadata"]["labels"]
+
+
 def test_collect_asks_for_no_gpu():
     labels = collecting(Stage.TRAIN, scheduling={"queueName": "gpu", "cpuQueueName": "cpu"})["metadata"]["labels"]
     assert labels["kueue.x-k8s.io/queue-name"] == "cpu"

@@ -55,7 +55,7 @@ def test_an_edit_of_what_a_job_is_made_from_makes_it_outdated(edit: dict[str, An
         {"retry": 1},
         {"maxDisruptions": 3},
         {"retries": {"transient": 7}},
-        {"budget": {"teacherTokens": 5, "onExceeded": "Suspend"}},
+        {"budget": {"maxTeacherTokens": 5, "onExceeded": "Suspend"}},
         {"ttlSecondsAfterFinished": 60},
         {"train": {"startupDeadlineSeconds": 60, "activeDeadlineSeconds": 60}},
         {"evaluate": {"env": [{"name": "A", "value": "1"}]}},
@@ -79,6 +79,20 @@ def test_each_step_has_its_own_settings():
     teacher = {"generate": {"teacher": {"model": "t", "baseUrl": "http://other/v1"}}}
     assert outdated(teacher, generate)
     assert outdated({"prepare": {"image": "x"}}, CurrentStep(stage="Train", kind="Collect"))
+    assert outdated({"budget": {"maxTeacherTokens": 5, "onExceeded": "Suspend"}}, generate)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"maxIterations": 5},
+        {"generate": {"teacher": {"model": "t", "baseUrl": "http://teacher/v1", "apiKeySecretRef": {"name": "mended", "key": "k"}}}},
+        {"train": {"resources": {"limits": {"nvidia.com/gpu": "2"}}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_prepare_checks_what_all_steps_need(edit: dict[str, Any]):
+    assert outdated(edit, CurrentStep(stage="Prepare"))
 
 
 def test_defaults_that_the_api_server_fills_in_are_no_edit():

@@ -157,7 +157,11 @@ def test_how_an_attempt_without_a_result_ended(pod: dict[str, Any] | None, repor
         (139, {"terminated_reason": "Error"}, "exit code 139, SIGSEGV"),
         (134, {}, "exit code 134, SIGABRT"),
         (1, {"terminated_reason": "Error"}, "exit code 1"),
-        (128, {"terminated_reason": "StartError", "message": "no such file"}, "exit code 128, StartError; the end of"),
+        (
+            128,
+            {"terminated_reason": "StartError", "message": "no such file"},
+            "exit code 128, StartError: no such file",
+        ),
         (255, {}, "exit code 255"),
     ],
 )

@@ -44,8 +44,21 @@ EVICTED = condition("Evicted", "True", "Preempted", "Preempted to accommodate a 
             id="quota, after an eviction",
         ),
         pytest.param(
-            body(condition("QuotaReserved", "True"), condition("Admitted", "False", "NoChecks", "waits for checks")),
-            Workload("w", check_words="waits for checks"),
+            {
+                "metadata": {"name": "w"},
+                "status": {
+                    "conditions": [condition("QuotaReserved", "True")],
+                    "admissionChecks": [
+                        {"name": "capacity", "state": "Pending", "message": "waiting for nodes"},
+                        {"name": "quick", "state": "Ready", "message": "done"},
+                        {"name": "silent", "state": "Retry", "message": ""},
+                    ],
+                },
+            },
+            Workload(
+                "w",
+                check_words="admission check capacity is Pending: waiting for nodes; admission check silent is Retry",
+            ),
             id="quota, before its admission checks",
         ),
     ],

@@ -28,7 +28,12 @@ def test_a_watch_that_ends_is_missed_and_one_that_has_not_begun_yet_is_not():
 def test_a_watch_that_never_begins_is_missed_in_the_end(monkeypatch: pytest.MonkeyPatch):
     async def watch() -> bool:
         monkeypatch.setattr(watchers, "STARTING_SECONDS", -1.0)
-        return Watchers(1).one_is_missing()
+        mine = Watchers(2)
+        alone = mine.one_is_missing()
+        task = asyncio.create_task(asyncio.sleep(60), name=f"{WATCHER}jobs")
+        beside_another = mine.one_is_missing()
+        task.cancel()
+        return (alone, beside_another) == (False, True)  # while none begins, the API server is away
 
     assert asyncio.run(watch())
 

@@ -51,6 +51,43 @@ def test_fault_65_an_edit_replaces_a_job_that_has_not_started_and_costs_no_retry
     assert world.status["currentStep"]["stage"] == "Evaluate"
 
 
+def test_a_replacement_keeps_what_the_step_has_been_through_and_does_not_wait_again():
+    world = at_train()
+    world.end(75)
+    world.settle()
+    world.seconds += 3600
+    world.settle()
+    before = world.status["currentStep"]
+    world.status["currentStep"] = before | {"disruptions": 3}
+    edited(world, **QUEUE).settle()
+    after = world.status["currentStep"]
+    assert (after["attempt"], after["disruptions"], after["retries"]) == (2, 3, before["retries"])
+    assert (after["message"], after["state"]) == (before["message"], "Pending")
+    assert world.current in world.jobs
+
+
+def test_a_collect_that_is_replaced_still_only_reads_the_report():
+    world = at_train()
+    world.start()
+    world.settle()
+    world.vanish(world.current)
+    world.settle()
+    assert world.status["currentStep"]["kind"] == "Collect"
+    edited(world, prepare={"nodeSelector": {"a": "b"}}).settle()
+    assert (world.status["currentStep"]["attempt"], world.status["currentStep"]["kind"]) == (2, "Collect")
+
+
+def test_a_pod_that_has_ended_is_judged_and_one_that_was_evicted_is_not_waited_for():
+    world = at_train()
+    name = world.current
+    world.pods[name] = [builders.pod(world.jobs[name], exit_code=65, message="")]
+    assert edited(world, **QUEUE).step().delete == ()
+    world = at_train()
+    name = world.current
+    world.pods[name] = [builders.pod(world.jobs[name], exit_code=137, disrupted=True)]
+    assert [job.name for job in edited(world, **QUEUE).step().delete] == [name]
+
+
 def test_a_job_that_is_up_to_date_or_of_an_earlier_release_stays():
     world = queued()
     name = world.current

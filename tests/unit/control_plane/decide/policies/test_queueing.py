@@ -67,14 +67,23 @@ def test_a_suspended_job_waits_in_kueues_words(workload: Workload, reason: str, 
     ("scheduling", "words"),
     [
         ({}, "resume the Job, or set spec.scheduling.queueName"),
+        ({"cpuQueueName": "cpus"}, "resume the Job, or set spec.scheduling.queueName"),
         ({"queueName": "main"}, "check that Kueue is running"),
         ({"queueName": "main", "workloadPriorityClassName": "high"}, "running, and that WorkloadPriorityClass high exists"),
     ],
 )  # fmt: skip
 def test_a_job_without_a_workload_says_what_to_check(scheduling: dict[str, str], words: str):
-    world = queued(scheduling=scheduling)
+    world = at_train(scheduling=scheduling)
+    world.workloads = ()
+    world.jobs[world.current] = replace(world.jobs[world.current], suspended=True)
+    world.settle()
     assert (world.status["phase"], world.condition("Progressing")["reason"]) == ("Queued", "NoWorkload")
     assert words in world.status["message"]
+
+
+def test_prepare_without_a_workload_names_the_queue_of_cpus():
+    assert "or set spec.scheduling.cpuQueueName" in queued(scheduling={"queueName": "gpus"}).status["message"]
+    assert "check that Kueue is running" in queued(scheduling={"cpuQueueName": "cpus"}).status["message"]
 
 
 def test_where_workloads_may_not_be_read_a_queue_is_all_that_is_known():
@@ -118,3 +127,6 @@ def test_a_preemption_is_counted_and_told_once_and_costs_no_retry():
     world.start()
     world.settle()
     assert world.status["currentStep"]["requeues"] == 1
+    world.end(1)
+    world.settle()
+    assert (world.status["currentStep"]["attempt"], world.status["currentStep"]["requeues"]) == (1, 1)
