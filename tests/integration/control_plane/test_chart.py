@@ -48,6 +48,23 @@ def test_no_replica_at_all_is_refused():
         render("deployment.replicas=0")
 
 
+@pytest.mark.parametrize(
+    "namespaces", ["{a,a}", "{Team}", "{a b}", "{''}"], ids=["twice", "upper case", "a space", "empty"]
+)
+def test_namespaces_that_could_not_all_be_served_are_refused(namespaces: str):
+    with pytest.raises(RuntimeError, match="watchNamespaces"):
+        render(f"watchNamespaces={namespaces}")
+
+
+@pytest.mark.parametrize("switch", ["true", "false"])
+def test_the_operator_asks_kueue_only_where_the_chart_gives_it_the_right(switch: str):
+    chart = rendered(f"kueue.readWorkloads={switch}")
+    [container] = chart["Deployment", RELEASE]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "LLM2LLM_KUEUE", "value": switch} in container["env"]
+    groups = [group for rule in chart["ClusterRole", RELEASE]["rules"] for group in rule["apiGroups"]]
+    assert ("kueue.x-k8s.io" in groups) == (switch == "true")
+
+
 def test_the_lease_is_the_only_thing_that_the_operator_may_change_in_its_namespace():
     chart = rendered()
     role = chart["Role", f"{RELEASE}-lease"]
