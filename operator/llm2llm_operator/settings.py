@@ -29,6 +29,7 @@ class Settings:
     kueue: bool = False  # LLM2LLM_KUEUE: true or false; true reads Kueue's Workloads, to say why a Job is suspended
     # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE (also for Test), _GENERATE
     images: dict[Stage, str] = field(default_factory=dict)
+    fs_group: int | None = 65532  # LLM2LLM_FS_GROUP: group of the steps' volumes; empty: the cluster decides
     log_format: str = "text"  # LLM2LLM_LOG_FORMAT: json or text
     http_host: str = "0.0.0.0"  # noqa: S104 - LLM2LLM_HTTP_HOST; a kubelet probes the pod's address
     http_port: int = 8080  # LLM2LLM_HTTP_PORT; 0: any free port
@@ -52,6 +53,12 @@ class Settings:
                 return float(text) if text else default
             except ValueError as error:
                 raise ValueError(f"{name} must be a number, not {text!r}") from error
+
+        def group(name: str, default: int) -> int | None:
+            text = environ.get(name, str(default))
+            if text and not (text.isdecimal() and int(text) < 2**31):
+                raise ValueError(f"{name} must be the number of a group, or empty, not {text!r}")
+            return int(text) if text else None
 
         def switch(name: str, default: str) -> bool:
             text = environ.get(name, "") or default
@@ -82,6 +89,7 @@ class Settings:
                 for stage in Stage
                 if STAGES[stage].image == stage.value.lower()
             },
+            fs_group=group("LLM2LLM_FS_GROUP", 65532),
             log_format=log_format,
             http_host=environ.get("LLM2LLM_HTTP_HOST", cls.http_host),
             http_port=int(number("LLM2LLM_HTTP_PORT", cls.http_port)),

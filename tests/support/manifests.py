@@ -30,14 +30,20 @@ def manifest(stage: Stage, **changes: Any) -> dict[str, Any]:
     return _manifest(CurrentStep(stage=stage.value, job_name="name"), changes)
 
 
+def manifest_of_group(stage: Stage, fs_group: int | None, changes: dict[str, Any]) -> dict[str, Any]:
+    """The same where the operator gives volumes to a group."""
+    return _manifest(CurrentStep(stage=stage.value, job_name="name"), changes, fs_group)
+
+
 def collecting(stage: Stage, **changes: Any) -> dict[str, Any]:
     """The Job of an attempt that only reads the report of a step again."""
     return _manifest(CurrentStep(stage=stage.value, kind=Kind.COLLECT, job_name="name"), changes)
 
 
-def _manifest(current: CurrentStep, changes: dict[str, Any]) -> dict[str, Any]:
+def _manifest(current: CurrentStep, changes: dict[str, Any], fs_group: int | None = None) -> dict[str, Any]:
     run = builders.run(**changes)
-    return job_manifest(run, AugmentationRunSpec.model_validate(run.spec), current, {}, IMAGES)
+    spec = AugmentationRunSpec.model_validate(run.spec)
+    return job_manifest(run, spec, current, {}, IMAGES, fs_group=fs_group)
 
 
 def container(body: dict[str, Any]) -> dict[str, Any]:

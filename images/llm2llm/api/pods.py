@@ -197,6 +197,35 @@ class VolumeMount(Model):
         return path
 
 
+GroupId = Annotated[int, Field(ge=0, le=2147483647)]
+
+
+class SELinuxOptions(Model):
+    level: ShortText = Field("", description="SELinux level, such as s0:c123,c456.")
+    role: ShortText = Field("", description="SELinux role.")
+    type: ShortText = Field("", description="SELinux type.")
+    user: ShortText = Field("", description="SELinux user.")
+
+
+class PodSecurityContext(Model):
+    """What may be set of a pod's security context; the rest is what Pod Security `restricted` demands."""
+
+    fs_group: GroupId | None = Field(
+        None, description="Group that owns the files of the volumes. If unset, the pod has none."
+    )
+    fs_group_change_policy: Literal["Always", "OnRootMismatch"] = Field(
+        "OnRootMismatch",
+        description="When the files of a volume are given to fsGroup: at each mount, or only if its root is not that "
+        "group's.",
+    )
+    supplemental_groups: list[GroupId] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Further groups of the processes, such as that of an NFS share.",
+    )
+    se_linux_options: SELinuxOptions | None = Field(None, description="SELinux context of the containers.")
+
+
 class PodOverrides(Model):
     """Additions to the pods of every step."""
 
@@ -230,6 +259,11 @@ class PodOverrides(Model):
     )
     volume_mounts: list[VolumeMount] = Field(
         default_factory=list, max_length=16, description="Where the volumes are mounted in the containers."
+    )
+    security_context: PodSecurityContext | None = Field(
+        None,
+        description="Replaces the operator's default, which is fsGroup 65532 so that the steps can write to a volume "
+        "that root owns. An empty object leaves fsGroup to the cluster, as on OpenShift.",
     )
     termination_grace_period_seconds: int | None = Field(
         None,

@@ -115,6 +115,7 @@ def job_manifest(
     *,
     gpu_seconds: int = 0,
     settings: str = "",
+    fs_group: int | None = None,
 ) -> dict[str, Any]:
     """Builds the Job of the current attempt.
 
@@ -126,6 +127,7 @@ def job_manifest(
         images: pinned image by stage; an image in the step block takes precedence.
         gpu_seconds: what the run has spent so far, for a budget in money.
         settings: what it is made from (`build/settings.py`).
+        fs_group: the operator's default for the volumes' group; None: the cluster decides.
 
     Raises:
         ValueError: the step document does not fit into an environment variable.
@@ -170,6 +172,7 @@ def job_manifest(
                 image=block.image or image_of(spec, images, current),
                 labels=labels,
                 document=step_document(run, current, parents, gpu_seconds),
+                fs_group=fs_group,
             ),
         },
     }

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm2llm.api.base import Model
-from llm2llm.api.pods import PodOverrides, StepBlock
+from llm2llm.api.pods import PodOverrides, PodSecurityContext, StepBlock
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.podenv import (
     CA_BUNDLES,
@@ -35,7 +35,13 @@ from llm2llm.records import Kind, Stage, StepDocument
 
 
 def pod_template(
-    spec: AugmentationRunSpec, block: StepBlock, *, image: str, labels: dict[str, str], document: StepDocument
+    spec: AugmentationRunSpec,
+    block: StepBlock,
+    *,
+    image: str,
+    labels: dict[str, str],
+    document: StepDocument,
+    fs_group: int | None = None,
 ) -> dict[str, Any]:
     """Builds the pod template of an attempt's Job.
 
@@ -45,6 +51,7 @@ def pod_template(
         image: the step's image.
         labels: the operator's own labels.
         document: the whole step, for the environment.
+        fs_group: group of the volumes, unless the run decides; None: the cluster decides.
     """
     overrides = spec.pod_overrides
     claims, config_maps = _mounted_names(spec)
@@ -85,7 +92,7 @@ def pod_template(
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": _security_context(overrides, fs_group),
             "containers": [container],
             "volumes": [
                 *(_set_fields(volume) for volume in overrides.volumes),
@@ -110,6 +117,16 @@ def pod_template(
             ],
         },
     }
+
+
+def _security_context(overrides: PodOverrides, fs_group: int | None) -> dict[str, Any]:
+    """Returns the pod's security context; the run's own group, or none, takes the place of the operator's."""
+    own = overrides.security_context
+    groups = PodSecurityContext(fs_group=fs_group) if own is None else own
+    fields = groups.model_dump(by_alias=True, exclude_defaults=True)
+    if groups.fs_group is not None:
+        fields["fsGroupChangePolicy"] = groups.fs_group_change_policy
+    return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}} | fields
 
 
 def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverrides) -> dict[str, Any]:

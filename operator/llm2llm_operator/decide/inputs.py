@@ -20,6 +20,7 @@ class Inputs:
     Attributes:
         images: the operator's own images, by stage; pinned when the run is accepted.
         backoff_base: seconds before the first retry of a step.
+        fs_group: the operator's default for the volumes' group.
         confirmed_deleted: names of Jobs that a read found missing.
         events: warnings about a Job that does not start, if they were read.
         reads_workloads: whether the operator may ask Kueue.
@@ -33,6 +34,7 @@ class Inputs:
     images: dict[str, str]
     backoff_base: float
     confirmed_deleted: frozenset[str] = frozenset()
+    fs_group: int | None = None
     events: tuple[Event, ...] = ()
     reads_workloads: bool = False
     workloads: tuple[Workload, ...] | None = None

@@ -21,7 +21,8 @@ def test_an_attempt_is_in_the_status_before_its_job_exists():
     bench = Bench()
     bench.reconcile()
     assert bench.written() == ["status", "create prepare-a0"]
-    assert bench.status["currentStep"]["jobName"] in bench.api.jobs
+    body = bench.api.jobs[bench.status["currentStep"]["jobName"]]
+    assert body["spec"]["template"]["spec"]["securityContext"]["fsGroup"] == 65532
     bench.reconcile()
     assert bench.written() == []
 

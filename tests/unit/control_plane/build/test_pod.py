@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.manifests import LOCAL, collecting, container, environment, manifest
+from tests.support.manifests import LOCAL, collecting, container, environment, manifest, manifest_of_group
 
 from llm2llm.records import Stage
 
@@ -53,6 +53,45 @@ def test_each_control_of_restricted_is_set_on_the_pod_or_its_container():
     assert step["securityContext"]["allowPrivilegeEscalation"] is False
     assert step["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+
+
+RESTRICTED = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+OURS = {"fsGroup": 65532, "fsGroupChangePolicy": "OnRootMismatch"}
+
+
+@pytest.mark.parametrize(
+    ("group", "own", "fields"),
+    [
+        pytest.param(65532, None, OURS, id="the operator's group, so that a claim of root can be written to"),
+        pytest.param(None, None, {}, id="the cluster decides for all runs"),
+        pytest.param(65532, {}, {}, id="the cluster decides for this run"),
+        pytest.param(65532, {"fsGroupChangePolicy": "OnRootMismatch"}, {}, id="as the API server fills it in"),
+        pytest.param(65532, {"fsGroup": 0}, OURS | {"fsGroup": 0}, id="a group of one's own"),
+        pytest.param(
+            None,
+            {
+                "fsGroup": 7,
+                "fsGroupChangePolicy": "Always",
+                "supplementalGroups": [4],
+                "seLinuxOptions": {"level": "s0"},
+            },
+            {
+                "fsGroup": 7,
+                "fsGroupChangePolicy": "Always",
+                "supplementalGroups": [4],
+                "seLinuxOptions": {"level": "s0"},
+            },
+            id="everything",
+        ),
+    ],
+)
+def test_a_pods_group_is_the_operators_unless_the_run_or_the_cluster_decides(
+    group: int | None, own: dict[str, Any] | None, fields: dict[str, Any]
+):
+    overrides = {} if own is None else {"podOverrides": {"securityContext": own}}
+    for stage in Stage:
+        body = manifest_of_group(stage, group, overrides)
+        assert body["spec"]["template"]["spec"]["securityContext"] == RESTRICTED | fields
 
 
 def test_a_container_is_not_started_again_within_its_pod_and_what_it_says_last_is_kept():
