@@ -6,6 +6,7 @@ what it returns: first the status, then the Job (rule C5: an attempt is persiste
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -233,24 +234,32 @@ def _suspend(inputs: Inputs, status: RunStatus) -> Plan:
 def _stop_for_budget(inputs: Inputs, status: RunStatus) -> Plan:
     """Deletes the Job of a step that reached the budget while it held GPUs, then holds or ends the run."""
     message = status.step.message
-    stopped = _stop_job(inputs, status, Reason.BUDGET_EXCEEDED)
-    if isinstance(stopped, Plan):
-        return stopped
-    if stopped.status.current_step is None:  # the step succeeded at the last moment
-        return replace(_begin_next(inputs, stopped.status), events=stopped.events)
-    return attempt.end_over_budget(inputs, stopped.status, message)
+
+    def end(stopped: RunStatus) -> Plan:
+        return attempt.end_over_budget(inputs, stopped, message)
+
+    return _stop_then(inputs, status, Reason.BUDGET_EXCEEDED, end)
 
 
 def _replace_job(inputs: Inputs, status: RunStatus) -> Plan:
     """Deletes a Job that was made from settings of the past, then creates that of the next attempt; no retry counts."""
     replaced = status.step
-    stopped = _stop_job(inputs, status, Reason.REPLACING)
+    kept = {"kind": replaced.kind, "disruptions": replaced.disruptions, "message": replaced.message}
+
+    def create(stopped: RunStatus) -> Plan:
+        return attempt.create_job(inputs, stopped.with_step(**kept), at_once=True)
+
+    return _stop_then(inputs, status, Reason.REPLACING, create)
+
+
+def _stop_then(inputs: Inputs, status: RunStatus, reason: Reason, follow: Callable[[RunStatus], Plan]) -> Plan:
+    """Stops the Job in progress, and follows once no pod of it is left, with the step's next attempt in the status."""
+    stopped = _stop_job(inputs, status, reason)
     if isinstance(stopped, Plan):
         return stopped
-    if stopped.status.current_step is None:  # its pod started, and the step succeeded, before the Job was deleted
+    if stopped.status.current_step is None:  # the step succeeded at the last moment
         return replace(_begin_next(inputs, stopped.status), events=stopped.events)
-    kept = {"kind": replaced.kind, "disruptions": replaced.disruptions, "message": replaced.message}
-    return attempt.create_job(inputs, stopped.status.with_step(**kept), at_once=True)
+    return follow(stopped.status)
 
 
 @dataclass(frozen=True)
