@@ -143,11 +143,11 @@ def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
     """Handles a Job that has not ended: reports its progress or why it waits, and enforces its limits."""
     before = status.step
     status = _with_observation(inputs, status, job)
-    replaces = edits.replaces(inputs, status, job)
-    if replaces:
+    replacement = edits.replacement_reason(inputs, status, job)
+    if replacement:
         status = status.with_step(state=REPLACING, job_uid=job.uid)
-        message = f"{describe_attempt(status)}: {replaces.message}"
-        status = with_progress(status, inputs.at, replaces.reason, message, value=False)
+        message = f"{describe_attempt(status)}: {replacement.message}"
+        status = with_progress(status, inputs.at, replacement.reason, message, value=False)
         return Plan(status, delete=() if job.deleting else (job,))
     given_up = (
         disruptions.exceeded(inputs, status) or waiting.hopeless(inputs, status) or deadlines.exceeded(inputs, status)
@@ -178,7 +178,7 @@ def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:
         waiting.seconds_left(inputs, status),
         _seconds_until_news(inputs, status) if silent else None,
     )
-    events = _disruption_events(inputs, status, before)
+    events = _interruption_events(inputs, status, before)
     return Plan(status, delete=obsolete_jobs(inputs, status), events=events, wake_after=wake_after)
 
 
@@ -337,7 +337,7 @@ def _waits_no_longer(status: RunStatus) -> bool:
     return progressing is not None and progressing.reason in waiting.SEEN_UNTIL_OVER
 
 
-def _disruption_events(inputs: Inputs, status: RunStatus, before: CurrentStep) -> tuple[RunEvent, ...]:
+def _interruption_events(inputs: Inputs, status: RunStatus, before: CurrentStep) -> tuple[RunEvent, ...]:
     """Returns the Events for what has happened to the Job since `before`, in the cluster's words: a pod of it was
     disrupted, or its queue has suspended it while it ran.
     """

@@ -17,7 +17,7 @@ def outdated(inputs: Inputs, status: RunStatus, job: Job) -> bool:
     return is_outdated(job.settings, inputs.run.generation, inputs.spec, status.step, status.images)
 
 
-def replaces(inputs: Inputs, status: RunStatus, job: Job) -> Waiting | None:
+def replacement_reason(inputs: Inputs, status: RunStatus, job: Job) -> Waiting | None:
     """Returns why the Job is replaced; None if it is up to date, or a pod of it runs or has ended the step."""
     at_work = any(pod.started and not pod.disrupted for pod in inputs.pods(status))
     if at_work or not outdated(inputs, status, job):
