@@ -170,7 +170,7 @@ class Reconciler:
         job = seen.job(current.job_name, current.job_uid) if current else None
         if current is None or job is None or not waiting.only_events_can_tell(job, seen.pods_of(job)):
             return ()
-        if (now - datetime.fromisoformat(current.since)).total_seconds() < waiting.LOOK_AT_EVENTS_SECONDS:
+        if (now - datetime.fromisoformat(current.since)).total_seconds() < waiting.LOOK_FOR_NEWS_SECONDS:
             return ()
         uids = [job.uid, *(pod.uid for pod in waiting.living(seen.pods_of(job)))]
         return await self._warnings.about(run.namespace, uids, now)
@@ -184,7 +184,7 @@ class Reconciler:
         if not self._settings.kueue or current is None or job is None or not job.suspended:
             return None
         waited = (now - datetime.fromisoformat(current.since)).total_seconds()
-        if waited < waiting.LOOK_AT_EVENTS_SECONDS and current.state != "Running" and not current.requeues:
+        if waited < waiting.LOOK_FOR_NEWS_SECONDS and current.state != "Running" and not current.requeues:
             return None
         try:
             bodies = await self._cluster.workloads_of_job(run.namespace, job.uid)

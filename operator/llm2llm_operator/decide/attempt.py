@@ -378,10 +378,10 @@ def _name_remaining_pods(message: str, pods: list[Pod]) -> str:
 
 
 def _seconds_until_news(inputs: Inputs, status: RunStatus) -> float:
-    """Returns when to read the Job's Events or Workload: LOOK_AT_EVENTS_SECONDS after it began to wait, then after
+    """Returns when to read the Job's Events or Workload: LOOK_FOR_NEWS_SECONDS after it began to wait, then after
     twice the time.
     """
     waited = inputs.seconds_since(status.step.since)
-    if waited < waiting.LOOK_AT_EVENTS_SECONDS:
-        return waiting.LOOK_AT_EVENTS_SECONDS - waited + 1
-    return min(max(waited, waiting.LOOK_AT_EVENTS_SECONDS), waiting.LOOK_AGAIN_SECONDS)
+    if waited < waiting.LOOK_FOR_NEWS_SECONDS:
+        return waiting.LOOK_FOR_NEWS_SECONDS - waited + 1
+    return min(max(waited, waiting.LOOK_FOR_NEWS_SECONDS), waiting.LOOK_AGAIN_SECONDS)

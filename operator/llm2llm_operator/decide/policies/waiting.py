@@ -96,10 +96,10 @@ SEEN_UNTIL_OVER = frozenset(
 
 A kubelet's reason for a container goes away before each of its tries, and an Event expires while it still holds.
 """
-LOOK_AT_EVENTS_SECONDS = 20.0
-"""After this long without a pod, or with a pod that does not start, only a Job's Events can say why."""
+LOOK_FOR_NEWS_SECONDS = 20.0
+"""After this long without a pod, or with a pod that does not start, only Events or a Workload can say why."""
 LOOK_AGAIN_SECONDS = 300.0
-"""Longest time between two looks at the Events; the time doubles until then."""
+"""Longest time between two looks at them; the time doubles until then."""
 SILENT_SECONDS = 30.0
 """After this long nothing else will say why: a pod that no scheduler takes, an init container that does not end."""
 STUCK_SECONDS = 15 * 60.0
