@@ -17,11 +17,6 @@ from llm2llm.storage import LocalStore
 FOLDER = "iterations/000/train/checkpoints"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
-
-
 def checkpoints(store: LocalStore, pod_uid: str = "pod-a", keep: int = 2, **changes: Any) -> Checkpoints:
     return Checkpoints(store, step_of(Stage.TRAIN, **changes), pod_uid=pod_uid, keep=keep)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-import pytest
 from tests.support import builders
 
 from llm2llm.artifacts.commit import commit
@@ -29,11 +28,6 @@ def wrote(store: LocalStore, pod: str = "pod-a", weights: bytes = b"weights") ->
     context = StepContext(pod, Path("unused"))
     files = FILES | {"adapter/weights/a.bin": weights}
     return commit(store, step(), context, files, Report(run_uid="u", stage=Stage.TRAIN, message=pod))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
 
 
 def manifest(store: LocalStore) -> Manifest:

@@ -22,11 +22,6 @@ FILES = {"adapter/weights/a.bin": b"weights", "adapter/config.json": b"{}", "sco
 TRAIN = step_of(Stage.TRAIN)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
-
-
 def committed(store: LocalStore) -> Manifest:
     found = manifest_in(store, FOLDER)
     assert found is not None

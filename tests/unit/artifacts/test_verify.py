@@ -29,11 +29,6 @@ def digests(store: LocalStore) -> dict[str, str]:
     return {INPUTS: inputs, TRAIN: train, EVALUATE: evaluate}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
-
-
 def problems(store: LocalStore, digests: dict[str, str] | None = None) -> dict[str, tuple[str, ...]]:
     return {step.folder: step.problems for step in verify_run(store, digests) if step.problems}
 
