@@ -45,7 +45,7 @@ class Operator:
         self._identity = identity
         self._cluster = cluster
         self._cache = Cache()
-        self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe)
+        self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe, settings.workers)
         self._reconciler = Reconciler(cluster, self._cache, settings)
         self._informer = Informer(cluster, self._cache, self._enqueue, settings.namespaces, settings.resync_seconds)
         self._beat = 0.0
@@ -74,7 +74,7 @@ class Operator:
 
     async def _lead(self, leads: Callable[[], bool]) -> None:
         """Works for one term as the leader: relists before its first write, and starts with an empty queue."""
-        self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe)
+        self._queue = WorkQueue(metrics.QUEUE_SECONDS.observe, self._settings.workers)
         await self._informer.relist_until_ok()
         freeze_gc()
         await self._work_while(leads)

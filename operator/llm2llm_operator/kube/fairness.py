@@ -6,14 +6,14 @@ The work queue and the limits on requests to the API server share this structure
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
 
 
 class FairQueue(Generic[Item]):
-    """A queue for each namespace; `pop` takes the first item of the namespace whose turn it is."""
+    """A queue for each namespace; `pop` and `pop_if` take the first item of the namespace whose turn it is."""
 
     def __init__(self) -> None:
         self._queues: OrderedDict[str, OrderedDict[Item, None]] = OrderedDict()
@@ -40,9 +40,19 @@ class FairQueue(Generic[Item]):
 
     def pop(self) -> Item:
         """Removes and returns the next item. Raises IndexError if there is none."""
-        if not self._queues:
+        item = self.pop_if(lambda _: True)
+        if item is None:
             raise IndexError("pop from an empty queue")
-        namespace, queue = next(iter(self._queues.items()))
+        return item
+
+    def pop_if(self, allowed: Callable[[str], bool]) -> Item | None:
+        """Removes and returns the next item of a namespace that is allowed one, or returns None. The others keep their
+        turns.
+        """
+        namespace = next(filter(allowed, self._queues), None)
+        if namespace is None:
+            return None
+        queue = self._queues[namespace]
         item, _ = queue.popitem(last=False)
         self._length -= 1
         if queue:

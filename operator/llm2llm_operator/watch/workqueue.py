@@ -3,8 +3,8 @@
 A worker calls `get` for the next key, reconciles the run, and calls `done` or `failed`. As in client-go's workqueue,
 duplicates are merged, a key that is added during its own pass comes back after it, failures back off per key with
 jitter, and a heap holds the wake-up times. Keys that a resync adds wait behind keys that an event adds, so ten thousand
-finished runs do not delay anyone's next Job; and namespaces are served in turn, so ten thousand runs of one tenant do
-not delay another's.
+finished runs do not delay anyone's next Job; and namespaces are served in turn, none of them by more than a share of
+the workers while others are at work, so ten thousand runs of one tenant do not delay another's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import heapq
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from llm2llm_operator.kube.fairness import FairQueue
@@ -23,14 +24,25 @@ LONGEST_BACKOFF = 300.0
 LOW_PRIORITY_EVERY = 8
 MAX_LOW_PRIORITY_WORKERS = 4
 """Concurrent low-priority passes: most have nothing to do and never wait, so each one blocks the loop."""
+WORKER_SHARE = 1 / 6
+"""Part of the workers that one namespace may keep busy while another is at work. More do not get more done where the
+API server is the limit: its answers only take longer, for everyone (docs/measurements.md)."""
+AT_WORK_SECONDS = 60.0
+"""A namespace is at work for this long after its last pass: a few runs have a pass only now and then."""
 
 
 class WorkQueue:
     """Holds the keys of runs to reconcile; not thread-safe, for one event loop."""
 
-    def __init__(self, waited: Callable[[float], object] = lambda _: None) -> None:
-        """Makes an empty queue, which calls `waited` with the seconds that each key waited for its pass."""
+    def __init__(self, waited: Callable[[float], object] = lambda _: None, workers: int | None = None) -> None:
+        """Makes an empty queue for so many workers (None: no namespace is held to a share), which calls `waited` with
+        the seconds that each key waited for its pass.
+        """
         self._waited = waited
+        self._share = None if workers is None else max(1, int(workers * WORKER_SHARE))
+        self._active_in: Counter[str] = Counter()
+        self._last_pass: dict[str, float] = {}
+        """When each namespace that was lately at work had its last pass, the earliest first."""
         self._ready: FairQueue[Key] = FairQueue()
         self._later: FairQueue[Key] = FairQueue()
         self._since: dict[Key, float] = {}
@@ -112,23 +124,41 @@ class WorkQueue:
 
     def _pop(self) -> Key | None:
         """Returns an urgent key, or every LOW_PRIORITY_EVERY-th time another one, so that a busy queue does not starve
-        those.
+        those. Returns None if no key may have a pass now.
         """
         self._taken += 1
         low_priority_allowed = self._later and len(self._low_priority) < MAX_LOW_PRIORITY_WORKERS
-        take_low_priority = low_priority_allowed and (not self._ready or self._taken % LOW_PRIORITY_EVERY == 0)
-        lane = self._later if take_low_priority else self._ready
-        if not lane:
-            return None
-        key = lane.pop()
-        self._postponed.discard(key)
-        if take_low_priority:
+        key = None
+        if not (low_priority_allowed and self._taken % LOW_PRIORITY_EVERY == 0):
+            key = self._ready.pop_if(self._may_have_another)
+        if key is None and low_priority_allowed:
+            key = self._later.pop()
+            self._postponed.discard(key)
             self._low_priority.add(key)
-        self._waited(time.monotonic() - self._since.pop(key))
+        if key is not None:
+            self._waited(time.monotonic() - self._since.pop(key))
+            self._note_pass(key[0])
         return key
+
+    def _note_pass(self, namespace: str) -> None:
+        self._active_in[namespace] += 1
+        self._last_pass.pop(namespace, None)
+        self._last_pass[namespace] = now = time.monotonic()
+        while now - self._last_pass[first := next(iter(self._last_pass))] > AT_WORK_SECONDS:
+            del self._last_pass[first]
+
+    def _may_have_another(self, namespace: str) -> bool:
+        """Tells whether the namespace has less than its share of the workers, or is alone at work."""
+        if self._share is None or self._active_in[namespace] < self._share:
+            return True
+        now = time.monotonic()
+        return all(other == namespace or now - last > AT_WORK_SECONDS for other, last in self._last_pass.items())
 
     def _release(self, key: Key) -> None:
         self._active.discard(key)
+        self._active_in[key[0]] -= 1
+        if not self._active_in[key[0]]:
+            del self._active_in[key[0]]
         if key in self._low_priority:
             self._low_priority.discard(key)
             self._changed.set()

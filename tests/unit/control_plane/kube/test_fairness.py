@@ -37,6 +37,13 @@ def test_an_item_that_is_discarded_takes_no_turn():
     assert drained(queue) == ["a2"]
 
 
+def test_a_namespace_that_may_take_none_keeps_its_turn():
+    queue = filled("a1", "b1", "b2")
+    assert queue.pop_if(lambda namespace: namespace == "b") == "b1"
+    assert queue.pop_if(lambda namespace: namespace == "c") is None
+    assert drained(queue) == ["a1", "b2"]
+
+
 def test_nothing_can_be_taken_from_an_empty_queue():
     queue = filled("a1")
     queue.pop()

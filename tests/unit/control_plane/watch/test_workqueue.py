@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from llm2llm_operator.watch.workqueue import MAX_LOW_PRIORITY_WORKERS, WorkQueue
 
 A, B = ("ns", "a"), ("ns", "b")
@@ -77,6 +79,49 @@ def test_fault_53_namespaces_are_served_in_turn():
     assert asyncio.run(scenario()) == [
         ("crowd", "0"), ("one", "a"), ("two", "b"), ("crowd", "1"), ("one", "c"), ("crowd", "2"), ("crowd", "3")
     ]  # fmt: skip
+
+
+def test_fault_53_a_namespace_keeps_no_more_than_its_share_of_the_workers_busy_while_another_is_at_work(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def begin(queue: WorkQueue, passes: int) -> list[str]:
+        begun = []
+        for _ in range(passes):
+            try:
+                begun.append((await asyncio.wait_for(queue.get(), 0.05))[0])
+            except TimeoutError:
+                break
+        return begun
+
+    async def scenario() -> list[object]:
+        queue = WorkQueue(workers=12)
+        queue.add(("few", "a"))
+        queue.done(await queue.get())
+        for number in range(10):
+            queue.add(("crowd", str(number)))
+        beside = await begin(queue, 6)
+        queue.add(("few", "a"))
+        other = await begin(queue, 6)
+        queue.done(("crowd", "0"))
+        after = await begin(queue, 6)
+        monkeypatch.setattr("llm2llm_operator.watch.workqueue.AT_WORK_SECONDS", 0.0)
+        alone = await begin(queue, 3)
+        return [beside, other, after, alone]
+
+    assert asyncio.run(scenario()) == [["crowd"] * 2, ["few"], ["crowd"], ["crowd"] * 3]
+
+
+def test_keys_that_are_not_urgent_are_served_while_a_namespace_has_its_share():
+    async def scenario() -> list[object]:
+        queue = WorkQueue(workers=6)
+        queue.add(B)
+        queue.done(await queue.get())
+        for key in (("crowd", "a"), ("crowd", "b")):
+            queue.add(key)
+        queue.add(("crowd", "later"), urgent=False)
+        return [await queue.get(), await queue.get(), len(queue)]
+
+    assert asyncio.run(scenario()) == [("crowd", "a"), ("crowd", "later"), 1]
 
 
 def test_a_key_that_is_added_during_its_own_pass_comes_back_after_it():
