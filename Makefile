@@ -20,7 +20,7 @@ CACHE := $(or $(LLM2LLM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llm2llm)
 export MYPY_CACHE_DIR := $(CACHE)/mypy/$(firstword $(shell cksum <<< "$(CURDIR)"))
 CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/crds/llm2llm.dev_augmentationruns.yaml
 
-.PHONY: help demo try check test test-data test-operator bench lint format generate verify constraints clean
+.PHONY: help demo try check test test-data test-operator bench lint format generate verify constraints images image-test clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,9 +70,39 @@ generate: .venv/installed ## write the CRD and the reference anew from the code
 verify: generate ## the generated files are what is committed
 	@git diff --exit-code --stat -- $(CRDS) docs/reference
 
-constraints: .venv/installed ## resolve the exact versions anew
-	@for name in dev try; do $(BIN)/uv pip compile -q constraints/$$name.in --override constraints/overrides.txt \
-	  --python-version 3.11 --no-header --no-annotate --upgrade -o constraints/$$name.txt; done
+constraints: .venv/installed ## resolve the exact versions anew (UPGRADE= keeps those that still fit)
+	@$(call resolve,image-evaluator,pyproject.toml --extra evaluator,$(IMAGE_RESOLUTION) -c constraints/versions.txt)
+	@for image in trainer generator operator; do \
+	  $(call resolve,image-$$image,pyproject.toml --extra $$image,$(IMAGE_RESOLUTION) $(SHIPPED)); done
+	@$(call resolve,image-build,constraints/image-build.in,$(IMAGE_RESOLUTION) $(SHIPPED))
+	@for name in dev try; do \
+	  $(call resolve,$$name,constraints/$$name.in,--override constraints/overrides.txt -c constraints/versions.txt $(SHIPPED)); done
+
+# $(1): name, $(2): requirements, $(3): further options
+UPGRADE ?= --upgrade
+resolve = $(BIN)/uv pip compile -q $(2) $(3) --python-version 3.11 --no-header --no-annotate $(UPGRADE) -o constraints/$(1).txt
+IMAGE_RESOLUTION := --override constraints/image-overrides.txt --generate-hashes --python-platform x86_64-manylinux_2_28
+SHIPPED := -c constraints/image-evaluator.txt
+
+# --- images: what the README's last lines tell
+
+REGISTRY ?= ghcr.io/llm2llm
+TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGES ?= operator generator trainer evaluator
+BASE ?= docker.io/library/python:3.11-slim
+BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
+BUILD_ARGS = --build-arg BASE=$(BASE) --build-arg VERSION=$(TAG) --build-arg REVISION=$$(git rev-parse HEAD)
+
+images: ## build the images: REGISTRY, TAG, IMAGES, BASE (with its digest), BUILDER (docker, podman or buildah)
+	@test -n "$(BUILDER)" || { echo "none of docker, podman and buildah was found: set BUILDER" >&2; exit 69; }
+	@for image in $(IMAGES); do $(BUILDER) build $(BUILD_FLAGS) $(BUILD_ARGS) -f images/$$image/Dockerfile \
+	  -t $(REGISTRY)/$$image:$(TAG) .; done
+
+# any UID, a root that cannot be written, no network: as a pod has it
+RUN_FLAGS = --rm --read-only --network none --tmpfs /tmp:exec --tmpfs /scratch:mode=1777 --entrypoint python
+image-test: ## check each image from inside (docker or podman)
+	@for image in $(IMAGES); do for user in 65532:65532 1000900000:0; do $(BUILDER) run $(RUN_FLAGS) --user $$user \
+	  -v $(CURDIR)/images/selftest.py:/selftest.py:ro $(REGISTRY)/$$image:$(TAG) /selftest.py $$image; done; done
 
 clean: ## remove the environments and what the demo left (the cache outside the checkout stays)
 	@rm -rf .venv .venv-try out
