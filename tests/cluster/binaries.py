@@ -24,15 +24,18 @@ from pathlib import Path
 
 KUBERNETES_VERSION = "1.34.4"
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 KUEUE_MODULE, KUEUE_VERSION = "sigs.k8s.io/kueue", "v0.17.0"
 MINIMUM_GO = (1, 26)
 
 _CONTROL_PLANE_SOURCE = Path(__file__).parent / "controlplane"
 _KSTATUS_SOURCE = Path(__file__).parent / "kstatus"
+_KUBELET_SOURCE = Path(__file__).parent / "kubelet"
+_PAUSE_SOURCE = Path(__file__).parent / "pause"
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
 _VERSION_PACKAGE = "k8s.io/component-base/version"
-_CONTROL_PLANE_LDFLAGS = (
+_KUBERNETES_LDFLAGS = (
     f"-s -w -X {_VERSION_PACKAGE}.gitVersion=v{KUBERNETES_VERSION}"
     f" -X {_VERSION_PACKAGE}.gitMajor={_MAJOR} -X {_VERSION_PACKAGE}.gitMinor={_MINOR}"
 )
@@ -64,12 +67,23 @@ def control_plane() -> Path:
         script.chmod(0o755)
 
     usually = "about 9 CPU minutes when the Go cache is cold"
-    return _compiled("controlplane", _CONTROL_PLANE_SOURCE, _CONTROL_PLANE_LDFLAGS, usually, with_kubectl)
+    return _compiled("controlplane", _CONTROL_PLANE_SOURCE, _KUBERNETES_LDFLAGS, usually, with_kubectl)
 
 
 def kstatus() -> Path:
     """What GitOps tools and `kubectl`-like waiting make of an object's conditions (sigs.k8s.io/cli-utils)."""
     return _compiled("kstatus", _KSTATUS_SOURCE, "-s -w", "about 20 CPU seconds", lambda _folder: None)
+
+
+def kubelet() -> Path:
+    """The kubelet, for tests/realnode."""
+    usually = "about 3 CPU minutes after the control plane"
+    return _compiled("kubelet", _KUBELET_SOURCE, _KUBERNETES_LDFLAGS, usually, lambda _folder: None)
+
+
+def pause() -> Path:
+    """The program of a pod's sandbox, linked statically: nothing else is in its image."""
+    return _compiled("pause", _PAUSE_SOURCE, "-s -w", "a second", lambda _folder: None, {"CGO_ENABLED": "0"})
 
 
 def kubectl() -> Path:
@@ -87,6 +101,11 @@ def helm() -> Path:
     return _installed("helm", HELM, _HELM_LDFLAGS, "about 2 CPU minutes")
 
 
+def actionlint() -> Path:
+    """The linter of GitHub's workflows."""
+    return _installed("actionlint", ACTIONLINT, "-s -w", "half a CPU minute")
+
+
 def kueue() -> Path:
     """Kueue's controller; its chart lies beside it, in `chart`."""
     package = f"{KUEUE_MODULE}/cmd/kueue@{KUEUE_VERSION}"
@@ -102,7 +121,14 @@ def _with_kueues_chart(folder: Path) -> None:
         part.chmod(0o755 if part.is_dir() else 0o644)
 
 
-def _compiled(name: str, source: Path, ldflags: str, usually: str, finish: Callable[[Path], None]) -> Path:
+def _compiled(
+    name: str,
+    source: Path,
+    ldflags: str,
+    usually: str,
+    finish: Callable[[Path], None],
+    environment: dict[str, str] | None = None,
+) -> Path:
     """A program of ours, from a folder with a module of its own."""
     digest = hashlib.sha256(ldflags.encode())
     for file in ("go.mod", "go.sum", "main.go"):
@@ -110,7 +136,7 @@ def _compiled(name: str, source: Path, ldflags: str, usually: str, finish: Calla
 
     def build(folder: Path) -> None:
         command = ["go", "build", "-trimpath", "-mod=readonly", "-ldflags", ldflags]
-        _run([*command, "-o", str(folder / name), "."], cwd=source)
+        _run([*command, "-o", str(folder / name), "."], cwd=source, env=environment)
         finish(folder)
 
     return _built(name, digest.hexdigest(), usually, build)

@@ -35,6 +35,7 @@ BUILT_FOR = {
     "api": _CLUSTER,
     "kueue": (*_CLUSTER, binaries.kueue),
     "s3": (binaries.versitygw,),
+    "actionlint": (binaries.actionlint,),
 }
 """What has to be built for tests that use a fixture of this name, here or in a conftest further down."""
 
