@@ -59,17 +59,17 @@ def etcd(folder: Path, clients: int, peers: int) -> list[str]:
     return ["etcd", *_flags(flags)]
 
 
-def apiserver(folder: Path, port: int, clients: int) -> list[str]:
+def apiserver(folder: Path, port: int, clients: int, bind: str = "127.0.0.1") -> list[str]:
     """The API server, over etcd's client port. It makes its own certificate, which is also the authority for clients."""
     flags = {
         "etcd-servers": f"http://127.0.0.1:{clients}",
-        "bind-address": "127.0.0.1",
+        "bind-address": bind,
         "advertise-address": "127.0.0.1",
         "secure-port": port,
         "cert-dir": (folder / AUTHORITY).parent,
         "token-auth-file": folder / TOKENS,
         "authorization-mode": "Node,RBAC",
-        "enable-admission-plugins": "NodeRestriction",
+        "enable-admission-plugins": "NodeRestriction,OwnerReferencesPermissionEnforcement",  # the latter as OpenShift
         "service-account-issuer": "https://kubernetes.default.svc",
         "service-account-key-file": folder / SIGNING_KEY,
         "service-account-signing-key-file": folder / SIGNING_KEY,

@@ -13,6 +13,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [llm2llm.dev]
   resources: [augmentationruns/status]
   verbs: [patch]
+{{- /* asked by the admission plugin OwnerReferencesPermissionEnforcement (OpenShift has it on) for blockOwnerDeletion */}}
+- apiGroups: [llm2llm.dev]
+  resources: [augmentationruns/finalizers]
+  verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]

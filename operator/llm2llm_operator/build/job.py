@@ -157,7 +157,8 @@ def job_manifest(
                     "name": run.name,
                     "uid": run.uid,
                     "controller": True,
-                    "blockOwnerDeletion": False,
+                    # deleted with --cascade=foreground, the run stays until its pod is gone
+                    "blockOwnerDeletion": True,
                 }
             ],
         },

@@ -72,6 +72,23 @@ def test_fault_25_a_lost_node_keeps_its_pod_until_a_deadline_or_a_person_ends_th
     assert trained["attempt"] == 1
 
 
+def test_a_run_that_is_deleted_in_the_foreground_stays_until_its_pod_is_gone(api: Cluster, runs: Runs, tmp_path: Path):
+    path = f"/apis/llm2llm.dev/v1alpha1/namespaces/{runs.namespace}/augmentationruns/doomed"
+    environment = {"LLM2LLM_NAMESPACES": runs.namespace}
+    with OperatorProcess(api, tmp_path, environment=environment):
+        with PodEnder(api, seconds=0.3, script=never_ends, node=LOST) as node:
+            runs.create("doomed", maxIterations=1)
+            runs.wait("doomed", trains)
+            node.lose()
+        api.request("DELETE", path, {"propagationPolicy": "Foreground"})
+        wait("the deletion of its pod", lambda: "deletionTimestamp" in pods(runs, "doomed")[0]["metadata"])
+        time.sleep(2)  # nothing tells that nothing more will happen
+        assert "deletionTimestamp" in api.request("GET", path)["metadata"]
+        api.request("DELETE", NODE)  # which ends its pods
+        runs.wait_until_gone("doomed")
+    assert pods(runs, "doomed") == []
+
+
 def wait(what: str, done: Any, seconds: float = 40) -> None:
     deadline = time.monotonic() + seconds
     while not done():

@@ -32,7 +32,7 @@ def test_the_job_has_no_retries_of_its_own_and_replaces_only_ended_pods():
 
 def test_the_owner_is_the_run_and_does_not_block_its_deletion():
     owner = manifest(Stage.TRAIN)["metadata"]["ownerReferences"][0]
-    assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (builders.UID, True, False)
+    assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (builders.UID, True, True)
 
 
 def test_a_step_document_that_does_not_fit_is_refused():
