@@ -18,7 +18,8 @@ from collections.abc import Callable
 import uvloop
 
 from llm2llm.errors import ExitCode
-from llm2llm_operator.kube.client import KubeClient, load_configuration
+from llm2llm_operator.kube.client import KubeClient
+from llm2llm_operator.kube.configuration import NoAccess, load_configuration
 from llm2llm_operator.kube.errors import ApiError, Conflict, NotFound, NotLeading
 from llm2llm_operator.model.run import Key
 from llm2llm_operator.observability import http, logs, metrics
@@ -193,7 +194,7 @@ def main() -> int:
     code = 0
     try:
         uvloop.run(serve(settings))
-    except* CrdMissing as group:
+    except* (CrdMissing, NoAccess) as group:
         log.error("%s", group.exceptions[0])  # noqa: TRY400 - the message says it all
         code = ExitCode.BAD_CONFIGURATION
     return code

@@ -155,7 +155,8 @@ def _combine_problems(problems: Sequence[StepError]) -> StepError:
     """Returns one error with all messages, of the type of the first problem that a retry does not fix."""
     lasting = [error for error in problems if error.exit_code != ExitCode.TRANSIENT]
     kind = type((lasting or list(problems))[0])
-    return kind("\n".join(error.message for error in problems))
+    # several checks may fail for one reason, as all that read one bucket do
+    return kind("\n".join(dict.fromkeys(error.message for error in problems)))
 
 
 def _read_set(

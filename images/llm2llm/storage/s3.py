@@ -277,7 +277,12 @@ class S3Store:
         where = f"bucket {self._bucket} at {self._endpoint or 'AWS'}"
         if code in _MISSING:
             return ObjectMissing(key)
-        if code in _REFUSED or isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+            return AuthenticationError(
+                f"there are no credentials for {where} ({error}): {self._credentials} must have AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY"
+            )
+        if code in _REFUSED:
             return AuthenticationError(f"{where} refused the credentials ({error}): check {self._credentials}")
         if code in _MISCONFIGURED:
             return ConfigurationError(f"{where}: {error}: check {self._field}")

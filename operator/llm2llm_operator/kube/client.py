@@ -10,7 +10,6 @@ retries: on 429 with Retry-After, 5xx and lost connections.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 
 from llm2llm.api.run import GROUP, PLURAL, VERSION
 from llm2llm_operator.constants import KUEUE, LABEL_JOB_NAME, LABEL_JOB_UID, LABEL_RUN_UID, OPERATOR
@@ -32,8 +31,6 @@ WRITE_TIMEOUT = aiohttp.ClientTimeout(total=15)
 LEASE_TIMEOUT = aiohttp.ClientTimeout(total=4)
 """Short enough that two renewals can fail and a third one still succeeds before the renew deadline."""
 TRIES = 5
-CONNECTIONS = 128
-"""More than workers, so that the lease never waits for them."""
 RUNS = f"/apis/{GROUP}/{VERSION}"
 PAGE = 100
 """Maximum number of objects per page of a list. The API server allows objects of 1.5 MB, a hundred times as large as an
@@ -57,20 +54,6 @@ COLLECTIONS = {
 }
 """API path, plural and label selector of what the operator watches."""
 Answer = TypeVar("Answer")
-
-
-async def load_configuration() -> client.Configuration:
-    """Returns how to reach the API server: with the pod's ServiceAccount, or with KUBECONFIG."""
-    configuration = client.Configuration()
-    configuration.retries = None
-    configuration.connection_pool_maxsize = CONNECTIONS
-    # By default aiohttp looks for a .netrc before each request, in a thread: a third of the cost of a request.
-    configuration.client_session_kwargs = {"trust_env": False}
-    if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    else:
-        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    return configuration
 
 
 class WriteGate:

@@ -11,7 +11,7 @@ import pytest
 from tests.support import builders
 from tests.support.mockteacher import body, mocked
 
-from llm2llm.errors import StepError
+from llm2llm.errors import AuthenticationError, StepError
 from llm2llm.records import Stage, StepDocument
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.stages import prepare
@@ -66,3 +66,16 @@ def test_what_a_library_says_of_a_model_is_tried_again_only_if_it_may_pass(
     assert caught.value.exit_code == code
     assert caught.value.message.startswith("spec.student.model: ")
     assert type(error).__name__ in caught.value.message
+
+
+def test_what_several_checks_say_for_one_reason_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object, **__: object) -> str:
+        raise AuthenticationError("there are no credentials")
+
+    for name in ("model_revision", "_read_set"):
+        monkeypatch.setattr(prepare, name, fail)
+    with pytest.raises(AuthenticationError) as caught:
+        prepare.run(
+            step_without_files(tmp_path), LocalStore(tmp_path / "runs"), StepContext("pod", tmp_path / "scratch")
+        )
+    assert caught.value.message.count("there are no credentials") == 1

@@ -54,7 +54,10 @@ def refused(code: str) -> ClientError:
             refused("ExpiredToken"), {}, AuthenticationError, "check the environment, or the pod's ServiceAccount",
             id="keys of the environment",
         ),
-        pytest.param(NoCredentialsError(), {}, AuthenticationError, "refused the credentials", id="no keys at all"),
+        pytest.param(
+            NoCredentialsError(), {"credentialsSecretRef": {"name": "rows"}}, AuthenticationError,
+            "no credentials for bucket bucket at AWS .*: Secret rows must have AWS_ACCESS_KEY_ID", id="no keys at all",
+        ),
         pytest.param(
             refused("NoSuchBucket"), {"endpoint": "http://minio"}, ConfigurationError,
             r"bucket bucket at http://minio: .*: check spec\.data\.seed", id="a bucket that is not there",
