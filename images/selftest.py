@@ -11,6 +11,7 @@ import getpass
 import importlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,11 @@ MODULES = {
     "evaluator": "llm2llm.cli.main boto3 torch vllm peft openai bitsandbytes",
 }
 COMPILERS = {"evaluator": {"gcc"}}
+OPTIONAL = re.compile(
+    r"/bitsandbytes/libbitsandbytes_(cuda1[12]|rocm|xpu)|/nvshmem_(bootstrap|transport)_|/libcufile_rdma|/triton/plugins/"
+)
+"""Libraries that are loaded only beside others, of which the image has no need: builds for other versions of CUDA and
+other makers' GPUs, transports of networks, examples of plug-ins."""
 OF_THE_NODE = ("libcuda.so", "libnvidia-ml.so", "libnvcuvid.so", "libnvidia-encode.so", "libnvidia-ptxjitcompiler.so")
 """Libraries of the GPU's driver, which the node's container runtime mounts."""
 
@@ -56,15 +62,22 @@ def _import(image: str) -> Iterator[str]:
 
 
 def _link(_image: str) -> Iterator[str]:
-    for folder in sorted({Path(sys.prefix), Path(sys.base_prefix) / "lib"}):
-        for library in sorted(folder.rglob("*.so*")):
-            if library.is_symlink() or library.read_bytes()[:4] != b"\x7fELF":
-                continue
-            listed = subprocess.run(["ldd", str(library)], capture_output=True, text=True, check=False).stdout
-            for line in listed.splitlines():
-                name = line.split()[0] if line.split() else ""
-                if "not found" in line and not name.startswith(OF_THE_NODE):
-                    yield f"{library} does not find {line.strip()}"
+    libraries = [path for path in sorted(Path(sys.prefix).rglob("*.so*")) if not path.is_symlink() and _is_elf(path)]
+    # torch loads those of its own and of CUDA before anybody else asks for them
+    loaded = {str(path.parent) for path in libraries if "/nvidia/" in str(path) or path.parent.parent.name == "torch"}
+    environment = os.environ | {"LD_LIBRARY_PATH": ":".join(sorted(loaded))}
+    for library in libraries:
+        if OPTIONAL.search(str(library)):
+            continue
+        listed = subprocess.run(["ldd", str(library)], capture_output=True, text=True, env=environment, check=False)
+        for line in listed.stdout.splitlines():
+            if "not found" in line and not line.strip().startswith(OF_THE_NODE):
+                yield f"{library} does not find {line.strip()}"
+
+
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
 
 
 def _install(_image: str) -> Iterator[str]:

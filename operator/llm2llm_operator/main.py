@@ -7,6 +7,7 @@ them, until it loses the lease.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import logging
@@ -183,8 +184,13 @@ async def serve(settings: Settings) -> None:
         await cluster.close()
 
 
-def main() -> int:
+SETTINGS_WORDS = "Its settings are environment variables, which the chart sets: LLM2LLM_NAMESPACE and others."
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Runs the operator; the entry point `llm2llm-operator`."""
+    parser = argparse.ArgumentParser("llm2llm-operator", description="Runs AugmentationRuns. " + SETTINGS_WORDS)
+    parser.parse_args(arguments)
     logs.set_up(os.environ.get("LLM2LLM_LOG_FORMAT", ""))
     try:
         settings = Settings.from_environment(os.environ)

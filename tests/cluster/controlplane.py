@@ -58,14 +58,18 @@ class Cluster:
         audit_log: the API server's audit log, one JSON object a line.
     """
 
-    def __init__(self, folder: Path | None = None, *, port: int | None = None, detached: bool = False) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, port: int | None = None, detached: bool = False, bind: str = "127.0.0.1"
+    ) -> None:
         """Prepares a cluster; `start()` or `with` starts it.
 
         Args:
             folder: where it lives; None makes a temporary folder.
             port: the API server's port; None picks a free one.
             detached: its processes outlive this one.
+            bind: the address that the API server binds; whatever it is, `server` is on loopback.
         """
+        self._bind = bind
         self._temporary = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="llm2llm-cluster-")) if folder is None else folder.absolute()
         self._wanted_port = port
@@ -213,7 +217,7 @@ class Cluster:
         port = free_port() if self._wanted_port is None else require_free(self._wanted_port)
         self.server = f"https://127.0.0.1:{port}"
         etcd = self._spawn("etcd", [binary, *parts.etcd(folder, clients, peers)])
-        apiserver = self._spawn("apiserver", [binary, *parts.apiserver(folder, port, clients)])
+        apiserver = self._spawn("apiserver", [binary, *parts.apiserver(folder, port, clients, self._bind)])
         both = (etcd, apiserver)
         wait_until("etcd's port", lambda: listens(etcd, clients), both)
         wait_until("the API server's port", lambda: listens(apiserver, port), both)

@@ -36,13 +36,15 @@ class S3Server:
         folder: the server's files; objects lie under `objects/<bucket>/<key>`.
     """
 
-    def __init__(self, folder: Path | None = None, *, detached: bool = False) -> None:
+    def __init__(self, folder: Path | None = None, *, detached: bool = False, host: str = "127.0.0.1") -> None:
         """Prepares a server; `start()` or `with` starts it.
 
         Args:
             folder: where its files go; None makes a temporary folder.
             detached: its process outlives this one.
+            host: the address that it listens on.
         """
+        self._host = host
         self._temporary = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="llm2llm-s3-")) if folder is None else folder.absolute()
         self._detached = detached
@@ -93,7 +95,7 @@ class S3Server:
         for attempt in range(1, _ATTEMPTS + 1):
             port = free_port()
             keys = {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
-            options = ["--port", f"127.0.0.1:{port}", "--quiet", "--health", "/health", "--iam-dir", str(users)]
+            options = ["--port", f"{self._host}:{port}", "--quiet", "--health", "/health", "--iam-dir", str(users)]
             child = self._child = spawn(
                 "versitygw",
                 [program, *options, "posix", str(objects)],
@@ -108,7 +110,7 @@ class S3Server:
                 if attempt == _ATTEMPTS:
                     raise
                 continue
-            self.endpoint = f"http://127.0.0.1:{port}"
+            self.endpoint = f"http://{self._host}:{port}"
             wait_until("a healthy S3 server", self._healthy, [child])
             break
         state.touch(mode=0o600)

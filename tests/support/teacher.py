@@ -28,9 +28,16 @@ class Teacher:
     """
 
     def __init__(
-        self, folder: Path | None = None, *, key: str = KEY, latency: float = 0.0, detached: bool = False
+        self,
+        folder: Path | None = None,
+        *,
+        key: str = KEY,
+        latency: float = 0.0,
+        detached: bool = False,
+        host: str = "127.0.0.1",
     ) -> None:
-        """Takes the folder for its log (none: a temporary one), and the seconds that an answer takes."""
+        """Takes the folder for its log (none: a temporary one), the seconds that an answer takes, and where to listen."""
+        self._host = host
         self._temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="teacher-"))
         self.key = key
@@ -53,7 +60,7 @@ class Teacher:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "teacher.log"
         log.unlink(missing_ok=True)
-        command = [sys.executable, "-u", str(EXAMPLE / "teacher.py"), "--port", "0"]
+        command = [sys.executable, "-u", str(EXAMPLE / "teacher.py"), "--host", self._host, "--port", "0"]
         command += ["--api-key", self.key, "--latency", str(self._latency)]
         child = self._child = spawn("teacher", command, folder=self.folder, detached=self._detached)
         wait_until("the teacher's address", lambda: b"\n" in log.read_bytes(), [child], timeout=30)

@@ -172,7 +172,7 @@ def test_a_wrong_setting_ends_the_process_with_its_name_and_without_a_traceback(
     environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     environment.setenv("LLM2LLM_WORKERS", "many")
-    assert module.main() == 64
+    assert module.main([]) == 64
     [record] = caplog.records
     assert "LLM2LLM_WORKERS must be a number, not 'many'" in record.getMessage()
     assert not record.exc_info
@@ -186,14 +186,14 @@ def test_without_the_chart_s_crd_the_process_ends_and_says_so(
             tasks.create_task(ending(CrdMissing("install the CRD")))
 
     environment.setattr(module, "serve", serve)
-    assert module.main() == 64
+    assert module.main([]) == 64
     assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [("install the CRD", None)]
 
 
 def test_an_error_that_nobody_expected_is_not_swallowed(environment: pytest.MonkeyPatch):
     environment.setattr(module, "serve", lambda _: ending(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
-        module.main()
+        module.main([])
 
 
 async def ending(error: Exception) -> None:

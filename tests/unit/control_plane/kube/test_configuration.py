@@ -50,7 +50,7 @@ def test_the_operator_ends_with_the_message_alone(
     for name, value in {"KUBECONFIG": str(tmp_path / "none"), "LLM2LLM_NAMESPACE": "ns"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("llm2llm_operator.main.logs.set_up", lambda _: None)
-    assert module.main() == 64
+    assert module.main([]) == 64
     [record] = [record for record in caplog.records if record.name.startswith("llm2llm")]
     assert record.message.startswith("cannot tell how to reach the API server")
     assert record.exc_info is None

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import binaries
+from tests.cluster.controlplane import Cluster
+from tests.cluster.s3 import S3Server
+from tests.realnode import images
+from tests.realnode.node import ADDRESS, RealNode, machine, make_network
+from tests.support.install import CHART, RELEASE, SYSTEM
+from tests.support.platform import Platform
+from tests.support.teacher import Teacher
+
+if "LLM2LLM_REALNODE" not in os.environ:  # `python -m tests.realnode` makes what these tests run in
+    collect_ignore_glob = ["test_*.py"]
+
+_names = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The chart, packed and installed by helm on a real node, and what a run needs.
+
+    Attributes:
+        packed: the chart's archive.
+    """
+
+    cluster: Cluster
+    node: RealNode
+    platform: Platform
+    packed: Path
+
+    def helm(self, *arguments: str) -> str:
+        """Runs helm as administrator in the operator's namespace."""
+        command = [str(binaries.helm()), "--kubeconfig", str(self.cluster.kubeconfig), "--namespace", SYSTEM]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"helm {' '.join(arguments)} failed: {done.stderr}{self._pods()}")
+        return done.stdout
+
+    def install(self, *settings: str) -> str:
+        """`helm upgrade --install --wait` with the images that were built."""
+        named = {"operator": "operator", "prepare": "generator", "train": "trainer", "evaluate": "trainer", "generate": "generator"}  # fmt: skip
+        values = [f"images.{value}={images.reference(image)}" for value, image in named.items()]
+        chosen = [part for setting in (*values, *settings) for part in ("--set", setting)]
+        options = ["--wait", "--timeout", "120s", "--create-namespace"]
+        return self.helm("upgrade", "--install", RELEASE, str(self.packed), *options, *chosen)
+
+    def operators(self) -> list[dict[str, object]]:
+        """The operator's pods, as the API server has them."""
+        listed = self.cluster.request("GET", f"/api/v1/namespaces/{SYSTEM}/pods")
+        return list(listed["items"])
+
+    def team(self) -> str:
+        """A new namespace that enforces `restricted`, with the Secrets that the example names."""
+        name = f"team-{next(_names)}"
+        self.platform.prepare_namespace(name)
+        return name
+
+    def _pods(self) -> str:
+        return self.cluster.kubectl("-n", SYSTEM, "describe", "pods", check=False)[-6000:]
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, RealNode]]:
+    """A control plane and a node with a real kubelet, which has the images."""
+    make_network()
+    with machine(images.folder() / "state") as (cluster, node):
+        node.load(*(images.reference(image) for image in images.names()))
+        yield cluster, node
+
+
+@pytest.fixture(scope="session")
+def installed(real: tuple[Cluster, RealNode], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """The packed chart, installed with two replicas, beside S3 and the example's teacher."""
+    cluster, node = real
+    folder = tmp_path_factory.mktemp("chart")
+    subprocess.run([str(binaries.helm()), "package", str(CHART), "--destination", str(folder)], check=True)
+    [packed] = folder.glob("*.tgz")
+    with S3Server(host=ADDRESS) as store, Teacher(tmp_path_factory.mktemp("teacher"), host=ADDRESS) as teacher:
+        platform = Platform(cluster, store, teacher)
+        platform.upload_example(tmp_path_factory.mktemp("keyword"))
+        ready = Installed(cluster, node, platform, packed)
+        ready.install()
+        yield ready
