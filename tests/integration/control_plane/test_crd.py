@@ -82,7 +82,7 @@ def differs(operator: OperatorProcess) -> float:
     return operator.metrics()["llm2llm_crd_differs",]
 
 
-def test_the_operator_tells_a_crd_of_another_release_and_works_on(own: Cluster, tmp_path: Path):
+def test_fault_57_the_operator_tells_a_crd_of_another_release_and_works_on(own: Cluster, tmp_path: Path):
     with OperatorProcess(own, tmp_path, environment={"LLM2LLM_RESYNC_SECONDS": "1"}) as operator:
         assert differs(operator) == 0
         replace_field(own, "retry", "novel")
