@@ -1,3 +1,12 @@
+{{/* helm --reuse-values gives a new chart the defaults of the old one, which do not have what was added since. */}}
+{{- define "llm2llm.check" -}}
+{{- range $block := list "crds" "image" "operator" "podDisruptionBudget" "rbac" }}
+{{- if not (hasKey $.Values $block) }}
+{{- fail (printf "%s is missing: these are the values of an older chart; use --reset-then-reuse-values instead of --reuse-values" $block) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The name of the application, in a label. */}}
 {{- define "llm2llm.name" -}}
 {{ .Values.nameOverride | default "llm2llm-operator" }}

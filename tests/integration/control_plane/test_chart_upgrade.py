@@ -93,6 +93,8 @@ def test_a_release_whose_crd_was_in_the_crds_folder_is_upgraded_and_keeps_its_ru
     deployment = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/{RELEASE}"
     installed = own.request("GET", deployment)
     upgrade = ("upgrade", RELEASE, str(CHART), "--reset-then-reuse-values")
+    with pytest.raises(RuntimeError, match="use --reset-then-reuse-values instead of --reuse-values"):
+        helm(own, "upgrade", RELEASE, str(CHART), "--take-ownership", "--reuse-values")
     with pytest.raises(RuntimeError, match="invalid ownership metadata"):
         helm(own, *upgrade)
     helm(own, *upgrade, "--take-ownership")
@@ -103,6 +105,8 @@ def test_a_release_whose_crd_was_in_the_crds_folder_is_upgraded_and_keeps_its_ru
     assert upgraded["spec"]["replicas"] == 3
     [container] = upgraded["spec"]["template"]["spec"]["containers"]
     assert {"name": "LLM2LLM_IMAGE_TRAIN", "value": "r.io/mine:1"} in container["env"]
+    assert runs.get("r")["metadata"]["uid"] == before
+    helm(own, "rollback", RELEASE, "1")
     assert runs.get("r")["metadata"]["uid"] == before
 
 
