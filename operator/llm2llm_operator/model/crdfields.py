@@ -43,8 +43,8 @@ def describe_difference(known: frozenset[str], served: frozenset[str]) -> str:
     if known - served:
         sentences.append(
             f"{crd} lacks {_name(known - served)}, which the API server drops from every run: apply the CRD of release "
-            f"{__version__} (kubectl apply --server-side -f crds/{GROUP}_{PLURAL}.yaml, or the chart with "
-            f"crds.enabled=true)"
+            f"{__version__} (kubectl apply --server-side --force-conflicts -f crds/{GROUP}_{PLURAL}.yaml, or the chart "
+            f"with crds.enabled=true)"
         )
     if served - known:
         sentences.append(

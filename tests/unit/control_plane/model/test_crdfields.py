@@ -62,5 +62,7 @@ def test_a_difference_is_named_with_what_to_do(fewer: tuple[str, ...], more: tup
         assert told == ""
         return
     assert re.search(words.replace("[]", r"\[\]"), told), told
-    assert ("kubectl apply --server-side -f crds/llm2llm.dev_augmentationruns.yaml" in told) == bool(fewer)
+    assert ("kubectl apply --server-side --force-conflicts -f crds/llm2llm.dev_augmentationruns.yaml" in told) == bool(
+        fewer
+    )
     assert ("upgrade the operator" in told) == bool(more)
