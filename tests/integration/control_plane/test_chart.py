@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
 from tests.cluster import binaries
 from tests.cluster.controlplane import Cluster
 from tests.support.install import CHART, RELEASE, SYSTEM, operator_environment, render, rendered
+
+from llm2llm_crdgen.crd import custom_resource_definition
 
 
 def test_helm_finds_nothing_to_say_about_the_chart():
@@ -81,6 +84,22 @@ def test_the_lease_is_the_only_thing_that_the_operator_may_change_in_its_namespa
     assert environment["LLM2LLM_LEASE"]["value"] == RELEASE
     assert environment["LLM2LLM_LOG_FORMAT"]["value"] == "json"
     assert environment["LLM2LLM_NAMESPACE"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+
+
+CRD = ("CustomResourceDefinition", "augmentationruns.llm2llm.dev")
+KEEP = "helm.sh/resource-policy"
+
+
+def test_the_crd_is_the_one_that_the_code_has_to_the_last_brace_and_number():
+    chart, code = rendered()[CRD], custom_resource_definition()
+    assert json.dumps(chart["spec"], sort_keys=True) == json.dumps(code["spec"], sort_keys=True)
+    assert chart["metadata"]["annotations"] == code["metadata"]["annotations"] | {KEEP: "keep"}
+    assert code["metadata"]["labels"].items() <= chart["metadata"]["labels"].items()
+
+
+def test_the_crd_can_be_left_out_or_go_with_the_release():
+    assert CRD not in rendered("crds.enabled=false")
+    assert KEEP not in rendered("crds.keep=false")[CRD]["metadata"]["annotations"]
 
 
 def test_the_api_server_takes_the_whole_chart(api: Cluster):
