@@ -18,7 +18,7 @@ DATA_TESTS := $(filter-out tests/unit/control_plane,$(wildcard tests/unit/*)) \
 # CPU); mypy compares the contents of files, not their times
 CACHE := $(or $(LLM2LLM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llm2llm)
 export MYPY_CACHE_DIR := $(CACHE)/mypy/$(firstword $(shell cksum <<< "$(CURDIR)"))
-CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/crds/llm2llm.dev_augmentationruns.yaml
+CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/files/llm2llm.dev_augmentationruns.yaml
 
 .PHONY: help demo try check test test-data test-operator bench lint format generate verify constraints images image-test clean
 
@@ -63,9 +63,9 @@ lint: .venv/installed ## ruff, mypy strict, import contracts
 format: .venv/installed ## format the code
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-generate: .venv/installed ## write the CRD and the reference anew from the code
+generate: .venv/installed ## write the CRD and the reference anew from the code and the chart
 	@$(BIN)/python -m llm2llm_crdgen.crd $(CRDS)
-	@$(BIN)/python -m llm2llm_crdgen.reference docs/reference
+	@$(BIN)/python -m llm2llm_crdgen.reference docs/reference charts/llm2llm-operator
 
 verify: generate ## the generated files are what is committed
 	@git diff --exit-code --stat -- $(CRDS) docs/reference

@@ -18,13 +18,18 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import WithDefaultSchema
 
+from llm2llm import __version__
 from llm2llm.api.base import TEXT_LIMIT_MARK, Model
 from llm2llm.api.run import GROUP, KIND, NAME_LIMIT, PLURAL, VERSION, AugmentationRunSpec, identity_paths
+from llm2llm.records import digest_of
 from llm2llm_crdgen import textlimit
+from llm2llm_operator.constants import OPERATOR
 from llm2llm_operator.model.status import FORMER_NAME, RunStatus
 
 SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations are limited to 256 KiB."""
+ANNOTATION_DIGEST = f"{GROUP}/crd-digest"
+"""Of the CRD: a digest of its `spec`, by which two CRDs are compared without reading them."""
 KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
 OF_KUBERNETES = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys")
 PRINTER_COLUMNS = (
@@ -77,32 +82,37 @@ def custom_resource_definition() -> dict[str, Any]:
         {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
         for name, kind, path, priority in PRINTER_COLUMNS
     ]
+    definition = {
+        "group": GROUP,
+        "scope": "Namespaced",
+        "names": {
+            "kind": KIND,
+            "listKind": f"{KIND}List",
+            "plural": PLURAL,
+            "singular": KIND.lower(),
+            "shortNames": ["arun"],
+            "categories": ["llm2llm"],
+        },
+        "versions": [
+            {
+                "name": VERSION,
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "additionalPrinterColumns": columns,
+                "schema": {"openAPIV3Schema": root},
+            }
+        ],
+    }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
-        "spec": {
-            "group": GROUP,
-            "scope": "Namespaced",
-            "names": {
-                "kind": KIND,
-                "listKind": f"{KIND}List",
-                "plural": PLURAL,
-                "singular": KIND.lower(),
-                "shortNames": ["arun"],
-                "categories": ["llm2llm"],
-            },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": columns,
-                    "schema": {"openAPIV3Schema": root},
-                }
-            ],
+        "metadata": {
+            "name": f"{PLURAL}.{GROUP}",
+            "labels": {"app.kubernetes.io/name": OPERATOR, "app.kubernetes.io/version": __version__},
+            "annotations": {ANNOTATION_DIGEST: digest_of(definition)},
         },
+        "spec": definition,
     }
 
 

@@ -1,7 +1,7 @@
 """Generates pages of docs/reference.
 
 api.md comes from the CRD: every field with its type, default, bounds, and whether it may change. metrics.md comes from
-the module that defines the metrics, endings.md from the tables of exit codes and reasons.
+the module that defines the metrics, endings.md from the tables of exit codes and reasons, values.md from the chart.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from llm2llm.api.run import identity_paths
 from llm2llm.errors import ENDINGS
 from llm2llm_crdgen.crd import custom_resource_definition
+from llm2llm_crdgen.values import values_reference
 from llm2llm_operator.observability import metrics
 from llm2llm_operator.reasons import Reason
 
@@ -148,11 +149,12 @@ def _default(node: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Writes the pages to the given folder."""
-    folder = Path(sys.argv[1])
+    """Writes the pages to the given folder, that of the chart's values from the chart in the second one."""
+    folder, chart = map(Path, sys.argv[1:])
     (folder / "api.md").write_text(api_reference(), encoding="utf-8")
     (folder / "metrics.md").write_text(metrics_reference(), encoding="utf-8")
     (folder / "endings.md").write_text(endings_reference(), encoding="utf-8")
+    (folder / "values.md").write_text(values_reference(chart), encoding="utf-8")
     return 0
 
 

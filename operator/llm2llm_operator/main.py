@@ -27,6 +27,7 @@ from llm2llm_operator.observability import http, logs, metrics
 from llm2llm_operator.reconcile import Reconciler
 from llm2llm_operator.settings import Settings
 from llm2llm_operator.watch.cache import Cache
+from llm2llm_operator.watch.crdcheck import compare_forever
 from llm2llm_operator.watch.informer import WATCH_DEATHS_LIMIT, WATCH_STALL_SECONDS, CrdMissing, Informer
 from llm2llm_operator.watch.lease import Elector, default_identity
 from llm2llm_operator.watch.workqueue import WorkQueue
@@ -68,6 +69,7 @@ class Operator:
             await self._informer.synced.wait()
             freeze_gc()
             log.info("caches are synced: %d runs", len(self._cache.keys()))
+            tasks.create_task(compare_forever(self._cluster, settings.resync_seconds))
             if settings.leader_election:
                 elector = Elector(self._cluster, settings.namespace, settings.lease, self._identity)
                 await elector.run(lambda: self._lead(elector.leads))

@@ -125,7 +125,7 @@ class Reconciler:
             workloads=await self._read_workloads(run, status, seen, now),
             images={stage.value.lower(): image for stage, image in self._settings.images.items()},
             backoff_base=self._settings.backoff_seconds,
-            fs_group=self._settings.fs_group,
+            pod_defaults=self._settings.pod_defaults,
         )
         decided = plan(inputs, status)
         if not decided.confirm_deleted:

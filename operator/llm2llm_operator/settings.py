@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+from pydantic import TypeAdapter, ValidationError
+
+from llm2llm.api.pods import Resources
 from llm2llm.loop.stages import STAGES
 from llm2llm.records import Stage
+from llm2llm_operator.build.poddefaults import PodDefaults
 from llm2llm_operator.constants import OPERATOR
 from llm2llm_operator.observability.logs import FORMATS
 
@@ -15,6 +22,10 @@ WRITE_RATE = 500.0
 an Event. It limits the burst after an outage; if the API server can take less, it answers 429, and the rate is
 halved.
 """
+
+PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
+STEP_BLOCKS: Final = tuple(dict.fromkeys(traits.block for traits in STAGES.values()))
+_RESOURCES = TypeAdapter(dict[str, Resources])
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,8 @@ class Settings:
     kueue: bool = False  # LLM2LLM_KUEUE: true or false; true reads Kueue's Workloads, to say why a Job is suspended
     # LLM2LLM_IMAGE_PREPARE, _TRAIN, _EVALUATE (also for Test), _GENERATE
     images: dict[Stage, str] = field(default_factory=dict)
-    fs_group: int | None = 65532  # LLM2LLM_FS_GROUP: group of the steps' volumes; empty: the cluster decides
+    # LLM2LLM_FS_GROUP, _IMAGE_PULL_SECRETS, _IMAGE_PULL_POLICY, _STEP_RESOURCES: defaults for the steps' pods
+    pod_defaults: PodDefaults = field(default_factory=lambda: PodDefaults(fs_group=65532))
     log_format: str = "text"  # LLM2LLM_LOG_FORMAT: json or text
     http_host: str = "0.0.0.0"  # noqa: S104 - LLM2LLM_HTTP_HOST; a kubelet probes the pod's address
     http_port: int = 8080  # LLM2LLM_HTTP_PORT; 0: any free port
@@ -47,12 +59,15 @@ class Settings:
             ValueError: a value is missing or invalid; the message names the variable.
         """
 
-        def number(name: str, default: float) -> float:
+        def number(name: str, default: float, least: float = 0) -> float:
             text = environ.get(name, "")
             try:
-                return float(text) if text else default
+                value = float(text) if text else default
             except ValueError as error:
                 raise ValueError(f"{name} must be a number, not {text!r}") from error
+            if not least <= value < math.inf:
+                raise ValueError(f"{name} must be at least {least}, not {text!r}")
+            return value
 
         def group(name: str, default: int) -> int | None:
             text = environ.get(name, str(default))
@@ -60,25 +75,24 @@ class Settings:
                 raise ValueError(f"{name} must be the number of a group, or empty, not {text!r}")
             return int(text) if text else None
 
-        def switch(name: str, default: str) -> bool:
+        def word(name: str, default: str, *allowed: str) -> str:
             text = environ.get(name, "") or default
-            if text not in ("true", "false"):
-                raise ValueError(f"{name} must be true or false, not {text!r}")
-            return text == "true"
+            if text not in allowed:
+                raise ValueError(f"{name} must be {', '.join(allowed[:-1])} or {allowed[-1] or 'empty'}, not {text!r}")
+            return text
+
+        def switch(name: str, default: str) -> bool:
+            return word(name, default, "true", "false") == "true"
 
         election = switch("LLM2LLM_LEADER_ELECTION", "true")
-        log_format = environ.get("LLM2LLM_LOG_FORMAT", "") or cls.log_format
-        if log_format not in FORMATS:
-            raise ValueError(f"LLM2LLM_LOG_FORMAT must be json or text, not {log_format!r}")
         namespace = environ.get("LLM2LLM_NAMESPACE", "")
         if election and not namespace:
             raise ValueError(
                 "LLM2LLM_NAMESPACE must be the operator's own namespace, which holds its Lease; to run a single "
                 "operator outside a cluster, set LLM2LLM_LEADER_ELECTION=false instead"
             )
-        namespaces = environ.get("LLM2LLM_NAMESPACES", "")
         return cls(
-            namespaces=tuple(dict.fromkeys(part.strip() for part in namespaces.split(",") if part.strip())),
+            namespaces=_names(environ.get("LLM2LLM_NAMESPACES", "")),
             namespace=namespace,
             lease=environ.get("LLM2LLM_LEASE", "") or cls.lease,
             identity=environ.get("LLM2LLM_IDENTITY", ""),
@@ -89,13 +103,47 @@ class Settings:
                 for stage in Stage
                 if STAGES[stage].image == stage.value.lower()
             },
-            fs_group=group("LLM2LLM_FS_GROUP", 65532),
-            log_format=log_format,
+            pod_defaults=PodDefaults(
+                fs_group=group("LLM2LLM_FS_GROUP", 65532),
+                pull_secrets=_names(environ.get("LLM2LLM_IMAGE_PULL_SECRETS", "")),
+                pull_policy=word("LLM2LLM_IMAGE_PULL_POLICY", "", *PULL_POLICIES, ""),
+                resources=_step_resources(environ.get("LLM2LLM_STEP_RESOURCES", "")),
+            ),
+            log_format=word("LLM2LLM_LOG_FORMAT", cls.log_format, *FORMATS),
             http_host=environ.get("LLM2LLM_HTTP_HOST", cls.http_host),
             http_port=int(number("LLM2LLM_HTTP_PORT", cls.http_port)),
-            workers=int(number("LLM2LLM_WORKERS", cls.workers)),
-            write_rate=number("LLM2LLM_WRITE_RATE", cls.write_rate),
-            write_burst=int(number("LLM2LLM_WRITE_BURST", cls.write_burst)),
-            resync_seconds=number("LLM2LLM_RESYNC_SECONDS", cls.resync_seconds),
+            workers=int(number("LLM2LLM_WORKERS", cls.workers, least=1)),
+            write_rate=number("LLM2LLM_WRITE_RATE", cls.write_rate, least=0.1),
+            write_burst=int(number("LLM2LLM_WRITE_BURST", cls.write_burst, least=1)),
+            resync_seconds=number("LLM2LLM_RESYNC_SECONDS", cls.resync_seconds, least=1),
             backoff_seconds=number("LLM2LLM_BACKOFF_SECONDS", cls.backoff_seconds),
         )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Returns the names in a list with commas, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _step_resources(text: str) -> dict[str, Resources]:
+    """Returns the default resources by step block, from a JSON object: `{"train": {"requests": {"cpu": "1"}}}`.
+
+    Raises:
+        ValueError: it is not one, names another block, or sets a GPU: those are counted by what a run requests.
+    """
+    try:
+        document = json.loads(text or "{}", parse_int=str, parse_float=str)  # a quantity may be written as a number
+        found = _RESOURCES.validate_python(document, extra="forbid")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"LLM2LLM_STEP_RESOURCES: {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise ValueError(f"LLM2LLM_STEP_RESOURCES must be a JSON object, not {text!r}") from error
+    for block, resources in found.items():
+        if block not in STEP_BLOCKS:
+            raise ValueError(f"LLM2LLM_STEP_RESOURCES: {block} is not one of {', '.join(STEP_BLOCKS)}")
+        gpus = [name for name in resources.requests | resources.limits if name.endswith("/gpu")]
+        if gpus:
+            raise ValueError(f"LLM2LLM_STEP_RESOURCES: {block} must not set {gpus[0]}: GPUs are requested by each run")
+    return found

@@ -5,6 +5,7 @@ RBAC has one home, the chart: what the tests and the demo run under is what a cl
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cluster import binaries
@@ -36,16 +38,38 @@ SETTINGS = ("deployment.enabled=false", "deleteFinishedRuns=true", "kueue.readWo
 """The chart's values here: the operator is a process of ours, and every switch that gives it a right is on."""
 
 
-def render(*settings: str) -> str:
-    """The chart's manifests with its CRD, as `helm template --set` gives them."""
-    command = [str(binaries.helm()), "template", RELEASE, str(CHART), "--namespace", SYSTEM, "--include-crds"]
-    command += ["--kube-version", "1.34.4"]
+def render(*settings: str, values: Mapping[str, Any] | None = None) -> str:
+    """The chart's manifests with its CRD, as `helm template` gives them for `--set` and for a file of values."""
+    command = [str(binaries.helm()), "template", RELEASE, str(CHART), "--namespace", SYSTEM]
+    command += ["--kube-version", "1.34.4", "--values", "-"]
     for setting in settings:
         command += ["--set", setting]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"helm template failed: {done.stderr.strip()}")
     return done.stdout
+
+
+def rendered(*settings: str, values: Mapping[str, Any] | None = None) -> dict[tuple[str, str], dict[str, Any]]:
+    """The same by kind and name."""
+    documents = parse_manifests(render(*settings, values=values))
+    return {(document["kind"], document["metadata"]["name"]): document for document in documents}
+
+
+def parse_manifests(text: str) -> list[dict[str, Any]]:
+    """The documents of a YAML stream, by the parser in C: the one in Python takes two seconds for the CRD."""
+    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
+
+
+def operator_container(chart: Mapping[tuple[str, str], dict[str, Any]], name: str = RELEASE) -> dict[str, Any]:
+    """The container of the Deployment of this name."""
+    [container] = chart["Deployment", name]["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+def operator_environment(chart: Mapping[tuple[str, str], dict[str, Any]], name: str = RELEASE) -> dict[str, str]:
+    """The variables of that container that have a value."""
+    return {entry["name"]: entry["value"] for entry in operator_container(chart, name)["env"] if "value" in entry}
 
 
 def install(cluster: Cluster, *settings: str) -> None:
@@ -56,7 +80,9 @@ def install(cluster: Cluster, *settings: str) -> None:
         if error.code != 409:  # installed before
             raise
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render(*(settings or SETTINGS)))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/augmentationruns.llm2llm.dev", "--timeout=30s")
+    # tried again, because kubectl gives up at a CRD that has no conditions yet
+    established = ("wait", "--for=condition=Established", "crd/augmentationruns.llm2llm.dev", "--timeout=30s")
+    wait_until("an established CRD", lambda: "condition met" in cluster.kubectl(*established, check=False), [])
     # discovery follows a moment later, and `kubectl explain` believes what it has cached until somebody asks anew
     fresh = ("api-resources", "--api-group=llm2llm.dev", "--no-headers")
     wait_until("discovery of AugmentationRuns", lambda: "arun" in cluster.kubectl(*fresh, check=False), [])

@@ -7,6 +7,7 @@ from typing import Any
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Kind, Stage
 from llm2llm_operator.build.job import job_manifest
+from llm2llm_operator.build.poddefaults import NO_DEFAULTS, PodDefaults
 from llm2llm_operator.model.status import CurrentStep
 from tests.support import builders
 
@@ -30,20 +31,22 @@ def manifest(stage: Stage, **changes: Any) -> dict[str, Any]:
     return _manifest(CurrentStep(stage=stage.value, job_name="name"), changes)
 
 
-def manifest_of_group(stage: Stage, fs_group: int | None, changes: dict[str, Any]) -> dict[str, Any]:
-    """The same where the operator gives volumes to a group."""
-    return _manifest(CurrentStep(stage=stage.value, job_name="name"), changes, fs_group)
+def manifest_with(
+    defaults: PodDefaults, stage: Stage, changes: dict[str, Any] | None = None, *, kind: Kind = Kind.RUN
+) -> dict[str, Any]:
+    """The same where the operator's settings add something to the pods of steps."""
+    return _manifest(CurrentStep(stage=stage.value, kind=kind, job_name="name"), changes or {}, defaults)
 
 
 def collecting(stage: Stage, **changes: Any) -> dict[str, Any]:
     """The Job of an attempt that only reads the report of a step again."""
-    return _manifest(CurrentStep(stage=stage.value, kind=Kind.COLLECT, job_name="name"), changes)
+    return manifest_with(NO_DEFAULTS, stage, changes, kind=Kind.COLLECT)
 
 
-def _manifest(current: CurrentStep, changes: dict[str, Any], fs_group: int | None = None) -> dict[str, Any]:
+def _manifest(current: CurrentStep, changes: dict[str, Any], defaults: PodDefaults = NO_DEFAULTS) -> dict[str, Any]:
     run = builders.run(**changes)
     spec = AugmentationRunSpec.model_validate(run.spec)
-    return job_manifest(run, spec, current, {}, IMAGES, fs_group=fs_group)
+    return job_manifest(run, spec, current, {}, IMAGES, defaults=defaults)
 
 
 def container(body: dict[str, Any]) -> dict[str, Any]:

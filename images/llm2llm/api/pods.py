@@ -75,7 +75,9 @@ class StepBlock(Model):
         "pinned when the run is accepted.",
     )
     resources: Resources = Field(
-        default_factory=Resources, description="Resources of the container; request GPUs here."
+        default_factory=Resources,
+        description="Resources of the container; request GPUs here. A resource that is in neither list gets the "
+        "operator's default for the stage, if there is one.",
     )
     node_selector: dict[ShortText, ShortText] = Field(
         default_factory=dict, max_length=32, description="Labels that a node must have to run the step."
@@ -239,7 +241,9 @@ class PodOverrides(Model):
         "", description="Service account of the pods, e.g. for workload identity. No API token is mounted."
     )
     image_pull_secrets: list[SecretReference] = Field(
-        default_factory=list, max_length=8, description="Secrets with credentials for image registries."
+        default_factory=list,
+        max_length=8,
+        description="Secrets with credentials for image registries, tried before those of the operator.",
     )
     env: Environment = Field(
         default_factory=list,

@@ -17,6 +17,7 @@ from llm2llm.loop.stages import STAGES, image_key, step_block, step_label
 from llm2llm.podenv import CONTAINER
 from llm2llm.records import Kind, Stage, StepDocument
 from llm2llm_operator.build.pod import pod_template
+from llm2llm_operator.build.poddefaults import NO_DEFAULTS, PodDefaults, merge_resources
 from llm2llm_operator.constants import (
     ANNOTATION_SETTINGS,
     JOB_TTL_SECONDS,
@@ -59,13 +60,18 @@ def job_prefix(run_name: str, run_uid: str) -> str:
 
 
 def block_of(spec: AugmentationRunSpec, current: CurrentStep) -> StepBlock:
-    """Returns the step block of an attempt; Collect only reads a manifest, so it runs with that of Prepare."""
-    return spec.prepare if current.collects else step_block(spec, current.id.stage)
+    """Returns the step block of an attempt."""
+    return step_block(spec, _stage_of_block(current))
+
+
+def _stage_of_block(current: CurrentStep) -> Stage:
+    """Returns the stage whose step block an attempt has: Prepare for Collect, which only reads a manifest."""
+    return Stage.PREPARE if current.collects else current.id.stage
 
 
 def image_of(spec: AugmentationRunSpec, images: dict[str, str], current: CurrentStep) -> str:
     """Returns the pinned image of an attempt: Collect uses Prepare's; Test and a local teacher use Evaluate's."""
-    return images[image_key(spec, Stage.PREPARE if current.collects else current.id.stage)]
+    return images[image_key(spec, _stage_of_block(current))]
 
 
 def step_document(run: Run, current: CurrentStep, parents: dict[str, str], gpu_seconds: int = 0) -> StepDocument:
@@ -115,7 +121,7 @@ def job_manifest(
     *,
     gpu_seconds: int = 0,
     settings: str = "",
-    fs_group: int | None = None,
+    defaults: PodDefaults = NO_DEFAULTS,
 ) -> dict[str, Any]:
     """Builds the Job of the current attempt.
 
@@ -127,7 +133,7 @@ def job_manifest(
         images: pinned image by stage; an image in the step block takes precedence.
         gpu_seconds: what the run has spent so far, for a budget in money.
         settings: what it is made from (`build/settings.py`).
-        fs_group: the operator's default for the volumes' group; None: the cluster decides.
+        defaults: what the operator's settings add to the pod, unless the run decides.
 
     Raises:
         ValueError: the step document does not fit into an environment variable.
@@ -173,7 +179,10 @@ def job_manifest(
                 image=block.image or image_of(spec, images, current),
                 labels=labels,
                 document=step_document(run, current, parents, gpu_seconds),
-                fs_group=fs_group,
+                resources=merge_resources(
+                    block.resources, defaults.resources.get(STAGES[_stage_of_block(current)].block)
+                ),
+                defaults=defaults,
             ),
         },
     }

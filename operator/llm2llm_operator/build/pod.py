@@ -32,6 +32,7 @@ from llm2llm.podenv import (
     secret_variables,
 )
 from llm2llm.records import Kind, Stage, StepDocument
+from llm2llm_operator.build.poddefaults import NO_DEFAULTS, PodDefaults, pull_secrets_of
 
 
 def pod_template(
@@ -41,7 +42,8 @@ def pod_template(
     image: str,
     labels: dict[str, str],
     document: StepDocument,
-    fs_group: int | None = None,
+    resources: dict[str, Any],
+    defaults: PodDefaults = NO_DEFAULTS,
 ) -> dict[str, Any]:
     """Builds the pod template of an attempt's Job.
 
@@ -51,7 +53,8 @@ def pod_template(
         image: the step's image.
         labels: the operator's own labels.
         document: the whole step, for the environment.
-        fs_group: group of the volumes, unless the run decides; None: the cluster decides.
+        resources: of the container: the step block's own, completed by the operator's defaults.
+        defaults: what the operator's settings add, unless the run decides.
     """
     overrides = spec.pod_overrides
     claims, config_maps = _mounted_names(spec)
@@ -63,9 +66,10 @@ def pod_template(
     container = {
         "name": CONTAINER,
         "image": image,
+        **({"imagePullPolicy": defaults.pull_policy} if defaults.pull_policy and not block.image else {}),
         "command": ["llm2llm", "step"],
         "env": _environment(spec, block, document, bundles),
-        "resources": _set_fields(block.resources),
+        "resources": resources,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -87,12 +91,12 @@ def pod_template(
     }
     return {
         "metadata": metadata,
-        "spec": _placement(spec, block, overrides)
+        "spec": _placement(spec, block, overrides, defaults)
         | {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "securityContext": _security_context(overrides, fs_group),
+            "securityContext": _security_context(overrides, defaults.fs_group),
             "containers": [container],
             "volumes": [
                 *(_set_fields(volume) for volume in overrides.volumes),
@@ -129,7 +133,9 @@ def _security_context(overrides: PodOverrides, fs_group: int | None) -> dict[str
     return {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}} | fields
 
 
-def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverrides) -> dict[str, Any]:
+def _placement(
+    spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverrides, defaults: PodDefaults
+) -> dict[str, Any]:
     """Returns where and with which identity the pod runs; unset fields are left to the cluster."""
     fields: dict[str, Any] = {
         "nodeSelector": overrides.node_selector | block.node_selector,
@@ -137,7 +143,9 @@ def _placement(spec: AugmentationRunSpec, block: StepBlock, overrides: PodOverri
         "affinity": overrides.affinity.model_dump(by_alias=True, exclude_unset=True, exclude_none=True),
         "priorityClassName": spec.scheduling.priority_class_name,
         "serviceAccountName": overrides.service_account_name,
-        "imagePullSecrets": [{"name": secret.name} for secret in overrides.image_pull_secrets],
+        "imagePullSecrets": pull_secrets_of(
+            [secret.name for secret in overrides.image_pull_secrets], defaults.pull_secrets
+        ),
         "terminationGracePeriodSeconds": overrides.termination_grace_period_seconds,
         "schedulerName": overrides.scheduler_name,
     }

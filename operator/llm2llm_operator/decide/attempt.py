@@ -110,7 +110,7 @@ def create_job(inputs: Inputs, status: RunStatus, events: tuple[RunEvent, ...] =
             status.images,
             gpu_seconds=status.usage.gpu_seconds,
             settings=settings_of(inputs.run.generation, inputs.spec, status.step, status.images),
-            fs_group=inputs.fs_group,
+            defaults=inputs.pod_defaults,
         )
     except ValueError as error:
         return fail_run(inputs, status, Reason.INVALID_SPEC, str(error))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from llm2llm.api.run import AugmentationRunSpec
+from llm2llm_operator.build.poddefaults import NO_DEFAULTS, PodDefaults
 from llm2llm_operator.decide.conditions import Moment
 from llm2llm_operator.model.observation import Event, Job, Observation, Pod
 from llm2llm_operator.model.run import Run
@@ -20,7 +21,7 @@ class Inputs:
     Attributes:
         images: the operator's own images, by stage; pinned when the run is accepted.
         backoff_base: seconds before the first retry of a step.
-        fs_group: the operator's default for the volumes' group.
+        pod_defaults: what the operator's settings add to the pods of steps.
         confirmed_deleted: names of Jobs that a read found missing.
         events: warnings about a Job that does not start, if they were read.
         reads_workloads: whether the operator may ask Kueue.
@@ -34,7 +35,7 @@ class Inputs:
     images: dict[str, str]
     backoff_base: float
     confirmed_deleted: frozenset[str] = frozenset()
-    fs_group: int | None = None
+    pod_defaults: PodDefaults = NO_DEFAULTS
     events: tuple[Event, ...] = ()
     reads_workloads: bool = False
     workloads: tuple[Workload, ...] | None = None

@@ -122,6 +122,12 @@ class KubeClient:
             limit = max(1, min(PAGE, 2 * limit, int(PAGE_BYTES / average)))
             query |= {"continue": page.more, "limit": str(limit)}
 
+    async def openapi(self) -> dict[str, Any] | None:
+        """Reads the OpenAPI v3 document of AugmentationRun's group and version, which everyone may; returns None if it
+        is not served.
+        """
+        return await self._get("", f"/openapi/v3{RUNS}")
+
     async def get_run(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Reads a run; returns None if it does not exist."""
         return await self._get(namespace, f"{RUNS}/namespaces/{namespace}/{PLURAL}/{name}")

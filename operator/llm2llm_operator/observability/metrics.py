@@ -110,6 +110,11 @@ LOOP_LAG = Histogram(
     "Delay of the event loop in seconds: how much later than scheduled a timer fired; measured once a second.",
     buckets=_SHORT,
 )
+CRD_DIFFERS = Gauge(
+    "llm2llm_crd_differs",
+    "1 if the API server's CRD does not have the fields that this operator knows, or has more, else 0. The log names "
+    "them.",
+)
 LEADER = Gauge("llm2llm_leader", "1 if this process is the leader, else 0.")
 
 # --- how runs are now: name, help, label

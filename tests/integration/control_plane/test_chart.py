@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from tests.cluster import binaries
 from tests.cluster.controlplane import Cluster
-from tests.support.install import CHART, RELEASE, SYSTEM, render
+from tests.support.install import CHART, RELEASE, SYSTEM, operator_environment, render, rendered
 
-
-def rendered(*settings: str) -> dict[tuple[str, str], dict[str, Any]]:
-    documents = [document for document in yaml.safe_load_all(render(*settings)) if document]
-    return {(document["kind"], document["metadata"]["name"]): document for document in documents}
+from llm2llm_crdgen.crd import custom_resource_definition
 
 
 def test_helm_finds_nothing_to_say_about_the_chart():
@@ -60,25 +55,15 @@ def test_namespaces_that_could_not_all_be_served_are_refused(namespaces: str):
 @pytest.mark.parametrize("switch", ["true", "false"])
 def test_the_operator_asks_kueue_only_where_the_chart_gives_it_the_right(switch: str):
     chart = rendered(f"kueue.readWorkloads={switch}")
-    [container] = chart["Deployment", RELEASE]["spec"]["template"]["spec"]["containers"]
-    assert {"name": "LLM2LLM_KUEUE", "value": switch} in container["env"]
+    assert operator_environment(chart)["LLM2LLM_KUEUE"] == switch
     groups = [group for rule in chart["ClusterRole", RELEASE]["rules"] for group in rule["apiGroups"]]
     assert ("kueue.x-k8s.io" in groups) == (switch == "true")
 
 
-@pytest.mark.parametrize(
-    ("written", "group"), [("65532", "65532"), ("1000900000", "1000900000"), ("0", "0"), ("null", "")]
-)
-def test_the_group_of_the_steps_volumes_reaches_the_operator_as_it_was_written(
-    tmp_path: Path, written: str, group: str
-):
-    values = tmp_path / "values.yaml"
-    values.write_text(f"steps: {{fsGroup: {written}}}\n")
-    command = [str(binaries.helm()), "template", RELEASE, str(CHART), "--values", str(values)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    [deployment] = [each for each in yaml.safe_load_all(done.stdout) if each and each["kind"] == "Deployment"]
-    [container] = deployment["spec"]["template"]["spec"]["containers"]
-    assert {"name": "LLM2LLM_FS_GROUP", "value": group} in container["env"]
+@pytest.mark.parametrize(("written", "group"), [(65532, "65532"), (1000900000, "1000900000"), (0, "0"), (None, "")])
+def test_the_group_of_the_steps_volumes_reaches_the_operator_as_it_was_written(written: int | None, group: str):
+    chart = rendered(values={"steps": {"fsGroup": written}})
+    assert operator_environment(chart)["LLM2LLM_FS_GROUP"] == group
 
 
 def test_the_lease_is_the_only_thing_that_the_operator_may_change_in_its_namespace():
@@ -99,6 +84,22 @@ def test_the_lease_is_the_only_thing_that_the_operator_may_change_in_its_namespa
     assert environment["LLM2LLM_LEASE"]["value"] == RELEASE
     assert environment["LLM2LLM_LOG_FORMAT"]["value"] == "json"
     assert environment["LLM2LLM_NAMESPACE"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+
+
+CRD = ("CustomResourceDefinition", "augmentationruns.llm2llm.dev")
+KEEP = "helm.sh/resource-policy"
+
+
+def test_the_crd_is_the_one_that_the_code_has_to_the_last_brace_and_number():
+    chart, code = rendered()[CRD], custom_resource_definition()
+    assert json.dumps(chart["spec"], sort_keys=True) == json.dumps(code["spec"], sort_keys=True)
+    assert chart["metadata"]["annotations"] == code["metadata"]["annotations"] | {KEEP: "keep"}
+    assert code["metadata"]["labels"].items() <= chart["metadata"]["labels"].items()
+
+
+def test_the_crd_can_be_left_out_or_go_with_the_release():
+    assert CRD not in rendered("crds.enabled=false")
+    assert KEEP not in rendered("crds.keep=false")[CRD]["metadata"]["annotations"]
 
 
 def test_the_api_server_takes_the_whole_chart(api: Cluster):

@@ -10,11 +10,10 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tests.cluster.controlplane import Cluster, RequestError
 from tests.cluster.jsonlines import read_json_lines
 from tests.support.apiproxy import ApiProxy, Fault
-from tests.support.install import RELEASE, SETTINGS, SYSTEM, OperatorProcess, render
+from tests.support.install import RELEASE, SETTINGS, SYSTEM, OperatorProcess, parse_manifests, render
 from tests.support.podender import Ending, PodEnder, succeed
 from tests.support.runs import Runs
 
@@ -118,7 +117,7 @@ def right_of(entry: dict[str, Any]) -> Right:
 
 def granted(manifests: str) -> set[Right]:
     """What the Roles and ClusterRoles that are bound to the operator's ServiceAccount allow."""
-    documents = [document for document in yaml.safe_load_all(manifests) if document]
+    documents = parse_manifests(manifests)
     bound = {
         (document["roleRef"]["kind"], document["roleRef"]["name"])
         for document in documents
@@ -138,5 +137,5 @@ def granted(manifests: str) -> set[Right]:
 
 def cluster_wide(manifests: str) -> list[str]:
     """Names of the ClusterRoleBindings."""
-    documents = [document for document in yaml.safe_load_all(manifests) if document]
+    documents = parse_manifests(manifests)
     return [document["metadata"]["name"] for document in documents if document["kind"] == "ClusterRoleBinding"]

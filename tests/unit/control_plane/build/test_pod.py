@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.manifests import LOCAL, collecting, container, environment, manifest, manifest_of_group
+from tests.support.manifests import LOCAL, collecting, container, environment, manifest, manifest_with
 
 from llm2llm.records import Stage
+from llm2llm_operator.build.poddefaults import PodDefaults
 
 SECRETS = {
     "artifacts": {"uri": "s3://b/runs", "credentialsSecretRef": {"name": "s3"}},
@@ -90,7 +91,7 @@ def test_a_pods_group_is_the_operators_unless_the_run_or_the_cluster_decides(
 ):
     overrides = {} if own is None else {"podOverrides": {"securityContext": own}}
     for stage in Stage:
-        body = manifest_of_group(stage, group, overrides)
+        body = manifest_with(PodDefaults(fs_group=group), stage, overrides)
         assert body["spec"]["template"]["spec"]["securityContext"] == RESTRICTED | fields
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from llm2llm import __version__
+from llm2llm.records import digest_of
 from llm2llm_crdgen.crd import SIZE_LIMIT, custom_resource_definition
 
 CHECKOUT = Path(__file__).resolve().parents[4]
@@ -24,9 +27,32 @@ def walk(node: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, Any]
 
 
 def test_the_committed_crds_are_what_the_model_generates():
-    for folder in ("crds", "charts/llm2llm-operator/crds"):
-        text = (CHECKOUT / folder / "llm2llm.dev_augmentationruns.yaml").read_text()
-        assert yaml.safe_load(text) == custom_resource_definition()
+    first, second = (
+        (CHECKOUT / folder / "llm2llm.dev_augmentationruns.yaml").read_text()
+        for folder in ("crds", "charts/llm2llm-operator/files")
+    )
+    assert first == second
+    assert yaml.safe_load(first) == custom_resource_definition()
+
+
+def test_it_says_which_release_it_is_of_and_has_a_digest_of_all_that_an_upgrade_could_change():
+    document = custom_resource_definition()
+    metadata = document["metadata"]
+    assert metadata["labels"]["app.kubernetes.io/version"] == __version__
+    assert metadata["annotations"] == {"llm2llm.dev/crd-digest": digest_of(document["spec"])}
+
+
+def test_the_chart_can_cut_the_head_off_without_reading_the_rest():
+    text = (CHECKOUT / "crds" / "llm2llm.dev_augmentationruns.yaml").read_text()
+    head, _, rest = text.partition("\nspec:\n")
+    assert yaml.safe_load(head).keys() == {"apiVersion", "kind", "metadata"}
+    assert yaml.safe_load("spec:\n" + rest).keys() == {"spec"}
+
+
+def test_the_code_the_package_and_the_chart_are_of_one_version():
+    chart = yaml.safe_load((CHECKOUT / "charts" / "llm2llm-operator" / "Chart.yaml").read_text())
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert {chart["version"], chart["appVersion"], project["version"]} == {__version__}
 
 
 def fields(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
