@@ -15,11 +15,15 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from llm2llm.records import Stage
 from llm2llm_operator.model.summary import RunSummary
+from llm2llm_operator.reasons import About, Reason
 
 MINUTE, HOUR = 60, 3600
 _SHORT = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LONG = (1, 10, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR / 2, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 24 * HOUR)
+WAITS: Final = ("Pending", "Queued")
+"""States of an attempt before its container starts."""
 PHASES: Final = ("Pending", "Queued", "Running", "Suspended", "Succeeded", "Failed")
 
 # --- what happened to runs
@@ -111,6 +115,16 @@ LOOP_LAG = Histogram(
     buckets=_SHORT,
 )
 LEADER = Gauge("llm2llm_leader", "1 if this process is the leader, else 0.")
+
+# A counter that begins with 1 has no increase, and an alert would miss the first failure: these begin with 0.
+for _result in ("ok", "conflict", "gone", "not-leading", "unavailable", "error"):
+    RECONCILES.labels(_result)
+for _condition in (About.COMPLETE, About.FAILED):
+    for _reason in (reason for reason in Reason if _condition in reason.about):
+        RUNS_ENDED.labels(_condition.value, _reason.value)
+for _stage in Stage:
+    for _state in WAITS:
+        STEP_WAIT_SECONDS.labels(_stage.value, _state)
 
 # --- how runs are now: name, help, label
 RUNS = ("llm2llm_runs", "Number of runs, by phase.", "phase")
