@@ -49,7 +49,7 @@ STEP_WAIT_SECONDS = Histogram(
 RETRIES = Counter(
     "llm2llm_retries",
     "Number of retries. cause: transient, outOfMemory, jobDeleted, lostReport, refused (by a kubelet), suspended (also "
-    "by the budget), or asked (by spec.retry).",
+    "by the budget), replaced (after an edit), or asked (by spec.retry).",
     ["stage", "cause"],
 )
 DISRUPTIONS = Counter("llm2llm_disruptions", "Number of pods that were evicted or preempted.", ["stage"])
@@ -111,7 +111,7 @@ UNREADABLE_OBJECTS = Counter(
 WATCH_RESTARTS = Counter("llm2llm_watch_restarts", "Number of times that the supervisor restarted the watches.")
 LOOP_LAG = Histogram(
     "llm2llm_loop_lag_seconds",
-    "Delay of the event loop in seconds: how much later than scheduled a timer fired; measured once a second.",
+    "Delay of the event loop in seconds: how much later than scheduled a timer fired; measured four times a second.",
     buckets=_SHORT,
 )
 LEADER = Gauge("llm2llm_leader", "1 if this process is the leader, else 0.")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.cluster import binaries
 from tests.cluster.controlplane import Cluster
-from tests.support.install import RELEASE, SYSTEM, render
+from tests.support.install import CHART, CHECKOUT, RELEASE, SYSTEM, render
 from tests.support.promql import ALERTS
 
 from llm2llm_crdgen.dashboard import dashboard
 
+PAGE = CHECKOUT / "docs" / "observability.md"
 SWITCHES = (
     "metrics.serviceMonitor.enabled=true",
     "metrics.prometheusRule.enabled=true",
@@ -128,6 +132,15 @@ def test_an_operator_that_runs_elsewhere_has_alerts_and_a_dashboard_all_the_same
     kinds = {kind for kind, _ in rendered(*SWITCHES, "deployment.enabled=false")}
     assert kinds & {"PrometheusRule", "ConfigMap"} == {"PrometheusRule", "ConfigMap"}
     assert kinds & {"Service", "ServiceMonitor", "NetworkPolicy"} == set()
+
+
+def test_the_values_that_the_page_shows_switch_everything_on(tmp_path: Path):
+    [values, *_] = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "values.yaml").write_text(values)
+    command = [str(binaries.helm()), "template", RELEASE, str(CHART), "--values", str(tmp_path / "values.yaml")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    kinds = {document["kind"] for document in yaml.safe_load_all(told) if document}
+    assert kinds >= {"ServiceMonitor", "PrometheusRule", "ConfigMap", "NetworkPolicy"}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from llm2llm_operator.reasons import About, Reason
 
 ALERTS = alerts()
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in RUNBOOKS.glob("*.md")}
+OVERVIEW = (RUNBOOKS.parent / "observability.md").read_text(encoding="utf-8")
 HEADINGS = ["What it means", "What users notice", "How to look", "What to do"]
 NOT_OURS = {"up"}
 OF_THE_CLUSTER = KNOWN_WAITS | {"FailedMount"}
@@ -32,6 +33,11 @@ VALUES: dict[tuple[str, str], set[str]] = {
 
 def test_each_alert_has_a_page_and_each_page_an_alert():
     assert set(PAGES) == set(ALERTS)
+
+
+def test_the_overview_has_each_alert_with_its_severity():
+    rows = re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| (\w+) \|", OVERVIEW, re.MULTILINE)
+    assert dict(rows) == {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -63,9 +69,9 @@ def test_a_page_has_the_parts_that_whoever_is_paged_looks_for(name: str):
     assert re.findall(r"^## (.+)$", PAGES[name], re.MULTILINE) == HEADINGS
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_queries_of_a_page_ask_for_metrics_and_labels_that_exist(name: str):
-    for query in fenced(PAGES[name], "promql"):
+@pytest.mark.parametrize("page", [OVERVIEW, *PAGES.values()], ids=["overview", *PAGES])
+def test_the_queries_of_a_page_ask_for_metrics_and_labels_that_exist(page: str):
+    for query in fenced(page, "promql"):
         check(query)
 
 
