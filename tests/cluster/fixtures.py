@@ -35,6 +35,7 @@ BUILT_FOR = {
     "api": _CLUSTER,
     "kueue": (*_CLUSTER, binaries.kueue),
     "monitoring_crds": (binaries.monitoring_crds,),
+    "prometheus": (binaries.prometheus,),
     "promtool": (binaries.prometheus,),
     "s3": (binaries.versitygw,),
     "actionlint": (binaries.actionlint,),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 from prometheus_client import CONTENT_TYPE_LATEST
 from tests.cluster.processes import free_port
 from tests.support.tls import issue
@@ -97,7 +98,7 @@ def with_tls(folder: Path, ask: Callable[[int, int], Awaitable[None]]) -> None:
             server.cancel()
             await asyncio.wait({server})
 
-    asyncio.run(scenario())
+    uvloop.run(scenario())  # as the operator's own loop
 
 
 def test_with_a_certificate_metrics_are_on_the_port_with_tls_alone_and_probes_on_the_other(tmp_path: Path):
