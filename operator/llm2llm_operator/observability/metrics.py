@@ -106,7 +106,7 @@ WATCH_EVENTS = Counter(
 UNREADABLE_OBJECTS = Counter(
     "llm2llm_unreadable_objects",
     "Number of objects skipped in lists and watches because they could not be read, e.g. nested too deeply. The log "
-    "names them.",
+    "tells of them.",
 )
 WATCH_RESTARTS = Counter("llm2llm_watch_restarts", "Number of times that the supervisor restarted the watches.")
 LOOP_LAG = Histogram(
