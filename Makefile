@@ -19,6 +19,7 @@ DATA_TESTS := $(filter-out tests/unit/control_plane,$(wildcard tests/unit/*)) \
 CACHE := $(or $(LLM2LLM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llm2llm)
 export MYPY_CACHE_DIR := $(CACHE)/mypy/$(firstword $(shell cksum <<< "$(CURDIR)"))
 CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/files/llm2llm.dev_augmentationruns.yaml
+DASHBOARD := charts/llm2llm-operator/files/dashboard.json
 
 .PHONY: help demo try check test test-data test-operator bench lint format generate verify constraints images image-test clean
 
@@ -63,12 +64,13 @@ lint: .venv/installed ## ruff, mypy strict, import contracts
 format: .venv/installed ## format the code
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
 
-generate: .venv/installed ## write the CRD and the reference anew from the code and the chart
+generate: .venv/installed ## write the CRD, the reference and the dashboard anew from the code and the chart
 	@$(BIN)/python -m llm2llm_crdgen.crd $(CRDS)
 	@$(BIN)/python -m llm2llm_crdgen.reference docs/reference charts/llm2llm-operator
+	@$(BIN)/python -m llm2llm_crdgen.dashboard $(DASHBOARD)
 
 verify: generate ## the generated files are what is committed
-	@git diff --exit-code --stat -- $(CRDS) docs/reference
+	@git diff --exit-code --stat -- $(CRDS) docs/reference $(DASHBOARD)
 
 constraints: .venv/installed ## resolve the exact versions anew (UPGRADE= keeps those that still fit)
 	@$(call resolve,image-evaluator,pyproject.toml --extra evaluator,$(IMAGE_RESOLUTION) -c constraints/versions.txt)

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import uvloop
 
@@ -24,6 +25,7 @@ from llm2llm_operator.kube.configuration import NoAccess, load_configuration
 from llm2llm_operator.kube.errors import ApiError, Conflict, NotFound, NotLeading
 from llm2llm_operator.model.run import Key
 from llm2llm_operator.observability import http, logs, metrics
+from llm2llm_operator.observability.certificate import Certificate, CertificateError
 from llm2llm_operator.reconcile import Reconciler
 from llm2llm_operator.settings import Settings
 from llm2llm_operator.watch.cache import Cache
@@ -62,9 +64,7 @@ class Operator:
         settings = self._settings
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._heartbeat())
-            tasks.create_task(
-                http.serve(settings.http_host, settings.http_port, ready=self._unready, healthy=self._unhealthy)
-            )
+            tasks.create_task(self._serve_http())
             tasks.create_task(self._informer.run())
             await self._informer.synced.wait()
             freeze_gc()
@@ -75,6 +75,18 @@ class Operator:
                 await elector.run(lambda: self._lead(elector.leads))
             else:
                 await self._work_while(lambda: True)
+
+    async def _serve_http(self) -> None:
+        settings = self._settings
+        folder = settings.metrics_tls_folder
+        await http.serve(
+            settings.http_host,
+            settings.http_port,
+            ready=self._unready,
+            healthy=self._unhealthy,
+            tls=Certificate(Path(folder)).context if folder else None,
+            tls_port=settings.metrics_port,
+        )
 
     async def _lead(self, leads: Callable[[], bool]) -> None:
         """Works for one term as the leader: relists before its first write, and starts with an empty queue."""
@@ -202,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     code = 0
     try:
         uvloop.run(serve(settings))
-    except* (CrdMissing, NoAccess) as group:
+    except* (CrdMissing, NoAccess, CertificateError) as group:
         log.error("%s", group.exceptions[0])  # noqa: TRY400 - the message says it all
         code = ExitCode.BAD_CONFIGURATION
     return code

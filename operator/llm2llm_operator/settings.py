@@ -45,6 +45,8 @@ class Settings:
     log_format: str = "text"  # LLM2LLM_LOG_FORMAT: json or text
     http_host: str = "0.0.0.0"  # noqa: S104 - LLM2LLM_HTTP_HOST; a kubelet probes the pod's address
     http_port: int = 8080  # LLM2LLM_HTTP_PORT; 0: any free port
+    metrics_tls_folder: str = ""  # LLM2LLM_METRICS_TLS_FOLDER: has tls.crt and tls.key; empty: /metrics without TLS
+    metrics_port: int = 8443  # LLM2LLM_METRICS_PORT: of /metrics with TLS; without, it is on the HTTP port
     workers: int = 64  # LLM2LLM_WORKERS: runs reconciled concurrently; mostly they wait for a response
     write_rate: float = WRITE_RATE  # LLM2LLM_WRITE_RATE: API writes a second
     write_burst: int = 1000  # LLM2LLM_WRITE_BURST: two seconds' worth
@@ -112,6 +114,8 @@ class Settings:
             log_format=word("LLM2LLM_LOG_FORMAT", cls.log_format, *FORMATS),
             http_host=environ.get("LLM2LLM_HTTP_HOST", cls.http_host),
             http_port=int(number("LLM2LLM_HTTP_PORT", cls.http_port)),
+            metrics_tls_folder=environ.get("LLM2LLM_METRICS_TLS_FOLDER", ""),
+            metrics_port=int(number("LLM2LLM_METRICS_PORT", cls.metrics_port)),
             workers=int(number("LLM2LLM_WORKERS", cls.workers, least=1)),
             write_rate=number("LLM2LLM_WRITE_RATE", cls.write_rate, least=0.1),
             write_burst=int(number("LLM2LLM_WRITE_BURST", cls.write_burst, least=1)),

@@ -27,6 +27,8 @@ VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 KUEUE_MODULE, KUEUE_VERSION = "sigs.k8s.io/kueue", "v0.17.0"
+MONITORING_MODULE, MONITORING_VERSION = "github.com/prometheus-operator/prometheus-operator", "v0.85.0"
+MONITORING_KINDS = ("servicemonitors", "prometheusrules")
 MINIMUM_GO = (1, 26)
 
 _CONTROL_PLANE_SOURCE = Path(__file__).parent / "controlplane"
@@ -121,6 +123,66 @@ def _with_kueues_chart(folder: Path) -> None:
         part.chmod(0o755 if part.is_dir() else 0o644)
 
 
+def monitoring_crds() -> Path:
+    """The CRDs of the Prometheus Operator that the chart has objects of, in one file."""
+
+    def build(folder: Path) -> None:
+        found = _run(["go", "mod", "download", "-json", f"{MONITORING_MODULE}@{MONITORING_VERSION}"], cwd=folder)
+        crds = Path(json.loads(found)["Dir"]) / "example" / "prometheus-operator-crd"
+        texts = [(crds / f"monitoring.coreos.com_{kind}.yaml").read_text() for kind in MONITORING_KINDS]
+        (folder / "monitoring-crds").write_text("---\n".join(texts))
+
+    made_from = f"{MONITORING_MODULE}@{MONITORING_VERSION} {MONITORING_KINDS}"
+    digest = hashlib.sha256(made_from.encode()).hexdigest()
+    return _built("monitoring-crds", digest, "a download of a few MB", build)
+
+
+def prometheus() -> Path:
+    """Prometheus, with promtool beside it: the package of the distribution, unpacked and not installed.
+
+    Where both are on PATH, these are copied: for a distribution without apt.
+    """
+    release = Path("/etc/os-release")
+    made_from = f"prometheus {release.read_text() if release.exists() else ''}"
+    digest = hashlib.sha256(made_from.encode()).hexdigest()
+    return _built("prometheus", digest, "a download of 20 MB", _unpack_prometheus, needs_go=False)
+
+
+def promtool() -> Path:
+    """The checker of rules, of Prometheus' own version."""
+    return prometheus().with_name("promtool")
+
+
+def _unpack_prometheus(folder: Path) -> None:
+    programs = ("prometheus", "promtool")
+    found = [shutil.which(program) for program in programs]
+    if None in found:
+        if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+            raise BuildError(
+                "Prometheus is not on PATH and there is no apt-get to get it: install prometheus and promtool"
+            )
+        _download_deb("prometheus", folder / "package")
+        found = [str(folder / "package" / "usr" / "bin" / program) for program in programs]
+    for program, path in zip(programs, found, strict=True):
+        shutil.copy2(str(path), folder / program)
+    shutil.rmtree(folder / "package", ignore_errors=True)
+
+
+def _download_deb(package: str, folder: Path) -> None:
+    """Unpacks a package of the distribution, without root; where it has no lists of packages, with lists of our own."""
+    folder.mkdir()
+    download = ["apt-get", "download", package]
+    try:
+        _run(download, cwd=folder)
+    except BuildError:
+        (folder / "lists" / "partial").mkdir(parents=True)
+        own = ["-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}", "-o", "APT::Sandbox::User="]
+        _run(["apt-get", *own, "update"])
+        _run([*download, *own], cwd=folder)
+    [archive] = folder.glob(f"{package}_*.deb")
+    _run(["dpkg", "-x", str(archive), str(folder)])
+
+
 def _compiled(
     name: str,
     source: Path,
@@ -154,7 +216,7 @@ def _installed(
     return _built(name, hashlib.sha256(f"{package} {ldflags}".encode()).hexdigest(), usually, build)
 
 
-def _built(name: str, digest: str, usually: str, build: Callable[[Path], None]) -> Path:
+def _built(name: str, digest: str, usually: str, build: Callable[[Path], None], *, needs_go: bool = True) -> Path:
     """Returns the program from the cache, building it into place first if it is not there."""
     folder = cache_folder() / "bin" / f"{name}-{digest[:16]}"
     program = folder / name
@@ -164,7 +226,8 @@ def _built(name: str, digest: str, usually: str, build: Callable[[Path], None]) 
     with locked(folder.with_name(f".{folder.name}.lock")):
         if program.exists():  # another builder was first
             return program
-        _require_go()
+        if needs_go:
+            _require_go()
         print(f"building {name} (once; {usually}) ...", file=sys.stderr, flush=True)
         started = time.monotonic()
         staging = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))

@@ -34,6 +34,9 @@ BUILT_FOR = {
     "cluster": (*_CLUSTER, binaries.versitygw),
     "api": _CLUSTER,
     "kueue": (*_CLUSTER, binaries.kueue),
+    "monitoring_crds": (binaries.monitoring_crds,),
+    "prometheus": (binaries.prometheus,),
+    "promtool": (binaries.prometheus,),
     "s3": (binaries.versitygw,),
     "actionlint": (binaries.actionlint,),
 }

@@ -31,7 +31,8 @@ PLAN = {
     ),
     "test": (
         "make a virtual environment with PyTorch and vLLM for CPU (5 GB; about 1 minute the first time)",
-        "build Kubernetes 1.34, an S3 server and helm from their Go modules (about 5 to 10 minutes the first time)",
+        "build Kubernetes 1.34, an S3 server and helm from their Go modules (about 5 to 10 minutes the first time), "  # noqa: ISC004
+        "and unpack Prometheus from the distribution's package",
         "run the unit, integration and end-to-end tests against the real parts",
     ),
 }

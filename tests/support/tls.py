@@ -12,6 +12,17 @@ from pathlib import Path
 from tests.support.front import Front
 
 
+def issue(folder: Path, name: str = "private") -> tuple[Path, Path]:
+    """Writes a new certificate for this name and loopback, which is its own authority, and its key: tls.crt, tls.key."""
+    folder.mkdir(parents=True, exist_ok=True)
+    certificate, key = folder / "tls.crt", folder / "tls.key"
+    names = f"subjectAltName=IP:127.0.0.1,DNS:{name}"
+    subject = ["-subj", f"/CN={name}", "-addext", names, "-days", "2", "-nodes"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", *subject]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    return certificate, key
+
+
 class TlsFront(Front):
     """Takes TLS connections on a free port and passes their bytes to a plain one.
 
@@ -21,12 +32,7 @@ class TlsFront(Front):
 
     def __init__(self, folder: Path, backend: int, name: str = "private") -> None:
         super().__init__(backend)
-        folder.mkdir(parents=True, exist_ok=True)
-        key, self.authority = folder / "tls.key", folder / "tls.crt"
-        names = f"subjectAltName=IP:127.0.0.1,DNS:{name}"
-        subject = ["-subj", f"/CN={name}", "-addext", names, "-days", "2", "-nodes"]
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", *subject]
-        subprocess.run([*command, "-keyout", str(key), "-out", str(self.authority)], check=True, capture_output=True)
+        self.authority, key = issue(folder, name)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(self.authority, key)
 

@@ -15,11 +15,15 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from llm2llm.records import Stage
 from llm2llm_operator.model.summary import RunSummary
+from llm2llm_operator.reasons import About, Reason
 
 MINUTE, HOUR = 60, 3600
 _SHORT = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LONG = (1, 10, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR / 2, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 24 * HOUR)
+WAITS: Final = ("Pending", "Queued")
+"""States of an attempt before its container starts."""
 PHASES: Final = ("Pending", "Queued", "Running", "Suspended", "Succeeded", "Failed")
 
 # --- what happened to runs
@@ -45,7 +49,7 @@ STEP_WAIT_SECONDS = Histogram(
 RETRIES = Counter(
     "llm2llm_retries",
     "Number of retries. cause: transient, outOfMemory, jobDeleted, lostReport, refused (by a kubelet), suspended (also "
-    "by the budget), or asked (by spec.retry).",
+    "by the budget), replaced (after an edit), or asked (by spec.retry).",
     ["stage", "cause"],
 )
 DISRUPTIONS = Counter("llm2llm_disruptions", "Number of pods that were evicted or preempted.", ["stage"])
@@ -102,12 +106,12 @@ WATCH_EVENTS = Counter(
 UNREADABLE_OBJECTS = Counter(
     "llm2llm_unreadable_objects",
     "Number of objects skipped in lists and watches because they could not be read, e.g. nested too deeply. The log "
-    "names them.",
+    "tells of them.",
 )
 WATCH_RESTARTS = Counter("llm2llm_watch_restarts", "Number of times that the supervisor restarted the watches.")
 LOOP_LAG = Histogram(
     "llm2llm_loop_lag_seconds",
-    "Delay of the event loop in seconds: how much later than scheduled a timer fired; measured once a second.",
+    "Delay of the event loop in seconds: how much later than scheduled a timer fired; measured four times a second.",
     buckets=_SHORT,
 )
 CRD_DIFFERS = Gauge(
@@ -116,6 +120,16 @@ CRD_DIFFERS = Gauge(
     "them.",
 )
 LEADER = Gauge("llm2llm_leader", "1 if this process is the leader, else 0.")
+
+# A counter that begins with 1 has no increase, and an alert would miss the first failure: these begin with 0.
+for _result in ("ok", "conflict", "gone", "not-leading", "unavailable", "error"):
+    RECONCILES.labels(_result)
+for _condition in (About.COMPLETE, About.FAILED):
+    for _reason in (reason for reason in Reason if _condition in reason.about):
+        RUNS_ENDED.labels(_condition.value, _reason.value)
+for _stage in Stage:
+    for _state in WAITS:
+        STEP_WAIT_SECONDS.labels(_stage.value, _state)
 
 # --- how runs are now: name, help, label
 RUNS = ("llm2llm_runs", "Number of runs, by phase.", "phase")

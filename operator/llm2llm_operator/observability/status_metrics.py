@@ -16,7 +16,6 @@ from llm2llm_operator.constants import COMPLETE, FAILED, REPLACING
 from llm2llm_operator.model.status import CurrentStep, RunStatus, StepRecord
 from llm2llm_operator.observability import metrics
 
-WAITS = ("Pending", "Queued")
 AMOUNTS: tuple[tuple[Counter, tuple[str, ...], Callable[[RunStatus], float]], ...] = (
     (metrics.TEACHER_REQUESTS, (), lambda status: status.usage.teacher_requests),
     (metrics.TEACHER_TOKENS, ("input",), lambda status: status.usage.teacher_input_tokens),
@@ -82,7 +81,7 @@ def _records(status: RunStatus) -> list[_Recorded]:
 
 def _wait_samples(old: CurrentStep | None, new: CurrentStep | None, recorded: list[_Recorded]) -> Iterator[Sample]:
     """Yields how long an attempt was Pending or Queued, once it is no longer."""
-    if old is None or old.state not in WAITS or not old.since:
+    if old is None or old.state not in metrics.WAITS or not old.since:
         return
     until = ""
     if new and _attempt(new) == _attempt(old):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from kubernetes.aio import client
@@ -188,6 +189,24 @@ def test_without_the_chart_s_crd_the_process_ends_and_says_so(
     environment.setattr(module, "serve", serve)
     assert module.main([]) == 64
     assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [("install the CRD", None)]
+
+
+def test_with_a_certificate_that_does_not_work_the_process_ends_and_says_why(
+    environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+):
+    async def serve(settings: Settings) -> None:
+        cluster = KubeClient(client.Configuration(host="http://api"), write_rate=1, write_burst=1)
+        try:
+            await Operator(cluster, settings, "one").run()
+        finally:
+            await cluster.close()
+
+    environment.setenv("LLM2LLM_METRICS_TLS_FOLDER", str(tmp_path))
+    environment.setattr(module, "serve", serve)
+    assert module.main() == 64
+    [record] = caplog.records
+    assert f"{tmp_path}/tls.crt cannot be read (No such file or directory)" in record.getMessage()
+    assert not record.exc_info
 
 
 def test_an_error_that_nobody_expected_is_not_swallowed(environment: pytest.MonkeyPatch):

@@ -46,3 +46,13 @@ def test_no_metric_has_a_label_for_the_run():
     ours = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
     assert len(ours) > 15
     assert {label for metric in ours for label in metric._labelnames} & {"run", "name", "uid"} == set()
+
+
+def test_what_can_fail_is_there_before_it_fails_so_that_the_first_failure_is_an_increase():
+    series = {line.rpartition(" ")[0] for line in generate_latest().decode().splitlines()}
+    assert {
+        'llm2llm_runs_ended_total{condition="Failed",reason="StepFailed"}',
+        'llm2llm_runs_ended_total{condition="Complete",reason="GoalReached"}',
+        'llm2llm_reconciles_total{result="error"}',
+        'llm2llm_step_wait_seconds_count{stage="Train",state="Queued"}',
+    } <= series
