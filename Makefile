@@ -21,10 +21,10 @@ export MYPY_CACHE_DIR := $(CACHE)/mypy/$(firstword $(shell cksum <<< "$(CURDIR)"
 CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/files/llm2llm.dev_augmentationruns.yaml
 DASHBOARD := charts/llm2llm-operator/files/dashboard.json
 
-.PHONY: help demo try check test test-data test-operator bench lint format generate verify constraints images image-test clean
+.PHONY: help demo try check test test-data test-operator test-realnode bench lint format generate verify constraints images image-test clean
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## a run on a real control plane, from kubectl apply to the best adapter (KEEP=1 leaves it up)
 	@$(PYTHON) tests/support/preflight.py demo
@@ -55,6 +55,9 @@ test-operator: .venv/installed ## tests of the control plane, on a real one, and
 
 bench: .venv/installed ## the control plane under load: 1,000 runs at work (10 minutes)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks.control_plane active $(BENCH)
+
+test-realnode: .venv/installed ## as root: the images on a real kubelet (LLM2LLM_SWEEP=full for the evaluator, too)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.realnode -q $(PYTEST)
 
 lint: .venv/installed ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .

@@ -41,6 +41,11 @@ def own() -> Iterator[Cluster]:
 def former_chart(tmp_path: Path) -> Path:
     """The chart with its CRD in crds/."""
     name = CHART.relative_to(CHECKOUT).as_posix()
+    known = subprocess.run(
+        ["git", "cat-file", "-e", LAST_WITH_CRDS_FOLDER], cwd=CHECKOUT, capture_output=True, check=False
+    )
+    if known.returncode:
+        pytest.skip(f"a clone without commit {LAST_WITH_CRDS_FOLDER}")
     command = ["git", "archive", LAST_WITH_CRDS_FOLDER, name]
     archive = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:

@@ -189,7 +189,7 @@ def test_labels_for_all_are_on_all_objects_and_in_no_selector():
 def test_another_name_of_the_objects_is_everywhere():
     chart = rendered("fullnameOverride=other", "nameOverride=short", "watchNamespaces={a}")
     names = {name for kind, name in chart if kind != "CustomResourceDefinition"}
-    assert names == {"other", "other-lease", "other-edit", "other-view"}
+    assert names == {"other", "other-lease", "other-edit", "other-view", "other-metrics"}
     for (kind, _), document in chart.items():
         if kind.endswith("Binding"):
             assert document["roleRef"]["name"] in names
@@ -227,7 +227,7 @@ def test_a_service_account_of_somebody_else_has_to_be_named():
 @pytest.mark.parametrize("namespaces", [[], ["a", "b"]], ids=["of all namespaces", "of some namespaces"])
 def test_roles_can_be_somebody_elses(namespaces: list[str]):
     kinds = {kind for kind, _ in rendered(values={"rbac": {"create": False}, "watchNamespaces": namespaces})}
-    assert kinds == {"CustomResourceDefinition", "Deployment", "PodDisruptionBudget", "ServiceAccount"}
+    assert kinds == {"CustomResourceDefinition", "Deployment", "PodDisruptionBudget", "Service", "ServiceAccount"}
 
 
 def test_the_roles_for_people_can_stay_out_of_the_clusters_own():
