@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,13 +48,12 @@ class Installed:
 
     def install(self, *settings: str) -> str:
         """`helm upgrade --install --wait` with the images that were built."""
-        named = {"operator": "operator", "prepare": "generator", "train": "trainer", "evaluate": "trainer", "generate": "generator"}  # fmt: skip
-        values = [f"images.{value}={images.reference(image)}" for value, image in named.items()]
+        values = [f"image.registry={images.REGISTRY}", f"image.tag={images.TAG}", "images.evaluate.repository=trainer"]
         chosen = [part for setting in (*values, *settings) for part in ("--set", setting)]
         options = ["--wait", "--timeout", "120s", "--create-namespace"]
         return self.helm("upgrade", "--install", RELEASE, str(self.packed), *options, *chosen)
 
-    def operators(self) -> list[dict[str, object]]:
+    def operators(self) -> list[dict[str, Any]]:
         """The operator's pods, as the API server has them."""
         listed = self.cluster.request("GET", f"/api/v1/namespaces/{SYSTEM}/pods")
         return list(listed["items"])

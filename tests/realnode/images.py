@@ -59,6 +59,7 @@ def build(*images: str) -> None:
         raise RuntimeError(f"{', '.join(missing)} not found: apt-get install {' '.join(missing)}")
     folder().mkdir(parents=True, exist_ok=True)
     with locked(folder() / ".build.lock"):
+        shutil.rmtree(folder() / "tmp", ignore_errors=True)
         base = _base()
         flags = " ".join(["--isolation", "chroot", "--layers", "--pull-never", *_mounts()])
         variables = {
@@ -140,7 +141,10 @@ def _buildah() -> list[str]:
 
 
 def _run(command: list[str], *, cwd: Path | None = None) -> str:
-    done = subprocess.run(["nice", *command], cwd=cwd, capture_output=True, text=True, check=False)
+    temporary = folder() / "tmp"  # a build that was killed leaves gigabytes: here they are found by the next one
+    temporary.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    done = subprocess.run(["nice", *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stdout + done.stderr)[-4000:]
         raise RuntimeError(f"`{' '.join(command)}` failed with exit code {done.returncode}:\n{said}")

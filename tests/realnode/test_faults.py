@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+
 from tests.cluster.credentials import NODE_NAME
+from tests.cluster.processes import wait_until
 from tests.realnode.conftest import Installed
 from tests.support.runs import condition
 
@@ -20,6 +21,14 @@ def trains(status: Document) -> bool:
 def pods(installed: Installed, team: str, stage: str) -> list[Document]:
     listed = installed.cluster.request("GET", f"/api/v1/namespaces/{team}/pods")["items"]
     return [pod for pod in listed if pod["metadata"]["labels"]["llm2llm.dev/stage"] == stage]
+
+
+def name_of(pod: Document) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def attempts(status: Document) -> list[tuple[str, int]]:
+    return [(step["stage"], step["attempt"]) for row in status["iterations"] for step in row["steps"]]
 
 
 def best(status: Document) -> tuple[str, str, str]:
@@ -40,34 +49,34 @@ def test_a_drain_during_training_ends_with_the_same_adapter(installed: Installed
     platform.wait(team, "keyword", trains, timeout=120)
     [pod] = pods(installed, team, "train")
     installed.cluster.evict(team, pod["metadata"]["name"])
+    wait_until("another pod", lambda: {name_of(pod)}.isdisjoint(map(name_of, pods(installed, team, "train"))), [])
     status = platform.wait_for_end(team, timeout=600)
     assert best(status) == best(calm)
-    [trained] = [step for step in status["iterations"][0]["steps"] if step["stage"] == "Train"]
-    assert (trained["attempt"], len(pods(installed, team, "train"))) == (0, 2), json.dumps(status, indent=1)
+    assert attempts(status) == attempts(calm)  # the Job replaced its pod
 
 
 def test_an_upgrade_during_training_does_not_touch_the_run(installed: Installed, calm: Document):
     team, platform = installed.team(), installed.platform
     platform.apply(team, platform.manifest(maxIterations=1))
     platform.wait(team, "keyword", trains, timeout=120)
-    before = {pod["metadata"]["name"] for pod in installed.operators()}  # type: ignore[index]
-    installed.install("deployment.podAnnotations.upgraded=true")
-    assert before.isdisjoint(pod["metadata"]["name"] for pod in installed.operators())  # type: ignore[index]
+    before = set(map(name_of, installed.operators()))
+    installed.install("deployment.podAnnotations.upgraded=yes")
     status = platform.wait_for_end(team, timeout=600)
     assert best(status) == best(calm)
-    assert len(pods(installed, team, "train")) == 1
+    assert attempts(status) == attempts(calm)
+    assert before.isdisjoint(pod for pod in map(name_of, installed.operators()))
 
 
 def test_a_step_with_too_little_memory_says_so(installed: Installed):
     team, platform = installed.team(), installed.platform
-    document = platform.manifest(maxIterations=1, retries={"outOfMemory": 0})
+    document = platform.manifest(maxIterations=1, retries={"transient": 0})
     document["spec"]["train"]["resources"] = {"limits": {"memory": "120Mi"}, "requests": {"memory": "120Mi"}}
     platform.apply(team, document)
     status = platform.wait_for_end(team, timeout=300)
     failed = condition(status, "Failed")
     assert (failed["reason"], "memory" in failed["message"]) == ("OutOfMemory", True), failed
-    [pod] = pods(installed, team, "train")
-    assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["reason"] == "OOMKilled"
+    events = installed.cluster.kubectl("-n", team, "get", "events", "-o", "jsonpath={.items[*].message}")
+    assert "killed for the memory that it took (exit code 137, SIGKILL, OOMKilled)" in events
 
 
 def test_a_step_can_write_to_a_claim_that_root_owns(installed: Installed):

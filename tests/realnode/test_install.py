@@ -15,7 +15,7 @@ def metric(installed: Installed, pod: str, name: str) -> float:
 
 
 def names(installed: Installed) -> list[str]:
-    return [str(pod["metadata"]["name"]) for pod in installed.operators()]  # type: ignore[index]
+    return [str(pod["metadata"]["name"]) for pod in installed.operators()]
 
 
 def test_both_replicas_watch_in_their_own_image_and_none_was_restarted(installed: Installed):
@@ -27,7 +27,7 @@ def test_both_replicas_watch_in_their_own_image_and_none_was_restarted(installed
     assert len(pods) == 2
     assert all(metric(installed, pod, "llm2llm_watch_events_total") > before[pod] for pod in pods)
     assert sum(metric(installed, pod, "llm2llm_leader") for pod in pods) == 1
-    restarts = [pod["status"]["containerStatuses"][0]["restartCount"] for pod in installed.operators()]  # type: ignore[index]
+    restarts = [pod["status"]["containerStatuses"][0]["restartCount"] for pod in installed.operators()]
     assert restarts == [0, 0]
 
 
