@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import time
 from collections import Counter
@@ -16,17 +17,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lupa.lua51 import LuaRuntime
 from tests.cluster import binaries
 from tests.cluster.controlplane import Cluster
 from tests.support import builders
-from tests.support.install import OperatorProcess
+from tests.support.install import CHECKOUT, OperatorProcess
 from tests.support.podender import Ending, PodEnder, succeed
 from tests.support.runs import Document, Runs, condition
 
 from llm2llm.records import Stage, StepDocument
+from llm2llm_operator.reasons import Reason
 
 NAMESPACE = "outside"
 APPLY = ("apply", "--server-side", "--field-manager=argocd", "-f", "-")
+HEALTH_CHECK = yaml.safe_load((CHECKOUT / "examples" / "gitops" / "argocd-cm.yaml").read_text())["data"][
+    "resource.customizations.health.llm2llm.dev_AugmentationRun"
+]
 ENDED = ("plain", "retried", "broken")
 
 
@@ -246,6 +252,41 @@ def test_kstatus_takes_a_run_for_current_once_it_is_accepted(statuses: dict[str,
     assert told == {"Reconciling": "False", "Stalled": "True" if name == "broken" else "False"}
     edited = {**run, "metadata": run["metadata"] | {"generation": 2}}  # as it is until the operator has seen an edit
     assert kstatus(run, edited) == [KSTATUS[name], "InProgress"]
+
+
+HEALTH = {
+    "plain": "Healthy",
+    "retried": "Healthy",
+    "broken": "Degraded",
+    "training": "Progressing",
+    "held": "Suspended",
+}
+
+
+@pytest.mark.parametrize("name", HEALTH)
+def test_argo_cd_says_what_a_run_needs(statuses: dict[str, Document], team: Team, name: str):
+    run = team.get(name)
+    assert argo_cd_health(run) == (HEALTH[name], run["status"]["message"])
+    edited = {**run, "metadata": run["metadata"] | {"generation": 2}}
+    assert argo_cd_health(edited) == ("Progressing", "the operator has not seen generation 2 yet")
+    assert argo_cd_health({**run, "status": None}) == ("Progressing", "waiting for the operator")
+
+
+def test_argo_cd_calls_a_run_degraded_that_waits_for_a_person(statuses: dict[str, Document], team: Team):
+    run = team.get("training")
+    told = re.findall(r"(\w+) = true", HEALTH_CHECK)
+    assert set(told) <= {reason.value for reason in Reason}
+    for reason in (*told, "Queued"):
+        run["status"]["conditions"] = [{"type": "Progressing", "status": "False", "reason": reason}]
+        assert argo_cd_health(run)[0] == ("Progressing" if reason == "Queued" else "Degraded")
+
+
+def argo_cd_health(run: Document) -> tuple[str, str]:
+    """Evaluates the health check as Argo CD does: a piece of Lua that finds the object in `obj`."""
+    lua = LuaRuntime()
+    lua.globals().obj = lua.table_from(run, recursive=True)
+    health = lua.execute(HEALTH_CHECK)
+    return health.status, health.message
 
 
 def kstatus(*objects: Document) -> list[str]:
