@@ -1,6 +1,6 @@
 {{/* helm --reuse-values gives a new chart the defaults of the old one, which do not have what was added since. */}}
 {{- define "llm2llm.check" -}}
-{{- range $block := list "crds" "image" "metrics" "networkPolicy" "operator" "podDisruptionBudget" "rbac" }}
+{{- range $block := list "admission" "crds" "image" "metrics" "networkPolicy" "operator" "podDisruptionBudget" "rbac" }}
 {{- if not (hasKey $.Values $block) }}
 {{- fail (printf "%s is missing: these are the values of an older chart; use --reset-then-reuse-values instead of --reuse-values" $block) }}
 {{- end }}
