@@ -39,7 +39,10 @@ AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived", "ResponseStarted"],
-    "rules": [{"level": "None", "nonResourceURLs": ["/readyz*", "/healthz*", "/livez*"]}, {"level": "Metadata"}],
+    "rules": [
+        {"level": "None", "nonResourceURLs": ["/readyz*", "/healthz*", "/livez*", "/openapi/*"]},
+        {"level": "Metadata"},
+    ],
 }
 
 
