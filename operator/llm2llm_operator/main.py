@@ -198,13 +198,13 @@ async def serve(settings: Settings) -> None:
         await cluster.close()
 
 
-SETTINGS_WORDS = "Its settings are environment variables, which the chart sets: LLM2LLM_NAMESPACE and others."
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the operator; the entry point `llm2llm-operator`."""
-    parser = argparse.ArgumentParser("llm2llm-operator", description="Runs AugmentationRuns. " + SETTINGS_WORDS)
-    parser.parse_args(arguments)
+    argparse.ArgumentParser(
+        "llm2llm-operator",
+        description="Runs AugmentationRuns. Its settings are environment variables, which the chart sets: "
+        "LLM2LLM_NAMESPACE and others.",
+    ).parse_args(arguments)
     logs.set_up(os.environ.get("LLM2LLM_LOG_FORMAT", ""))
     try:
         settings = Settings.from_environment(os.environ)
