@@ -203,7 +203,7 @@ def test_with_a_certificate_that_does_not_work_the_process_ends_and_says_why(
 
     environment.setenv("LLM2LLM_METRICS_TLS_FOLDER", str(tmp_path))
     environment.setattr(module, "serve", serve)
-    assert module.main() == 64
+    assert module.main([]) == 64
     [record] = caplog.records
     assert f"{tmp_path}/tls.crt cannot be read (No such file or directory)" in record.getMessage()
     assert not record.exc_info
