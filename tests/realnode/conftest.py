@@ -15,7 +15,7 @@ from tests.cluster.controlplane import Cluster
 from tests.cluster.s3 import S3Server
 from tests.realnode import images
 from tests.realnode.node import ADDRESS, RealNode, machine, make_network
-from tests.support.install import CHART, RELEASE, SYSTEM
+from tests.support.install import CHART, RELEASE, SYSTEM, helm
 from tests.support.platform import Platform
 from tests.support.teacher import Teacher
 
@@ -40,11 +40,11 @@ class Installed:
 
     def helm(self, *arguments: str) -> str:
         """Runs helm as administrator in the operator's namespace."""
-        command = [str(binaries.helm()), "--kubeconfig", str(self.cluster.kubeconfig), "--namespace", SYSTEM]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"helm {' '.join(arguments)} failed: {done.stderr}{self._pods()}")
-        return done.stdout
+        try:
+            return helm(self.cluster, *arguments)
+        except RuntimeError as error:
+            error.add_note(self.cluster.kubectl("-n", SYSTEM, "describe", "pods", check=False)[-6000:])
+            raise
 
     def install(self, *settings: str) -> str:
         """`helm upgrade --install --wait` with the images that were built."""
@@ -63,9 +63,6 @@ class Installed:
         name = f"team-{next(_names)}"
         self.platform.prepare_namespace(name)
         return name
-
-    def _pods(self) -> str:
-        return self.cluster.kubectl("-n", SYSTEM, "describe", "pods", check=False)[-6000:]
 
 
 @pytest.fixture(scope="session")

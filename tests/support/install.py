@@ -72,6 +72,19 @@ def operator_environment(chart: Mapping[tuple[str, str], dict[str, Any]], name: 
     return {entry["name"]: entry["value"] for entry in operator_container(chart, name)["env"] if "value" in entry}
 
 
+def helm(cluster: Cluster, *arguments: str) -> str:
+    """Runs helm as administrator and returns what it printed.
+
+    Raises:
+        RuntimeError: it failed; the message is helm's.
+    """
+    command = [str(binaries.helm()), "--kubeconfig", str(cluster.kubeconfig), "--namespace", SYSTEM, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout
+
+
 def install(cluster: Cluster, *settings: str) -> None:
     """Applies the chart with these values, and waits until the API server serves AugmentationRuns."""
     try:

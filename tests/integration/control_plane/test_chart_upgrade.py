@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster import binaries
 from tests.cluster.controlplane import Cluster
 from tests.cluster.processes import wait_until
-from tests.support.install import CHART, CHECKOUT, RELEASE, SYSTEM
+from tests.support.install import CHART, CHECKOUT, RELEASE, SYSTEM, helm
 from tests.support.runs import MERGE_PATCH, Runs
 
 from llm2llm_crdgen.crd import ANNOTATION_DIGEST, custom_resource_definition
@@ -51,19 +50,6 @@ def former_chart(tmp_path: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(tmp_path, filter="data")
     return tmp_path / name
-
-
-def helm(cluster: Cluster, *arguments: str) -> str:
-    """Runs helm as administrator and returns what it printed.
-
-    Raises:
-        RuntimeError: it failed; the message is helm's.
-    """
-    command = [str(binaries.helm()), "--kubeconfig", str(cluster.kubeconfig), "--namespace", SYSTEM, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip())
-    return done.stdout
 
 
 def crd(cluster: Cluster) -> dict[str, Any]:
@@ -143,7 +129,9 @@ def test_a_crd_that_the_chart_shall_not_keep_goes_with_the_release(own: Cluster)
 def test_what_helm_says_after_an_installation_is_true(own: Cluster):
     told = helm(own, "install", RELEASE, str(CHART), "--create-namespace").partition("NOTES:\n")[2]
     assert f"operator 0.1.0 (chart 0.1.0) is installed as release {RELEASE} in namespace {SYSTEM}" in told
+    # the OpenAPI document, which `explain` reads, has a new kind a moment after discovery has it; a rollout takes longer
     wait_until("AugmentationRuns", lambda: "arun" in own.kubectl("api-resources", "--api-group=llm2llm.dev"), [])
+    wait_until("their fields", lambda: own.kubectl("explain", "augmentationruns.spec", check=False) != "", [])
     commands = re.findall(r"^  kubectl (.+)$", told, re.MULTILINE)
     rollout, *others = [shlex.split(command) for command in commands]
     assert rollout[2:] == ["rollout", "status", f"deployment/{RELEASE}"]
