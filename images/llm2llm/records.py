@@ -141,7 +141,7 @@ class Prediction(Record):
 class Metric(Record):
     """A score with its sample size and 95 % confidence interval; `dataset` is one of POOL, evaluation or test.
 
-    The interval is Wilson's for an accuracy and a bootstrap's for a macro-F1 (stages/scores.py).
+    The interval is Wilson's for an accuracy and a bootstrap's for a macro-F1 (tasks/scores.py).
     """
 
     name: Name

@@ -17,8 +17,8 @@ from llm2llm.loop.stopping import JUDGED_ON
 from llm2llm.records import POOL, Metric, Paired, Report, Stage, canonical_json, to_jsonl
 from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.stages.answers import Answered, answers
-from llm2llm.stages.scores import score_predictions
 from llm2llm.storage import Store
+from llm2llm.tasks.scores import score_predictions
 
 
 def run(step: Step, store: Store, context: StepContext) -> StageResult:

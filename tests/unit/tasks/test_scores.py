@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from llm2llm.api.data import Task
 from llm2llm.errors import MetricInvalid
 from llm2llm.records import Example, Prediction
-from llm2llm.stages.scores import accuracy, confusion, macro_f1, score_predictions, wilson
 from llm2llm.tasks import task_of
+from llm2llm.tasks.scores import accuracy, confusion, macro_f1, score_predictions, wilson
 
 
 @pytest.mark.parametrize(
