@@ -11,6 +11,9 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.loop.stages import step_label
 from llm2llm.records import Stage
 
+LOGS = "logs/"
+"""Folder of the logs of all attempts, which people read, and the report for its curve of the loss."""
+
 
 def run_root(spec: AugmentationRunSpec, namespace: str, name: str, uid: str) -> str:
     """Returns the URI of the folder that holds everything of a run, without a trailing slash."""
@@ -60,4 +63,4 @@ def trained_part(spec: AugmentationRunSpec) -> Literal["adapter", "model"]:
 
 def log_key(stage: Stage, iteration: int, attempt: int, pod_uid: str) -> str:
     """Returns the key of the log of one pod of an attempt."""
-    return f"logs/{step_label(stage, iteration)}-a{attempt}-{pod_uid}.log"
+    return f"{LOGS}{step_label(stage, iteration)}-a{attempt}-{pod_uid}.log"

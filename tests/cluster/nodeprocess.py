@@ -22,6 +22,7 @@ ZYGOTE_MODULES = (
     "peft",
     "accelerate",
     "boto3",
+    "matplotlib.backends.backend_svg",
     "transformers.models.llama.modeling_llama",
     "llm2llm.cli.run",
     "llm2llm.engines.transformers",

@@ -7,6 +7,7 @@ was interrupted. The run's identity is derived from its name and namespace, so t
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import secrets as randomness
 import tempfile
@@ -21,7 +22,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.committed import committed_manifest, manifest_in
 from llm2llm.budget import Spent, gpu_seconds_left
 from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
-from llm2llm.layout import run_root
+from llm2llm.layout import log_key, run_root
 from llm2llm.local.display import Display
 from llm2llm.local.documents import LocalRun
 from llm2llm.local.environment import step_environment
@@ -35,6 +36,7 @@ from llm2llm.loop.stopping import Best, Finished, best_iteration
 from llm2llm.records import Report, Stage
 from llm2llm.report.views import PAGE
 from llm2llm.runtime.context import Step, StepContext
+from llm2llm.runtime.logs import Log
 from llm2llm.runtime.masking import masker_of
 from llm2llm.step import run_step
 from llm2llm.storage import ObjectMissing, Store, open_store
@@ -171,20 +173,38 @@ class Runner:
     def _run_attempt(self, step: Step, store: Store) -> Report:
         with tempfile.TemporaryDirectory(prefix="llm2llm-", ignore_cleanup_errors=True) as scratch:
             environ = step_environment(self.spec, step.stage, self.secrets, self.environ)
+            log, mask = Log(), masker_of(self.spec, environ)
+
+            def progress(event: Mapping[str, object]) -> None:
+                log.add(mask(json.dumps(event, default=str)) + "\n")
+                self.display.progress(event)
+
             context = StepContext(
                 pod_uid=randomness.token_hex(8),
                 scratch=Path(scratch),
                 environ=environ,
                 stopping=self.stopping,
-                progress=self.display.progress,
-                mask=masker_of(self.spec, environ),
+                progress=progress,
+                mask=mask,
                 confirm=self._confirm,
             )
             try:
                 return self.execute(step, store, context)
             except StepError as error:
-                error.message = context.mask(error.message)
+                error.message = mask(error.message)
+                log.add(error.message + "\n")
                 raise
+            finally:
+                self._store_log(log, step, store, context.pod_uid)
+
+    def _store_log(self, log: Log, step: Step, store: Store, attempt: str) -> None:
+        """Writes an attempt's log beside the artifacts, as a pod does; an error does not affect the step."""
+        text = log.encode()
+        if text:
+            try:
+                store.write(log_key(step.stage, step.iteration, step.attempt, attempt), text)
+            except StepError as error:
+                self.display.say(f"the log could not be stored: {error.message}")
 
     def _prepare_environ(self) -> dict[str, str]:
         return step_environment(self.spec, Stage.PREPARE, self.secrets, self.environ)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from functools import lru_cache
 
 from llm2llm.records import Paired
@@ -52,3 +53,13 @@ def is_better(gained: int, lost: int) -> bool:
         term = term * (changed - count) // (count + 1)
         tail += term
     return LEVEL * tail <= 1 << changed
+
+
+def p_value(gained: int, lost: int) -> float:
+    """Returns the two-sided p-value of the exact sign test, as `is_better` describes it."""
+    changed = gained + lost
+    term = tail = 1
+    for count in range(min(gained, lost)):
+        term = term * (changed - count) // (count + 1)
+        tail += term
+    return min(1.0, float(Fraction(2 * tail, 1 << changed)))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from llm2llm.loop.signtest import compare, is_better
+from llm2llm.loop.signtest import compare, is_better, p_value
 from llm2llm.records import Paired
 
 
@@ -39,3 +39,14 @@ def test_only_rows_that_both_were_asked_are_compared():
     now = {"a": False, "b": True, "c": False, "only now": True}
     assert compare(2, "seed", before, now) == Paired(against=2, dataset="seed", examples=3, gained=1, lost=1)
     assert compare(2, "seed", {"x": True}, now) is None
+
+
+@given(some.integers(0, 60), some.integers(0, 60))
+def test_the_p_value_is_twice_the_smaller_tail(gained: int, lost: int):
+    changed, fewer = gained + lost, min(gained, lost)
+    assert p_value(gained, lost) == min(1.0, 2 * sum(comb(changed, n) for n in range(fewer + 1)) / 2**changed)
+
+
+def test_many_rows_have_a_p_value_too():
+    assert p_value(5250, 4750) == pytest.approx(5.9e-7, rel=0.05)
+    assert p_value(0, 5000) == 0.0

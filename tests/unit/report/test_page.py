@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+from functools import cache
 from html.parser import HTMLParser
 from typing import Any
 
-from tests.support import builders
+import yaml
+from tests.support import builders, reports
 
-from llm2llm.records import Example, Lineage, Paired, Prediction, Stage, Usage
-from llm2llm.report.history import SeedHistory
-from llm2llm.report.page import IterationRow, Page, curve, render
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.loop.stopping import Best
+from llm2llm.report.page import manifest_of, render
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=\"alert('2')\"> {{ 7*7 }} & \u202etxet \ud800"
-VOID = {"meta", "line", "circle", "polyline", "img", "br"}
-
-
-def told(row: str, correct: bool, output: str = "an answer") -> Prediction:
-    return Prediction(id=row, output=output, correct=correct, verdict="correct" if correct else "wrong")
+VOID = {"meta", "img", "br"}
 
 
 class Checked(HTMLParser):
@@ -48,66 +49,80 @@ class Checked(HTMLParser):
         self.text.append(data)
 
 
-def page(text: str, **changes: Any) -> Page:
+@cache
+def rendered(text: str, rows: int = 6) -> bytes:
     """A page on which everything that others write is `text`."""
-    example = Example(id=text, fields={text: text}, completion=text, lineage=Lineage(seed=text, parent=text))
-    paired = Paired(against=0, dataset="evaluation", examples=100, gained=9, lost=4)
-    usage = Usage(teacher_requests=30, teacher_input_tokens=1000, teacher_output_tokens=234)
-    row = IterationRow(
-        name="1",
-        train=builders.report(Stage.TRAIN, 1),
-        evaluate=builders.report(Stage.EVALUATE, 1, paired=paired),
-        generate=builders.report(Stage.GENERATE, 1, usage=usage),
-        judged=builders.accuracy(0.7),
-        learned=11,
-        forgotten=7,
-        best=True,
-        rejected={text: 3},
-        samples=[example],
-    )
-    first = IterationRow(name="0", train=builders.report(Stage.TRAIN), judged=builders.accuracy(0.5))
-    suspect = SeedHistory(example, [(n, told(text, False, text)) for n in range(3)])
-    return Page(run=text, uri=text, rows=[first, row], test=[builders.accuracy(0.69, "test")], suspects=[suspect])
+    return render(reports.contents(text, rows=rows, best=Best(1, builders.accuracy(0.7), text, text)))
+
+
+def embedded(page: bytes) -> dict[str, Any]:
+    """The rows that the page's script reads."""
+    found: dict[str, Any] = json.loads(page.decode().partition('id="rows">')[2].partition("</script>")[0])
+    return found
 
 
 def test_a_page_of_hostile_rows_has_the_elements_of_one_of_harmless_rows() -> None:
-    hostile, harmless = Checked(render(page(HOSTILE))), Checked(render(page("harmless")))
+    hostile, harmless = Checked(rendered(HOSTILE)), Checked(rendered("harmless"))
 
     assert hostile.tags == harmless.tags
-    assert hostile.attributes == harmless.attributes
-    assert "script" not in hostile.tags
-    assert sum("alert(1)" in text for text in hostile.text) == sum("harmless" in text for text in harmless.text) > 10
-    assert any("{{ 7*7 }}" in text for text in hostile.text)
+    assert names(hostile) == names(harmless)
+    assert hostile.tags.count("script") == 2  # the rows, and what shows them
+    assert embedded(rendered(HOSTILE))["answered"][0]["text"] == {HOSTILE: HOSTILE}
 
 
-def test_a_page_fetches_nothing_and_forbids_what_it_does_not_need() -> None:
-    checked = Checked(render(page("x")))
+def names(checked: Checked) -> list[str]:
+    return [name for name, _ in checked.attributes]
 
-    assert not {"link", "script", "img", "iframe", "object", "a", "form"} & set(checked.tags)
-    assert not {"src", "href", "style", "onload"} & {name for name, _ in checked.attributes}
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in checked.attributes
-    assert "@import" not in render(page("x")).decode()
-    assert "url(" not in render(page("x")).decode()
+
+def test_a_page_runs_its_own_script_alone_and_loads_nothing() -> None:
+    page = rendered(HOSTILE).decode()
+    checked = Checked(page.encode())
+    [policy] = [value for name, value in checked.attributes if value and value.startswith("default-src")]
+
+    assert not {"link", "img", "iframe", "object", "form"} & set(checked.tags)
+    assert not {"src", "style", "onload", "onerror"} & set(names(checked))
+    assert all(value and value.startswith("#") for name, value in checked.attributes if name == "href")
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    for tag in ("style", "script"):
+        text = page.rpartition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
+    assert "@import" not in page
+    assert "http:" not in page.replace("http://www.w3.org/", "").replace("http://teacher/v1", "")
 
 
 def test_a_page_tells_the_numbers() -> None:
-    text = " ".join(" ".join(Checked(render(page("x"))).text).split())
+    text = " ".join(" ".join(Checked(rendered("x")).text).split())
 
     for words in (
-        "1 (best)", "accuracy 0.700 [0.650, 0.750]", "100 evaluation rows", "9 / 4 against 0", "28 / 30",
-        "30 requests, 1234 tokens", "accuracy 0.690 [0.640, 0.740] on 100 rows", "11 7",
+        "Accuracy rose from 0.500 to 0.700", "MaxIterationsReached: all 2 iterations are done", "1 best",
+        "accuracy 0.700 [0.650, 0.750]", "100 evaluation rows", "9 / 4 against 0", "28 / 30", "kept of 4", "1,234",
+        "accuracy 0.690 [0.640, 0.740] on 100 rows", "i001-train", "load 1.0, compute 2.5", "kind: AugmentationRun",
     ):  # fmt: skip
-        assert words in text
+        assert words in text, words
 
 
-def test_a_long_text_is_cut() -> None:
-    assert len(render(page("y" * 100_000))) < 40_000
+def test_a_long_text_is_cut_and_the_page_stays_small() -> None:
+    assert len(rendered("y" * 100_000)) < 400_000
+    assert len(rendered("y" * 3_000, rows=2000)) < 5_000_000
 
 
-def test_the_curve_is_drawn_on_the_whole_scale() -> None:
-    first, last = curve(page("x").rows)
+def test_rows_without_room_are_counted() -> None:
+    assert b"Not on this page, to keep it small:" in rendered("y" * 3_000, rows=2000)
+    assert b"Not on this page" not in rendered("y")
 
-    assert (first.x, last.x) == (40, 600)
-    assert (first.y, last.y) == (120, 88)
-    assert last.high < last.y < last.low
-    assert curve([]) == []
+
+def test_a_manifest_repeats_the_run_and_shows_no_value_of_the_environment() -> None:
+    spec = reports.spec(train={"env": [{"name": "TOKEN", "value": "hush"}]}, maxIterations=3)
+    manifest = manifest_of(reports.contents(spec=spec))
+    document = yaml.safe_load(manifest)
+
+    assert "hush" not in manifest
+    assert document["metadata"] == {"name": "words", "namespace": "ns"}
+    assert document["spec"]["train"]["env"] == [{"name": "TOKEN", "value": "(not shown)"}]
+    assert AugmentationRunSpec.model_validate(document["spec"]).max_iterations == 3
+
+
+def test_a_page_before_the_first_evaluation_says_so() -> None:
+    page = render(reports.contents(iterations=[], best=None, test=(), state=None, seeds=[], held_out=[]))
+    assert b"No iteration has been evaluated yet." in page
+    assert b"figcaption" not in page.partition(b"</style>")[2]
