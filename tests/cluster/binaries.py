@@ -29,6 +29,7 @@ HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 KUEUE_MODULE, KUEUE_VERSION = "sigs.k8s.io/kueue", "v0.17.0"
 MONITORING_MODULE, MONITORING_VERSION = "github.com/prometheus-operator/prometheus-operator", "v0.85.0"
 MONITORING_KINDS = ("servicemonitors", "prometheusrules")
+AXE = "axe-core@4.14.1"
 MINIMUM_GO = (1, 26)
 
 _CONTROL_PLANE_SOURCE = Path(__file__).parent / "controlplane"
@@ -151,6 +152,19 @@ def prometheus() -> Path:
 def promtool() -> Path:
     """The checker of rules, of Prometheus' own version."""
     return prometheus().with_name("promtool")
+
+
+def axe() -> Path:
+    """The script that finds what people with other senses cannot use on a page."""
+
+    def build(folder: Path) -> None:
+        if shutil.which("npm") is None:
+            raise BuildError("npm is not on PATH, and axe-core is a package of its: install Node.js")
+        [archive] = json.loads(_run(["npm", "pack", AXE, "--json"], cwd=folder))
+        _run(["tar", "xzf", archive["filename"], "package/axe.min.js"], cwd=folder)
+        (folder / "package" / "axe.min.js").rename(folder / "axe")
+
+    return _built("axe", hashlib.sha256(AXE.encode()).hexdigest(), "a download of a few MB", build, needs_go=False)
 
 
 def _unpack_prometheus(folder: Path) -> None:
