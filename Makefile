@@ -5,8 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
-# most tests wait for processes: three at once use three quarters of two cores (unit tests compute: check takes two)
-JOBS ?= 3
+# most tests wait for processes: four at once keep two cores busy (unit tests compute: check takes two)
+JOBS ?= 4
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 # conftest.py groups the tests and puts the long groups first: xdist shall keep its order
@@ -42,7 +42,7 @@ check: .venv/installed ## the inner loop: formatter, linter, types, unit tests; 
 	@$(BIN)/mypy --no-error-summary
 	@$(PYTEST_ALL) tests/unit $(PYTEST)
 
-test: ## all tests, quiet when green; JOBS=4 at once (3 by default)
+test: ## all tests, quiet when green; JOBS=3 at once (4 by default); of some slow kinds one a day, LLM2LLM_SWEEP=full for all
 	@$(PYTHON) tests/support/preflight.py test
 	@$(MAKE) .venv/installed
 	@$(PYTEST_ALL) $(PYTEST)

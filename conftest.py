@@ -6,6 +6,7 @@ import os
 
 import hypothesis
 import pytest
+from tests.support import turns
 from xdist.scheduler import LoadScopeScheduling
 
 # How long one example takes says nothing about the code on a machine that others use, too.
@@ -49,8 +50,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Groups:
     return Groups(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure() -> None:
+    turns.set_turn()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the longest groups first; within a folder the order of modules stays random."""
+    turns.leave_out(config, items)
     items.sort(key=_rank)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.support.install import OperatorProcess
 from tests.support.platform import BUCKET, Platform
 
@@ -26,6 +27,7 @@ def trained_by(platform: Platform, team: str, iteration: int) -> set[str]:
     return {entry["Key"].removeprefix(prefix).split("/")[0] for entry in listed["Contents"]}
 
 
+@pytest.mark.turns("e2e: runs that go on")
 def test_fault_49_a_run_goes_on_after_its_end_and_applied_again_it_repeats_and_pays_nothing(
     platform: Platform, operator: OperatorProcess, team: str
 ):

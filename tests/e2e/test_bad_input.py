@@ -63,6 +63,7 @@ def test_fault_34_a_wrong_teacher_key_is_found_by_prepare_with_one_request(
     assert teacher.stats()["requests"] - before == 1
 
 
+@pytest.mark.turns("e2e: runs that go on")
 def test_fault_29_a_key_that_is_revoked_later_fails_at_generate_and_a_retry_goes_on_without_training_again(
     platform: Platform, operator: OperatorProcess, team: str, teacher: Teacher
 ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
 from tests.cluster.faultrules import Match
 from tests.cluster.fixtures import RunningCluster
 from tests.support.install import OperatorProcess
@@ -67,6 +68,7 @@ def test_suspending_waits_for_a_pod_that_does_not_stop_and_says_for_which(
     platform.cluster.kubectl("-n", team, "delete", "arun", "keyword")
 
 
+@pytest.mark.turns("e2e: pods that stop")
 def test_fault_26_a_deadline_does_not_wait_and_names_what_is_left_and_a_retry_waits_for_it(
     cluster: RunningCluster, platform: Platform, operator: OperatorProcess, team: str
 ):

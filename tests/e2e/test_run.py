@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from tests.cluster.faultrules import Match
 from tests.cluster.fixtures import RunningCluster
 from tests.e2e.conftest import EVALUATION_ROWS
@@ -57,6 +58,7 @@ def test_kubectl_shows_what_a_user_needs(platform: Platform, operator: OperatorP
     assert "MaxIterationsReached" in events
 
 
+@pytest.mark.turns("e2e: pods that stop")
 def test_fault_19_an_evicted_training_pod_is_replaced_within_its_job_and_the_run_goes_on(
     cluster: RunningCluster, platform: Platform, operator: OperatorProcess, team: str
 ):
@@ -93,6 +95,7 @@ def test_fault_13_a_run_that_is_deleted_in_flight_takes_its_jobs_along(
     assert job_names(platform.writes(OPERATOR_USER, team)) == created
 
 
+@pytest.mark.turns("e2e: pods that stop")
 def test_suspending_stops_the_pod_and_resuming_goes_on_from_its_checkpoint(
     platform: Platform, operator: OperatorProcess, team: str
 ):

@@ -24,6 +24,7 @@ def rows_of(platform: Platform, uri: str, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in client.get_object(Bucket=BUCKET, Key=key)["Body"].read().splitlines()]
 
 
+@pytest.mark.turns("e2e: runs that go on")
 def test_probing_runs_ask_a_fold_that_they_did_not_train_on_and_close_with_all_rows(
     platform: Platform, operator: OperatorProcess, team: str
 ):
@@ -49,6 +50,7 @@ def test_probing_runs_ask_a_fold_that_they_did_not_train_on_and_close_with_all_r
     assert status["best"]["iteration"] == CLOSING + 2
 
 
+@pytest.mark.turns("engines")
 @pytest.mark.vllm
 @pytest.mark.timeout(900)
 def test_a_teacher_in_the_step_writes_rows_without_any_endpoint(

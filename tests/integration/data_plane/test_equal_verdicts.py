@@ -74,6 +74,7 @@ def equal_verdicts(name: str, expected: list[Prediction], found: list[Prediction
     return 1 - len(others) / len(pairs)
 
 
+@pytest.mark.turns("engines")
 @pytest.mark.vllm
 def test_both_engines_give_the_same_answers(tmp_path: Path, document: dict[str, Any]) -> None:
     expected, found, *in_bf16 = judged(tmp_path, document, *ENGINES, *BF16)
@@ -84,6 +85,7 @@ def test_both_engines_give_the_same_answers(tmp_path: Path, document: dict[str, 
     assert equal_verdicts("LoRA, bf16", *in_bf16) >= LEAST_IN_BF16
 
 
+@pytest.mark.turns("engines")
 @pytest.mark.vllm
 def test_both_engines_give_nearly_the_same_answers_over_a_quantized_base(
     tmp_path: Path, document: dict[str, Any]
@@ -96,6 +98,7 @@ def test_both_engines_give_nearly_the_same_answers_over_a_quantized_base(
     assert sum(told.correct for told in found) > len(found) / 2
 
 
+@pytest.mark.turns("engines")
 @pytest.mark.vllm
 def test_both_engines_give_the_same_answers_where_all_weights_were_trained(
     tmp_path: Path, document: dict[str, Any]
@@ -111,6 +114,7 @@ def test_both_engines_give_the_same_answers_where_all_weights_were_trained(
     assert found == expected
 
 
+@pytest.mark.turns("engines")
 @pytest.mark.vllm
 def test_vllm_over_two_processes_gives_the_same_answers_for_a_rank_that_it_has_no_kernel_for(
     tmp_path: Path, document: dict[str, Any]

@@ -79,6 +79,7 @@ def weights(trained: TrainingJob) -> dict[str, Any]:
     return load_file(next(trained.target.glob("*.safetensors")))
 
 
+@pytest.mark.turns("ranks that train")
 @pytest.mark.parametrize(
     ("method", "micro_batch", "batch"),
     [
@@ -127,6 +128,7 @@ class TooLarge:
         return self.numbers
 
 
+@pytest.mark.turns("ranks that fail")
 def test_fault_21_one_rank_without_memory_ends_all_and_tells_the_micro_batch(tmp_path: Path, student: Path) -> None:
     whole = job(tmp_path, student, "LoRA", 2, 8)
     heavy: Any = [TooLarge(row.id, row.ids, row.prompt) for row in whole.rows]
@@ -136,6 +138,7 @@ def test_fault_21_one_rank_without_memory_ends_all_and_tells_the_micro_batch(tmp
     assert told.value.micro_batch == 2
 
 
+@pytest.mark.turns("ranks that fail")
 def test_a_checkpoint_that_the_store_refuses_ends_all(tmp_path: Path, student: Path) -> None:
     def refused(*_: object) -> Future[None]:
         upload: Future[None] = Future()
@@ -146,6 +149,7 @@ def test_a_checkpoint_that_the_store_refuses_ends_all(tmp_path: Path, student: P
         train_in_processes(job(tmp_path, student, "LoRA", 2, 8), replace(hooks(), save=refused, interval=0), 2, MASK)
 
 
+@pytest.mark.turns("ranks that fail")
 def test_both_processes_wait_for_a_checkpoint_that_would_come_too_late(tmp_path: Path, student: Path) -> None:
     """With an interval that every step exceeds: the next one begins once the checkpoint is there."""
     upload: Future[None] = Future()
@@ -227,6 +231,7 @@ def gone(pids: list[int]) -> bool:
     return True
 
 
+@pytest.mark.turns("ranks that end")
 def test_fault_19_sigterm_reaches_all_processes_and_the_next_pod_ends_as_if_nothing_had_happened(
     pods: TwoProcesses,
 ) -> None:
@@ -250,6 +255,7 @@ def test_fault_19_sigterm_reaches_all_processes_and_the_next_pod_ends_as_if_noth
     assert whole.micro_batch == 8
 
 
+@pytest.mark.turns("ranks that end")
 def test_a_sigterm_to_all_processes_alike_costs_no_steps(pods: TwoProcesses) -> None:
     """So do Slurm and systemd end what they started."""
     process = pods.start(pods.run.step(Stage.TRAIN), "pod-1")
@@ -261,6 +267,7 @@ def test_a_sigterm_to_all_processes_alike_costs_no_steps(pods: TwoProcesses) -> 
     assert "a checkpoint is in the store" in pods.report("pod-1").message
 
 
+@pytest.mark.turns("ranks that end")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_death_of_a_process_ends_the_step_to_be_tried_again(pods: TwoProcesses, rank: int) -> None:
     process = pods.start(pods.run.step(Stage.TRAIN), "pod-1")
@@ -275,6 +282,7 @@ def test_the_death_of_a_process_ends_the_step_to_be_tried_again(pods: TwoProcess
     assert not list(pods.store.list("iterations/000/train/manifest"))
 
 
+@pytest.mark.turns("ranks that end")
 def test_no_process_outlives_a_pod_that_is_killed(pods: TwoProcesses) -> None:
     process = pods.start(pods.run.step(Stage.TRAIN), "pod-1")
     pods.until_checkpoint(process, "pod-1")

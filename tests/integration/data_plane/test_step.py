@@ -140,6 +140,7 @@ def uninterrupted(pods: Pods) -> str:
     return run_step(pods.run.step(Stage.TRAIN), store, pods.context("reference")).digest
 
 
+@pytest.mark.turns("steps that are killed")
 def test_fault_46_sigkill_costs_at_most_one_interval_and_changes_nothing_in_the_result(pods: Pods) -> None:
     step = pods.run.step(Stage.TRAIN)
     killed = pods.start(step, "pod-1")

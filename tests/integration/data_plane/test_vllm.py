@@ -17,6 +17,7 @@ from llm2llm.step import run_step
 from llm2llm.storage import LocalStore
 
 
+@pytest.mark.turns("engines")
 @pytest.mark.vllm
 def test_vllm_ends_an_answer_at_the_same_place(bench: Bench) -> None:
     run, store = short_of_context(bench)

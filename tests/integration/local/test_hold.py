@@ -110,6 +110,7 @@ def settled_requests(teacher: Teacher) -> int:
     return int(now)
 
 
+@pytest.mark.turns("hold: two at once")
 def test_fault_66_of_two_commands_in_one_folder_one_says_who_works_there(place: Place, teacher: Teacher) -> None:
     both = [place.start(), place.start()]
     ends = [process.wait() for process in both]
@@ -124,6 +125,7 @@ def test_fault_66_of_two_commands_in_one_folder_one_says_who_works_there(place: 
     assert teacher.stats()["repeated"] == 0
 
 
+@pytest.mark.turns("hold: one comes later")
 def test_fault_66_a_second_command_that_comes_later_is_refused_too_and_changes_nothing(
     place: Place, teacher: Teacher
 ) -> None:
@@ -140,6 +142,7 @@ def test_fault_66_a_second_command_that_comes_later_is_refused_too_and_changes_n
     assert place.digests() == before
 
 
+@pytest.mark.turns("hold: however it ends")
 @pytest.mark.parametrize(
     ("number", "repeated"),
     [
