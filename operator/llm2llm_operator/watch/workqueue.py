@@ -4,7 +4,7 @@ A worker calls `get` for the next key, reconciles the run, and calls `done` or `
 duplicates are merged, a key that is added during its own pass comes back after it, failures back off per key with
 jitter, and a heap holds the wake-up times. Keys that a resync adds wait behind keys that an event adds, so ten thousand
 finished runs do not delay anyone's next Job; and namespaces are served in turn, none of them by more than a share of
-the workers while others are at work, so ten thousand runs of one tenant do not delay another's.
+the workers, so ten thousand runs of one tenant do not delay another's.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ LOW_PRIORITY_EVERY = 8
 MAX_LOW_PRIORITY_WORKERS = 4
 """Concurrent low-priority passes: most have nothing to do and never wait, so each one blocks the loop."""
 WORKER_SHARE = 1 / 6
-"""Part of the workers that one namespace may keep busy while another is at work. More do not get more done where the
-API server is the limit: its answers only take longer, for everyone (docs/measurements.md)."""
-AT_WORK_SECONDS = 60.0
-"""A namespace is at work for this long after its last pass: a few runs have a pass only now and then."""
+"""Part of the workers that one namespace may keep busy. More do not get more done where the API server is the limit:
+its answers only take longer, for everyone, also for the first run of a namespace that the operator has not heard of yet
+(docs/measurements.md)."""
 
 
 class WorkQueue:
@@ -41,8 +40,6 @@ class WorkQueue:
         self._waited = waited
         self._share = None if workers is None else max(1, int(workers * WORKER_SHARE))
         self._active_in: Counter[str] = Counter()
-        self._last_pass: dict[str, float] = {}
-        """When each namespace that was lately at work had its last pass, the earliest first."""
         self._ready: FairQueue[Key] = FairQueue()
         self._later: FairQueue[Key] = FairQueue()
         self._since: dict[Key, float] = {}
@@ -137,22 +134,12 @@ class WorkQueue:
             self._low_priority.add(key)
         if key is not None:
             self._waited(time.monotonic() - self._since.pop(key))
-            self._note_pass(key[0])
+            self._active_in[key[0]] += 1
         return key
 
-    def _note_pass(self, namespace: str) -> None:
-        self._active_in[namespace] += 1
-        self._last_pass.pop(namespace, None)
-        self._last_pass[namespace] = now = time.monotonic()
-        while now - self._last_pass[first := next(iter(self._last_pass))] > AT_WORK_SECONDS:
-            del self._last_pass[first]
-
     def _may_have_another(self, namespace: str) -> bool:
-        """Tells whether the namespace has less than its share of the workers, or is alone at work."""
-        if self._share is None or self._active_in[namespace] < self._share:
-            return True
-        now = time.monotonic()
-        return all(other == namespace or now - last > AT_WORK_SECONDS for other, last in self._last_pass.items())
+        """Tells whether the namespace has less than its share of the workers."""
+        return self._share is None or self._active_in[namespace] < self._share
 
     def _release(self, key: Key) -> None:
         self._active.discard(key)
