@@ -1,13 +1,17 @@
-"""Defines the command line: `llm2llm run`, `step`, `validate`, `report` and `verify`, each in its own file.
+"""Defines the command line: each command, or group of commands, has its own file.
 
 Heavy modules are imported only when a command needs them, so `--help` and `validate` answer immediately.
 """
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from llm2llm.cli.report import report
+from llm2llm.cli.results import compare, mistakes, samples, suspects
 from llm2llm.cli.run import run
 from llm2llm.cli.step import step
 from llm2llm.cli.validate import validate
@@ -17,11 +21,27 @@ app = typer.Typer(
     help="LLM2LLM: fine-tune a student model, find its mistakes, let a teacher model write more examples like them, "
     "and repeat.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (run, step, validate, report, verify):
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"llm2llm {version('llm2llm-operator')}")
+        raise typer.Exit
+
+
+for command in (validate, run, report, mistakes, samples, suspects, compare, verify, step):
     app.command()(command)
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main(argv: list[str] | None = None) -> int:

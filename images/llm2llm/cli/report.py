@@ -1,15 +1,25 @@
-"""`llm2llm report`: shows the runs in a work folder."""
+"""`llm2llm report`: shows how runs went, and writes their page anew."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated
 
 import typer
 
+from llm2llm.cli.results import Endpoint, Run, reading
 
-def report(workdir: Annotated[Path, typer.Argument(help="Folder that `run --workdir` wrote to.")]) -> None:
-    """Show the iterations of the runs in a work folder."""
+
+def report(
+    run: Run,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    endpoint: Endpoint = "",
+) -> None:
+    """Show the iterations of each run in a folder, and write its page (report/index.html) anew.
+
+    Example: llm2llm report out --open
+    """
     from llm2llm.local.report import print_reports
 
-    raise typer.Exit(print_reports(workdir))
+    with reading():
+        raise typer.Exit(print_reports(run, endpoint, os.environ, open_page=open_page))

@@ -1,40 +1,75 @@
-"""Prints the tables of finished and unfinished runs, read from their manifests (`llm2llm report`)."""
+"""Prints the tables of runs from their manifests, and writes their pages anew (`llm2llm report`)."""
 
 from __future__ import annotations
 
 import sys
+import tempfile
+import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.iterations import committed_iterations
-from llm2llm.errors import ExitCode, StepError
+from llm2llm.errors import ConfigurationError, ExitCode, StepError
 from llm2llm.local.display import IterationView, iteration_table
-from llm2llm.local.record import RECORD, RunRecord
-from llm2llm.storage import LocalStore
+from llm2llm.local.targets import NamedRun, named_runs
+from llm2llm.report.collect import collect
+from llm2llm.report.page import render
+from llm2llm.report.summary import verdict
+from llm2llm.report.views import PAGE, write_report
+from llm2llm.storage import Store
 
 
-def print_reports(workdir: Path) -> int:
-    """Prints each run below `workdir`; returns the exit code of the command."""
-    records = sorted(workdir.glob(f"*/*/{RECORD}"))
-    if not records:
-        print(f"{workdir}: no runs found; create one with `llm2llm run --workdir {workdir}`", file=sys.stderr)
-        return ExitCode.BAD_CONFIGURATION
-    for path in records:
-        try:
-            record = RunRecord.model_validate_json(path.read_bytes())
-            metric = AugmentationRunSpec.model_validate(record.spec).objective.metric
-            table = iteration_table(_iterations(LocalStore(path.parent), metric), metric)
-        except (StepError, ValueError) as error:
-            print(f"{path.parent}: {error}", file=sys.stderr)
-            return ExitCode.INCOMPATIBLE
-        table.title = f"{record.namespace}/{record.name}"
+def print_reports(target: str, endpoint: str, environ: Mapping[str, str], *, open_page: bool = False) -> int:
+    """Prints each run that `target` names, and rewrites its page; returns the exit code of the command.
+
+    Raises:
+        ConfigurationError: there is no run.
+        InvalidManifest: a file is no run.
+        StepError: the store cannot be read.
+    """
+    runs = [run for run in named_runs(target, endpoint, environ) if run.document or run.record or run.problem]
+    if not runs:
+        raise ConfigurationError(f"{target}: no runs found; create one with `llm2llm run --workdir {target}`")
+    codes = [_print_report(run, open_page=open_page) for run in runs]
+    return max(codes)
+
+
+def _print_report(run: NamedRun, *, open_page: bool) -> int:
+    try:
+        view = run.view()
+        metric = view.spec.objective.metric
+        committed = list(committed_iterations(run.store))
+        table = iteration_table(_iterations(run.store, metric), metric)
+        table.title = f"{view.namespace}/{view.run}"
         Console().print(table)
+        if not committed:
+            return ExitCode.DONE
+        contents = collect(view, run.store, committed)
+        print(verdict(contents))
+        write_report(view, run.store, committed)
+        print(f"report: {run.store.uri}/{PAGE}")
+        if open_page:
+            _open(run.store.uri, render(contents))
+    except (StepError, ValueError, LookupError) as error:
+        print(f"{run.title}: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, ConfigurationError) else ExitCode.INCOMPATIBLE
     return ExitCode.DONE
 
 
-def _iterations(store: LocalStore, metric: str) -> dict[int, IterationView]:
+def _open(uri: str, page: bytes) -> None:
+    """Opens the page in a browser: a copy of one that lies in a bucket."""
+    address = f"{uri}/{PAGE}"
+    if not address.startswith("file://"):
+        copy = Path(tempfile.mkdtemp(prefix="llm2llm-")) / "index.html"
+        copy.write_bytes(page)
+        address = copy.as_uri()
+    if not webbrowser.open(address):
+        print(f"there is no browser to open it: {address}", file=sys.stderr)
+
+
+def _iterations(store: Store, metric: str) -> dict[int, IterationView]:
     views: dict[int, IterationView] = {}
     for iteration in committed_iterations(store):
         views[iteration.index] = IterationView(iteration.index, metric)

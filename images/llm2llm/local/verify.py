@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm2llm.api.data import S3Access
 from llm2llm.artifacts.verify import VerifiedStep, verify_run
 from llm2llm.errors import ConfigurationError, ExitCode
-from llm2llm.local.documents import read_documents
-from llm2llm.local.record import RECORD, RunRecord
+from llm2llm.local.targets import NamedRun, named_runs
 from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.models.cache import LIST, damage_reason
 from llm2llm.plaintext import plain
 from llm2llm.records import Stage
-from llm2llm.storage import ObjectMissing, Store, open_store
-
-
-@dataclass(frozen=True)
-class VerifiedRun:
-    """A run to verify: its name for the output, its store, and the digests that its status has by folder."""
-
-    name: str
-    store: Store
-    digests: Mapping[str, str] = field(default_factory=dict)
-    weights_of_all: bool = False
 
 
 def verify_target(target: str, endpoint: str, environ: Mapping[str, str]) -> int:
@@ -40,12 +26,12 @@ def verify_target(target: str, endpoint: str, environ: Mapping[str, str]) -> int
     """
     models = sorted(path.parent for path in _folder(target).rglob(LIST)) if _folder(target).is_dir() else []
     problems = sum(_print_model(folder) for folder in models)
-    runs = list(_runs(target, endpoint, environ))
+    runs = list(named_runs(target, endpoint, environ))
     steps = 0
     for run in runs:
         if len(runs) > 1:
-            print(f"{run.name}:")
-        for step in verify_run(run.store, run.digests, run.weights_of_all):
+            print(f"{run.title}:")
+        for step in verify_run(run.store, _digests_of(run), _keeps_all(run)):
             steps += 1
             problems += _print_step(step)
     if not steps and not models:
@@ -61,49 +47,22 @@ def _folder(target: str) -> Path:
     return Path(target) if "://" not in target else Path("/nonexistent")
 
 
-def _runs(target: str, endpoint: str, environ: Mapping[str, str]) -> Iterator[VerifiedRun]:
-    access = S3Access(endpoint=endpoint)
-    path = Path(target)
-    if "://" in target:
-        above = open_store(target.rstrip("/"), access, environ)
-        for record in [key for key in above.list("") if key.endswith(f"/{RECORD}")] or [f"/{RECORD}"]:
-            root = f"{target.rstrip('/')}/{record.removesuffix(f'/{RECORD}')}".rstrip("/")
-            store = open_store(root, access, environ)
-            yield VerifiedRun(root, store, weights_of_all=_keeps_all(store))
-    elif path.is_dir():
-        for folder in [record.parent for record in sorted(path.rglob(RECORD))] or [path]:
-            store = open_store(folder.absolute().as_uri(), access, environ)
-            yield VerifiedRun(str(folder), store, weights_of_all=_keeps_all(store))
-    else:
-        for file, document in read_documents([path]).runs:
-            yield _run_of(file, document, endpoint, environ)
+def _keeps_all(run: NamedRun) -> bool:
+    """Returns whether the run says that no weights are deleted; a folder without a record does not say."""
+    spec = run.document.get("spec") or (run.record.spec if run.record else None)
+    return spec is not None and bool((spec.get("artifacts") or {}).get("retention", "All") == "All")
 
 
-def _run_of(file: Path, document: Mapping[str, Any], endpoint: str, environ: Mapping[str, str]) -> VerifiedRun:
-    """Returns the run of an object with its status, as the API server has it."""
-    status, artifacts = document.get("status") or {}, (document.get("spec") or {}).get("artifacts") or {}
-    uri = status.get("artifactsUri")
-    if not uri:
-        raise ConfigurationError(
-            f"{file}: the run has no status.artifactsUri: print it with `kubectl get arun -o yaml`"
-        )
-    fields = {name: artifacts[name] for name in ("endpoint", "region", "pathStyle") if artifacts.get(name) is not None}
-    access = S3Access.model_validate(fields | ({"endpoint": endpoint} if endpoint else {}))
+def _digests_of(run: NamedRun) -> dict[str, str]:
+    """Returns the digests that a run's status has, by the folders of their steps; none where there is no status.
+
+    Raises:
+        ConfigurationError: the status is none.
+    """
     try:
-        digests = _digests(status)
+        return _digests(run.document["status"]) if run.document else {}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"{file}: the run's status cannot be read: {error!r}") from error
-    name, store = str((document.get("metadata") or {}).get("name")), open_store(uri, access, environ)
-    return VerifiedRun(name, store, digests, artifacts.get("retention", "All") == "All")
-
-
-def _keeps_all(store: Store) -> bool:
-    """Returns whether a local run's record says that no weights are deleted; a folder without a record does not say."""
-    try:
-        record = RunRecord.model_validate_json(store.read(RECORD))
-    except (ObjectMissing, ValueError):
-        return False
-    return bool((record.spec.get("artifacts") or {}).get("retention", "All") == "All")
+        raise ConfigurationError(f"{run.file}: the run's status cannot be read: {error!r}") from error
 
 
 def _digests(status: Mapping[str, Any]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from llm2llm.cli.main import main
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ("run", "step", "validate", "report"):
+    for command in ("run", "step", "validate", "report", "mistakes", "samples", "suspects", "compare", "verify"):
         assert f" {command} " in shown
 
 

@@ -36,7 +36,7 @@ def run_in(workdir: Path, **changes: Any) -> LocalStore:
     commit_step(store, step_of(Stage.TRAIN), train_examples=1040)
     f1 = builders.accuracy(0.6).model_copy(update={"name": "macroF1"})
     commit_step(store, step_of(Stage.EVALUATE), metrics=(builders.accuracy(0.7), f1))
-    commit_step(store, step_of(Stage.GENERATE), usage=USAGE)
+    commit_step(store, step_of(Stage.GENERATE), {"rejected.jsonl": b"", "synthetic.jsonl": b""}, usage=USAGE)
     commit_step(store, step_of(Stage.TRAIN, 1))
     return store
 
@@ -49,7 +49,7 @@ def rows(shown: str) -> list[list[str]]:
 
 def test_a_run_is_a_table_with_a_row_for_each_iteration_so_far(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run_in(tmp_path)
-    assert print_reports(tmp_path) == 0
+    assert print_reports(str(tmp_path), "", {}) == 0
     shown = capsys.readouterr().out
     assert "default/keyword" in shown
     assert rows(shown) == [
@@ -61,7 +61,7 @@ def test_a_run_is_a_table_with_a_row_for_each_iteration_so_far(tmp_path: Path, c
 def test_the_score_is_the_one_that_the_run_is_judged_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     task = {"promptTemplate": "x", "grader": {"type": "Choice"}, "labels": ["a", "b"]}
     run_in(tmp_path, task=task, objective={"metric": "macroF1"})
-    assert print_reports(tmp_path) == 0
+    assert print_reports(str(tmp_path), "", {}) == 0
     shown = capsys.readouterr().out
     assert "macroF1" in shown
     assert "accuracy" not in shown
@@ -71,7 +71,7 @@ def test_the_score_is_the_one_that_the_run_is_judged_by(tmp_path: Path, capsys: 
 def test_every_run_of_the_folder_is_shown_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for name in "dbeacf":
         new_run_in(tmp_path, name)
-    assert print_reports(tmp_path) == 0
+    assert print_reports(str(tmp_path), "", {}) == 0
     shown = capsys.readouterr().out
     assert [name for line in shown.splitlines() for name in line.split() if "default/" in name] == [
         f"default/{name}" for name in "abcdef"
@@ -87,7 +87,29 @@ def test_every_run_of_the_folder_is_shown_by_name(tmp_path: Path, capsys: pytest
 )
 def test_a_damaged_document_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, words: str):
     run_in(tmp_path).write(key, b"{}")
-    assert print_reports(tmp_path) == 70
+    assert print_reports(str(tmp_path), "", {}) == 70
     error = capsys.readouterr().err
     assert error.startswith(f"{tmp_path / 'default' / 'keyword'}: ")
     assert words in error
+
+
+def test_the_page_is_written_anew_and_its_verdict_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store = run_in(tmp_path)
+    assert print_reports(str(tmp_path), "", {}) == 0
+    shown = capsys.readouterr().out
+    assert "accuracy is 0.700 on 100 evaluation rows" in shown.lower()
+    assert f"report: {store.uri}/report/index.html" in shown
+    assert b"<h1>Accuracy is 0.700" in store.read("report/index.html")
+
+
+def test_the_page_is_opened_in_a_browser_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = run_in(tmp_path)
+    opened: list[str] = []
+
+    def note(address: str) -> bool:
+        opened.append(address)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", note)
+    assert print_reports(str(tmp_path), "", {}, open_page=True) == 0
+    assert opened == [f"{store.uri}/report/index.html"]

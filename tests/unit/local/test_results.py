@@ -1,0 +1,113 @@
+"""What the commands that look at results show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support import builders, reports
+
+from llm2llm.errors import ConfigurationError
+from llm2llm.local import results
+from llm2llm.loop.stopping import Best
+from llm2llm.records import Resolved, Stage
+from llm2llm.report.collect import Contents
+
+RUN = reports.contents("words")
+
+
+def test_the_best_iteration_is_asked_if_none_is_named():
+    assert results.iteration_named(RUN, None).index == 1
+    assert results.iteration_named(RUN, 0).index == 0
+
+
+@pytest.mark.parametrize("index", [None, 7])
+def test_an_iteration_that_was_not_evaluated_is_told_with_those_that_were(index: int | None):
+    contents = replace(RUN, best=None, iterations=[]) if index is None else RUN
+    with pytest.raises(ConfigurationError, match=r"has not been evaluated; evaluated iterations: (none|0, 1)"):
+        results.iteration_named(contents, index)
+
+
+def test_mistakes_have_the_row_the_right_answer_and_the_given_one():
+    [seed, held_out] = results.mistakes(RUN, RUN.iterations[1], None, None)
+    assert seed == {
+        "set": "seed", "id": "words0", "words": "words", "label": "yes", "answer": "words", "verdict": "wrong"
+    }  # fmt: skip
+    assert (held_out["set"], held_out["id"]) == ("evaluation", "ewords0")
+
+
+@pytest.mark.parametrize(
+    ("label", "dataset", "expected"),
+    [("yes", None, 2), ("perhaps", "seed", 1), (None, "evaluation", 3), ("of another task", None, 0)],
+)
+def test_mistakes_are_chosen_by_label_and_set(label: str | None, dataset: str | None, expected: int):
+    assert len(list(results.mistakes(RUN, RUN.iterations[0], label, dataset))) == expected
+
+
+def test_samples_are_those_that_were_kept_or_those_that_were_not():
+    [kept] = results.samples(RUN, None, rejected=False)
+    assert (kept["id"], kept["seed"], kept["label"], kept["iteration"]) == ("swords", "words0", "yes", 0)
+    rejected = list(results.samples(RUN, 0, rejected=True))
+    assert [row["reason"] for row in rejected] == ["words"] * 3
+    assert list(results.samples(RUN, 1, rejected=True)) == []
+
+
+def test_suspects_are_seed_rows_that_were_wrong_three_times():
+    assert list(results.suspects(RUN.seeds)) == []
+    seeds = [replace(RUN.seeds[0], answers=[(n, reports.given("words0", False, "no")) for n in range(3)])]
+    [row] = results.suspects(seeds)
+    assert (row["id"], row["label"], row["wrong"], row["answers"]) == ("words0", "yes", "3 of 3", "no")
+
+
+def compared(first: Contents, second: Contents) -> tuple[results.Comparison, dict[str, tuple[str, str]]]:
+    comparison = results.compare_runs(first, second)
+    rows = results.comparison_rows(first, second, comparison)
+    return comparison, {row["figure"]: (row["first"], row["second"]) for row in rows}
+
+
+def judged_by(contents: Contents, iteration: int) -> Contents:
+    """The run, with another iteration as its best."""
+    return replace(contents, best=Best(iteration, builders.accuracy(0.5), "uri", "sha256:0"))
+
+
+def test_two_runs_are_compared_row_by_row():
+    worse, better = judged_by(reports.contents(rows=40), 0), reports.contents(rows=40)
+    comparison, rows = compared(worse, better)
+    assert (comparison.paired.gained, comparison.paired.lost) == (19, 0)
+    assert rows["right where the other is wrong"] == ("0", "19")
+    assert rows["cost"] == ("no prices", "no prices")
+    sentence = comparison.verdict("the first", "the second")
+    assert sentence.startswith(
+        "the second is better than the first (p < .001): of 40 rows, the second alone got 19 right"
+    )
+    assert results.compare_runs(better, worse).verdict("the first", "the second").startswith("the first is better")
+
+
+def test_a_difference_that_may_be_chance_is_none():
+    comparison, _ = compared(judged_by(RUN, 0), RUN)
+    assert comparison.verdict("a", "b").startswith("No difference that is more than chance (p = .500)")
+
+
+def test_a_point_costs_what_was_spent_for_it():
+    prices = {"inputPerMillion": "1000", "outputPerMillion": "0", "gpuHour": "0"}
+    contents = reports.contents(spec=reports.spec(budget={"prices": prices}))
+    _, rows = compared(contents, judged_by(contents, 0))
+    assert rows["cost"] == ("1.00", "1.00")
+    assert rows["cost of a point of accuracy"] == ("0.05", "no gain")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"best": None}, "has no evaluated iteration to compare", id="nothing evaluated"),
+        pytest.param(
+            {"inputs": builders.report(Stage.PREPARE, resolved=Resolved(evaluation_digest="sha256:abc"))},
+            r"were not scored on the same rows \(evaluation rows unknown, evaluation rows abc\)",
+            id="other rows",
+        ),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_not(changes: dict[str, Any], words: str):
+    with pytest.raises(ConfigurationError, match=words):
+        results.compare_runs(RUN, replace(RUN, **changes))
