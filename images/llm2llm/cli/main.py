@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from llm2llm.cli.fetch import export, fetch
 from llm2llm.cli.report import report
 from llm2llm.cli.results import compare, mistakes, samples, suspects
 from llm2llm.cli.run import run
@@ -31,7 +32,7 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-for command in (validate, run, report, mistakes, samples, suspects, compare, verify, step):
+for command in (validate, run, report, mistakes, samples, suspects, compare, fetch, export, verify, step):
     app.command()(command)
 
 

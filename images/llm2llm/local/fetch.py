@@ -1,0 +1,101 @@
+"""Brings what a run made to a folder or a file: its best student, and the rows that it was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llm2llm.artifacts.committed import download_folder, manifest_in
+from llm2llm.data.rows import training_set
+from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
+from llm2llm.layout import trained_part
+from llm2llm.local.results import iteration_named
+from llm2llm.local.targets import NamedRun
+from llm2llm.loop.stages import INPUTS, step_folder
+from llm2llm.records import Example, Manifest, Stage
+from llm2llm.report.collect import collect
+
+
+def fetch_student(run: NamedRun, folder: Path, index: int | None) -> str:
+    """Copies a student into a folder, each file compared with its hash; returns the digest of the training's output.
+
+    Args:
+        run: that trained it.
+        folder: to write to: new or empty.
+        index: iteration of the student; the best one if None.
+
+    Raises:
+        ConfigurationError: the folder has files, or there is no such student.
+        IncompatibleArtifacts: a file is missing or damaged, or the student is not the one that the run's status names.
+    """
+    view = run.view()
+    contents = collect(view, run.store)
+    iteration = iteration_named(contents, index)
+    manifest = manifest_in(run.store, step_folder(Stage.TRAIN, iteration.index))
+    if manifest is None:
+        raise IncompatibleArtifacts(f"{contents.uri}: the manifest of iteration {iteration.name} is gone")
+    _compare_with_status(run, manifest, iteration.index)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigurationError(f"{folder} exists and is not an empty folder: name another one")
+    part = trained_part(view.spec)
+    folder.mkdir(parents=True, exist_ok=True)
+    download_folder(run.store, manifest, f"{part}/", folder)
+    return manifest.digest
+
+
+def _compare_with_status(run: NamedRun, manifest: Manifest, index: int) -> None:
+    best = (run.document.get("status") or {}).get("best") or {}
+    if best.get("iteration") == index and best.get("digest") not in (None, manifest.digest):
+        raise IncompatibleArtifacts(
+            f"{run.title}: the best student in the store ({manifest.digest}) is not the one in the run's status "
+            f"({best['digest']}): it was exchanged; `llm2llm verify` tells more"
+        )
+
+
+def training_rows(run: NamedRun, index: int | None) -> Iterator[dict[str, Any]]:
+    """Returns the rows that a student was trained on: the seed set, then what the teacher wrote before.
+
+    Each has its fields and its `completion`, and says where it comes from: `source` (seed or the teacher's name),
+    `iteration` and `seed` (the row that it was written for).
+
+    Raises:
+        ConfigurationError: there is no such student.
+        IncompatibleArtifacts: a file is missing or damaged.
+    """
+    view = run.view()
+    iteration = iteration_named(collect(view, run.store), index)
+    step = replace(view, stage=Stage.TRAIN, iteration=iteration.index)
+    folders = (INPUTS, *(step_folder(Stage.GENERATE, number) for number in range(step.id.rounds)))
+    manifests = {folder: manifest_in(run.store, folder) for folder in folders}
+    parents = {folder: manifest.digest for folder, manifest in manifests.items() if manifest}
+    return map(_row, training_set(run.store, replace(step, parents=parents)))
+
+
+def _row(example: Example) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": example.id, **example.fields, "completion": example.completion}
+    if example.lineage is None:
+        return row | {"source": "seed"}
+    lineage = example.lineage
+    return row | {"source": lineage.teacher or "teacher", "iteration": lineage.iteration, "seed": lineage.seed}
+
+
+def write_rows(rows: Iterator[dict[str, Any]], path: Path) -> int:
+    """Writes rows as JSON lines to a new file; returns how many there are.
+
+    Raises:
+        ConfigurationError: the file exists, or cannot be written.
+    """
+    count = 0
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+    except FileExistsError:
+        raise ConfigurationError(f"{path} exists: name another file, or delete it") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    return count

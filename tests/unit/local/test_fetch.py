@@ -1,0 +1,91 @@
+"""What is brought out of a run's store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.support import builders
+from tests.support.steps import commit_step, step_of
+
+from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
+from llm2llm.local.fetch import fetch_student, training_rows, write_rows
+from llm2llm.local.record import RunRecord
+from llm2llm.local.targets import NamedRun
+from llm2llm.records import Example, Lineage, Stage, to_jsonl
+from llm2llm.storage import LocalStore
+
+SEEDS = [Example(id=f"s{number}", fields={"prompt": "p"}, completion="x") for number in range(2)]
+WEIGHTS = b"weights of iteration "
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> NamedRun:
+    """A run of three iterations, of which the second is best; each round kept one row."""
+    store = LocalStore(tmp_path / "store")
+    commit_step(store, step_of(Stage.PREPARE), {"seed.jsonl": to_jsonl(SEEDS)})
+    for index, score in enumerate((0.5, 0.7, 0.6)):
+        files = {"adapter/adapter_model.safetensors": WEIGHTS + str(index).encode(), "rows.json": b"[]"}
+        commit_step(store, step_of(Stage.TRAIN, index), files)
+        commit_step(
+            store, step_of(Stage.EVALUATE, index), {"predictions.seed.jsonl": b""}, metrics=(builders.accuracy(score),)
+        )
+        lineage = Lineage(seed="s0", parent="s0", iteration=index, teacher="t")
+        row = SEEDS[0].model_copy(update={"id": f"n{index}", "lineage": lineage})
+        commit_step(store, step_of(Stage.GENERATE, index), {"synthetic.jsonl": to_jsonl([row]), "rejected.jsonl": b""})
+    return NamedRun(
+        "run", store, record=RunRecord(name="r", namespace="ns", uid="u", spec=builders.spec(maxIterations=3))
+    )
+
+
+@pytest.mark.parametrize(("index", "expected"), [(None, b"1"), (2, b"2")])
+def test_the_best_student_is_fetched_or_the_one_that_is_named(
+    run: NamedRun, tmp_path: Path, index: int | None, expected: bytes
+):
+    digest = fetch_student(run, tmp_path / "out", index)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter_model.safetensors"]
+    assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == WEIGHTS + expected
+    assert digest.startswith("sha256:")
+
+
+def test_a_folder_with_files_is_left_as_it_is(run: NamedRun, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").write_text("x")
+    with pytest.raises(ConfigurationError, match="exists and is not an empty folder"):
+        fetch_student(run, tmp_path / "out", None)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_weights_that_were_exchanged_are_not_fetched(run: NamedRun, tmp_path: Path):
+    [path] = (tmp_path / "store/iterations/001/train").rglob("adapter_model.safetensors")
+    path.write_bytes(WEIGHTS + b"9")
+    with pytest.raises(IncompatibleArtifacts, match="is damaged"):
+        fetch_student(run, tmp_path / "out", None)
+
+
+def test_a_student_that_is_not_the_one_of_the_status_is_not_fetched(run: NamedRun, tmp_path: Path):
+    status = {"best": {"iteration": 1, "digest": "sha256:another"}}
+    document = {"metadata": {"name": "r"}, "spec": builders.spec(maxIterations=3), "status": status}
+    with pytest.raises(IncompatibleArtifacts, match="it was exchanged"):
+        fetch_student(NamedRun("run", run.store, document=document), tmp_path / "out", None)
+
+
+@pytest.mark.parametrize(("index", "expected"), [(0, []), (None, ["n0"]), (2, ["n0", "n1"])])
+def test_a_student_was_trained_on_the_seeds_and_the_rounds_before_it(
+    run: NamedRun, index: int | None, expected: list[str]
+):
+    rows = list(training_rows(run, index))
+    assert [row["id"] for row in rows] == ["s0", "s1", *expected]
+    assert rows[0] == {"id": "s0", "prompt": "p", "completion": "x", "source": "seed"}
+    assert all((row["source"], row["seed"]) == ("t", "s0") for row in rows[2:])
+
+
+def test_rows_are_written_to_a_new_file_alone(run: NamedRun, tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    assert write_rows(training_rows(run, None), path) == 3
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["s0", "s1", "n0"]
+    with pytest.raises(ConfigurationError, match="exists: name another file"):
+        write_rows(iter([]), path)
+    with pytest.raises(ConfigurationError, match="No such file or directory"):
+        write_rows(iter([]), tmp_path / "none" / "rows.jsonl")
