@@ -1,7 +1,8 @@
 """Generates pages of docs/reference.
 
 api.md comes from the CRD: every field with its type, default, bounds, and whether it may change. metrics.md comes from
-the module that defines the metrics, endings.md from the tables of exit codes and reasons, values.md from the chart.
+the module that defines the metrics, endings.md from the tables of exit codes and reasons, cli.md from the command line,
+values.md from the chart.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from llm2llm.api.run import identity_paths
 from llm2llm.errors import ENDINGS
+from llm2llm_crdgen.commands import commands_reference
 from llm2llm_crdgen.crd import custom_resource_definition
 from llm2llm_crdgen.values import values_reference
 from llm2llm_operator.observability import metrics
@@ -155,6 +157,7 @@ def main() -> int:
     (folder / "api.md").write_text(api_reference(), encoding="utf-8")
     (folder / "metrics.md").write_text(metrics_reference(), encoding="utf-8")
     (folder / "endings.md").write_text(endings_reference(), encoding="utf-8")
+    (folder / "cli.md").write_text(commands_reference(), encoding="utf-8")
     (folder / "values.md").write_text(values_reference(chart), encoding="utf-8")
     return 0
 
