@@ -12,5 +12,10 @@ PAGE = Path(__file__).resolve().parents[4] / "docs" / "reference" / "cli.md"
 def test_the_committed_page_is_what_the_commands_say():
     page = commands_reference()
     assert PAGE.read_text() == page
-    for words in ("## `llm2llm mistakes`", "Example: llm2llm compare", "Print a table, or JSON or CSV", "[endings.md](endings.md)"):
+    for words in (
+        "## `llm2llm mistakes`",
+        "Example: llm2llm compare",
+        "Print a table, or JSON or CSV",
+        "[endings.md](endings.md)",
+    ):
         assert words in page
