@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from llm2llm.cli.fetch import export, fetch
+from llm2llm.cli.init import init
 from llm2llm.cli.report import report
 from llm2llm.cli.results import compare, mistakes, samples, suspects
 from llm2llm.cli.run import run
@@ -32,7 +33,7 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-for command in (validate, run, report, mistakes, samples, suspects, compare, fetch, export, verify, step):
+for command in (init, validate, run, report, mistakes, samples, suspects, compare, fetch, export, verify, step):
     app.command()(command)
 
 

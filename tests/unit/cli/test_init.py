@@ -1,0 +1,64 @@
+"""`llm2llm init`; what it guesses is in tests/unit/local/test_draft.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llm2llm.cli.main import main
+
+Output = pytest.CaptureFixture[str]
+LINES = [f"T-{n:03};please help me with my order number {n};{'ab'[n % 2]}" for n in range(40)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a table as Excel writes it in Europe."""
+    monkeypatch.chdir(tmp_path)
+    Path("My Tickets.csv").write_bytes("\n".join(("id;text;queue", *LINES, "T-x;größer;a")).encode("cp1252"))
+    return tmp_path
+
+
+def test_a_table_becomes_a_manifest_that_is_valid_and_rows_that_a_run_takes(folder: Path, capsys: Output):
+    assert main(["init", "My Tickets.csv"]) == 0
+    shown = capsys.readouterr().out
+    assert "My Tickets.csv: 41 rows, 41 with an answer in 'queue'" in shown
+    assert "the student reads: text" in shown
+    assert "2 labels: a, b" in shown
+    assert (
+        "look at this: My Tickets.csv is separated by semicolons instead of commas: My Tickets.rows.csv has it right"
+        in shown
+    )
+    document = yaml.safe_load(Path("run.yaml").read_text())
+    assert document["metadata"]["name"] == "my-tickets"
+    assert document["spec"]["data"]["seed"]["uri"] == (folder / "My Tickets.rows.csv").as_uri()
+    assert "größer" in Path("My Tickets.rows.csv").read_text()
+    assert main(["validate", "run.yaml"]) == 0
+
+
+def test_nothing_is_overwritten(folder: Path, capsys: Output):
+    Path("run.yaml").write_text("mine")
+    assert main(["init", "My Tickets.csv"]) == 65
+    assert capsys.readouterr().err == "run.yaml exists: name another file with --file, or delete it\n"
+    assert [path.name for path in sorted(folder.iterdir())] == ["My Tickets.csv", "run.yaml"]
+
+
+def test_a_person_is_asked_four_questions_at_most(folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def answer(question: str, default: str) -> str:
+        asked.append(question)
+        return default
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.prompt", answer)
+    assert main(["init", "My Tickets.csv"]) == 0
+    assert len(asked) == 4
+    asked.clear()
+    options = ["--answer", "queue", "--prompt", "text", "--student", "hf://a/b", "--base-url", "http://teacher/v1"]
+    Path("My Tickets.rows.csv").unlink()
+    assert main(["init", "My Tickets.csv", "-f", "other.yaml", *options]) == 0
+    assert asked == []
+    assert yaml.safe_load(Path("other.yaml").read_text())["spec"]["student"]["model"]["uri"] == "hf://a/b"
