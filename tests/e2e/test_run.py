@@ -11,6 +11,8 @@ from tests.e2e.conftest import EVALUATION_ROWS
 from tests.support.install import RELEASE, SYSTEM, OperatorProcess
 from tests.support.platform import BUCKET, Platform
 
+from llm2llm.cli.main import main
+
 OPERATOR_USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
 
 
@@ -47,8 +49,21 @@ def test_a_run_goes_from_apply_to_the_best_adapter_within_its_budget_of_writes(
     assert later == budgeted
 
 
-def test_kubectl_shows_what_a_user_needs(platform: Platform, operator: OperatorProcess, team: str):
+def test_kubectl_and_our_commands_show_what_a_user_needs(
+    platform: Platform,
+    operator: OperatorProcess,
+    team: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setenv("KUBECONFIG", str(platform.cluster.kubeconfig))
     platform.apply(team, platform.manifest(maxIterations=1))
+    platform.wait(team, "keyword", lambda s: s.get("currentStep", {}).get("stage") == "Train"
+                  and s["currentStep"]["state"] == "Running")  # fmt: skip
+    assert main(["logs", "keyword", "-n", team, "-f"]) == 0
+    shown = capsys.readouterr()
+    assert '"loss":' in shown.out
+    assert "Train of iteration 0, attempt 0" in shown.err
     waiting = platform.cluster.kubectl("-n", team, "wait", "--for=condition=Complete", "arun/keyword", "--timeout=180s")
     assert "condition met" in waiting
     row = platform.cluster.kubectl("-n", team, "get", "arun", "keyword", "--no-headers").split()
@@ -56,6 +71,11 @@ def test_kubectl_shows_what_a_user_needs(platform: Platform, operator: OperatorP
     events = platform.cluster.kubectl("-n", team, "events", "--for", "arun/keyword")
     assert "TrainSucceeded" in events
     assert "MaxIterationsReached" in events
+    assert main(["wait", "keyword", "-n", team]) == 0
+    assert main(["get", "keyword", "-n", team]) == 0
+    told = capsys.readouterr().out
+    assert "keyword is Succeeded" in told
+    assert "best:      iteration 0, accuracy 0." in told
 
 
 @pytest.mark.turns("e2e: pods that stop")

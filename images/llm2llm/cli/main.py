@@ -5,7 +5,7 @@ Heavy modules are imported only when a command needs them, so `--help` and `vali
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from typing import Annotated
 
 import typer
@@ -35,6 +35,10 @@ def _print_version(asked: bool) -> None:
 
 for command in (init, validate, run, report, mistakes, samples, suspects, compare, fetch, export, verify, step):
     app.command()(command)
+for entry_point in entry_points(group="llm2llm.commands"):
+    # those for runs on a cluster, which are not part of the data plane
+    for command in entry_point.load()():
+        app.command()(command)
 
 
 @app.callback()

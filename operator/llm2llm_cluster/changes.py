@@ -1,0 +1,124 @@
+"""PURE: the changes that the commands make to a run's spec, and who else would undo them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from llm2llm.errors import ConfigurationError
+
+Run = Mapping[str, Any]
+Change = dict[str, Any]
+
+_OWNERS = {
+    "argocd.argoproj.io/tracking-id": "Argo CD",
+    "argocd.argoproj.io/instance": "Argo CD",
+    "kustomize.toolkit.fluxcd.io/name": "Flux",
+    "helm.toolkit.fluxcd.io/name": "Flux",
+}
+"""Annotation or label to the tool that sets it, and that brings an object back to what Git has."""
+
+
+def git_tool(run: Run) -> str:
+    """Returns the name of the tool that keeps the run as Git has it; '' if none does."""
+    metadata = run.get("metadata") or {}
+    marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
+    return next((tool for mark, tool in _OWNERS.items() if mark in marks), "")
+
+
+def set_suspended(run: Run, *, suspended: bool) -> Change:
+    """Returns the change that holds a run, or lets it go on.
+
+    Raises:
+        ConfigurationError: it has ended, or is so already.
+    """
+    _require_unfinished(run)
+    if bool(_spec(run).get("suspend")) == suspended:
+        raise ConfigurationError(f"{_name(run)} is {'suspended already' if suspended else 'not suspended'}")
+    return {"suspend": suspended}
+
+
+def retry(run: Run) -> Change:
+    """Returns the change that has a failed or held run try its step again.
+
+    Raises:
+        ConfigurationError: there is nothing to try again.
+    """
+    phase = _status(run).get("phase")
+    if phase not in ("Failed", "Suspended"):
+        raise ConfigurationError(f"{_name(run)} is {phase or 'new'}: only a run that failed or is held is tried again")
+    return {"retry": int(_spec(run).get("retry") or 0) + 1}
+
+
+def approve(run: Run) -> Change:
+    """Returns the change that approves the newest round of rows.
+
+    Raises:
+        ConfigurationError: the run waits for no approval.
+    """
+    _require_unfinished(run)
+    approval = _spec(run).get("approval") or {}
+    if approval.get("mode") != "BeforeTraining":
+        raise ConfigurationError(f"{_name(run)} asks for no approval (spec.approval.mode)")
+    rounds = sum(1 for row in _status(run).get("iterations") or () if _has_generated(row))
+    approved = int(approval.get("approvedRounds") or 0)
+    if rounds <= approved:
+        raise ConfigurationError(
+            f"{_name(run)} has {rounds} rounds of rows, and {approved} are approved: there is nothing new to approve"
+        )
+    return {"approval": {"approvedRounds": rounds}}
+
+
+def _has_generated(row: Mapping[str, Any]) -> bool:
+    return any(
+        step.get("stage") == "Generate" and step.get("outcome") == "Succeeded" for step in row.get("steps") or ()
+    )
+
+
+def top_up(run: Run, *, tokens: int = 0, cost: str = "", gpu_hours: str = "") -> Change:
+    """Returns the change that raises limits of a run's budget by so much.
+
+    Raises:
+        ConfigurationError: nothing was named, the run has no such limit, or an amount is no positive number.
+    """
+    budget = _spec(run).get("budget") or {}
+    change: Change = {}
+    for field, amount in (("maxTeacherTokens", str(tokens or "")), ("maxCost", cost), ("maxGPUHours", gpu_hours)):
+        if not amount:
+            continue
+        if budget.get(field) is None:
+            raise ConfigurationError(f"{_name(run)} has no spec.budget.{field}: there is no limit to raise")
+        total = Decimal(str(budget[field])) + _amount(field, amount)
+        change[field] = int(total) if field == "maxTeacherTokens" else format(total.normalize(), "f")
+    if not change:
+        raise ConfigurationError("name what to raise: --tokens, --cost or --gpu-hours")
+    return {"budget": change}
+
+
+def _amount(field: str, text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise ConfigurationError(f"{text!r} cannot be added to spec.budget.{field}: give a positive number")
+    return amount
+
+
+def _require_unfinished(run: Run) -> None:
+    phase = _status(run).get("phase")
+    if phase in ("Succeeded", "Failed"):
+        raise ConfigurationError(f"{_name(run)} has {phase.lower()}: it does nothing more")
+
+
+def _name(run: Run) -> str:
+    return str((run.get("metadata") or {}).get("name"))
+
+
+def _spec(run: Run) -> Mapping[str, Any]:
+    return run.get("spec") or {}
+
+
+def _status(run: Run) -> Mapping[str, Any]:
+    return run.get("status") or {}

@@ -1,0 +1,136 @@
+"""Reads and changes runs through the API server, with the kubeconfig of whoever calls."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from urllib3.exceptions import HTTPError
+
+from llm2llm.api.run import GROUP, PLURAL, VERSION
+from llm2llm.errors import ConfigurationError, StepError, Transient
+from llm2llm_operator.constants import LABEL_ATTEMPT, LABEL_ITERATION, LABEL_RUN, LABEL_STAGE
+
+CONTAINER = "step"
+_SECONDS = 30
+
+
+class Cluster:
+    """Runs of one namespace, through one context of a kubeconfig.
+
+    Raises:
+        ConfigurationError: there is no usable kubeconfig.
+    """
+
+    def __init__(self, context: str | None = None, namespace: str | None = None) -> None:
+        try:
+            file = os.environ.get("KUBECONFIG")  # the library remembers what it was when it was imported
+            contexts, active = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
+            chosen = next((each for each in contexts if each["name"] == context), active) if context else active
+            configuration = client.Configuration()
+            config.load_kube_config(file, context, configuration)  # type: ignore[no-untyped-call]
+        except ConfigException as error:
+            raise ConfigurationError(f"no cluster to ask: {error}: set KUBECONFIG or --context") from error
+        self.namespace = namespace or chosen["context"].get("namespace") or "default"
+        api = client.ApiClient(configuration)
+        self._runs, self._core = client.CustomObjectsApi(api), client.CoreV1Api(api)
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Returns a run.
+
+        Raises:
+            ConfigurationError: there is none of this name; the message names those that there are.
+            StepError: the API server cannot be asked, or refuses.
+        """
+        try:
+            found: dict[str, Any] = self._call(
+                self._runs.get_namespaced_custom_object, GROUP, VERSION, self.namespace, PLURAL, name
+            )
+        except _NotFoundError:
+            raise ConfigurationError(self._describe_missing(name)) from None
+        return found
+
+    def names(self) -> list[str]:
+        """Returns the names of the runs in the namespace."""
+        found = self._call(self._runs.list_namespaced_custom_object, GROUP, VERSION, self.namespace, PLURAL, limit=500)
+        return sorted(str(run["metadata"]["name"]) for run in found["items"])
+
+    def change(self, name: str, change: Mapping[str, Any]) -> None:
+        """Changes fields of a run's spec.
+
+        Raises:
+            StepError: the API server refuses it; its words are in the message.
+        """
+        method, body = self._runs.patch_namespaced_custom_object, {"spec": dict(change)}
+        self._call(method, GROUP, VERSION, self.namespace, PLURAL, name, body)
+
+    def newest_pod(self, run: str, stage: str | None, iteration: int | None) -> dict[str, Any] | None:
+        """Returns the newest pod of a run, of a stage or an iteration if one is named; None if there is none."""
+        labels = {LABEL_RUN: run}
+        labels |= {LABEL_STAGE: stage} if stage else {}
+        labels |= {LABEL_ITERATION: str(iteration)} if iteration is not None else {}
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        method = self._core.list_namespaced_pod
+        answer = self._call(method, self.namespace, label_selector=selector, _preload_content=False)
+        pods: list[dict[str, Any]] = json.loads(answer.data)["items"]
+        return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+
+    def log(self, pod: str, *, follow: bool) -> Iterator[str]:
+        """Yields the lines of a step's log, as they come if asked to follow."""
+        answer = self._call(
+            self._core.read_namespaced_pod_log,
+            pod,
+            self.namespace,
+            container=CONTAINER,
+            follow=follow,
+            _preload_content=False,
+            _request_timeout=None if follow else _SECONDS,
+        )
+        rest = b""
+        for part in answer.stream():
+            *lines, rest = (rest + part).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def _describe_missing(self, name: str) -> str:
+        names = self.names()
+        alike = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {alike[0]}?" if alike else f"there are: {', '.join(names[:20]) or 'none'}"
+        return f"there is no AugmentationRun {name} in namespace {self.namespace}: {hint}"
+
+    def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
+        options.setdefault("_request_timeout", _SECONDS)
+        try:
+            return method(*arguments, **options)
+        except ApiException as error:
+            if error.status == 404:  # noqa: PLR2004 - HTTP's
+                raise _NotFoundError(_words(error)) from error
+            raise ConfigurationError(f"the API server answered {error.status}: {_words(error)}") from error
+        except (HTTPError, OSError) as error:
+            raise Transient(f"the API server cannot be reached: {error}") from error
+
+
+class _NotFoundError(StepError):
+    pass
+
+
+def _words(error: ApiException) -> str:
+    """Returns what the API server said of a request that it refused."""
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
+
+
+def attempt_of(pod: Mapping[str, Any]) -> str:
+    """Returns the step that a pod runs, for people."""
+    labels = pod["metadata"].get("labels") or {}
+    stage, iteration = labels.get(LABEL_STAGE, "?").capitalize(), labels.get(LABEL_ITERATION, "?")
+    return f"{stage} of iteration {iteration}, attempt {labels.get(LABEL_ATTEMPT, '?')}"

@@ -1,0 +1,203 @@
+"""`llm2llm get`, `why`, `logs`, `wait` and the verbs that change a run on a cluster."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from llm2llm.cli.output import Format, Output, print_rows
+from llm2llm.cli.results import Index, reading
+from llm2llm.plaintext import plain
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an AugmentationRun.", show_default=False)]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="Its namespace; if not set, that of the context.", show_default=False),
+]
+Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.", show_default=False)]
+Stage = Annotated[str | None, typer.Option("--stage", "-s", help="A stage, e.g. Train.", show_default=False)]
+
+_POLL_SECONDS = 5.0
+
+
+def commands() -> list[Callable[..., None]]:
+    """Returns the commands for runs on a cluster; the command line finds them by an entry point."""
+    return [get, why, logs, wait, suspend, resume, retry, approve, topup]
+
+
+def get(name: Name, namespace: Namespace = None, context: Context = None, output: Output = Format.TABLE) -> None:
+    """Show a run: its iterations, what it does or waits for, and where its results are.
+
+    Example: llm2llm get tickets -n ml
+    """
+    from llm2llm_cluster import words
+
+    with reading():
+        run = _cluster(context, namespace).get(name)
+        if output is Format.JSON:
+            print(json.dumps(run, indent=2))
+            return
+        print_rows(words.iteration_rows(run), output, "No iteration has begun.")
+        if output is Format.TABLE:
+            print()
+            _print_explanation(run)
+            for fact, value in words.facts(run):
+                print(f"{fact + ':':<11}{plain(value)}")
+
+
+def why(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+    """Say what a run does or waits for, why, and what to do.
+
+    Example: llm2llm why tickets
+    """
+    with reading():
+        _print_explanation(_cluster(context, namespace).get(name))
+
+
+def logs(
+    name: Name,
+    stage: Stage = None,
+    iteration: Index = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show lines as they come.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Show the log of a step's newest pod; the logs of steps whose pods are gone are in the store.
+
+    Example: llm2llm logs tickets -i 3 -s Train -f
+    """
+    from llm2llm.errors import ConfigurationError
+    from llm2llm_cluster.client import attempt_of
+
+    with reading():
+        cluster = _cluster(context, namespace)
+        run = cluster.get(name)
+        pod = cluster.newest_pod(name, stage.lower() if stage else None, iteration)
+        if pod is None:
+            uri = (run.get("status") or {}).get("artifactsUri")
+            where = f"; logs of ended steps are in {uri}/logs/" if uri else ""
+            raise ConfigurationError(f"{name} has no pod of this step{where}")
+        typer.echo(f"{pod['metadata']['name']}: {attempt_of(pod)}", err=True)
+        for line in cluster.log(pod["metadata"]["name"], follow=follow):
+            print(plain(line), flush=True)
+
+
+def wait(
+    name: Name,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait at most; 0: for ever.")] = 0,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Wait until a run has ended: 0 if it succeeded, 1 if it failed, 2 if the time is over or it is held.
+
+    Example: llm2llm wait tickets --timeout 3600 && llm2llm get tickets
+    """
+    with reading():
+        cluster = _cluster(context, namespace)
+        deadline = time.monotonic() + timeout if timeout else float("inf")
+        while True:
+            run = cluster.get(name)
+            phase = (run.get("status") or {}).get("phase")
+            if phase in ("Succeeded", "Failed", "Suspended") or time.monotonic() >= deadline:
+                _print_explanation(run)
+                raise typer.Exit({"Succeeded": 0, "Failed": 1}.get(str(phase), 2))
+            time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+
+
+def suspend(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+    """Hold a run: its pod saves a checkpoint and stops.
+
+    Example: llm2llm suspend tickets
+    """
+    from llm2llm_cluster import changes
+
+    _change(name, namespace, context, lambda run: changes.set_suspended(run, suspended=True))
+
+
+def resume(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+    """Let a suspended run go on.
+
+    Example: llm2llm resume tickets
+    """
+    from llm2llm_cluster import changes
+
+    _change(name, namespace, context, lambda run: changes.set_suspended(run, suspended=False))
+
+
+def retry(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+    """Have a run that failed or is held try its step again; what is done is not repeated.
+
+    Example: llm2llm retry tickets
+    """
+    from llm2llm_cluster import changes
+
+    _change(name, namespace, context, changes.retry)
+
+
+def approve(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+    """Approve the newest rows of the teacher, so that the student is trained on them.
+
+    Example: llm2llm approve tickets
+    """
+    from llm2llm_cluster import changes
+
+    _change(name, namespace, context, changes.approve)
+
+
+def topup(
+    name: Name,
+    tokens: Annotated[int, typer.Option(help="Teacher tokens to add.")] = 0,
+    cost: Annotated[str, typer.Option(help="Money to add, in the currency of the prices.", show_default=False)] = "",
+    gpu_hours: Annotated[str, typer.Option(help="GPU hours to add.", show_default=False)] = "",
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Raise limits of a run's budget; a run that waits for it goes on with `llm2llm retry`.
+
+    Example: llm2llm topup tickets --cost 20
+    """
+    from llm2llm_cluster import changes
+
+    _change(name, namespace, context, lambda run: changes.top_up(run, tokens=tokens, cost=cost, gpu_hours=gpu_hours))
+
+
+def _change(
+    name: str,
+    namespace: str | None,
+    context: str | None,
+    decide: Callable[[Mapping[str, Any]], dict[str, Any]],
+) -> None:
+    """Changes a run; where Git is the source of its spec, prints what to change there."""
+    from llm2llm_cluster.changes import git_tool
+
+    with reading():
+        cluster = _cluster(context, namespace)
+        run = cluster.get(name)
+        change = decide(run)
+        text = yaml.safe_dump({"spec": change}, sort_keys=False)
+        tool = git_tool(run)
+        if tool:
+            print(f"{name} is kept by {tool} as Git has it, and would be set back: change it there")
+            print(text, end="")
+            raise typer.Exit(2)
+        cluster.change(name, change)
+        print(f"{name}: changed")
+        print(text, end="")
+
+
+def _print_explanation(run: Mapping[str, Any]) -> None:
+    from llm2llm_cluster.words import explain
+
+    for sentence in explain(run):
+        print(sentence)
+
+
+def _cluster(context: str | None, namespace: str | None) -> Any:
+    from llm2llm_cluster.client import Cluster
+
+    return Cluster(context, namespace)

@@ -1,0 +1,89 @@
+"""PURE: says in words how a run on a cluster is doing, from its object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llm2llm.loop.outcomes import describe_iteration, iteration_label
+from llm2llm.plaintext import plain
+from llm2llm_operator.reasons import Reason
+
+Run = Mapping[str, Any]
+Row = dict[str, Any]
+_ABOUT_AN_END = ("Complete", "Failed", "Suspended")
+_NEXT = {
+    "Failed": "correct the cause, then: llm2llm retry {name}",
+    "Suspended": "correct the cause or raise the limit, then: llm2llm retry {name} (or llm2llm resume {name}, if "
+    "spec.suspend holds it)",
+    "Succeeded": "the report is at {uri}/report/index.html, the best student at {model}",
+}
+
+
+def iteration_rows(run: Run) -> list[Row]:
+    """Returns a row for each iteration, with the score that it is judged by."""
+    metric = ((run.get("spec") or {}).get("objective") or {}).get("metric", "accuracy")
+    return [_iteration(row, metric) for row in _status(run).get("iterations") or ()]
+
+
+def _iteration(row: Mapping[str, Any], metric: str) -> Row:
+    scores = {(score.get("dataset"), score.get("name")): score for score in row.get("metrics") or ()}
+    datasets = [dataset for dataset in ("evaluation", "probe", "seed") if (dataset, metric) in scores]
+    score = scores[datasets[0], metric] if datasets else {}
+    return {
+        "iteration": iteration_label(int(row.get("index", 0))),
+        "train rows": row.get("trainExamples", ""),
+        metric: score.get("value", ""),
+        "interval": f"{score['low']}-{score['high']}" if "low" in score and "high" in score else "",
+        "mistakes": row.get("mistakes", ""),
+        "kept": row.get("kept", ""),
+    }
+
+
+def explain(run: Run) -> Iterator[str]:
+    """Yields sentences: what the run does or waits for, what that reason means, and what to do next."""
+    status, name = _status(run), str((run.get("metadata") or {}).get("name"))
+    phase = status.get("phase")
+    if not phase:
+        yield f"{name} has no status yet: the operator has not seen it; does it run, and watch this namespace?"
+        return
+    step = status.get("currentStep") or {}
+    where = f", {step['stage']} of {describe_iteration(int(step.get('iteration', 0)))}" if step.get("stage") else ""
+    attempt = f", attempt {int(step['attempt']) + 1}" if step.get("attempt") else ""
+    yield plain(f"{name} is {phase}{where}{attempt}: {status.get('message') or 'no message'}")
+    reason = _reason(status)
+    meaning = next((known.sentence for known in Reason if known.value == reason), "")
+    if meaning:
+        yield f"{reason}: {meaning}"
+    if step.get("message"):
+        yield plain(f"The attempt before ended with: {step['message']}")
+    best = status.get("best") or {}
+    words = {"name": name, "uri": status.get("artifactsUri", ""), "model": best.get("modelUri", "")}
+    if phase in _NEXT:
+        yield plain(_NEXT[phase].format(**words))
+
+
+def _reason(status: Mapping[str, Any]) -> str:
+    """Returns the reason of the condition that says why the run is where it is."""
+    conditions = {entry.get("type"): entry for entry in status.get("conditions") or ()}
+    ends = [conditions[kind] for kind in _ABOUT_AN_END if (conditions.get(kind) or {}).get("status") == "True"]
+    return str((ends[0] if ends else conditions.get("Progressing") or {}).get("reason", ""))
+
+
+def facts(run: Run) -> Iterator[tuple[str, str]]:
+    """Yields name and value of what a run has: where its artifacts are, its best student, and what it used."""
+    status = _status(run)
+    best, usage = status.get("best") or {}, status.get("usage") or {}
+    if status.get("artifactsUri"):
+        yield "artifacts", str(status["artifactsUri"])
+        yield "report", f"{status['artifactsUri']}/report/index.html"
+    if best:
+        interval = f"{best.get('low')}-{best.get('high')}"
+        yield "best", f"iteration {best.get('iteration')}, {best.get('metric')} {best.get('value')} ({interval})"
+        yield "student", f"{best.get('modelUri')} {best.get('digest')}"
+    if usage:
+        yield "used", ", ".join(f"{name} {value}" for name, value in usage.items() if value not in (None, "", 0, "0"))
+
+
+def _status(run: Run) -> Mapping[str, Any]:
+    return run.get("status") or {}

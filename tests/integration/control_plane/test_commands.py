@@ -1,0 +1,141 @@
+"""The commands for runs on a cluster, as a user types them, against the real API server (also those of client.py)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.cluster.controlplane import Cluster
+from tests.support.runs import Runs
+
+from llm2llm.cli.main import main
+
+Output = pytest.CaptureFixture[str]
+NAMESPACE = "commands"
+
+
+@pytest.fixture(scope="module")
+def runs(api: Cluster) -> Runs:
+    """Of a namespace that no operator watches: the tests say what their status is."""
+    api.create_namespace(NAMESPACE)
+    return Runs(api, NAMESPACE)
+
+
+@pytest.fixture(autouse=True)
+def _kubeconfig(api: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig))
+
+
+def run(runs: Runs, name: str, phase: str = "Running", *, labels: dict[str, str] | None = None, **spec: Any) -> str:
+    runs.create(name, **spec)
+    if labels:
+        path = f"/apis/llm2llm.dev/v1alpha1/namespaces/{NAMESPACE}/augmentationruns/{name}"
+        content_type = "application/merge-patch+json"
+        runs.cluster.request("PATCH", path, {"metadata": {"labels": labels}}, content_type=content_type)
+    runs.edit_status(name, {"phase": phase, "message": f"what {name} does"})
+    return name
+
+
+def typed(*arguments: str) -> int:
+    return main([*arguments, "-n", NAMESPACE])
+
+
+def test_get_and_why_show_the_status(runs: Runs, capsys: Output):
+    name = run(runs, "shown")
+    assert typed("get", name) == 0
+    assert "shown is Running: what shown does" in capsys.readouterr().out
+    assert typed("get", name, "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out)["metadata"]["name"] == name
+    assert typed("why", name) == 0
+    assert capsys.readouterr().out == "shown is Running: what shown does\n"
+
+
+@pytest.mark.parametrize(
+    ("phase", "arguments", "spec", "expected"),
+    [
+        ("Running", ["suspend"], {}, {"suspend": True}),
+        ("Suspended", ["resume"], {"suspend": True}, {"suspend": False}),
+        ("Failed", ["retry"], {}, {"retry": 1}),
+        (
+            "Running",
+            ["topup", "--tokens", "5"],
+            {"budget": {"maxTeacherTokens": 10}},
+            {"budget": {"maxTeacherTokens": 15}},
+        ),
+    ],
+    ids=["suspend", "resume", "retry", "topup"],
+)
+def test_a_change_is_made_and_shown(
+    runs: Runs, phase: str, arguments: list[str], spec: dict[str, Any], expected: dict[str, Any], capsys: Output
+):
+    command, *options = arguments
+    name = run(runs, command, phase, **spec)
+    assert typed(command, name, *options) == 0
+    assert f"{name}: changed\nspec:\n" in capsys.readouterr().out
+    found = runs.get(name)["spec"]
+    assert {key: found[key] for key in expected if key != "budget"} == {
+        k: v for k, v in expected.items() if k != "budget"
+    }
+    assert found.get("budget", {}).get("maxTeacherTokens") == expected.get("budget", {}).get("maxTeacherTokens")
+
+
+def test_what_git_keeps_is_not_changed_here_but_said(runs: Runs, capsys: Output):
+    name = run(runs, "of-git", labels={"kustomize.toolkit.fluxcd.io/name": "apps"})
+    assert typed("suspend", name) == 2
+    assert capsys.readouterr().out == (
+        "of-git is kept by Flux as Git has it, and would be set back: change it there\nspec:\n  suspend: true\n"
+    )
+    assert not runs.get(name)["spec"]["suspend"]
+
+
+def test_what_the_api_server_refuses_is_told_in_its_words(runs: Runs, capsys: Output):
+    name = run(runs, "refused", budget={"maxTeacherTokens": 10})
+    assert typed("topup", name, "--tokens", str(10**16)) == 64
+    assert "should be less than or equal to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("phase", "code"), [("Succeeded", 0), ("Failed", 1), ("Suspended", 2)])
+def test_wait_ends_as_the_run_did(runs: Runs, phase: str, code: int):
+    assert typed("wait", run(runs, f"ended-{code}", phase)) == code
+
+
+def test_wait_ends_when_its_time_is_over(runs: Runs, capsys: Output):
+    assert typed("wait", run(runs, "at-work"), "--timeout", "0.1") == 2
+    assert "at-work is Running" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["get", "why", "logs", "wait", "suspend", "retry"])
+def test_a_name_that_is_none_is_told_with_the_one_that_was_meant(runs: Runs, command: str, capsys: Output):
+    name = "tickets"
+    if name not in {str(each["metadata"]["name"]) for each in runs.all()}:
+        run(runs, name)
+    assert typed(command, "tikets") == 64
+    assert capsys.readouterr().err == (
+        "there is no AugmentationRun tikets in namespace commands: did you mean tickets?\n"
+    )
+
+
+def test_a_run_without_a_pod_says_where_the_logs_are(runs: Runs, capsys: Output):
+    name = run(runs, "quiet")
+    runs.edit_status(name, {"artifactsUri": "s3://b/runs/quiet"})
+    assert typed("logs", name, "-s", "train") == 64
+    assert (
+        capsys.readouterr().err == "quiet has no pod of this step; logs of ended steps are in s3://b/runs/quiet/logs/\n"
+    )
+
+
+def test_without_a_cluster_it_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: Output):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert typed("get", "x") == 64
+    assert "set KUBECONFIG or --context" in capsys.readouterr().err
+
+
+def test_an_api_server_that_is_away_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, api: Cluster, capsys: Output
+):
+    away = tmp_path / "away.kubeconfig"
+    away.write_text(api.kubeconfig.read_text().replace(api.server, "https://127.0.0.1:1"))
+    monkeypatch.setenv("KUBECONFIG", str(away))
+    assert typed("get", "x") == 75
+    assert "the API server cannot be reached" in capsys.readouterr().err

@@ -1,0 +1,80 @@
+"""What the commands change in a run's spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llm2llm.errors import ConfigurationError
+from llm2llm_cluster import changes
+
+GENERATED = {
+    "index": 0,
+    "steps": [{"stage": "Train", "outcome": "Succeeded"}, {"stage": "Generate", "outcome": "Succeeded"}],
+}
+APPROVAL = {"mode": "BeforeTraining", "approvedRounds": 0}
+
+
+def run(phase: str = "Running", iterations: list[dict[str, Any]] | None = None, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "r"}, "spec": spec, "status": {"phase": phase, "iterations": iterations or []}}
+
+
+@pytest.mark.parametrize(
+    ("decide", "of", "expected"),
+    [
+        pytest.param(lambda r: changes.set_suspended(r, suspended=True), run(), {"suspend": True}, id="suspend"),
+        pytest.param(
+            lambda r: changes.set_suspended(r, suspended=False), run("Suspended", suspend=True), {"suspend": False}, id="resume"
+        ),
+        pytest.param(changes.retry, run("Failed"), {"retry": 1}, id="the first retry"),
+        pytest.param(changes.retry, run("Suspended", retry=2), {"retry": 3}, id="another retry"),
+        pytest.param(
+            changes.approve, run(iterations=[GENERATED], approval=APPROVAL), {"approval": {"approvedRounds": 1}}, id="approve"
+        ),
+        pytest.param(
+            lambda r: changes.top_up(r, tokens=5, cost="2.5"), run(budget={"maxTeacherTokens": 10, "maxCost": "7.5"}),
+            {"budget": {"maxTeacherTokens": 15, "maxCost": "10"}}, id="more tokens and money",
+        ),
+        pytest.param(
+            lambda r: changes.top_up(r, gpu_hours="0.25"), run(budget={"maxGPUHours": "100"}),
+            {"budget": {"maxGPUHours": "100.25"}}, id="more hours",
+        ),
+    ],
+)  # fmt: skip
+def test_the_change_of_each_command(decide: Any, of: dict[str, Any], expected: dict[str, Any]):
+    assert decide(of) == expected
+
+
+@pytest.mark.parametrize(
+    ("decide", "of", "words"),
+    [
+        (lambda r: changes.set_suspended(r, suspended=True), run(suspend=True), "r is suspended already"),
+        (lambda r: changes.set_suspended(r, suspended=False), run(), "r is not suspended"),
+        (lambda r: changes.set_suspended(r, suspended=True), run("Succeeded"), "r has succeeded: it does nothing more"),
+        (changes.retry, run(), "r is Running: only a run that failed or is held is tried again"),
+        (changes.approve, run(), "r asks for no approval"),
+        (changes.approve, run(approval=APPROVAL), "there is nothing new to approve"),
+        (changes.top_up, run(), "name what to raise"),
+        (lambda r: changes.top_up(r, cost="5"), run(), "r has no spec.budget.maxCost"),
+        (lambda r: changes.top_up(r, cost="-5"), run(budget={"maxCost": "1"}), "give a positive number"),
+        (lambda r: changes.top_up(r, cost="much"), run(budget={"maxCost": "1"}), "give a positive number"),
+        (lambda r: changes.top_up(r, cost="inf"), run(budget={"maxCost": "1"}), "give a positive number"),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_told_and_not_made(decide: Any, of: dict[str, Any], words: str):
+    with pytest.raises(ConfigurationError, match=words):
+        decide(of)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tool"),
+    [
+        ({}, ""),
+        ({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}, "Argo CD"),
+        ({"labels": {"kustomize.toolkit.fluxcd.io/name": "apps"}}, "Flux"),
+        ({"labels": {"helm.toolkit.fluxcd.io/name": "apps"}}, "Flux"),
+    ],
+)
+def test_who_keeps_a_run_as_git_has_it_is_known_by_its_marks(metadata: dict[str, Any], tool: str):
+    assert changes.git_tool({"metadata": metadata}) == tool
