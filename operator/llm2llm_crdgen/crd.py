@@ -20,6 +20,7 @@ from pydantic_core.core_schema import WithDefaultSchema
 
 from llm2llm import __version__
 from llm2llm.api.base import TEXT_LIMIT_MARK, Model
+from llm2llm.api.forms import RULES_MARK
 from llm2llm.api.run import GROUP, KIND, NAME_LIMIT, PLURAL, VERSION, AugmentationRunSpec, identity_paths
 from llm2llm.records import digest_of
 from llm2llm_crdgen import textlimit
@@ -30,7 +31,7 @@ SIZE_LIMIT = 200_000
 """Bytes as JSON: client-side apply keeps a copy in an annotation, and annotations are limited to 256 KiB."""
 ANNOTATION_DIGEST = f"{GROUP}/crd-digest"
 """Of the CRD: a digest of its `spec`, by which two CRDs are compared without reading them."""
-KEPT = ("type", "description", "enum", "pattern", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
+KEPT = ("type", "description", "enum", "default", "minimum", "maximum", "minLength", "maxLength", "maxItems")
 OF_KUBERNETES = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys")
 PRINTER_COLUMNS = (
     ("Phase", "string", ".status.phase", 0),
@@ -153,6 +154,8 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any], *, defaults: 
             schema["items"] = _structural(node["items"], definitions, defaults=False, rules=rules)
         case "integer":
             schema["format"] = "int64"
+    if RULES_MARK in node and rules:
+        schema["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", []), *node[RULES_MARK]]
     if TEXT_LIMIT_MARK in node and rules:
         textlimit.add_rule(schema, node[TEXT_LIMIT_MARK])
     return schema

@@ -136,10 +136,8 @@ def _type(node: dict[str, Any]) -> str:
     low, high = node.get("minimum"), node.get("maximum")
     if low is not None or high is not None:
         return f"{kind}, {low} to {high}" if high is not None else f"{kind}, at least {low}"
-    if "pattern" in node:
-        pattern = node["pattern"].replace("|", "\\|")
-        return f"{kind}, `{pattern}`"
-    return kind
+    forms = [rule["message"] for rule in node.get("x-kubernetes-validations", []) if kind == "string"]
+    return ", ".join([kind, *(form.removeprefix("must be ").removeprefix("must ") for form in forms[:1])])
 
 
 def _default(node: dict[str, Any]) -> str:

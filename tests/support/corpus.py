@@ -1,8 +1,8 @@
 """The manifests in tests/data/manifests, and what each side has to say about the invalid ones.
 
 A new case is a new file. One that is invalid begins with what has to be told: `# api: ...` by the API server and
-`# local: ...` by `llm2llm validate`, or `# expect: ...` where the words are the same. A comment in a valid one says what
-it is there for.
+`# local: ...` by `llm2llm validate`, or `# expect: ...` where the words are the same; `# cluster: ...` is what the API
+server says of a manifest that is right on a laptop. A comment in a valid one says what it is there for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EXAMPLES = FOLDER.parents[2] / "examples"
 
 @dataclass(frozen=True)
 class Invalid:
-    """A manifest that nobody may take, and a part of each side's message."""
+    """A manifest that nobody may take, and a part of each side's message; `local` is empty if a laptop takes it."""
 
     file: Path
     api: str
@@ -44,8 +44,8 @@ def _invalid(file: Path) -> Invalid:
         if not line.startswith("# ") or not colon:
             break
         told[side] = words
-    both = told.get("expect", "")
-    api, local = told.get("api", both), told.get("local", both)
-    if not api or not local:
-        raise ValueError(f"{file}: begin with `# api: ...` and `# local: ...`, or `# expect: ...`")
+    both, of_a_cluster = told.get("expect", ""), told.get("cluster", "")
+    api, local = told.get("api", both) or of_a_cluster, told.get("local", both)
+    if not api or bool(local) == bool(of_a_cluster):
+        raise ValueError(f"{file}: begin with `# api: ...` and `# local: ...`, `# expect: ...`, or `# cluster: ...`")
     return Invalid(file, api, local)

@@ -21,11 +21,29 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
-Fraction = Annotated[str, StringConstraints(pattern=r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", max_length=11)]
-PositiveDecimal = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?$", max_length=30)
+from llm2llm.api.forms import ClusterRule, Form
+
+Fraction = Annotated[
+    str,
+    StringConstraints(max_length=11),
+    Form(r"0(\.[0-9]{1,9})?|1(\.0{1,9})?", 'must be a decimal number from 0 to 1 in quotes, such as "0.2"'),
 ]
-Decimals = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=16)]
+PositiveDecimal = Annotated[
+    str,
+    StringConstraints(max_length=30),
+    Form(
+        r"[0-9]{1,9}(\.[0-9]{1,12})?([eE]-?[0-9]{1,2})?",
+        'must be a decimal number without a sign, in quotes, such as "0.0002" or "2e-4"',
+    ),
+]
+Decimals = Annotated[
+    str,
+    StringConstraints(max_length=16),
+    Form(
+        r"[0-9]{1,9}(\.[0-9]{1,6})?",
+        'must be a decimal number without a sign, a unit or an exponent, in quotes, such as "2.50"',
+    ),
+]
 """Money or hours, which a float would not represent exactly."""
 AS_WRITTEN = {"as written": True}
 """Validation context of a spec that a user has just written. A rule that came after the first release is asked of such
@@ -44,21 +62,56 @@ def _check_dataset_file(uri: str, info: ValidationInfo) -> str:
     return uri
 
 
+_NOT_IN_A_CLUSTER = ClusterRule(
+    "!self.startsWith('file://')",
+    "a pod has no files of your machine, so file:// is for `llm2llm run` alone: in a cluster use s3:// or pvc://",
+)
 RowsUri = Annotated[
     str,
-    StringConstraints(pattern=r"^(s3|hf|pvc|configmap|file)://.+$", max_length=1024),
+    StringConstraints(max_length=1024),
+    Form(r"(s3|hf|pvc|configmap|file)://.+", "must be a URI that begins with s3://, hf://, pvc://, configmap:// or file://"),
+    _NOT_IN_A_CLUSTER,
     AfterValidator(_check_dataset_file),
 ]
-ModelUri = Annotated[str, StringConstraints(pattern=r"^(hf|s3|pvc|file)://.+$", max_length=1024)]
-FolderUri = Annotated[str, StringConstraints(pattern=r"^(s3|pvc|file)://.+$", max_length=1024)]
+ModelUri = Annotated[
+    str,
+    StringConstraints(max_length=1024),
+    Form(r"(hf|s3|pvc|file)://.+", "must be a URI that begins with hf://, s3://, pvc:// or file://"),
+    _NOT_IN_A_CLUSTER,
+]
+FolderUri = Annotated[
+    str,
+    StringConstraints(max_length=1024),
+    Form(r"(s3|pvc|file)://.+", "must be a URI that begins with s3://, pvc:// or file://"),
+    _NOT_IN_A_CLUSTER,
+]
 """A location that can be written to."""
-Temperature = Annotated[str, StringConstraints(pattern=r"^([01](\.[0-9]{1,6})?|2(\.0{1,6})?)$", max_length=8)]
+Temperature = Annotated[
+    str,
+    StringConstraints(max_length=8),
+    Form(r"[01](\.[0-9]{1,6})?|2(\.0{1,6})?", 'must be a decimal number from 0 to 2 in quotes, such as "0.7"'),
+]
 """0 to 2, as in the OpenAI API."""
 ShortText = Annotated[str, StringConstraints(max_length=253)]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-ArtifactsKey = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][-A-Za-z0-9_.]{0,127})?$", max_length=128)]
+OBJECT_NAME = "must be the name of an object: only a-z, 0-9, - and ., starting and ending with a letter or digit"
+SecretName = Annotated[
+    str, StringConstraints(max_length=253), Form(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", OBJECT_NAME, quoted=False)
+]
+ArtifactsKey = Annotated[
+    str,
+    StringConstraints(max_length=128),
+    Form(
+        r"([A-Za-z0-9][-A-Za-z0-9_.]{0,127})?",
+        "must be the name of a folder: only letters, digits, -, _ and ., starting with a letter or digit",
+    ),
+]
 Quantity = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", max_length=32)
+    str,
+    StringConstraints(max_length=32),
+    Form(
+        r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?",
+        'must be a quantity as Kubernetes writes it, such as "2", "500m" or "16Gi"',
+    ),
 ]
 
 MONTH = 31 * 24 * 3600

@@ -16,6 +16,7 @@ from llm2llm.api.base import (
     SecretKeyReference,
     ShortText,
 )
+from llm2llm.api.forms import Form
 from llm2llm.api.pods import StepBlock
 
 
@@ -41,7 +42,12 @@ class Teacher(Model):
         description="Model name to send to the endpoint. Local: any name; it appears in the lineage of rows.",
         json_schema_extra=IDENTITY,
     )
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://.+$", max_length=1024)] | None = Field(
+    base_url: (
+        Annotated[
+            str, StringConstraints(max_length=1024), Form(r"https?://.+", "must be a URL that begins with https:// or http://")
+        ]
+        | None
+    ) = Field(
         None, description="Online only: base URL of an OpenAI-compatible endpoint, e.g. https://api.openai.com/v1."
     )
     source: TeacherSource | None = Field(

@@ -23,6 +23,16 @@ from llm2llm.api.base import (
     TextLimit,
     is_as_written,
 )
+from llm2llm.api.forms import Form
+
+
+RESOURCE_NAMES = (
+    "names must be cpu, memory, ephemeral-storage, or those of a device with its vendor, such as nvidia.com/gpu"
+)
+_NAMES_IN = (
+    "!has(self.{0}) || self.{0}.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] ||"
+    " name.startsWith('hugepages-') || name.contains('/'))"
+)
 
 
 class Resources(Model):
@@ -33,11 +43,34 @@ class Resources(Model):
         default_factory=dict, max_length=16, description="As in a container: resource name to quantity."
     )
 
+    cel_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(_NAMES_IN.format("requests"), RESOURCE_NAMES, ".requests"),
+        CelRule(_NAMES_IN.format("limits"), RESOURCE_NAMES, ".limits"),
+    )
+
+    @field_validator("requests", "limits")
+    @classmethod
+    def _of_a_container(cls, quantities: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        others = [name for name in quantities if not _is_resource(name)]
+        if is_as_written(info) and others:
+            raise ValueError(f"{RESOURCE_NAMES}, not {', '.join(others)}")
+        return quantities
+
+
+def _is_resource(name: str) -> bool:
+    """Returns whether a container may request a resource of this name (Kubernetes, ValidateContainerResourceName)."""
+    return name in ("cpu", "memory", "ephemeral-storage") or name.startswith("hugepages-") or "/" in name
+
 
 class EnvVar(Model):
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=253)] = Field(
-        description="Name of the variable. Names that start with LLM2LLM_ are reserved."
-    )
+    name: Annotated[
+        str,
+        StringConstraints(max_length=253),
+        Form(
+            r"[A-Za-z_][A-Za-z0-9_.-]*",
+            "must be the name of a variable: only letters, digits, _, . and -, not starting with a digit",
+        ),
+    ] = Field(description="Name of the variable. Names that start with LLM2LLM_ are reserved.")
     value: Annotated[str, StringConstraints(max_length=8192)] = Field("", description="Literal value.")
 
     cel_rules: ClassVar[tuple[CelRule, ...]] = (
@@ -132,7 +165,14 @@ class EmptyDirVolume(Model):
     size_limit: Quantity | None = Field(None, description="Size limit; the pod is evicted if the volume exceeds it.")
 
 
-VolumeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+VolumeName = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    Form(
+        r"[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+        "must be the name of a volume: only a-z, 0-9 and -, starting and ending with a letter or digit",
+    ),
+]
 
 
 class Volume(Model):
@@ -177,9 +217,9 @@ _RESERVED_PATHS = "/scratch and /mnt are reserved for the operator, and '..' is 
 
 class VolumeMount(Model):
     name: VolumeName = Field(description="Name of the volume to mount.")
-    mount_path: Annotated[str, StringConstraints(pattern=r"^/.*$", max_length=1024)] = Field(
-        description="Path in the container to mount it at; /scratch and /mnt are reserved for the operator."
-    )
+    mount_path: Annotated[
+        str, StringConstraints(max_length=1024), Form(r"/.*", "must be an absolute path, such as /data")
+    ] = Field(description="Path in the container to mount it at; /scratch and /mnt are reserved for the operator.")
     sub_path: ShortText = Field("", description="Folder in the volume to mount instead of its root.")
     read_only: bool = Field(False, description="Mount the volume read-only here.")
 

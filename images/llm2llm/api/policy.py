@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from llm2llm.api.base import CelRule, Decimals, Fraction, Model, ShortText
+from llm2llm.api.base import OBJECT_NAME, CelRule, Decimals, Fraction, Model, ShortText
+from llm2llm.api.forms import Form
 
 
 class Objective(Model):
@@ -102,7 +103,7 @@ class Approval(Model):
     )
 
 
-QueueName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=63)]
+QueueName = Annotated[str, StringConstraints(max_length=63), Form(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?", OBJECT_NAME)]
 """As long as the value of a label."""
 
 

@@ -18,6 +18,7 @@ import yaml
 
 from llm2llm.api import run as api
 from llm2llm.errors import InvalidManifest
+from llm2llm.local.checks import local_problems
 from llm2llm.local.kubectlyaml import SIZE_LIMIT, load, load_all
 from llm2llm.local.problems import validate_spec
 
@@ -99,6 +100,9 @@ def validate_run(document: Mapping[str, Any]) -> LocalRun:
         InvalidManifest: with all its problems.
     """
     spec = validate_spec(document)
+    problems = list(local_problems(spec))
+    if problems:
+        raise InvalidManifest(problems)
     metadata = document["metadata"]
     return LocalRun(metadata["name"], str(metadata.get("namespace") or "default"), spec)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from llm2llm.api import run as api
 from llm2llm.api.base import AS_WRITTEN
+from llm2llm.api.forms import OTHER_FORM
 from llm2llm.errors import InvalidManifest
+from llm2llm.local.hints import correction, fields_of, known_field, whole_number
 from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.steps import parents
 from llm2llm.records import Paired, Stage, StepDocument, digest_of
@@ -68,9 +69,9 @@ def _as_sent(value: Any) -> Any:
 
 def _outer_problems(document: Mapping[str, Any]) -> Iterator[str]:
     if document.get("apiVersion") != api.API_VERSION:
-        yield f"apiVersion: must be {api.API_VERSION}"
+        yield f"apiVersion: must be {api.API_VERSION}, not {document.get('apiVersion')!r}"
     for unknown in sorted(map(str, document.keys() - {"apiVersion", "kind", "metadata", "spec", "status"})):
-        belongs_to_spec = unknown in _fields(api.AugmentationRunSpec)
+        belongs_to_spec = unknown in fields_of(api.AugmentationRunSpec)
         yield f"{unknown}: unknown field" + (f": did you mean spec.{unknown}?" if belongs_to_spec else "")
     metadata = document.get("metadata")
     for unknown in sorted(map(str, metadata.keys() - _METADATA)) if isinstance(metadata, dict) else ():
@@ -138,26 +139,33 @@ def _sentence(item: Mapping[str, Any]) -> str:
     given, limits = item.get("input"), item.get("ctx", {})
     match item["type"]:
         case "extra_forbidden":
-            return f"unknown field{_suggestion(item['loc'])}"
+            return f"unknown field{known_field(item['loc'])}"
         case "string_type" if isinstance(given, bool):
             return "must be a string: put it in quotes, because YAML reads yes, no, on, off, true and false as booleans"
         case "string_type":
             return f'must be a string: write "{given}"' if isinstance(given, int | float) else "must be a string"
-        case "string_pattern_mismatch":
-            return f"{given!r} does not match {limits['pattern']}"
+        case kind if kind == OTHER_FORM:
+            if _may_be_secret(item["loc"]):
+                return str(limits["message"])
+            return f"{limits['message']}, not {given!r}{correction(str(given), limits['pattern'])}"
+        case kind if kind in _WHOLE_NUMBER:
+            return f"must be a whole number, not {given!r}{whole_number(given)}"
         case kind if kind in _SENTENCES:
             return _SENTENCES[kind].format(given=repr(given), **limits)
         case _:
             return str(item["msg"]).removeprefix("Value error, ")
 
 
+def _may_be_secret(location: tuple[int | str, ...]) -> bool:
+    """Returns whether what was written there may be a key, in place of the name of its Secret."""
+    return any("secret" in str(part).lower() for part in location)
+
+
+_WHOLE_NUMBER = ("int_type", "int_parsing", "int_from_float")
 _SENTENCES = {
     "missing": "is required",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
-    "int_type": "must be a whole number, not {given}",
-    "int_parsing": "must be a whole number, not {given}",
-    "int_from_float": "must be a whole number, not {given}",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "list_type": "must be a list",
@@ -169,70 +177,3 @@ _SENTENCES = {
     "string_too_short": "must not be empty",
     "too_long": "has more than {max_length} entries",
 }
-
-
-_REPLACED = {
-    **dict.fromkeys(
-        (
-            *(
-                "perDeviceTrainBatchSize",
-                "perDeviceBatchSize",
-                "perDeviceBatch",
-                "trainBatchSize",
-                "batchSize",
-                "batch",
-            ),
-            *("microBatchSize", "microBatch", "gradientAccumulationSteps", "gradientAccumulation", "accumulationSteps"),
-        ),
-        "effectiveBatchSize, the number of examples per optimizer step regardless of the hardware",
-    ),
-    **dict.fromkeys(("lr", "maxLearningRate", "peakLearningRate"), "learningRate"),
-    **dict.fromkeys(("epochs", "numEpochs", "maxEpochs"), "numTrainEpochs"),
-    **dict.fromkeys(("scheduler", "lrScheduler"), "lrSchedulerType"),
-    **dict.fromkeys(("maxSeqLength", "maxSeqLen", "modelMaxLength", "cutoffLen"), "maxLength"),
-    **dict.fromkeys(("seed", "randomSeed", "dataSeed"), "spec.randomSeed"),
-    "minSteps": "spec.train.minSteps",
-    "maxSteps": "numTrainEpochs or spec.train.minSteps",
-    "warmupSteps": "warmupRatio",
-    **dict.fromkeys(("fp16", "bf16", "precision"), "spec.train.precision"),
-}
-"""Names in other trainers to their counterpart here. With per-device settings, hardware would affect the result."""
-_FIXED = {
-    **dict.fromkeys(
-        ("optim", "optimizer"), "remove it, the optimizer is always AdamW; set learningRate and weightDecay"
-    ),
-    "packing": "remove it, rows are packed without padding where the model supports it, and never attend to each other",
-}
-"""Names in other trainers for what cannot be chosen here."""
-
-
-def _suggestion(location: tuple[int | str, ...]) -> str:
-    *parents, name = location
-    if location[:2] == ("train", "hyperparameters"):
-        known = to_camel(str(name)) if "_" in str(name) else str(name)
-        if known in _REPLACED:
-            return f": use {_REPLACED[known]}"
-        if known in _FIXED:
-            return f": {_FIXED[known]}"
-    model: Any = api.AugmentationRunSpec
-    for parent in parents:
-        if isinstance(parent, int):
-            continue
-        model = _model_in(_fields(model).get(parent))
-        if model is None:
-            return ""
-    names = {field.lower(): field for field in _fields(model)}
-    close = [names[lowered] for lowered in difflib.get_close_matches(str(name).replace("_", "").lower(), names, n=1)]
-    return f": did you mean {close[0]}?" if close else ""
-
-
-def _fields(model: type[BaseModel]) -> dict[str, Any]:
-    """Returns the names of a model's fields, as in a manifest, with their annotations."""
-    return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Returns the model in the annotation of a field, also of an optional one or a list; None if there is none."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)

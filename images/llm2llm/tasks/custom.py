@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import jinja2
@@ -12,11 +12,13 @@ import jinja2.sandbox
 
 from llm2llm.api import data as api_data
 from llm2llm.errors import ConfigurationError
+from llm2llm.suggestion import did_you_mean
 from llm2llm.presets import Preset, presets
 from llm2llm.tasks import grading
 from llm2llm.tasks.presets import expand_preset
 from llm2llm.timelimit import TimeLimitExceeded, limit_cpu_time
 
+_BRACES = ": a field is written with two braces on each side, as in '{{ prompt }}'"
 _RENDER_SECONDS = 5.0
 """Maximum CPU time of a prompt; a template may loop."""
 
@@ -49,7 +51,7 @@ class Task:
         except TimeLimitExceeded:
             raise ValueError(f"spec.task.promptTemplate: one row takes it more than {_RENDER_SECONDS:g} s") from None
         except jinja2.TemplateError as error:
-            raise ValueError(f"spec.task.promptTemplate: {error}") from error
+            raise ValueError(f"spec.task.promptTemplate: {_unknown_field(error, fields) or error}") from error
         except (
             TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError, MemoryError,
         ) as error:  # fmt: skip
@@ -97,7 +99,8 @@ class Task:
                 "because it backtracks: repeat no group that itself repeats, as in (a+)+"
             )
         if answer is None:
-            return f"the completion {completion[:80]!r} {self.grader.failure_phrase}"
+            labels = self.grader.labels if isinstance(self.grader, grading.Choice) else ()
+            return f"the completion {completion[:80]!r} {self.grader.failure_phrase}{did_you_mean(completion, labels)}"
         return None
 
 
@@ -119,10 +122,26 @@ def task_of(spec: api_data.Task) -> Task:
     try:
         template = environment.from_string(task.prompt_template)
         names = frozenset(jinja2.meta.find_undeclared_variables(environment.parse(task.prompt_template)))
+    except jinja2.TemplateSyntaxError as error:
+        advice = "" if isinstance(error, jinja2.TemplateAssertionError) else _BRACES
+        message = str(error.message).rstrip(".")
+        raise ConfigurationError(f"spec.task.promptTemplate: {message} in line {error.lineno}{advice}") from error
     except (jinja2.TemplateError, SyntaxError, ValueError, RecursionError) as error:  # Jinja compiles it to Python
         raise ConfigurationError(f"spec.task.promptTemplate: {error}") from error
     preset = presets().get(spec.preset)
     return Task(template, names, _grader(task, preset), preset.max_tokens if preset else 0)
+
+
+_UNDEFINED = re.compile(r"'(\w+)' is undefined")
+
+
+def _unknown_field(error: jinja2.TemplateError, fields: Collection[str]) -> str:
+    """Says which field a template asks for in vain, and which there are; '' if the error is another one."""
+    match = _UNDEFINED.fullmatch(str(error))
+    if match is None:
+        return ""
+    there = ", ".join(map(repr, sorted(fields))) or "none"
+    return f"{match[1]!r} is not a field of the row{did_you_mean(match[1], fields)} (the fields are {there})"
 
 
 def _grader(task: api_data.Task, preset: Preset | None) -> grading.Grader:

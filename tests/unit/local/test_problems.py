@@ -114,7 +114,11 @@ def problems(document: Mapping[Any, Any]) -> list[str]:
         ("spec.train.lora.dropout", 0.1, 'spec.train.lora.dropout: must be a string: write "0.1"'),
         ("spec.train.method", "QLORA", "spec.train.method: must be 'LoRA', 'QLoRA' or 'Full'"),
         ("spec.student.model.uri", None, "spec.student.model.uri: is required"),
-        ("spec.student.model.uri", "/models/x", "spec.student.model.uri: '/models/x' does not match"),
+        (
+            "spec.student.model.uri",
+            "/models/x",
+            "spec.student.model.uri: must be a URI that begins with hf://, s3://, pvc:// or file://, not '/models/x'",
+        ),
         ("spec.task.labels", [], "spec.task.labels: must not be empty if grader.type is Choice"),
         ("spec.task.labels", "a,b", "spec.task.labels: must be a list"),
         ("spec.data", "s3://x", "spec.data: must be a mapping"),

@@ -1,0 +1,53 @@
+"""Checks of a valid run that need this machine alone: its template, its pattern, and the paths of its files.
+
+The API server cannot compile a template, and it refuses `file://` altogether; Prepare finds the rest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.errors import ConfigurationError
+from llm2llm.tasks import Task, task_of
+
+_FILE, _ABSOLUTE = "file://", "file:///"
+
+
+def local_problems(spec: AugmentationRunSpec) -> Iterator[str]:
+    """Yields what cannot work in a spec, one sentence each, with its path."""
+    for path, uri in _uris(spec):
+        if uri.startswith(_FILE) and not uri.startswith(_ABSOLUTE):
+            absolute = Path(os.path.expandvars(uri.removeprefix(_FILE))).expanduser().absolute()
+            yield f"{path}: the path in {uri} must be absolute: did you mean {absolute.as_uri()}?"
+    try:
+        task = task_of(spec.task)
+    except ConfigurationError as error:
+        yield error.message
+    else:
+        yield from _template_problems(task, spec)
+
+
+def _template_problems(task: Task, spec: AugmentationRunSpec) -> Iterator[str]:
+    """Renders a row of letters: a field that no row has fails then as it would with the user's rows."""
+    names = spec.data.seed.fields.keys() - {"completion", "id"}
+    if not names or task.names <= names:
+        return
+    try:
+        task.render(dict.fromkeys(names, "x"))
+    except ValueError as error:
+        if any(repr(name) in str(error) for name in task.names - names):
+            yield str(error)
+
+
+def _uris(spec: AugmentationRunSpec) -> Iterator[tuple[str, str]]:
+    for name, source in spec.data.sources().items():
+        yield f"spec.data.{name}.uri", source.uri or ""
+    yield "spec.student.model.uri", spec.student.model.uri
+    yield "spec.artifacts.uri", spec.artifacts.uri
+    if spec.generate.teacher.source:
+        yield "spec.generate.teacher.source.uri", spec.generate.teacher.source.uri
+    for index, reused in enumerate(spec.reuse_from):
+        yield f"spec.reuseFrom[{index}].uri", reused.uri

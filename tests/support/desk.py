@@ -1,0 +1,263 @@
+"""A beginner's desk: tickets in a CSV, a manifest, a student, a teacher; and what `llm2llm` says to whoever sits there.
+
+The commands run in this process. The student has a tokenizer, a config and the header of its weights, which is all that
+Prepare reads; training is where `begin_training` says that it was reached.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+import pytest
+import yaml
+from tests.support import keyword
+
+from llm2llm.cli.main import main
+from llm2llm.errors import Terminated
+
+LABELS = ("Billing", "Delivery", "Returns", "Technical")
+FIELDS = {"subject": "Subject", "body": "Message", "completion": "Queue"}
+HEADER = ("ticket_id", "Subject", "Message", "Queue")
+KEY = "sk-proj-4Vq81xW0ZtEr"
+"""The teacher's key; no message may show it."""
+TRAINING = "training was reached"
+SHOWN = re.compile(r"\[[^\]]*[a-zA-Z0-9]-[a-zA-Z0-9][^\]]*\]|\\[.dws]|\{\d+,\d*\}|\(\?|\)\?|\)\*|[\^]\(|\$$", re.MULTILINE)
+"""What only a regular expression has."""
+WORDS = (
+    ("Invoice", "the amount on my invoice is wrong by"),
+    ("Parcel", "my parcel has not arrived since day"),
+    ("Refund", "I sent the shoes back and wait for order"),
+    ("Login", "the app shows an error at login with code"),
+)
+
+
+def ticket(number: int) -> tuple[str, str, str, str]:
+    """One row of the CSV."""
+    subject, text = WORDS[number % len(LABELS)]
+    return f"T-{10000 + number}", f"{subject} {number}", f"{text} {number * 37}", LABELS[number % len(LABELS)]
+
+
+@dataclass
+class Said:
+    """What a command wrote and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@dataclass
+class Desk:
+    """Files in a folder, and the commands over them. `rows`, `files` and `spec` are changed by what makes a mistake."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+    teacher: Endpoint
+    rows: list[Sequence[str]] = field(default_factory=lambda: [HEADER, *map(ticket, range(80))])
+    spec: dict[str, Any] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
+    raw: str = ""
+    """The manifest as text, where it is no YAML."""
+    data: bytes | None = None
+    """The content of the CSV, in place of `rows`."""
+
+    def __post_init__(self) -> None:
+        self.spec = {
+            "maxIterations": 2,
+            "task": {
+                "promptTemplate": "Subject: {{ subject }} {{ body }} Queue:",
+                "grader": {"type": "Choice"},
+                "labels": list(LABELS),
+            },
+            "data": {
+                "seed": {"uri": self.csv.as_uri(), "fields": dict(FIELDS)},
+                "evaluation": {"fromSeed": {"count": 40}},
+            },
+            "student": {"model": {"uri": (self.folder / "model").as_uri()}},
+            "artifacts": {"uri": "s3://unused/runs"},
+            "generate": {
+                "teacher": {
+                    "model": "my-teacher",
+                    "baseUrl": self.teacher.base_url,
+                    "apiKeySecretRef": {"name": "teacher", "key": "api-key"},
+                }
+            },
+        }
+        self.arguments = ["--workdir", str(self.folder / "out"), "--secret", "teacher/api-key=MY_KEY"]
+
+    @property
+    def csv(self) -> Path:
+        return self.folder / "tickets.csv"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    def set(self, path: str, value: Any) -> None:
+        """Changes a field below spec; None removes it."""
+        *parents, last = path.split(".")
+        target = self.spec
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+        if value is None:
+            del target[last]
+
+    def manifest(self) -> str:
+        document = {"apiVersion": "llm2llm.dev/v1alpha1", "kind": "AugmentationRun", "metadata": {"name": "tickets"}}
+        return self.raw or yaml.safe_dump({**document, "spec": self.spec}, sort_keys=False)
+
+    def write(self) -> Path:
+        """Writes the files, and returns the manifest's path."""
+        path = self.folder / "run.yaml"
+        path.write_text(self.manifest())
+        self.csv.write_bytes(as_csv(self.rows) if self.data is None else self.data)
+        return path
+
+    def validate(self) -> Said:
+        return self._call(["validate", str(self.write())])
+
+    def run(self) -> Said:
+        return self._call(["run", str(self.write()), *self.arguments])
+
+    def _call(self, arguments: list[str]) -> Said:
+        self.capsys.readouterr()
+        code = main(arguments)
+        out, err = self.capsys.readouterr()
+        return Said(code, out, err)
+
+
+def as_csv(rows: Sequence[Sequence[str]], separator: str = ",") -> bytes:
+    text = io.StringIO()
+    csv.writer(text, delimiter=separator, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def write_model(folder: Path) -> None:
+    """A student's folder: all that Prepare reads of it."""
+    words = [*keyword.WORDS[:3], *LABELS, "other", *map(str, range(10))]
+    keyword.write_tokenizer(folder, words)
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": len(words),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(keyword.NO_WEIGHTS)
+
+
+def without_training() -> ModuleType:
+    """A stage Train that says that it was reached, and needs no torch."""
+
+    def run(*_: object) -> None:
+        raise Terminated(TRAINING)
+
+    module = ModuleType("llm2llm.stages.train")
+    module.run = run  # type: ignore[attr-defined]
+    return module
+
+
+Answer = Callable[[Mapping[str, Any]], tuple[int, Any]]
+
+
+def good_row(body: Mapping[str, Any]) -> tuple[int, Any]:
+    """Writes a row of the fields that the request names."""
+    question = body["messages"][-1]["content"]
+    number = len(question) + sum(map(ord, question)) % 9973
+    names = re.findall(r'"(\w+)"', question.rpartition("keys ")[2]) or ["ready"]
+    return 200, json.dumps({name: f"a new {name} about matter {number}" for name in names})
+
+
+class Endpoint:
+    """An OpenAI-compatible endpoint in a thread of this process; `answer` says what it replies.
+
+    Attributes:
+        base_url: its address.
+        requests: the bodies that it was sent.
+        key: the key that it accepts.
+    """
+
+    def __init__(self) -> None:
+        self.answer: Answer = good_row
+        self.requests: list[Mapping[str, Any]] = []
+        self.key = KEY
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def reset(self) -> None:
+        """Makes it answer well again, and forgets what it was sent."""
+        self.answer = good_row
+        self.requests.clear()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def __init__(self, endpoint: Endpoint, *arguments: Any) -> None:
+        self._endpoint = endpoint
+        super().__init__(*arguments)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Logs nothing."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status, answer = self._reply(body)
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _reply(self, body: Mapping[str, Any]) -> tuple[int, Any]:
+        if self.path != "/v1/chat/completions":
+            return 404, {"detail": "Not Found"}
+        if self.headers["Authorization"] != f"Bearer {self._endpoint.key}":
+            return 401, {"error": {"message": "Incorrect API key provided"}}
+        self._endpoint.requests.append(copy.deepcopy(body))
+        status, text = self._endpoint.answer(body)
+        if status != 200 or isinstance(text, dict):
+            return status, text
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+        return 200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+
+
+def stop_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llm2llm.stages.train", without_training())
