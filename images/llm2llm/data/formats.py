@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from llm2llm.data.misread import foreign_format, missing_columns, other_separator
 from llm2llm.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,38 +26,29 @@ LONGEST_CELL = 16 * 1024 * 1024
 """Maximum characters of a CSV cell; the default of 131,072 is too short for some contexts."""
 _NAMED_LINES = 10
 
-_COMPRESSED = {
-    b"\x1f\x8b\x08": "gzip",
-    b"BZh91AY&SY": "bzip2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PK\x03\x04": "zip",
-}
-"""First bytes of a compressed file to the name of its format; no text and no Parquet begins like this."""
 
-
-def records(uri: str, data: bytes, columns: Collection[str]) -> Iterator[Found]:
+def records(uri: str, data: bytes, columns: Collection[str], required: Collection[str] = ()) -> Iterator[Found]:
     """Yields the records of a file; its extension selects .parquet, .csv or .tsv, else it is read as JSON Lines.
 
     Args:
         uri: of the file.
         data: its content.
-        columns: those that are needed. Others of a Parquet file are not read, because they may have types that cannot
-            be; they are None.
+        columns: those that are read. Others of a Parquet file are not, because they may have types that cannot be; they
+            are None.
+        required: those without which no row can be used.
 
     Raises:
         DataError: the file as a whole cannot be read.
     """
-    for magic, program in _COMPRESSED.items():
-        if data.startswith(magic):
-            raise DataError(f"{uri}: is compressed with {program}: decompress it and use the resulting file")
+    if foreign := foreign_format(data):
+        raise DataError(f"{uri}: {foreign}")
     match PurePosixPath(uri).suffix.lower():
         case ".parquet":
-            return _parquet(uri, data, columns)
+            return _parquet(uri, data, columns, required)
         case ".csv":
-            return _separated(uri, data, ",")
+            return _separated(uri, data, ",", required)
         case ".tsv":
-            return _separated(uri, data, "\t")
+            return _separated(uri, data, "\t", required)
         case _:
             return _json_lines(uri, data)
 
@@ -100,12 +92,14 @@ def _json(line: bytes) -> Mapping[str, object] | str:
     return row if isinstance(row, dict) else "not a JSON object"
 
 
-def _separated(uri: str, data: bytes, separator: str) -> Iterator[Found]:
+def _separated(uri: str, data: bytes, separator: str, required: Collection[str]) -> Iterator[Found]:
     """Parses RFC 4180 with a header; a quoted cell may span lines, and a record has the number of its first line."""
     try:
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError:
         raise DataError(f"{uri}: invalid UTF-8 in {_lines_of_other_encodings(data)}: save the file as UTF-8") from None
+    if other := other_separator(text.partition("\n")[0].rstrip("\r"), separator, required):
+        raise DataError(f"{uri}: {other}")
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     first = 1
@@ -113,6 +107,8 @@ def _separated(uri: str, data: bytes, separator: str) -> Iterator[Found]:
         header = next(reader, [])
         if len(set(header)) < len(header):
             raise DataError(f"{uri}: two columns have the same name: {', '.join(map(repr, header))[:200]}")
+        if header and (missing := missing_columns(header, required)):
+            raise DataError(f"{uri}: {missing}")
         first = reader.line_num + 1
         for cells in reader:
             if separator == "\t" and reader.line_num > first:
@@ -120,10 +116,19 @@ def _separated(uri: str, data: bytes, separator: str) -> Iterator[Found]:
             elif cells and len(cells) == len(header):
                 yield first, dict(zip(header, cells, strict=True))
             elif cells:
-                yield first, f"{len(cells)} cells, but the header has {len(header)}"
+                yield first, _describe_cells(len(cells), len(header), separator)
             first = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{uri}: invalid CSV in the record that starts in line {first}: {error}") from None
+        raise DataError(
+            f"{uri}: invalid CSV in the record that starts in line {first}: {error}: a cell with a quote in it is put in "
+            "quotes, and the quote is written twice"
+        ) from None
+
+
+def _describe_cells(cells: int, columns: int, separator: str) -> str:
+    name = "comma" if separator == "," else "tab"
+    advice = f": a cell with a {name} in it is put in quotes" if cells > columns else ""
+    return f"{cells} cell{'s' if cells > 1 else ''}, but the header has {columns}{advice}"
 
 
 def _lines_of_other_encodings(data: bytes) -> str:
@@ -141,7 +146,7 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _parquet(uri: str, data: bytes, columns: Collection[str]) -> Iterator[Found]:
+def _parquet(uri: str, data: bytes, columns: Collection[str], required: Collection[str]) -> Iterator[Found]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -151,6 +156,8 @@ def _parquet(uri: str, data: bytes, columns: Collection[str]) -> Iterator[Found]
         table = file.read(columns=[name for name in names if name in columns])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{uri}: not a valid Parquet file: {error}") from None
+    if missing := missing_columns(names, required):
+        raise DataError(f"{uri}: {missing}")
     number = 0
     for batch in table.to_batches(max_chunksize=1000):
         try:

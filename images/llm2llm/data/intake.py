@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from llm2llm.data.formats import records
 from llm2llm.errors import DataError
 from llm2llm.records import Example, digest_of
+from llm2llm.suggestion import did_you_mean
 
 _REASONS_SHOWN = 10
 _REASON_LENGTH = 160
@@ -64,7 +65,8 @@ class SourceRows:
         )
         others = len(self.broken) - sum(map(len, shown.values()))
         more = f"; and {others} more" if others else ""
-        return f"{name} {self.uri} has {len(self.broken)} broken rows: {parts}{more}"
+        plural = "s" if len(self.broken) > 1 else ""
+        return f"{name} {self.uri} has {len(self.broken)} broken row{plural}: {parts}{more}"
 
 
 def format_line_numbers(lines: Sequence[int], most: int) -> str:
@@ -72,6 +74,19 @@ def format_line_numbers(lines: Sequence[int], most: int) -> str:
     shown = ", ".join(map(str, lines[:most]))
     more = f" and {len(lines) - most} more" if len(lines) > most else ""
     return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"
+
+
+def mapping_problem(mapping: Mapping[str, str]) -> str:
+    """Returns why no row can be read by the fields of a set, with how to write them; '' if they name an answer."""
+    if "completion" in mapping:
+        return ""
+    if "completion" in mapping.values():
+        turned = ", ".join(f"{name}: {column}" for column, name in mapping.items())
+        return f"the names of the task stand on the left, and those of the file on the right: write {{{turned}}}"
+    return (
+        "'completion' is missing, the task's name for the right answer: add completion: COLUMN, with the column that "
+        "holds it"
+    )
 
 
 def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> SourceRows:
@@ -89,7 +104,8 @@ def read_rows(uri: str, data: bytes, mapping: Mapping[str, str]) -> SourceRows:
     seen: dict[str, int] = {}
     id_field = mapping.get("id")
     has_ids = id_field is None
-    for number, record in records(uri, data, {*mapping.values(), _ID}):
+    required = [column for name, column in mapping.items() if name != "id"]
+    for number, record in records(uri, data, {*mapping.values(), _ID}, required):
         has_ids = has_ids or (not isinstance(record, str) and id_field in record)
         try:
             example, has_own_id = _example(record, mapping)
@@ -130,7 +146,8 @@ def _text(row: Mapping[str, object], column: str) -> str:
     if column not in row:
         names = [repr(name[:20]) for name in row]
         fields = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-        raise ValueError(f"no field {column!r}" + (f" (the fields are {fields})" if names else ""))
+        known = f" (the fields are {fields})" if names else ""
+        raise ValueError(f"no field {column!r}{did_you_mean(column, row)}{known}")
     value = row[column]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"field {column!r} is {value}: use a finite number or a string")

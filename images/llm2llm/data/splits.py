@@ -26,7 +26,7 @@ def sample_rows(name: str, rows: SourceRows, share: Share | None, spec: Augmenta
     Raises:
         DataError: there are fewer rows than the share asks for.
     """
-    if share is None:
+    if share is None or (rows.broken and not rows.rows):  # then the broken rows are what is wrong
         return
     count = _rows_in_share(share, len(rows.rows), f"spec.{name}.sample")
     if count > len(rows.rows):
@@ -57,7 +57,7 @@ def hold_out_rows(sets: dict[str, SourceRows], spec: AugmentationRunSpec) -> Non
     Raises:
         DataError: there are too few rows, or none would remain to train on.
     """
-    if "seed" not in sets:
+    if "seed" not in sets or (sets["seed"].broken and not sets["seed"].rows):
         return  # it could not be read, which is reported already
     seeds = sets["seed"]
     seed_count = len(seeds.rows)
@@ -84,7 +84,9 @@ def check_folds(sets: Mapping[str, SourceRows], spec: AugmentationRunSpec) -> No
     Raises:
         DataError: there is not a seed row for each fold.
     """
-    if spec.errors_from == "Probe" and "seed" in sets and len(sets["seed"].rows) < FOLDS:
+    if "seed" not in sets or (sets["seed"].broken and not sets["seed"].rows):
+        return
+    if spec.errors_from == "Probe" and len(sets["seed"].rows) < FOLDS:
         raise DataError(
             f"spec.errorsFrom: Probe needs at least one seed row for each of the {FOLDS} folds, but data.seed has "
             f"{len(sets['seed'].rows)}"

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.data.intake import mapping_problem
 from llm2llm.errors import ConfigurationError
-from llm2llm.tasks import Task, task_of
+from llm2llm.tasks import task_of
 
 _FILE, _ABSOLUTE = "file://", "file:///"
 
@@ -22,24 +23,18 @@ def local_problems(spec: AugmentationRunSpec) -> Iterator[str]:
         if uri.startswith(_FILE) and not uri.startswith(_ABSOLUTE):
             absolute = Path(os.path.expandvars(uri.removeprefix(_FILE))).expanduser().absolute()
             yield f"{path}: the path in {uri} must be absolute: did you mean {absolute.as_uri()}?"
+    unmapped = ""
+    for name, source in spec.data.sources().items():
+        if (source.fields or name == "seed") and (problem := mapping_problem(source.fields)):
+            unmapped = f"spec.data.{name}.fields: {problem}"
+            yield unmapped
     try:
         task = task_of(spec.task)
     except ConfigurationError as error:
         yield error.message
     else:
-        yield from _template_problems(task, spec)
-
-
-def _template_problems(task: Task, spec: AugmentationRunSpec) -> Iterator[str]:
-    """Renders a row of letters: a field that no row has fails then as it would with the user's rows."""
-    names = spec.data.seed.fields.keys() - {"completion", "id"}
-    if not names or task.names <= names:
-        return
-    try:
-        task.render(dict.fromkeys(names, "x"))
-    except ValueError as error:
-        if any(repr(name) in str(error) for name in task.names - names):
-            yield str(error)
+        if not unmapped and (problem := task.unknown_field(spec.data.seed.fields)):
+            yield problem
 
 
 def _uris(spec: AugmentationRunSpec) -> Iterator[tuple[str, str]]:

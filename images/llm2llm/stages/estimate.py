@@ -98,16 +98,32 @@ def describe_estimate(found: Estimate, spec: AugmentationRunSpec) -> str:
         f"; 100 rows from the teacher take about {_tokens(hundred)} tokens{_price(hundred, spec)}, and {found.rounds} "
         f"rounds of {found.most_rows} rows ({_row_note(spec)}) take about {_tokens(all_rows)}{_price(all_rows, spec)}"
     )
-    return text + _exceeded_limit(spec.budget, min(hundred, all_rows, key=_tokens))
+    return text
 
 
-def _exceeded_limit(budget: Budget, least: Usage) -> str:
-    """Names the limit that does not even allow `least`: a hundred rows, or the maximum of the run if that is less."""
-    if budget.max_teacher_tokens is not None and _tokens(least) > budget.max_teacher_tokens:
-        return f": more than spec.budget.maxTeacherTokens ({budget.max_teacher_tokens}) allows"
-    if budget.max_cost is not None and budget.prices and cost(Spent(least), budget.prices) > Decimal(budget.max_cost):
-        return f": more than spec.budget.maxCost ({budget.max_cost}) allows"
-    return ""
+def budget_warning(found: Estimate, spec: AugmentationRunSpec) -> str:
+    """Returns a warning if the budget does not even allow a hundred rows, or all of the run if those are fewer."""
+    if not found.rounds:
+        return ""
+    rows = min(100, found.rounds * found.most_rows)
+    limit, share = _exceeded_limit(spec.budget, found.usage_of(rows))
+    if not limit:
+        return ""
+    return (
+        f"warning: spec.budget.{limit} pays for about {int(rows * share)} of the teacher's rows, and the run may ask for "
+        f"{found.rounds * found.most_rows}"
+    )
+
+
+def _exceeded_limit(budget: Budget, least: Usage) -> tuple[str, Decimal]:
+    """Returns the limit that does not allow `least`, and which share of it it allows; '' if all do."""
+    tokens, money = budget.max_teacher_tokens, budget.max_cost
+    if tokens is not None and _tokens(least) > tokens:
+        return f"maxTeacherTokens ({tokens})", Decimal(tokens) / _tokens(least)
+    price = cost(Spent(least), budget.prices) if budget.prices else Decimal(0)
+    if money is not None and price > Decimal(money):
+        return f"maxCost ({money})", Decimal(money) / price
+    return "", Decimal(1)
 
 
 def _row_note(spec: AugmentationRunSpec) -> str:

@@ -116,6 +116,10 @@ async def _run_waves(round_: Round, step: Step, store: Store, context: StepConte
                 if not all(map(teacher.known, requests)):
                     await asyncio.to_thread(endpoint.start)
                 teacher.answered = _Progress(context, step, wave, len(requests))
+                if wave == 0 and not round_.finished:
+                    trial = round_.trial_items()
+                    trial_requests = [round_.request(item, wave) for item in trial]
+                    round_.check_trial(trial, await teacher.answers(trial_requests, stopping))
                 records = await teacher.answers(requests, stopping)
                 for item, record in zip(pending, records, strict=True):
                     round_.judge(item, record)

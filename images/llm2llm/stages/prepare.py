@@ -7,32 +7,33 @@ from __future__ import annotations
 
 import secrets
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from llm2llm.api.base import dump_identity
 from llm2llm.api.data import HeldOutSource, Source, folded
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.data.intake import SourceRows, lines_where, read_rows
+from llm2llm.data.intake import SourceRows, lines_where, mapping_problem, read_rows
 from llm2llm.data.rows import EVALUATION, SEED, TEST
 from llm2llm.data.sources import digest_of_content, read_content
 from llm2llm.data.splits import BEFORE, check_folds, contradictions, drop_known_rows, hold_out_rows, sample_rows
 from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError, Transient
-from llm2llm.layout import ledger_folder
 from llm2llm.loop.stages import INPUTS
 from llm2llm.models.fetch import fetch_model, find_weight_problems, model_revision
 from llm2llm.models.info import check_model, check_vocabulary, read_model_info
 from llm2llm.models.tokenizer import StudentTokenizer, check_chat_template, load_tokenizer
 from llm2llm.podenv import MODEL_CACHE
-from llm2llm.records import Example, Report, Resolved, Usage, canonical_json, digest_of, to_jsonl
+from llm2llm.records import Example, Report, Resolved, canonical_json, digest_of, to_jsonl
 from llm2llm.runtime.context import StageResult, Step, StepContext
 from llm2llm.runtime.disk import disk_advice
 from llm2llm.runtime.passing import may_pass
 from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads
-from llm2llm.stages.estimate import describe_estimate, estimate
+from llm2llm.stages.estimate import budget_warning, describe_estimate, estimate
 from llm2llm.stages.roundtrip import answer_problem
+from llm2llm.stages.size_checks import limit_problem, limit_warning, size_warnings
 from llm2llm.stages.teacher_endpoint import resolve_teacher
+from llm2llm.stages.teacher_probe import probe_teacher
 from llm2llm.storage import Store
 from llm2llm.tasks import Task, task_of
 
@@ -63,7 +64,8 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     """
     spec = step.spec
     problems: list[StepError] = []
-    dialect_changes: list[str] = []
+    consequences: list[StepError] = []  # of broken rows, which are told first
+    notes: list[str] = []
     sets: dict[str, SourceRows] = {}
     digests: dict[str, str] = {}
     lengths: dict[str, dict[str, int]] = {}
@@ -71,47 +73,73 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     with _collect_problem(problems):
         check_engine(spec)
     with _collect_problem(problems):
-        task = task_of(spec.task)
-        _check_template(task)
-        _check_labels(spec.task.labels)
+        task = _read_task(spec)
     for name, source in spec.data.sources().items():
         with _collect_problem(problems), context.timed("load"):
             if source.uri:
                 sets[name], digests[name] = _read_set(name, source.uri, source, spec, context)
                 if task is not None:
                     sets[name].normalize(task.normalize)
-                sample_rows(f"data.{name}", sets[name], source.sample, spec)
-    with _collect_problem(problems):
+                with _collect_problem(consequences):
+                    sample_rows(f"data.{name}", sets[name], source.sample, spec)
+    with _collect_problem(consequences):
         hold_out_rows(sets, spec)
         check_folds(sets, spec)
-    with _collect_problem(problems):
-        model = _inspect_model(spec, store, context, problems)
+    model_problems: list[StepError] = []
+    with _collect_problem(model_problems):
+        model = _inspect_model(spec, store, context, model_problems)
     with _collect_problem(problems), context.timed("compute"):
-        for name, rows in sets.items():
+        for rows in sets.values():
             if task is not None:
                 _refuse_invalid_rows(rows, task)
-            if task is not None and model is not None:
-                lengths[name] = _refuse_untokenizable_rows(rows, task, model, spec)
-    problems += [DataError(problem) for name, rows in sets.items() if (problem := rows.problem(f"data.{name}"))]
+        if task is not None and model is not None:
+            _refuse_untokenizable_rows(sets, task, model, spec, lengths)
+            notes += _check_answers(sets, task, model, spec)
+    problems += [*map(DataError, _row_problems(sets, spec)), *consequences, *model_problems]
     with _collect_problem(problems):
         verify_conditional_put(store)
     local_source = spec.generate.teacher.source
+    examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
     with _collect_problem(problems), context.timed("probe"):
-        if local_source is None:
-            _probe_teacher(spec, store, context, dialect_changes.append)
-        else:
+        if local_source is not None:
             resolve_teacher(spec, local_source, store, context)  # only checked: generation freezes it
+        elif spec.max_iterations > 1:  # else the run never generates
+            seeds = examples.get("seed", []) if task is not None else []
+            held_out = [row for name in FILES.keys() - {"seed"} for row in examples.get(name, [])]
+            notes.append(probe_teacher(spec, seeds, held_out, store, context, notes.append))
     if problems or task is None or model is None:
         raise _combine_problems(problems)
-    notes = [drop_known_rows(name, sets, task) for name in BEFORE if name in sets]
+    notes += [drop_known_rows(name, sets, task) for name in BEFORE if name in sets]
     notes += [contradictions(name, rows, task) for name, rows in sets.items()]
-    notes += dialect_changes
     examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
+    notes += size_warnings({name: len(rows) for name, rows in examples.items()})
     seeds = examples["seed"]
-    notes.append(
-        describe_estimate(estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count), spec)
-    )
-    return _result(step, context, model, examples, digests, "; ".join(filter(None, notes)))
+    found = estimate(spec, seeds, [lengths["seed"][seed.id] for seed in seeds], model.count)
+    notes += [budget_warning(found, spec), describe_estimate(found, spec)]
+    warnings_first = sorted(filter(None, notes), key=lambda note: not note.startswith("warning: "))
+    return _result(step, context, model, examples, digests, "; ".join(warnings_first))
+
+
+def _read_task(spec: AugmentationRunSpec) -> Task:
+    """Returns the task; raises ConfigurationError if its template or its labels cannot work with these fields."""
+    task = task_of(spec.task)
+    _check_template(task)
+    _check_labels(spec.task.labels)
+    fields = spec.data.seed.fields
+    if not mapping_problem(fields) and (problem := task.unknown_field(fields)):
+        raise ConfigurationError(problem)
+    return task
+
+
+def _row_problems(sets: Mapping[str, SourceRows], spec: AugmentationRunSpec) -> Iterator[str]:
+    """Yields what is wrong with each file, once: rows that were held out of the seed set are told with it."""
+    whole = {name: dict(rows.broken) for name, rows in sets.items()}
+    for name, source in spec.data.sources().items():
+        if name in whole and isinstance(source, HeldOutSource) and source.from_seed is not None:
+            whole["seed"] |= whole.pop(name)
+    for name, broken in whole.items():
+        if problem := SourceRows(sets[name].uri, broken=broken).problem(f"data.{name}"):
+            yield problem
 
 
 def _check_template(task: Task) -> None:
@@ -164,10 +192,8 @@ def _read_set(
 ) -> tuple[SourceRows, str]:
     """Returns the rows of a file, and the digest of its content."""
     mapping = source.fields or spec.data.seed.fields
-    if "completion" not in mapping:
-        raise ConfigurationError(
-            f"spec.data.{name}.fields: 'completion' is missing: it names the column that holds the answer"
-        )
+    if problem := mapping_problem(mapping):
+        raise ConfigurationError(f"spec.data.{name}.fields: {problem}")
     content = read_content(name, uri, source, spec, context.environ)
     rows = read_rows(uri, content, mapping)
     if not rows.rows and not rows.broken:
@@ -218,30 +244,61 @@ def _refuse_invalid_rows(rows: SourceRows, task: Task) -> None:
 
 
 def _refuse_untokenizable_rows(
-    rows: SourceRows, task: Task, model: _Model, spec: AugmentationRunSpec
-) -> dict[str, int]:
+    sets: Mapping[str, SourceRows],
+    task: Task,
+    model: _Model,
+    spec: AugmentationRunSpec,
+    lengths: dict[str, dict[str, int]],
+) -> None:
     """Refuses rows that are too long, or whose completion does not survive tokenization.
 
     A row longer than maxLength would silently be cut, in its prompt or, worse, in its answer. One longer than the
     model's context could be neither learned nor answered. One whose completion does not come back from its tokens would
     be a mistake in every iteration, paid for each time.
 
-    Returns:
-        The number of tokens by row id, prompt and completion together.
+    Args:
+        sets: the rows by the name of the set.
+        task: of the run.
+        model: its tokenizer counts.
+        spec: of the run.
+        lengths: receives the number of tokens by set and row id, prompt and completion together.
     """
-    prompt_ids = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
-    completion_ids = model.tokens.completions([row.example.completion for row in rows.rows])
-    counts = [(len(prompt), len(completion)) for prompt, completion in zip(prompt_ids, completion_ids, strict=True)]
+    tokenized = {name: _tokenize(rows, task, model) for name, rows in sets.items()}
+    for name, rows in sets.items():
+        counts = [len(prompt) + len(completion) for prompt, completion in tokenized[name]]
+        lengths[name] = {row.example.id: count for row, count in zip(rows.rows, counts, strict=True)}
+    longest = max((count for counts in lengths.values() for count in counts.values()), default=0)
     limit = spec.train.hyperparameters.max_length
-    lengths = {row.example.id: sum(count) for row, count in zip(rows.rows, counts, strict=True)}
-    problems = [
-        _vocabulary_problem([*prompt, *completion], model.vocabulary)
-        or _length_problem(*count, limit, model.context)
-        or answer_problem(row.example.completion, model.tokens.text(completion), task)
-        for row, count, prompt, completion in zip(rows.rows, counts, prompt_ids, completion_ids, strict=True)
-    ]
-    rows.refuse(lines_where(rows.rows, problems))
-    return lengths
+    for name, rows in sets.items():
+        problems = [
+            _vocabulary_problem([*prompt, *completion], model.vocabulary)
+            or _length_problem(len(prompt), len(completion), limit, longest, model.context)
+            or answer_problem(row.example.completion, model.tokens.text(completion), task)
+            for row, (prompt, completion) in zip(rows.rows, tokenized[name], strict=True)
+        ]
+        rows.refuse(lines_where(rows.rows, problems))
+
+
+def _tokenize(rows: SourceRows, task: Task, model: _Model) -> list[tuple[list[int], list[int]]]:
+    prompts = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
+    completions = model.tokens.completions([row.example.completion for row in rows.rows])
+    return list(zip(prompts, completions, strict=True))
+
+
+def _check_answers(
+    sets: Mapping[str, SourceRows], task: Task, model: _Model, spec: AugmentationRunSpec
+) -> Iterator[str]:
+    """Yields a warning if some right answers are longer than the student may answer.
+
+    Raises:
+        ConfigurationError: all are.
+    """
+    limit = spec.evaluate.sampling.max_tokens or task.max_tokens
+    completions = [row.example.completion for rows in sets.values() for row in rows.rows]
+    answers = [len(ids) for ids in model.tokens.completions(completions)]
+    if problem := limit_problem(limit, answers):
+        raise ConfigurationError(problem)
+    yield limit_warning(limit, answers)
 
 
 def _vocabulary_problem(ids: list[int], vocabulary: int) -> str | None:
@@ -254,7 +311,7 @@ def _vocabulary_problem(ids: list[int], vocabulary: int) -> str | None:
     )
 
 
-def _length_problem(prompt: int, completion: int, limit: int, context: int) -> str | None:
+def _length_problem(prompt: int, completion: int, limit: int, longest: int, context: int) -> str | None:
     if prompt == 0:
         return "the prompt has no tokens"
     if context and prompt >= context:
@@ -268,7 +325,10 @@ def _length_problem(prompt: int, completion: int, limit: int, context: int) -> s
             "shorten the row, or use another model"
         )
     if prompt + completion > limit:
-        return f"the prompt ({prompt} tokens) and the completion ({completion}) exceed maxLength {limit}"
+        return (
+            f"prompt and completion have more tokens than spec.train.hyperparameters.maxLength {limit}: the longest row "
+            f"needs {longest}"
+        )
     return None
 
 
@@ -289,47 +349,6 @@ def verify_conditional_put(store: Store) -> None:
             f"{store.uri} ignores If-None-Match on PUT, so two pods could commit the same step: use a store that "
             "supports conditional writes"
         )
-
-
-def _probe_teacher(spec: AugmentationRunSpec, store: Store, context: StepContext, tell: Callable[[str], None]) -> None:
-    """Sends one small request, unless the run never generates (`maxIterations: 1`), and records it like any paid one.
-
-    `context.usage` becomes the cost of the requests of all attempts, however this one ends.
-
-    Args:
-        tell: receives the changes that the endpoint requires; generation learns them again with its first request.
-    """
-    if spec.max_iterations == 1:
-        return
-    from llm2llm.augment.parse import parse
-    from llm2llm.teacher.ledger import LedgerRecord, read_segments, usage_of
-    from llm2llm.teacher.probe import probe
-
-    folder = ledger_folder(INPUTS)
-    recorded: list[LedgerRecord] = []
-
-    def record(cost: Usage) -> None:
-        request = LedgerRecord(
-            key="probe",
-            iteration=0,
-            seed="",
-            sample=len(recorded),
-            wave=0,
-            model=spec.generate.teacher.model,
-            input_tokens=cost.teacher_input_tokens,
-            output_tokens=cost.teacher_output_tokens,
-        )
-        store.write(f"{folder}/{context.pod_uid}/{len(recorded):06d}.jsonl", to_jsonl([request]))
-        recorded.append(request)
-
-    context.confirm()
-    try:
-        probe(spec.generate, context.environ, tell, lambda text: parse(text, (), choice=True), record)
-    except BaseException:
-        with suppress(StepError):  # an unreachable store is not what ended the probe
-            context.usage = usage_of(read_segments(store, folder))
-        raise
-    context.usage = usage_of(read_segments(store, folder))
 
 
 def _result(

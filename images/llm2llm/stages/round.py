@@ -24,6 +24,8 @@ from llm2llm.teacher.ledger import LedgerRecord, Request
 FEWEST_FOR_A_SHARE = 10
 """Below this number of answers a share means nothing: one unlucky row must not fail a run that has one mistake left."""
 SAMPLES_TOLD = 3
+TRIAL = 20
+"""Number of rows that are requested first: if none of them can be kept, the others are not paid for."""
 
 
 class RejectedRow(Record):
@@ -153,16 +155,39 @@ class Round:
         kept = len(self.kept)
         unparsable = over and {row.reason for row in self.rejected} == {"schema"}
         if kept < floor * self.judged and (self.judged >= FEWEST_FOR_A_SHARE or (unparsable and not kept)):
-            samples = "; ".join(
-                f"{row.reason}: {row.detail[:160]} <- {row.text[:160]!r}" for row in self.rejected[:SAMPLES_TOLD]
-            )
-            raise LowAcceptance(
+            raise self._low_acceptance(
                 f"the filters kept {kept} of {self.judged} rows ({self.refusals()}), below "
-                f"spec.generate.filters.minAcceptance {floor}. For example: {samples}. Recorded answers get the same "
-                "verdict again, so raising spec.retry alone does not help: change the instructions, the teacher's "
-                "model or parameters, or the filters in a new run (with reuseFrom, the new filters judge the same "
-                "answers)"
+                f"spec.generate.filters.minAcceptance {floor}"
             )
+
+    def trial_items(self) -> list[Item]:
+        """Returns the rows to request first, from all over the round; none if the round has hardly more."""
+        if len(self.items) <= TRIAL or not Decimal(self.spec.generate.filters.min_acceptance):
+            return []
+        return [self.items[len(self.items) * part // TRIAL] for part in range(TRIAL)]
+
+    def check_trial(self, items: Sequence[Item], records: Sequence[LedgerRecord]) -> None:
+        """Raises LowAcceptance if the filters keep none of these answers; each is judged as if it came first."""
+        judge = self.filters.judge
+        answers = list(zip(items, records, strict=True))
+        if not answers or any(judge(record.text, record.finish, item.mistake.example).kept for item, record in answers):
+            return
+        for item, record in answers:
+            self.judge(item, record)
+        raise self._low_acceptance(
+            f"the filters kept none of the first {len(answers)} rows ({self.refusals()}), so the other "
+            f"{len(self.items) - len(answers)} of this round were not requested"
+        )
+
+    def _low_acceptance(self, finding: str) -> LowAcceptance:
+        samples = "; ".join(
+            f"{row.reason}: {row.detail[:160]} <- {row.text[:160]!r}" for row in self.rejected[:SAMPLES_TOLD]
+        )
+        return LowAcceptance(
+            f"{finding}. For example: {samples}. Recorded answers get the same verdict again, so raising spec.retry alone "
+            "does not help: change the instructions, the teacher's model or parameters, or the filters in a new run "
+            "(with reuseFrom, the new filters judge the same answers)"
+        )
 
     def refusals(self) -> str:
         """Describes how many answers were rejected for which reason, and how many kept rows nearly equal their seed."""

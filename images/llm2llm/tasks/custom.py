@@ -57,6 +57,17 @@ class Task:
         ) as error:  # fmt: skip
             raise ValueError(f"spec.task.promptTemplate: {type(error).__name__}: {error}") from error
 
+    def unknown_field(self, fields: Collection[str]) -> str:
+        """Returns what the template asks for that rows with these fields have not; '' if they have all."""
+        names = set(fields) - {"completion", "id"}
+        if not names or self.names <= names:
+            return ""
+        try:
+            self.render(dict.fromkeys(names, "x"))  # a field that is asked for with a default is none too many
+        except ValueError as error:
+            return str(error) if any(repr(name) in str(error) for name in self.names - names) else ""
+        return ""
+
     def extract(self, output: str) -> str | None:
         """Returns the answer in an output, or None if there is none, or if finding it takes too long."""
         try:

@@ -1,9 +1,11 @@
-"""Asks the teacher one small question before a run begins, and judges the answer as generation would."""
+"""Has the teacher answer a small question or write one row before a run begins, and judges it as generation would."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from llm2llm.api import generate as api_generate
 from llm2llm.errors import ConfigurationError, Transient
@@ -16,14 +18,45 @@ ATTEMPTS = 3
 _MESSAGE_LIMIT = 300
 
 
+@dataclass(frozen=True)
+class Question:
+    """A request, and how its answer is judged.
+
+    Attributes:
+        messages: with the same roles as in generation.
+        schema: of the answer.
+        judge: gets the answer's text and finish; returns why the filters reject the row, '' if they keep it, and raises
+            ValueError if there is no row in it.
+    """
+
+    messages: Sequence[Mapping[str, str]]
+    schema: Mapping[str, Any]
+    judge: Callable[[str, str], str] = lambda *_: ""
+
+
+CONNECTION = Question(
+    (
+        {"role": "system", "content": "You check a connection. Answer with one JSON object and nothing else."},
+        {"role": "user", "content": 'Answer with the JSON object {"ready": "yes"}.'},
+    ),
+    {
+        "type": "object",
+        "properties": {"ready": {"type": "string"}},
+        "required": ["ready"],
+        "additionalProperties": False,
+    },
+)
+"""For a run without a usable row: shows that address, key, model, roles and parameters work."""
+
+
 def probe(
     generate: api_generate.Generate,
     environ: Mapping[str, str],
     tell: Callable[[str], None] = lambda _: None,
-    judge: Callable[[str], object] = lambda _: None,
     record: Callable[[Usage], None] = lambda _: None,
-) -> None:
-    """Sends a small request to show that address, key, model, roles and parameters work (stage Prepare).
+    questions: Sequence[Question] = (CONNECTION,),
+) -> str:
+    """Sends a request to show that generation will work (stage Prepare).
 
     An answer that generation could not use is asked for again, since a model may slip once, up to ATTEMPTS times.
 
@@ -31,74 +64,85 @@ def probe(
         generate: the settings.
         environ: has the key.
         tell: receives changes of the requests' form.
-        judge: looks for a JSON object in an answer as generation does; raises ValueError if there is none.
         record: receives the cost of each request that was, or may have been, paid for, before its answer is judged.
+        questions: are asked in turn.
+
+    Returns:
+        A warning if generation could read an answer, but its filters rejected all of them; else ''.
 
     Raises:
         Transient: the endpoint cannot be reached, asks for a pause, or returns something that is not a completion.
         AuthenticationError, TeacherQuotaExhausted, ConfigurationError: the endpoint refuses the request, or
             generation could not use any of its answers.
     """
-    asyncio.run(_probe(generate.teacher, environ, tell, judge, record))
-
-
-_PROBE = (
-    {"role": "system", "content": "You check a connection. Answer with one JSON object and nothing else."},
-    {"role": "user", "content": 'Answer with the JSON object {"ready": "yes"}.'},
-)
-"""Uses the same roles as generation."""
-
-
-_SCHEMA = {
-    "type": "object",
-    "properties": {"ready": {"type": "string"}},
-    "required": ["ready"],
-    "additionalProperties": False,
-}
+    return asyncio.run(_probe(generate.teacher, environ, tell, record, questions))
 
 
 async def _probe(
     teacher: api_generate.Teacher,
     environ: Mapping[str, str],
     tell: Callable[[str], None],
-    judge: Callable[[str], object],
     record: Callable[[Usage], None],
-) -> None:
-    defect = ""
+    questions: Sequence[Question],
+) -> str:
+    defects: list[str] = []
+    rejections: list[str] = []
     async with connect(teacher, environ, tell) as client:
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            question = questions[attempt % len(questions)]
             try:
-                reply = await client.complete(_PROBE, _SCHEMA)
+                reply = await client.complete(question.messages, question.schema)
             except (RateLimited, TeacherUnavailable) as error:
                 if isinstance(error, TeacherUnavailable) and error.maybe_paid:
                     record(Usage(teacher_requests=1))
-                raise Transient(f"{error}; the next attempt tries again") from error
+                raise Transient(str(error)) from error
             record(reply.usage or Usage(teacher_requests=1))
             if reply.finish == EMPTY:
-                raise Transient(
-                    f"the teacher {client.where} returned a completion without a message; the next attempt tries again"
-                )
+                raise Transient(f"the teacher {client.where} returned a completion without a message")
             if reply.finish == CONTEXT_LENGTH:
                 raise ConfigurationError(
-                    f"the teacher {client.where} has no room for even a small request: {reply.text[:_MESSAGE_LIMIT]}: "
+                    f"the teacher {client.where} has no room for even one request: {reply.text[:_MESSAGE_LIMIT]}: "
                     "check spec.generate.teacher.parameters"
                 )
-            defect = _defect(reply, judge, client.mask)
-            if not defect:
-                return
-    raise ConfigurationError(
-        f"the teacher {client.where} gave {ATTEMPTS} answers to a small request that generation could not use: {defect}"
-    )
+            try:
+                rejection = _rejection(reply, question, client.mask)
+            except ValueError as error:
+                defects.append(str(error))
+                continue
+            if not rejection:
+                return ""
+            rejections.append(rejection)
+    if not rejections:
+        raise ConfigurationError(
+            f"the teacher {client.where} gave {ATTEMPTS} answers that generation could not use: {defects[-1]}"
+        )
+    reasons = "; ".join(dict.fromkeys([*rejections, *defects]))
+    return f"warning: the filters reject all {ATTEMPTS} rows that the teacher {client.where} wrote as a trial ({reasons})"
 
 
-def _defect(reply: Reply, judge: Callable[[str], object], mask: Callable[[str], str]) -> str:
+def _rejection(reply: Reply, question: Question, mask: Callable[[str], str]) -> str:
+    """Returns why the filters reject an answer; '' if they keep it.
+
+    Raises:
+        ValueError: generation could not use it; the message says why, and what to do.
+    """
+    if defect := _defect(reply, mask):
+        raise ValueError(defect)
+    try:
+        return question.judge(reply.text, reply.finish)
+    except ValueError as error:
+        wrote = mask(reply.text)[:_MESSAGE_LIMIT]
+        raise ValueError(f"{error}: it wrote {wrote!r}; use a model that follows instructions") from error
+
+
+def _defect(reply: Reply, mask: Callable[[str], str]) -> str:
     """Returns why generation could not use an answer, and what to do; '' if it could."""
     if reply.finish == "length":
         return (
             "the answer was cut at its limit, which thoughts may use up: raise max_tokens in "
             "spec.generate.teacher.parameters"
         )
-    if reply.finish == REFUSED:  # its text is the endpoint's, which `judge` might take for an answer
+    if reply.finish == REFUSED:  # its text is the endpoint's, which might be taken for an answer
         return f"the endpoint refused it: {mask(reply.text)[:_MESSAGE_LIMIT]}"
     if reply.finish == CONTENT_FILTER:
         return "its content filter blocked it: check the endpoint's policies"
@@ -109,8 +153,4 @@ def _defect(reply: Reply, judge: Callable[[str], object], mask: Callable[[str], 
             "the answer is in reasoning_content alone, and its content is empty: turn off the endpoint's reasoning "
             "parser or the model's thinking, or raise max_tokens in spec.generate.teacher.parameters"
         )
-    try:
-        judge(reply.text)
-    except ValueError as error:
-        return f"{error}: it wrote {mask(reply.text)[:_MESSAGE_LIMIT]!r}; use a model that follows instructions"
     return ""

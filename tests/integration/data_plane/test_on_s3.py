@@ -108,7 +108,7 @@ def test_fault_33_broken_rows_are_told_with_their_lines_and_nothing_is_tried_aga
     for words in (
         f"data.seed {bucket.uri}/rows/seed.jsonl has 2 broken rows: line 21: invalid JSON",
         "line 22: the completion 'nolabel' is none of spec.task.labels",
-        f"data.evaluation {bucket.uri}/rows/evaluation.jsonl has 1 broken rows: line 1: no field 'label'",
+        f"data.evaluation {bucket.uri}/rows/evaluation.jsonl has 1 broken row: line 1: no field 'label'",
     ):
         assert words in report.message
     assert there.objects() == {}

@@ -79,7 +79,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path, model: Path, store: Local
     for words in (
         "seed.jsonl has 2 broken rows: line 21: invalid JSON",
         "line 22: the completion 'nolabel' is none of spec.task.labels",
-        "evaluation.jsonl has 1 broken rows: line 1: no field 'label'",
+        "evaluation.jsonl has 1 broken row: line 1: no field 'label'",
         "none has no config.json",
     ):
         assert words in caught.value.message

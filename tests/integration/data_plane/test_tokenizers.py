@@ -134,7 +134,7 @@ def test_rows_that_no_student_could_ever_get_right_are_told_with_their_lines(tmp
         "seed.jsonl has 2 broken rows: ",
         f"line 2: the tokenizer turns {f'an old {END}'!r} into 'an old ': {what}; ",
         f"line 3: the tokenizer turns '\uff21B' into 'AB': {what}",
-        f"evaluation.jsonl has 1 broken rows: line 2: the tokenizer turns '{END}' into '': {what}",
+        f"evaluation.jsonl has 1 broken row: line 2: the tokenizer turns '{END}' into '': {what}",
     ):
         assert words in caught.value.message
 

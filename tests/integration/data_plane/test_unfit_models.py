@@ -114,7 +114,7 @@ def test_fault_60_a_row_with_a_token_that_the_model_lacks_is_told_with_its_line(
     rows = keyword.rows(1, 1)
     rows[2]["text"] += " [IMG]"
     (bench.folder / "seed.jsonl").write_bytes(keyword.jsonl(rows))
-    with pytest.raises(DataError, match=r"seed.jsonl has 1 broken rows: line 3: the tokenizer gives it token"):
+    with pytest.raises(DataError, match=r"seed.jsonl has 1 broken row: line 3: the tokenizer gives it token"):
         bench.run("refused")
 
 

@@ -50,7 +50,7 @@ def test_faults_33_and_48_a_broken_line_is_refused_with_its_number(line: Any, re
     found = read_rows("s3://b/seed.jsonl", b"\n".join([GOOD, b"", line, GOOD]), MAPPING)
 
     assert [row.line for row in found.rows] == [1, 4]
-    assert "s3://b/seed.jsonl has 1 broken rows: line 3: " in found.problem("data.seed")
+    assert "s3://b/seed.jsonl has 1 broken row: line 3: " in found.problem("data.seed")
     assert reason in found.problem("data.seed")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.records import Example
-from llm2llm.stages.estimate import Estimate, describe_estimate, estimate
+from llm2llm.stages.estimate import Estimate, budget_warning, describe_estimate, estimate
 
 SEEDS = [Example(id=str(number), fields={"prompt": "a b c"}, completion="d") for number in range(40)]
 
@@ -48,8 +49,7 @@ def test_the_sentence_tells_money_where_there_are_prices_and_a_budget_that_canno
     prices = {"prices": {"inputPerMillion": "10", "outputPerMillion": "100"}}
     assert describe_estimate(told, spec(budget=prices | {"maxTeacherTokens": 500})) == (
         "the first training takes 100 optimizer steps, 8000 tokens; 100 rows from the teacher take about 10000 tokens "
-        "(0.19), and 2 rounds of 40 rows (the maximum) take about 8000 (0.15): more than spec.budget.maxTeacherTokens "
-        "(500) allows"
+        "(0.19), and 2 rounds of 40 rows (the maximum) take about 8000 (0.15)"
     )
     assert (
         describe_estimate(Estimate(9, 8, 0, 40, 90, 10), spec())
@@ -60,20 +60,21 @@ def test_the_sentence_tells_money_where_there_are_prices_and_a_budget_that_canno
 @pytest.mark.parametrize(
     ("budget", "rows", "told"),
     [
-        pytest.param({"maxTeacherTokens": 999}, 10, "spec.budget.maxTeacherTokens (999) allows", id="too few for all rows"),
+        pytest.param({"maxTeacherTokens": 999}, 10, "maxTeacherTokens (999) pays for about 9 of the teacher's rows, and the run may ask for 10", id="too few for all rows"),
         pytest.param({"maxTeacherTokens": 1000}, 10, "", id="enough for all rows, which are fewer than a hundred"),
-        pytest.param({"maxTeacherTokens": 9999}, 500, "spec.budget.maxTeacherTokens (9999) allows",
+        pytest.param({"maxTeacherTokens": 9999}, 500, "maxTeacherTokens (9999) pays for about 99 of the teacher's rows, and the run may ask for 500",
                      id="too few for a hundred of many rows"),
         pytest.param({"maxTeacherTokens": 10000}, 500, "", id="enough for a hundred of many rows"),
-        pytest.param({"maxCost": "0.01"}, 10, "spec.budget.maxCost (0.01) allows", id="too little money"),
+        pytest.param({"maxCost": "0.01"}, 10, "maxCost (0.01) pays for about 5 of the teacher's rows, and the run may ask for 10", id="too little money"),
         pytest.param({"maxCost": "0.02"}, 10, "", id="enough money"),
     ],
 )  # fmt: skip
 def test_a_budget_that_cannot_do_is_told_and_no_other(budget: dict[str, Any], rows: int, told: str):
     found = Estimate(1, 1, rounds=1, most_rows=rows, request_tokens=90, row_tokens=10)
     prices = {"inputPerMillion": "10", "outputPerMillion": "100"}  # 0.019 for ten rows
-    sentence = describe_estimate(found, spec(budget=budget | {"prices": prices}))
-    assert sentence.partition(": more than ")[2] == told
+    sentence = budget_warning(found, spec(budget=budget | {"prices": prices}))
+    assert sentence.removeprefix("warning: spec.budget.") == told
+    assert budget_warning(replace(found, rounds=0), spec(budget=budget | {"prices": prices})) == ""
 
 
 def test_probing_asks_a_quarter_of_the_seeds_and_trains_on_the_others():

@@ -87,7 +87,7 @@ def test_a_template_cannot_draw_at_random():
     with pytest.raises(ConfigurationError, match=r"spec\.task\.promptTemplate: No filter named 'random'"):
         task_of(api.Task.model_validate({"promptTemplate": "{{ text|random }}"}))
     task = task_of(api.Task.model_validate({"promptTemplate": "{{ text }} {{ lipsum() }}"}))
-    assert "'lipsum' is undefined" in str(task.invalid_reason({"text": "x"}, "y"))
+    assert "'lipsum' is not a field of the row (the fields are 'text')" in str(task.invalid_reason({"text": "x"}, "y"))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -16,12 +17,21 @@ from llm2llm.augment.parse import parse
 from llm2llm.errors import ConfigurationError, StepError, Transient
 from llm2llm.records import Usage
 from llm2llm.teacher import connection
-from llm2llm.teacher.probe import ATTEMPTS, probe
+from llm2llm.teacher.probe import ATTEMPTS, CONNECTION, Question, probe
 
 COST = Usage(teacher_requests=1, teacher_input_tokens=3, teacher_output_tokens=2)
 """Of each answer."""
 READY = '{"ready": "yes"}'
 GENERATE = Generate.model_validate({"teacher": {"model": "m", "baseUrl": "http://teacher/v1"}})
+
+
+def has_object(text: str, _: str) -> str:
+    """Judges an answer as generation does that asks for no field."""
+    parse(text, (), choice=True)
+    return ""
+
+
+QUESTION = replace(CONNECTION, judge=has_object)
 
 
 def message(**fields: Any) -> bytes:
@@ -30,7 +40,10 @@ def message(**fields: Any) -> bytes:
 
 
 def ask(
-    monkeypatch: pytest.MonkeyPatch, *answers: bytes | httpx.Response, record: Callable[[Usage], None] = lambda _: None
+    monkeypatch: pytest.MonkeyPatch,
+    *answers: bytes | httpx.Response,
+    record: Callable[[Usage], None] = lambda _: None,
+    questions: Sequence[Question] = (QUESTION,),
 ) -> int:
     """The number of requests where the endpoint gives these answers, and then the last one for ever."""
     asked = 0
@@ -43,7 +56,7 @@ def ask(
 
     monkeypatch.setattr(connection, "_http_client", lambda *_: mocked(answer))
 
-    probe(GENERATE, {}, judge=lambda text: parse(text, (), choice=True), record=record)
+    probe(GENERATE, {}, record=record, questions=questions)
     return asked
 
 
@@ -75,7 +88,7 @@ def test_an_answer_that_generation_could_use_is_enough(monkeypatch: pytest.Monke
 def test_fault_58_an_answer_that_generation_could_not_use_is_refused_before_the_run_begins(
     monkeypatch: pytest.MonkeyPatch, answer: bytes, words: str
 ):
-    with pytest.raises(ConfigurationError, match=f"gave {ATTEMPTS} answers to a small request.*{words}"):
+    with pytest.raises(ConfigurationError, match=f"gave {ATTEMPTS} answers that generation could not use.*{words}"):
         ask(monkeypatch, answer)
 
 
@@ -126,3 +139,32 @@ def test_what_was_paid_for_is_recorded_also_where_the_run_cannot_begin(
     with pytest.raises(StepError):
         ask(monkeypatch, *answers, record=costs.append)
     assert costs == recorded
+
+
+def verdicts(*given: str) -> list[Question]:
+    """Questions whose answers the filters judge so, in turn; '' keeps the row."""
+    return [replace(CONNECTION, judge=lambda *_, verdict=verdict: verdict) for verdict in given]
+
+
+@pytest.mark.parametrize(
+    ("questions", "requests"),
+    [
+        pytest.param(verdicts("", "copy: of a row"), 1, id="kept"),
+        pytest.param(verdicts("copy: of a row", ""), 2, id="the second is kept"),
+    ],
+)
+def test_a_row_that_the_filters_keep_ends_the_trial_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, questions: list[Question], requests: int
+):
+    assert ask(monkeypatch, body(READY), questions=questions) == requests
+
+
+def test_rows_that_the_filters_reject_are_a_warning_with_each_reason_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        connection, "_http_client", lambda *_: mocked(lambda _: httpx.Response(200, content=body(READY)))
+    )
+    told = probe(GENERATE, {}, questions=verdicts("label: wrong", "label: wrong", "copy: equals seed-1"))
+    assert told == (
+        "warning: the filters reject all 3 rows that the teacher http://teacher/v1 wrote as a trial "
+        "(label: wrong; copy: equals seed-1)"
+    )
