@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,8 +35,6 @@ HEADER = ("ticket_id", "Subject", "Message", "Queue")
 KEY = "sk-proj-4Vq81xW0ZtEr"
 """The teacher's key; no message may show it."""
 TRAINING = "training was reached"
-SHOWN = re.compile(r"\[[^\]]*[a-zA-Z0-9]-[a-zA-Z0-9][^\]]*\]|\\[.dws]|\{\d+,\d*\}|\(\?|\)\?|\)\*|[\^]\(|\$$", re.MULTILINE)
-"""What only a regular expression has."""
 WORDS = (
     ("Invoice", "the amount on my invoice is wrong by"),
     ("Parcel", "my parcel has not arrived since day"),
@@ -70,7 +69,7 @@ class Desk:
     folder: Path
     capsys: pytest.CaptureFixture[str]
     teacher: Endpoint
-    rows: list[Sequence[str]] = field(default_factory=lambda: [HEADER, *map(ticket, range(80))])
+    rows: list[Sequence[str]] = field(default_factory=lambda: [HEADER, *map(ticket, range(120))])
     spec: dict[str, Any] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
     raw: str = ""
@@ -88,7 +87,7 @@ class Desk:
             },
             "data": {
                 "seed": {"uri": self.csv.as_uri(), "fields": dict(FIELDS)},
-                "evaluation": {"fromSeed": {"count": 40}},
+                "evaluation": {"fromSeed": {"count": 60}},
             },
             "student": {"model": {"uri": (self.folder / "model").as_uri()}},
             "artifacts": {"uri": "s3://unused/runs"},
@@ -109,6 +108,11 @@ class Desk:
     @property
     def model(self) -> Path:
         return self.folder / "model"
+
+    def replace(self, old: str, new: str) -> None:
+        """Changes the text of the manifest."""
+        assert old in self.manifest()
+        self.raw = self.manifest().replace(old, new, 1)
 
     def set(self, path: str, value: Any) -> None:
         """Changes a field below spec; None removes it."""
@@ -133,6 +137,10 @@ class Desk:
 
     def validate(self) -> Said:
         return self._call(["validate", str(self.write())])
+
+    def prepare(self) -> None:
+        """Runs as far as training, so that the inputs are frozen."""
+        assert self.run().code == Terminated.exit_code
 
     def run(self) -> Said:
         return self._call(["run", str(self.write()), *self.arguments])
@@ -169,6 +177,14 @@ def write_model(folder: Path) -> None:
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(keyword.NO_WEIGHTS)
+
+
+def workbook(part: str) -> bytes:
+    """A zip archive with one file in it, as spreadsheets are."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(part, "<x/>")
+    return archive.getvalue()
 
 
 def without_training() -> ModuleType:
@@ -224,6 +240,7 @@ class Endpoint:
     def reset(self) -> None:
         """Makes it answer well again, and forgets what it was sent."""
         self.answer = good_row
+        self.key = KEY
         self.requests.clear()
 
 
@@ -256,7 +273,14 @@ class _Handler(BaseHTTPRequestHandler):
             return status, text
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-        return 200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+        return 200, {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [choice],
+            "usage": usage,
+        }
 
 
 def stop_before_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,10 @@ _NOT_IN_A_CLUSTER = ClusterRule(
 RowsUri = Annotated[
     str,
     StringConstraints(max_length=1024),
-    Form(r"(s3|hf|pvc|configmap|file)://.+", "must be a URI that begins with s3://, hf://, pvc://, configmap:// or file://"),
+    Form(
+        r"(s3|hf|pvc|configmap|file)://.+",
+        "must be a URI that begins with s3://, hf://, pvc://, configmap:// or file://",
+    ),
     _NOT_IN_A_CLUSTER,
     AfterValidator(_check_dataset_file),
 ]

@@ -58,7 +58,7 @@ class Form:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Adds the rule for the CRD's generator."""
         rule = f"self.matches(r'^({self.pattern})$')"
-        expression = f"{json.dumps(self.message)} + \", not '\" + self + \"'\"" if self.quoted else ""
+        expression = f'{json.dumps(self.message)} + ", not \'" + self + "\'"' if self.quoted else ""
         return _with_rule(handler(schema), rule, self.message, expression)
 
     def _check(self, value: str) -> str:

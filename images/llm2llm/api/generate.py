@@ -44,7 +44,9 @@ class Teacher(Model):
     )
     base_url: (
         Annotated[
-            str, StringConstraints(max_length=1024), Form(r"https?://.+", "must be a URL that begins with https:// or http://")
+            str,
+            StringConstraints(max_length=1024),
+            Form(r"https?://.+", "must be a URL that begins with https:// or http://"),
         ]
         | None
     ) = Field(

@@ -1,5 +1,5 @@
 """Runs the command line with `python -m llm2llm.cli`."""
 
-from llm2llm.cli.main import main
+from llm2llm.cli.start import main
 
 raise SystemExit(main())

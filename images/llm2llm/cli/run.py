@@ -16,8 +16,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llm2llm.cli.manifests import Paths, print_problems
+from llm2llm.cli.start import describe_missing, missing_modules
 from llm2llm.errors import ExitCode, InvalidManifest, StepError
 from llm2llm.plaintext import plain_lines
+
+_CORRECTABLE = (
+    ExitCode.BAD_CONFIGURATION,
+    ExitCode.BAD_DATA,
+    ExitCode.AUTHENTICATION,
+    ExitCode.TEACHER_QUOTA,
+    ExitCode.BUDGET,
+)
+"""Endings after which the user mends something and goes on in the same work folder."""
 
 if TYPE_CHECKING:
     from llm2llm.local.documents import LocalRun
@@ -39,10 +49,17 @@ def run(
     ] = None,
 ) -> None:
     """Run the whole loop in this process. If interrupted, run the same command again to resume."""
-    from llm2llm.local.documents import add_secrets, read_documents, set_fields, validate_run
+    if missing := missing_modules():
+        print(describe_missing(missing), file=sys.stderr)
+        raise typer.Exit(ExitCode.BAD_CONFIGURATION)
+    from llm2llm.local.documents import read_documents, set_fields, validate_run
     from llm2llm.local.environment import mount_config_maps
+    from llm2llm.local.secrets import add_secrets, missing_secrets, unused_secrets
 
     changes = list(settings or [])
+    if workdir is not None and workdir.exists() and not workdir.is_dir():
+        print(f"--workdir {workdir} is a file: name a folder", file=sys.stderr)
+        raise typer.Exit(ExitCode.BAD_CONFIGURATION)
     if workdir is not None:
         changes.append(f"spec.artifacts.uri={workdir.absolute().as_uri()}")
     try:
@@ -51,14 +68,28 @@ def run(
         all_secrets = add_secrets(documents.secrets, secrets or [], os.environ)
     except InvalidManifest as error:
         raise print_problems(error) from None
+    absent = list(missing_secrets(local_run.spec, all_secrets, os.environ))
+    for problem in [*absent, *unused_secrets(local_run.spec, secrets or [])]:
+        print(problem if absent else f"warning: {problem}", file=sys.stderr)
+    if absent:
+        raise typer.Exit(ExitCode.AUTHENTICATION)
     with TemporaryDirectory(prefix="llm2llm-") as folder:
         environ = {**os.environ, **mount_config_maps(local_run.spec, documents.config_maps, Path(folder))}
-        code = _run(local_run, all_secrets, environ, changes)
+        code = _run(local_run, all_secrets, environ, changes, "" if workdir else _workdir_advice(local_run))
     raise typer.Exit(code)
 
 
+def _workdir_advice(local_run: LocalRun) -> str:
+    """Returns what helps whoever meant to keep the artifacts on this machine."""
+    return f"spec.artifacts.uri is {local_run.spec.artifacts.uri}: pass --workdir FOLDER to store them here instead"
+
+
 def _run(
-    local_run: LocalRun, secrets: dict[str, dict[str, str]], environ: Mapping[str, str], settings: list[str]
+    local_run: LocalRun,
+    secrets: dict[str, dict[str, str]],
+    environ: Mapping[str, str],
+    settings: list[str],
+    workdir_advice: str,
 ) -> int:
     from llm2llm.local.display import display_for
     from llm2llm.local.runner import Runner
@@ -67,11 +98,18 @@ def _run(
     stopping = threading.Event()
     _stop_on_signals(stopping)
     display = display_for(expected_steps(local_run.spec), local_run.spec.objective.metric)
+    runner = Runner(local_run, secrets, environ, display, stopping, settings)
     try:
         with closing(display):
-            result = Runner(local_run, secrets, environ, display, stopping, settings).complete()
+            result = runner.complete()
     except StepError as error:
         print(plain_lines(error.message), file=sys.stderr)
+        if workdir_advice and not runner.has_store:
+            print(workdir_advice, file=sys.stderr)
+        elif error.exit_code in _CORRECTABLE:
+            print(
+                "correct this, then run the same command again: steps that are done are not repeated", file=sys.stderr
+            )
         return int(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to resume from the last checkpoint", file=sys.stderr)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from llm2llm.data.misread import foreign_format, missing_columns, other_separator
+from llm2llm.data.misread import foreign_format, json_in_a_table, missing_columns, other_separator
 from llm2llm.errors import DataError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _separated(uri: str, data: bytes, separator: str, required: Collection[str])
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError:
         raise DataError(f"{uri}: invalid UTF-8 in {_lines_of_other_encodings(data)}: save the file as UTF-8") from None
-    if other := other_separator(text.partition("\n")[0].rstrip("\r"), separator, required):
+    if other := json_in_a_table(text) or other_separator(text.partition("\n")[0].rstrip("\r"), separator, required):
         raise DataError(f"{uri}: {other}")
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)

@@ -43,10 +43,19 @@ def foreign_format(data: bytes) -> str:
     if data.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer and not the rows: fetch them with `git lfs pull`"
     if re.match(rb"\s*<(!doctype html|html)", data, re.IGNORECASE):
-        return "is a web page: download the file itself (on GitHub and the Hugging Face Hub by its raw or download link)"
+        return (
+            "is a web page: download the file itself (on GitHub and the Hugging Face Hub by its raw or download link)"
+        )
     if data.startswith(b"%PDF-"):
         return "is a PDF: rows are read from CSV, TSV, JSON Lines and Parquet"
     return ""
+
+
+def json_in_a_table(text: str) -> str:
+    """Returns what a table is that is JSON, and what to do; '' if it is none."""
+    if re.match(r'\s*(\[\s*)?\{\s*"', text) is None:
+        return ""
+    return "holds JSON, unlike its name says: rename it to .jsonl, with one object on each line"
 
 
 def other_separator(header: str, separator: str, required: Collection[str]) -> str:

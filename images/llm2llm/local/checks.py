@@ -19,7 +19,7 @@ _FILE, _ABSOLUTE = "file://", "file:///"
 
 def local_problems(spec: AugmentationRunSpec) -> Iterator[str]:
     """Yields what cannot work in a spec, one sentence each, with its path."""
-    for path, uri in _uris(spec):
+    for path, uri in uris_of(spec):
         if uri.startswith(_FILE) and not uri.startswith(_ABSOLUTE):
             absolute = Path(os.path.expandvars(uri.removeprefix(_FILE))).expanduser().absolute()
             yield f"{path}: the path in {uri} must be absolute: did you mean {absolute.as_uri()}?"
@@ -37,7 +37,8 @@ def local_problems(spec: AugmentationRunSpec) -> Iterator[str]:
             yield problem
 
 
-def _uris(spec: AugmentationRunSpec) -> Iterator[tuple[str, str]]:
+def uris_of(spec: AugmentationRunSpec) -> Iterator[tuple[str, str]]:
+    """Yields the path and the value of each URI in a spec."""
     for name, source in spec.data.sources().items():
         yield f"spec.data.{name}.uri", source.uri or ""
     yield "spec.student.model.uri", spec.student.model.uri

@@ -1,7 +1,7 @@
 """Reads files and folders as kubectl does, and applies the changes of the command line.
 
-`read_documents` collects the runs, Secrets and ConfigMaps, `set_fields` and `add_secrets` apply `--set` and `--secret`,
-and `validate_run` checks the run.
+`read_documents` collects the runs, Secrets and ConfigMaps, `set_fields` applies `--set`, and `validate_run` checks the
+run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from llm2llm.errors import InvalidManifest
 from llm2llm.local.checks import local_problems
 from llm2llm.local.kubectlyaml import SIZE_LIMIT, load, load_all
 from llm2llm.local.problems import validate_spec
+from llm2llm.local.yamlerrors import describe_yaml_error
+from llm2llm.suggestion import did_you_mean
 
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
@@ -67,6 +69,7 @@ class _Collected:
     runs: list[tuple[Path, Mapping[str, Any]]] = field(default_factory=list)
     secrets: dict[str, Mapping[str, str]] = field(default_factory=dict)
     config_maps: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    other_kinds: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
 
@@ -82,12 +85,16 @@ def read_documents(paths: Iterable[Path]) -> Documents:
             with file.open(encoding="utf-8") as stream:
                 documents = list(load_all(stream.read(SIZE_LIMIT + 1)))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            collected.problems.append(f"{file}: {' '.join(str(error).split())}")
+            collected.problems.append(f"{file}{describe_yaml_error(error)}")
             continue
         for document in _flatten(documents):
             _collect(file, document, collected)
     if not collected.runs and not collected.problems:
-        collected.problems.append(f"found no document of kind {api.KIND} in {', '.join(map(str, paths))}")
+        places = ", ".join(map(str, paths))
+        kinds = ", ".join(sorted(collected.other_kinds))
+        meant = next((hint for kind in collected.other_kinds if (hint := did_you_mean(kind, [api.KIND]))), "")
+        found = f", only {kinds}" if kinds else ""
+        collected.problems.append(f"{places}: found no document of kind {api.KIND}{found}{meant}")
     if collected.problems:
         raise InvalidManifest(collected.problems)
     return Documents(collected.runs, collected.secrets, collected.config_maps)
@@ -136,30 +143,6 @@ def set_fields(document: Mapping[str, Any], settings: Sequence[str]) -> dict[str
     return changed
 
 
-def add_secrets(
-    secrets: Mapping[str, Mapping[str, str]], settings: Sequence[str], environ: Mapping[str, str]
-) -> dict[str, dict[str, str]]:
-    """Returns the Secrets with each `name/key=ENVVAR` added.
-
-    Raises:
-        InvalidManifest: a setting has another form, or its variable is not set.
-    """
-    added = {name: dict(values) for name, values in secrets.items()}
-    problems = []
-    for setting in settings:
-        address, _, variable = setting.partition("=")
-        name, _, key = address.partition("/")
-        if not (name and key and variable):
-            problems.append(f"--secret {setting}: must be name/key=ENVVAR")
-        elif variable not in environ:
-            problems.append(f"--secret {setting}: environment variable {variable} is not set")
-        else:
-            added.setdefault(name, {})[key] = environ[variable]
-    if problems:
-        raise InvalidManifest(problems)
-    return added
-
-
 def _files(paths: Iterable[Path], problems: list[str]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
@@ -187,6 +170,8 @@ def _collect(file: Path, document: Any, collected: _Collected) -> None:
         collected.runs.append((file, document))
     elif document["kind"] in _VALUES:
         _collect_values(file, document, collected)
+    else:
+        collected.other_kinds.add(str(document["kind"])[:_NAME_LIMIT])
 
 
 def _collect_values(file: Path, document: Mapping[str, Any], collected: _Collected) -> None:

@@ -49,7 +49,9 @@ the result."""
 _SECRETS = {
     **dict.fromkeys(("apiKey", "key", "token", "secret", "password", "openaiApiKey"), "apiKeySecretRef"),
     **dict.fromkeys(("hfToken", "hubToken"), "tokenSecretRef"),
-    **dict.fromkeys(("accessKey", "accessKeyId", "secretKey", "secretAccessKey", "credentials"), "credentialsSecretRef"),
+    **dict.fromkeys(
+        ("accessKey", "accessKeyId", "secretKey", "secretAccessKey", "credentials"), "credentialsSecretRef"
+    ),
 }
 """Names under which people write a key into the manifest to the reference that belongs there."""
 _FIXED = {
@@ -87,7 +89,8 @@ def _candidates(text: str) -> Iterator[str]:
     hundredth = f"{(Decimal(number) / _WHOLE).normalize():f}" if is_number else ""
     yield from (hundredth, number) if text.endswith("%") else (number, hundredth)
     yield re.sub(r"(?i)^(\d+(?:\.\d+)?)\s*([kmgtpe])i?b?$", lambda size: f"{size[1]}{size[2].upper()}i", text)
-    yield re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-.")
+    if re.search("[A-Za-z]", text):
+        yield re.sub(r"[^a-z0-9.-]+", "-", text.lower()).strip("-.")
     yield from _addresses(text)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llm2llm.api.base import dump_identity
+from llm2llm.api.policy import Objective
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.committed import committed_manifest, manifest_in
 from llm2llm.budget import Spent, gpu_seconds_left
@@ -43,6 +44,8 @@ from llm2llm.storage import ObjectMissing, Store, open_store
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
+LONGEST_RUN = 64
+"""The most iterations that a run may have (`spec.maxIterations`)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Runner:
     stopping: threading.Event = field(default_factory=threading.Event)
     settings: Sequence[str] = ()
     execute: Callable[[Step, Store, StepContext], Report] = run_step
+    has_store: bool = False
+    """Whether the folder of the run's artifacts could be opened."""
     _confirm: Callable[[], None] = lambda: None
     """Makes sure that this process still holds the run."""
     _ceiling: int = 0
@@ -93,13 +98,14 @@ class Runner:
             return self._complete(store)
 
     def _complete(self, store: Store) -> Result:
+        self.has_store = True
         self._claim(store)
         if gpu_seconds_left(self.spec.budget, Spent()) is not None:
             self.display.say(
                 "spec.budget: GPU time is not counted without a cluster, so the limits on GPU hours and GPU cost have "
                 "no effect here"
             )
-        outcomes: list[StepResult] = []
+        outcomes = self._committed(store)
         while True:
             step = next_step(self.spec, outcomes)
             if isinstance(step, Finished):
@@ -113,6 +119,33 @@ class Runner:
                 return self._complete_within_budget(error, outcomes, store)
             outcomes.append(StepResult.of(report))
 
+    def _committed(self, store: Store) -> list[StepResult]:
+        """Returns the steps that are committed, also those of iterations that `maxIterations` does not allow any more.
+
+        So the best iteration is the same as in a cluster, whose status has all of them, and as on the report page.
+        """
+        unlimited = {"max_iterations": LONGEST_RUN, "early_stopping": None, "objective": Objective()}
+        spec = self.spec.model_copy(update=unlimited)
+        outcomes: list[StepResult] = []
+        while isinstance(step := next_step(spec, outcomes), StepId):
+            committed = committed_manifest(store, self._work(step, outcomes))
+            if committed is None:
+                break
+            self.display.step_finished(committed.report, before=True)
+            outcomes.append(StepResult.of(committed.report))
+        return outcomes
+
+    def _work(self, step: StepId, outcomes: Sequence[StepResult]) -> Step:
+        return Step(
+            stage=step.stage,
+            iteration=step.iteration,
+            namespace=self.run.namespace,
+            run=self.run.name,
+            run_uid=self.uid,
+            spec=self.spec,
+            parents=parents(self.spec, step, outcomes),
+        )
+
     def _complete_within_budget(self, error: BudgetReached, outcomes: list[StepResult], store: Store) -> Result:
         """Completes the run with the best adapter so far, or the closing iteration's (`onExceeded: Complete`)."""
         while (step := ending_step(self.spec, outcomes)) is not None:
@@ -124,15 +157,7 @@ class Runner:
 
     def _run_step(self, step: StepId, outcomes: Sequence[StepResult], store: Store) -> Report:
         """Returns the report of a step, which is read if it is committed and run otherwise."""
-        work = Step(
-            stage=step.stage,
-            iteration=step.iteration,
-            namespace=self.run.namespace,
-            run=self.run.name,
-            run_uid=self.uid,
-            spec=self.spec,
-            parents=parents(self.spec, step, outcomes),
-        )
+        work = self._work(step, outcomes)
         committed = committed_manifest(store, work)
         if committed is not None:
             self.display.step_finished(committed.report, before=True)
@@ -147,6 +172,7 @@ class Runner:
     def _run_with_retries(self, step: Step, store: Store) -> Report:
         """Runs the attempts of a step: pauses after a transient failure, halves the micro-batch when out of memory."""
         transient = memory = 0
+        said = ""
         if step.stage is Stage.TRAIN:
             step = replace(step, micro_batch=self._ceiling)
         while True:
@@ -167,7 +193,9 @@ class Runner:
                     raise
                 step = replace(step, attempt=step.attempt + 1)
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (transient - 1)) * random.uniform(0.5, 1)  # noqa: S311
-                self.display.say(f"{error.message}; retrying in {pause:.0f} s")
+                reason = "the same again" if error.message == said else error.message
+                said = error.message
+                self.display.say(f"{reason}; retrying in {pause:.0f} s")
                 self.stopping.wait(pause)
 
     def _run_attempt(self, step: Step, store: Store) -> Report:

@@ -26,6 +26,7 @@ from llm2llm.models.folder import check_folder, read_json
 from llm2llm.paths import join
 from llm2llm.podenv import HUB_TOKEN, MODEL_CACHE, TEACHER_HUB_TOKEN
 from llm2llm.records import digest_of
+from llm2llm.runtime.reach import why_unreachable
 from llm2llm.storage import LocalStore, Store
 from llm2llm.storage.uri import local_path, open_store, volume_of
 
@@ -325,7 +326,7 @@ def _hub_failures(location: ModelAt, revision: str) -> Iterator[None]:
     try:
         yield
     except errors.LocalEntryNotFoundError as error:  # the Hub client's error for "no connection"
-        raise Transient(f"{model}: {error}") from error
+        raise Transient(f"{model}: {_hub_unreachable(error)}") from error
     except (errors.GatedRepoError, errors.HfHubHTTPError) as error:
         status = error.response.status_code
         if isinstance(error, errors.GatedRepoError) or status in _FORBIDDEN:
@@ -336,12 +337,24 @@ def _hub_failures(location: ModelAt, revision: str) -> Iterator[None]:
     except (errors.HFValidationError, ValueError) as error:
         raise ConfigurationError(f"{model}: {error}: check {location.field}") from error
     except (OSError, http_error) as error:
-        raise Transient(f"{model}: {error}") from error
+        raise Transient(f"{model}: {_hub_unreachable(error)}") from error
+
+
+def _hub_unreachable(error: Exception) -> str:
+    reason = why_unreachable(str(error))
+    if reason == str(error):
+        return reason
+    return (
+        f"the Hugging Face Hub cannot be reached: {reason}; HF_ENDPOINT names a mirror, and a model that you have in a "
+        "bucket, a volume or a folder needs no Hub"
+    )
 
 
 def _check_names(model: ModelAt, names: Iterable[str]) -> None:
     """Checks the names of a model's files before anything is fetched; files in subfolders are not part of it."""
     top = [name for name in names if "/" not in name]
+    if not top:
+        raise ConfigurationError(f"{model.uri} does not exist or is empty: check {model.field}.uri")
     if "config.json" not in top:
         raise ConfigurationError(f"{model.uri} has no config.json: check {model.field}.uri")
     if not modelfiles.has_weights(top):

@@ -19,6 +19,8 @@ _CHUNK = 1000
 _TODAY = datetime(2024, 7, 26, tzinfo=UTC)
 """The date for chat templates that ask for it: the one that they use by default if they get none."""
 _TOKENIZER = "spec.student.model: the tokenizer"
+_FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json", "*.spm")
+"""Names of the files that tokenizers are loaded from, whatever their library."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,16 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
     """
     from transformers import AutoTokenizer
 
+    if not trusted and not any(path for pattern in _FILES for path in folder.glob(pattern)):
+        raise ConfigurationError(
+            f"{_TOKENIZER} is missing: the model's folder has neither tokenizer.json nor tokenizer.model; copy the "
+            "tokenizer's files from the model's page, or write them with save_pretrained()"
+        )
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {error}") from error
+        words = " ".join(str(error).split())
+        raise ConfigurationError(f"{_TOKENIZER} cannot be loaded: {words}") from error
     if tokenizer.eos_token_id is None:
         raise ConfigurationError(f"{_TOKENIZER} has no EOS token, so no answer would end")
     eos = int(tokenizer.eos_token_id)

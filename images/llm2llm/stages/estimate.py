@@ -96,7 +96,7 @@ def describe_estimate(found: Estimate, spec: AugmentationRunSpec) -> str:
     hundred, all_rows = (found.usage_of(rows) for rows in (100, found.rounds * found.most_rows))
     text += (
         f"; 100 rows from the teacher take about {_tokens(hundred)} tokens{_price(hundred, spec)}, and {found.rounds} "
-        f"rounds of {found.most_rows} rows ({_row_note(spec)}) take about {_tokens(all_rows)}{_price(all_rows, spec)}"
+        f"round{'s' if found.rounds > 1 else ''} of {found.most_rows} rows ({_row_note(spec)}) take about {_tokens(all_rows)}{_price(all_rows, spec)}"
     )
     return text
 

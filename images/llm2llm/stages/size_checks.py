@@ -20,7 +20,7 @@ def size_warnings(sizes: Mapping[str, int]) -> Iterator[str]:
         consequence = (
             "which the student memorizes instead of learning the task"
             if name == "seed"
-            else f"so one row more or less is {1 / rows:.2f} of the score, and smaller differences mean nothing"
+            else f"so one row more or less is {1 / rows:.2g} of the score, and smaller differences mean nothing"
         )
         yield f"warning: data.{name} has only {count}, {consequence}: use {_ADVISED[name]} or more"
 

@@ -8,17 +8,20 @@ that row and not the step (`refusal`).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 import openai
 
 from llm2llm.api import generate as api_generate
 from llm2llm.errors import AuthenticationError, ConfigurationError, TeacherQuotaExhausted
 from llm2llm.records import Usage, digest_of
+from llm2llm.runtime.reach import why_unreachable
 from llm2llm.teacher.dialect import Dialect
 from llm2llm.teacher.ratelimit_headers import RateLimitHeader, read_ratelimit_headers, retry_after
 from llm2llm.teacher.refusal import OF_A_REQUEST, Refusal, read_refusal
@@ -29,6 +32,9 @@ Message = Mapping[str, str]
 _MESSAGE_LIMIT = 300
 REFUSALS_IN_A_ROW = 5
 """Refusals of different rows without an answer between, after which the endpoint is at fault and not the rows."""
+_OF_A_MODEL = re.compile(r"model\b.{0,80}\b(not exist|not found|no access|unknown)|model_not_found", re.IGNORECASE)
+_API_PATH = re.compile(r"/(chat(/completions)?|completions|models|embeddings|responses)$")
+_VERSION = re.compile(r"/v\d")
 _KNOWN_REFUSALS = (400, 401, 402, 403, 404, 413, 422)
 """Statuses that say what is wrong; others (424, 498 of gateways) say little, and may pass by themselves."""
 _GATEWAY_TIMEOUTS = (HTTPStatus.GATEWAY_TIMEOUT, 524)
@@ -180,21 +186,17 @@ class TeacherClient:
             case openai.APIStatusError() if self._read_refusal(error).holds(error.status_code):
                 raise TeacherQuotaExhausted(
                     f"{where}: the account is out of credit, or its key has expired ({error.status_code} "
-                    f"{self._words(error)}): renew it, then raise spec.retry"
+                    f"{self._words(error)}): renew it"
                 ) from error
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 raise AuthenticationError(
-                    f"{where} refused the key ({error.status_code}): {self._key_advice()}, then raise spec.retry"
-                    f"{self._quote_forbidden(error)}"
+                    f"{where} refused the key ({error.status_code}): {self._key_advice()}{self._quote_forbidden(error)}"
                 ) from error
             case openai.RateLimitError():
                 announced = read_ratelimit_headers(error.response.headers, time.time())
                 raise RateLimited(f"{where}: {self._quote(str(error))}", _retry_after(error), announced) from error
             case openai.NotFoundError():
-                raise ConfigurationError(
-                    f"{where} does not know the model {self.teacher.model!r} or the path (404): check "
-                    "spec.generate.teacher.model and baseUrl"
-                ) from error
+                raise ConfigurationError(f"{where} {self._not_found(error)}") from error
             case openai.APIStatusError() if _worth_another_try(error.status_code, known=not self._has_answered):
                 message = f"{where}: {error.status_code} {self._words(error)}"
                 worked_on = error.status_code in _GATEWAY_TIMEOUTS
@@ -212,7 +214,9 @@ class TeacherClient:
                 ) from error
             case openai.APIConnectionError() if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout"):
                 raise TeacherUnavailable(
-                    f"{where} cannot be reached: {self._quote(_root_message(error))}", None, maybe_paid=False
+                    f"{where} cannot be reached: {self._quote(why_unreachable(_root_message(error)))}",
+                    None,
+                    maybe_paid=False,
                 ) from error
             case _:
                 # A cut connection, or an answer that is not a completion: the endpoint may have done the work.
@@ -234,6 +238,19 @@ class TeacherClient:
         if error.status_code != HTTPStatus.FORBIDDEN:
             return ""
         return f"; it says: {self._words(error)}"
+
+    def _not_found(self, error: openai.APIStatusError) -> str:
+        """Says whether an endpoint lacks the model or the path, as far as its words tell."""
+        refusal = self._read_refusal(error)
+        if _OF_A_MODEL.search("\n".join((*refusal.codes, refusal.words))):
+            return f"does not know the model {self.teacher.model!r} (404): check spec.generate.teacher.model"
+        path = urlsplit(str(self.teacher.base_url)).path.rstrip("/")
+        advice = "check spec.generate.teacher.model and baseUrl"
+        if end := _API_PATH.search(path):
+            advice = f"remove {end[0]} from the end of baseUrl, which the client adds"
+        elif not _VERSION.search(path):
+            advice = f"{advice}, which mostly ends in /v1"
+        return f"does not know the model {self.teacher.model!r} or the path (404): {advice}"
 
     def _key_advice(self) -> str:
         reference = self.teacher.api_key_secret_ref

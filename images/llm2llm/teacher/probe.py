@@ -117,7 +117,9 @@ async def _probe(
             f"the teacher {client.where} gave {ATTEMPTS} answers that generation could not use: {defects[-1]}"
         )
     reasons = "; ".join(dict.fromkeys([*rejections, *defects]))
-    return f"warning: the filters reject all {ATTEMPTS} rows that the teacher {client.where} wrote as a trial ({reasons})"
+    return (
+        f"warning: the filters reject all {ATTEMPTS} rows that the teacher {client.where} wrote as a trial ({reasons})"
+    )
 
 
 def _rejection(reply: Reply, question: Question, mask: Callable[[str], str]) -> str:

@@ -55,7 +55,7 @@ def test_a_spec_that_no_step_in_a_cluster_could_be_given_is_told_before_it_is_ap
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        pytest.param("a: [", "while parsing", id="no YAML"),
+        pytest.param("a: [", "x.yaml, line 2, column 1: a value is missing, or a bracket", id="no YAML"),
         pytest.param("", "found no document of kind AugmentationRun", id="an empty file"),
         pytest.param("[1, 2]", "a document has no kind", id="no mapping"),
         pytest.param("kind: Secret\ndata: {a: b}", "a Secret has no metadata.name", id="a broken Secret"),

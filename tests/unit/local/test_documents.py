@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llm2llm.errors import InvalidManifest
-from llm2llm.local.documents import add_secrets, read_documents, set_fields, validate_run
+from llm2llm.local.documents import read_documents, set_fields, validate_run
 
 RUN = Path(__file__).resolve().parents[3] / "examples" / "keyword" / "run.yaml"
 SECRETS = """
@@ -42,11 +42,6 @@ def test_a_folder_is_its_manifests_and_secrets_are_decoded(folder: Path):
     }
 
 
-def test_a_secret_comes_from_the_environment_and_wins():
-    given = add_secrets({"teacher": {"api-key": "old"}}, ["teacher/api-key=KEY"], {"KEY": "new"})
-    assert given == {"teacher": {"api-key": "new"}}
-
-
 @pytest.mark.parametrize(
     ("setting", "path", "value"),
     [
@@ -73,12 +68,6 @@ def test_set(folder: Path, setting: str, path: tuple[str, ...], value: object):
 def test_a_set_without_sense_is_refused(folder: Path, setting: str):
     with pytest.raises(InvalidManifest, match="must be path=value"):
         set_fields(read_documents([folder]).the_run(), [setting])
-
-
-@pytest.mark.parametrize(("setting", "told"), [("teacher=KEY", "must be name/key"), ("a/b=NONE", "NONE is not set")])
-def test_a_secret_without_sense_is_refused(setting: str, told: str):
-    with pytest.raises(InvalidManifest, match=told):
-        add_secrets({}, [setting], {"KEY": "x"})
 
 
 def test_two_runs_are_one_too_many(folder: Path):

@@ -97,3 +97,21 @@ def test_that_gpu_time_is_not_counted_is_told(
     with pytest.raises(Terminated):
         runner(tmp_path, refuse, budget=budget).complete()
     assert ("GPU time is not counted" in capsys.readouterr().out) == told
+
+
+def test_fewer_iterations_than_are_done_change_neither_the_best_one_nor_what_is_done(tmp_path: Path) -> None:
+    ran: list[tuple[Stage, int]] = []
+
+    def execute(step: Step, store: Store, context: StepContext) -> Report:
+        ran.append((step.stage, step.iteration))
+        scores = {"metrics": (builders.accuracy(0.5 + step.iteration / 10),), "mistakes": 5}
+        evaluated = scores if step.stage is Stage.EVALUATE else {}
+        return commit(store, step, context, {}, builders.report(step.stage, step.iteration, **evaluated))
+
+    four = runner(tmp_path, execute, maxIterations=4).complete()
+    assert four.best is not None
+    assert four.best.iteration == 3
+    done = list(ran)
+    two = runner(tmp_path, execute, maxIterations=2).complete()
+    assert (two.best, ran) == (four.best, done)
+    assert two.finished.message == "all 2 iterations are done"

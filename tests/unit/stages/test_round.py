@@ -14,7 +14,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.augment.prompt import EARLIER_SHOWN, Mistake
 from llm2llm.errors import LowAcceptance
 from llm2llm.records import Example, Lineage, Usage
-from llm2llm.stages.round import Inputs, Item, Round, begin_round
+from llm2llm.stages.round import TRIAL, Inputs, Item, Round, begin_round
 from llm2llm.teacher.ledger import LedgerRecord
 
 MISTAKES = 10
@@ -193,3 +193,34 @@ def test_a_summary_counts_reasons_and_the_kept_rows_that_hardly_differ_from_thei
     answer(round_, third, "no JSON")
     answer(round_, fourth, row(SEEDS[5].fields["prompt"]))
     assert round_.refusals() == "copy 1, schema 1; 1 kept rows differ from their own seed by at most one word"
+
+
+def test_the_first_rows_of_a_round_are_from_all_over_it_and_a_small_round_has_none():
+    items = begun(inputs(10)).trial_items()
+    assert len(items) == TRIAL
+    assert {item.mistake.example.id for item in items} == {seed.id for seed in SEEDS[::3][:10]}
+    assert begun(inputs(6)).trial_items() == []
+    assert begun(inputs(10), filters={"minAcceptance": "0"}).trial_items() == []
+
+
+def trial_records(round_: Round, texts: list[str]) -> list[LedgerRecord]:
+    blank = LedgerRecord(key="k", iteration=1, seed="s", sample=1, wave=0, model="t")
+    return [blank.model_copy(update={"text": text}) for text in texts]
+
+
+def test_a_round_of_whose_first_rows_none_is_kept_stops_and_says_why():
+    round_ = begun(inputs(10))
+    items = round_.trial_items()
+    with pytest.raises(LowAcceptance) as caught:
+        round_.check_trial(items, trial_records(round_, ["no JSON"] * TRIAL))
+    told = "the filters kept none of the first 20 rows (schema 20), so the other 10 of this round were not requested"
+    assert caught.value.message.startswith(told)
+
+
+def test_one_row_that_is_kept_is_enough_and_nothing_is_remembered_of_the_trial():
+    round_ = begun(inputs(10))
+    items = round_.trial_items()
+    round_.check_trial(items, trial_records(round_, [*["no JSON"] * (TRIAL - 1), row("quite a new sentence")]))
+    assert (round_.judged, round_.kept, round_.rejected) == (0, [], [])
+    answer(round_, items[0], row("quite a new sentence"))
+    assert len(round_.kept) == 1

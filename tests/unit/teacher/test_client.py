@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 
 import httpx
 import openai
@@ -67,7 +66,7 @@ def test_a_200_that_is_no_completion_does_not_show_that_the_endpoint_works():
 
 def test_why_an_endpoint_cannot_be_reached_is_told():
     nobody = Generate.model_validate({"teacher": {"model": "m", "baseUrl": "http://127.0.0.1:1/v1"}})
-    with pytest.raises(Transient, match=rf"cannot be reached: .*{errno.ECONNREFUSED}"):
+    with pytest.raises(Transient, match=r"cannot be reached: nothing listens there \(connection refused\)"):
         probe(nobody, {})
 
 

@@ -1,0 +1,42 @@
+"""Starts the command line, and says what to install where a library is missing.
+
+The package alone holds what the operator and the API need; what a laptop needs on top is one extra.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from importlib.util import find_spec
+
+from llm2llm.errors import ExitCode
+
+INSTALL = 'pip install "llm2llm-operator[local]"'
+FOR_A_RUN = (
+    *("torch", "transformers", "peft", "accelerate", "safetensors", "openai", "rapidfuzz", "regex", "huggingface_hub"),
+    *("jinja2", "boto3", "rich"),
+)
+"""Modules that `llm2llm run` imports before or during its steps."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    try:
+        from llm2llm.cli.main import main as run_command_line
+
+        return run_command_line(argv)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "llm2llm"):
+            raise
+        print(describe_missing([str(error.name)]), file=sys.stderr)
+        return ExitCode.BAD_CONFIGURATION
+
+
+def missing_modules(names: Collection[str] = FOR_A_RUN) -> list[str]:
+    """Returns those of some modules that are not installed, without importing any."""
+    return [name for name in names if find_spec(name) is None]
+
+
+def describe_missing(names: Collection[str]) -> str:
+    """Says what is missing, and what to install."""
+    return f"this needs {', '.join(names)}, which {'is' if len(names) == 1 else 'are'} not installed: {INSTALL}"

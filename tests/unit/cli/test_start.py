@@ -1,0 +1,52 @@
+"""What the command line says where a library is not installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from llm2llm.cli import run as run_command
+from llm2llm.cli.main import main
+from llm2llm.cli.start import INSTALL, describe_missing, missing_modules
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("module", ["typer", "jinja2"])
+def test_a_library_that_is_missing_is_named_with_what_to_install(module: str):
+    arguments = ["validate", str(CHECKOUT / "examples" / "keyword" / "run.yaml")]
+    blocked = (
+        f"import sys; sys.modules[{module!r}] = None; from llm2llm.cli.start import main; sys.exit(main({arguments}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", blocked],
+        env={"PYTHONPATH": str(CHECKOUT / "images")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (64, f"this needs {module}, which is not installed: {INSTALL}\n")
+
+
+def test_a_run_names_all_that_is_missing_before_it_begins(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run_command, "missing_modules", lambda: ["torch", "openai"])
+    assert main(["run", str(CHECKOUT / "examples" / "keyword")]) == 64
+    assert capsys.readouterr().err == f"this needs torch, openai, which are not installed: {INSTALL}\n"
+
+
+def test_here_nothing_is_missing_and_a_module_that_nobody_wrote_is():
+    assert missing_modules() == []
+    assert missing_modules(["json", "no_such_module"]) == ["no_such_module"]
+    assert describe_missing(["a"]).startswith("this needs a, which is not installed")
+
+
+def test_one_extra_has_all_that_a_laptop_needs():
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["local"] == ["llm2llm-operator[trainer,generator]"]
+    assert not [requirement for requirement in (*extras["trainer"], *extras["generator"]) if "vllm" in requirement]
