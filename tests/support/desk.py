@@ -24,10 +24,10 @@ from typing import Any, Self
 
 import pytest
 import yaml
-from tests.support import keyword
 
 from llm2llm.cli.main import main
 from llm2llm.errors import Terminated
+from tests.support import keyword
 
 LABELS = ("Billing", "Delivery", "Returns", "Technical")
 FIELDS = {"subject": "Subject", "body": "Message", "completion": "Queue"}
@@ -114,7 +114,7 @@ class Desk:
         assert old in self.manifest()
         self.raw = self.manifest().replace(old, new, 1)
 
-    def set(self, path: str, value: Any) -> None:
+    def set(self, path: str, value: Any) -> Self:
         """Changes a field below spec; None removes it."""
         *parents, last = path.split(".")
         target = self.spec
@@ -123,6 +123,7 @@ class Desk:
         target[last] = value
         if value is None:
             del target[last]
+        return self
 
     def manifest(self) -> str:
         document = {"apiVersion": "llm2llm.dev/v1alpha1", "kind": "AugmentationRun", "metadata": {"name": "tickets"}}
@@ -138,9 +139,15 @@ class Desk:
     def validate(self) -> Said:
         return self._call(["validate", str(self.write())])
 
-    def prepare(self) -> None:
+    def prepare(self) -> Self:
         """Runs as far as training, so that the inputs are frozen."""
         assert self.run().code == Terminated.exit_code
+        return self
+
+    def has(self, content: bytes) -> Self:
+        """Gives the CSV this content, in place of its rows."""
+        self.data = content
+        return self
 
     def run(self) -> Said:
         return self._call(["run", str(self.write()), *self.arguments])

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.support.desk import FIELDS, KEY, TRAINING, Desk, as_csv, workbook
 
-Change = Callable[[Desk], object]
+Change = Callable[[Desk], Any]
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ IN_THE_ROWS = (
     Mistake("42c", "semicolons and the line that Excel reads", content(lambda desk: b"sep=;\n" + as_csv(desk.rows, ";")), 65,
             ("begins with the line 'sep=;', which only Excel reads: remove it, and separate by commas",)),
     Mistake("42d", "vertical bars and a wrong name",
-            lambda desk: (desk.set("data.seed.fields.body", "text"), setattr(desk, "data", as_csv(desk.rows, "|"))), 65,
+            lambda desk: desk.set("data.seed.fields.body", "text").has(as_csv(desk.rows, "|")), 65,
             ("is separated by vertical bars instead of commas",)),
     Mistake("43", "an Excel workbook", content(lambda _: workbook("xl/workbook.xml")), 65,
             ("tickets.csv: is an Excel workbook: save it there as CSV (UTF-8, separated by commas)",)),

@@ -25,7 +25,6 @@ from llm2llm.api.base import (
 )
 from llm2llm.api.forms import Form
 
-
 RESOURCE_NAMES = (
     "names must be cpu, memory, ephemeral-storage, or those of a device with its vendor, such as nvidia.com/gpu"
 )

@@ -120,8 +120,8 @@ def _separated(uri: str, data: bytes, separator: str, required: Collection[str])
             first = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{uri}: invalid CSV in the record that starts in line {first}: {error}: a cell with a quote in it is put in "
-            "quotes, and the quote is written twice"
+            f"{uri}: invalid CSV in the record that starts in line {first}: {error}: a cell with a quote in it is put "
+            "in quotes, and the quote is written twice"
         ) from None
 
 

@@ -13,42 +13,39 @@ from collections.abc import Collection, Sequence
 from llm2llm.suggestion import closest, did_you_mean
 
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_COMPRESSED = {
-    b"\x1f\x8b\x08": "gzip",
-    b"BZh91AY&SY": "bzip2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PK\x03\x04": "zip",
-}
-"""First bytes of a compressed file to the name of its format; no text and no Parquet begins like this."""
 _WORKBOOK = "save it there as CSV (UTF-8, separated by commas) and use that file"
+_DECOMPRESS = "is compressed with {}: decompress it and use the resulting file"
+_ZIP = b"PK\x03\x04"
+_NAMES_IN = 4096
+"""First bytes of an archive in which a spreadsheet names what it is."""
+_BEGINNINGS = {
+    b"\xd0\xcf\x11\xe0": f"is an Excel workbook: {_WORKBOOK}",
+    b"\x1f\x8b\x08": _DECOMPRESS.format("gzip"),
+    b"BZh91AY&SY": _DECOMPRESS.format("bzip2"),
+    b"\xfd7zXZ\0": _DECOMPRESS.format("xz"),
+    b"\x28\xb5\x2f\xfd": _DECOMPRESS.format("zstd"),
+    _ZIP: _DECOMPRESS.format("zip"),
+    b"\xff\xfe": "is in UTF-16: save it as UTF-8",
+    b"\xfe\xff": "is in UTF-16: save it as UTF-8",
+    b"version https://git-lfs": "is a Git LFS pointer and not the rows: fetch them with `git lfs pull`",
+    b"%PDF-": "is a PDF: rows are read from CSV, TSV, JSON Lines and Parquet",
+}
+"""First bytes of a file to what it is and what to do; no text and no Parquet begins like this."""
 _SHOWN = 8
 _NAME_LENGTH = 40
 
 
 def foreign_format(data: bytes) -> str:
     """Returns what a file is that is in none of the formats of rows, and what to do; '' if it may be in one."""
-    if data.startswith(b"PK\x03\x04"):
-        if b"xl/" in data or b"[Content_Types].xml" in data[:4096]:
-            return f"is an Excel workbook: {_WORKBOOK}"
-        if b"opendocument.spreadsheet" in data[:4096]:
-            return f"is a LibreOffice spreadsheet: {_WORKBOOK}"
-    if data.startswith(b"\xd0\xcf\x11\xe0"):
+    if data.startswith(_ZIP) and (b"xl/" in data or b"[Content_Types].xml" in data[:_NAMES_IN]):
         return f"is an Excel workbook: {_WORKBOOK}"
-    for magic, program in _COMPRESSED.items():
-        if data.startswith(magic):
-            return f"is compressed with {program}: decompress it and use the resulting file"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "is in UTF-16: save it as UTF-8"
-    if data.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer and not the rows: fetch them with `git lfs pull`"
+    if data.startswith(_ZIP) and b"opendocument.spreadsheet" in data[:_NAMES_IN]:
+        return f"is a LibreOffice spreadsheet: {_WORKBOOK}"
     if re.match(rb"\s*<(!doctype html|html)", data, re.IGNORECASE):
         return (
             "is a web page: download the file itself (on GitHub and the Hugging Face Hub by its raw or download link)"
         )
-    if data.startswith(b"%PDF-"):
-        return "is a PDF: rows are read from CSV, TSV, JSON Lines and Parquet"
-    return ""
+    return next((told for magic, told in _BEGINNINGS.items() if data.startswith(magic)), "")
 
 
 def json_in_a_table(text: str) -> str:

@@ -47,24 +47,25 @@ def _unset(variable: str, environ: Mapping[str, str]) -> str:
     if name is not None:
         return f"no environment variable has the name that follows the =: did you mean {name}?"
     return (
-        "no environment variable has the name that follows the =; if that is the key itself, put it into a variable and "
-        "write the variable's name: read -rs MY_KEY; export MY_KEY"
+        "no environment variable has the name that follows the =; if that is the key itself, put it into a variable "
+        "and write the variable's name: read -rs MY_KEY; export MY_KEY"
     )
 
 
 def missing_secrets(spec: AugmentationRunSpec, secrets: Secrets, environ: Mapping[str, str]) -> Iterator[str]:
     """Yields the keys that the steps of a run need and nothing gives, each with the option that would.
 
-    A key of a bucket or of the Hub is needed only if an address of the run is there, and the teacher's only if a run has
-    more than one iteration.
+    A key of a bucket or of the Hub is needed only if an address of the run is there, and the teacher's only if a run
+    has more than one iteration.
     """
     opened = {uri.partition("://")[0] for _, uri in uris_of(spec)} | {_TEACHER if spec.max_iterations > 1 else ""}
     for variable in _named(spec):
         given = variable.name in environ or variable.key in secrets.get(variable.secret, {})
         if not (given or variable.optional) and _opens(variable) in opened:
             yield (
-                f"Secret {variable.secret}, key {variable.key} is missing: add --secret {variable.secret}/{variable.key}"
-                "=ENVVAR with the name of the variable that holds it, or pass a file with the Secret"
+                f"Secret {variable.secret}, key {variable.key} is missing: add "
+                f"--secret {variable.secret}/{variable.key}"
+                "=ENVVAR, with the name of the variable that holds it, or pass a file with the Secret"
             )
 
 

@@ -6,8 +6,10 @@ import re
 
 _REASONS = (
     (
-        r"name or service not known|temporary failure in name resolution|nodename nor servname|no address associated"
-        r"|getaddrinfo",
+        (
+            r"name or service not known|temporary failure in name resolution|nodename nor servname"
+            r"|no address associated|getaddrinfo"
+        ),
         "its name is unknown here: check its spelling, and this machine's network and DNS",
     ),
     (

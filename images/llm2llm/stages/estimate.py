@@ -94,11 +94,11 @@ def describe_estimate(found: Estimate, spec: AugmentationRunSpec) -> str:
     if not found.rounds:
         return text
     hundred, all_rows = (found.usage_of(rows) for rows in (100, found.rounds * found.most_rows))
-    text += (
-        f"; 100 rows from the teacher take about {_tokens(hundred)} tokens{_price(hundred, spec)}, and {found.rounds} "
-        f"round{'s' if found.rounds > 1 else ''} of {found.most_rows} rows ({_row_note(spec)}) take about {_tokens(all_rows)}{_price(all_rows, spec)}"
+    rounds = f"{found.rounds} round{'s' if found.rounds > 1 else ''}"
+    return text + (
+        f"; 100 rows from the teacher take about {_tokens(hundred)} tokens{_price(hundred, spec)}, and {rounds} of "
+        f"{found.most_rows} rows ({_row_note(spec)}) take about {_tokens(all_rows)}{_price(all_rows, spec)}"
     )
-    return text
 
 
 def budget_warning(found: Estimate, spec: AugmentationRunSpec) -> str:
@@ -110,8 +110,8 @@ def budget_warning(found: Estimate, spec: AugmentationRunSpec) -> str:
     if not limit:
         return ""
     return (
-        f"warning: spec.budget.{limit} pays for about {int(rows * share)} of the teacher's rows, and the run may ask for "
-        f"{found.rounds * found.most_rows}"
+        f"warning: spec.budget.{limit} pays for about {int(rows * share)} of the teacher's rows, and the run may ask "
+        f"for {found.rounds * found.most_rows}"
     )
 
 

@@ -9,12 +9,11 @@ import secrets
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from llm2llm.api.base import dump_identity
 from llm2llm.api.data import HeldOutSource, Source, folded
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.data.intake import SourceRows, lines_where, mapping_problem, read_rows
+from llm2llm.data.intake import SourceRows, mapping_problem, read_rows
 from llm2llm.data.rows import EVALUATION, SEED, TEST
 from llm2llm.data.sources import digest_of_content, read_content
 from llm2llm.data.splits import BEFORE, check_folds, contradictions, drop_known_rows, hold_out_rows, sample_rows
@@ -22,7 +21,7 @@ from llm2llm.errors import ConfigurationError, DataError, ExitCode, StepError, T
 from llm2llm.loop.stages import INPUTS
 from llm2llm.models.fetch import fetch_model, find_weight_problems, model_revision
 from llm2llm.models.info import check_model, check_vocabulary, read_model_info
-from llm2llm.models.tokenizer import StudentTokenizer, check_chat_template, load_tokenizer
+from llm2llm.models.tokenizer import check_chat_template, load_tokenizer
 from llm2llm.podenv import MODEL_CACHE
 from llm2llm.records import Example, Report, Resolved, canonical_json, digest_of, to_jsonl
 from llm2llm.runtime.context import StageResult, Step, StepContext
@@ -30,8 +29,8 @@ from llm2llm.runtime.disk import disk_advice
 from llm2llm.runtime.passing import may_pass
 from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads
 from llm2llm.stages.estimate import budget_warning, describe_estimate, estimate
-from llm2llm.stages.roundtrip import answer_problem
-from llm2llm.stages.size_checks import limit_problem, limit_warning, size_warnings
+from llm2llm.stages.row_checks import StudentModel, check_answers, refuse_invalid_rows, refuse_untokenizable_rows
+from llm2llm.stages.size_checks import size_warnings
 from llm2llm.stages.teacher_endpoint import resolve_teacher
 from llm2llm.stages.teacher_probe import probe_teacher
 from llm2llm.storage import Store
@@ -40,20 +39,6 @@ from llm2llm.tasks import Task, task_of
 _MODEL = "spec.student.model"
 _PROBLEMS_TOLD = 3
 FILES = {"seed": SEED, "evaluation": EVALUATION, "test": TEST}
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What Prepare needs to know about the base model."""
-
-    revision: str
-    tokens: StudentTokenizer
-    context: int
-    vocabulary: int
-
-    def count(self, texts: list[str]) -> list[int]:
-        """Returns the number of tokens of each text, without those that mark a prompt or an end."""
-        return [len(ids) - 1 for ids in self.tokens.completions(texts)]
 
 
 def run(step: Step, store: Store, context: StepContext) -> StageResult:
@@ -66,7 +51,6 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     problems: list[StepError] = []
     consequences: list[StepError] = []  # of broken rows, which are told first
     notes: list[str] = []
-    sets: dict[str, SourceRows] = {}
     digests: dict[str, str] = {}
     lengths: dict[str, dict[str, int]] = {}
     task = model = None
@@ -74,39 +58,22 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
         check_engine(spec)
     with _collect_problem(problems):
         task = _read_task(spec)
-    for name, source in spec.data.sources().items():
-        with _collect_problem(problems), context.timed("load"):
-            if source.uri:
-                sets[name], digests[name] = _read_set(name, source.uri, source, spec, context)
-                if task is not None:
-                    sets[name].normalize(task.normalize)
-                with _collect_problem(consequences):
-                    sample_rows(f"data.{name}", sets[name], source.sample, spec)
-    with _collect_problem(consequences):
-        hold_out_rows(sets, spec)
-        check_folds(sets, spec)
+    sets = _read_sets(spec, task, context, digests, problems, consequences)
     model_problems: list[StepError] = []
     with _collect_problem(model_problems):
         model = _inspect_model(spec, store, context, model_problems)
     with _collect_problem(problems), context.timed("compute"):
         for rows in sets.values():
             if task is not None:
-                _refuse_invalid_rows(rows, task)
+                refuse_invalid_rows(rows, task)
         if task is not None and model is not None:
-            _refuse_untokenizable_rows(sets, task, model, spec, lengths)
-            notes += _check_answers(sets, task, model, spec)
-    problems += [*map(DataError, _row_problems(sets, spec)), *consequences, *model_problems]
+            refuse_untokenizable_rows(sets, task, model, spec, lengths)
+            notes += check_answers(sets, task, model, spec)
+    problems += [*model_problems, *map(DataError, _row_problems(sets, spec)), *consequences]
     with _collect_problem(problems):
         verify_conditional_put(store)
-    local_source = spec.generate.teacher.source
-    examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
     with _collect_problem(problems), context.timed("probe"):
-        if local_source is not None:
-            resolve_teacher(spec, local_source, store, context)  # only checked: generation freezes it
-        elif spec.max_iterations > 1:  # else the run never generates
-            seeds = examples.get("seed", []) if task is not None else []
-            held_out = [row for name in FILES.keys() - {"seed"} for row in examples.get(name, [])]
-            notes.append(probe_teacher(spec, seeds, held_out, store, context, notes.append))
+        notes += _try_teacher(spec, sets if task is not None else {}, store, context)
     if problems or task is None or model is None:
         raise _combine_problems(problems)
     notes += [drop_known_rows(name, sets, task) for name in BEFORE if name in sets]
@@ -129,6 +96,53 @@ def _read_task(spec: AugmentationRunSpec) -> Task:
     if not mapping_problem(fields) and (problem := task.unknown_field(fields)):
         raise ConfigurationError(problem)
     return task
+
+
+def _read_sets(
+    spec: AugmentationRunSpec,
+    task: Task | None,
+    context: StepContext,
+    digests: dict[str, str],
+    problems: list[StepError],
+    consequences: list[StepError],
+) -> dict[str, SourceRows]:
+    """Returns the rows of all sets, sampled and held out as the spec has it.
+
+    Args:
+        spec: of the run.
+        task: of the run, None if it is invalid.
+        context: of the step.
+        digests: receives what identifies the content of each file.
+        problems: receives what is wrong with the files.
+        consequences: receives what the rows are too few for.
+    """
+    sets: dict[str, SourceRows] = {}
+    for name, source in spec.data.sources().items():
+        with _collect_problem(problems), context.timed("load"):
+            if source.uri:
+                sets[name], digests[name] = _read_set(name, source.uri, source, spec, context)
+                if task is not None:
+                    sets[name].normalize(task.normalize)
+                with _collect_problem(consequences):
+                    sample_rows(f"data.{name}", sets[name], source.sample, spec)
+    with _collect_problem(consequences):
+        hold_out_rows(sets, spec)
+        check_folds(sets, spec)
+    return sets
+
+
+def _try_teacher(
+    spec: AugmentationRunSpec, sets: Mapping[str, SourceRows], store: Store, context: StepContext
+) -> list[str]:
+    """Checks the teacher of a run, without rows if none can be used; returns what it found that fails nothing."""
+    notes: list[str] = []
+    examples = {name: [row.example for row in rows.rows] for name, rows in sets.items()}
+    if spec.generate.teacher.source is not None:
+        resolve_teacher(spec, spec.generate.teacher.source, store, context)  # only checked: generation freezes it
+    elif spec.max_iterations > 1:  # else the run never generates
+        held_out = [row for name, rows in examples.items() if name != "seed" for row in rows]
+        notes.append(probe_teacher(spec, examples.get("seed", []), held_out, store, context, notes.append))
+    return notes
 
 
 def _row_problems(sets: Mapping[str, SourceRows], spec: AugmentationRunSpec) -> Iterator[str]:
@@ -203,7 +217,7 @@ def _read_set(
 
 def _inspect_model(
     spec: AugmentationRunSpec, store: Store, context: StepContext, problems: list[StepError]
-) -> _Model | None:
+) -> StudentModel | None:
     """Returns what Prepare needs of the base model, None if it cannot be read; each check adds its own problem."""
     folder = tokens = info = None
     revision, trusted = "", spec.student.trust_remote_code
@@ -234,102 +248,7 @@ def _inspect_model(
     with _collect_problem(problems, f"{_MODEL}: the tokenizer"):
         specials = [*tokens.prompts(["x"]), *tokens.completions(["x"])]  # one word alone shows what is put around it
         check_vocabulary(specials, info.vocabulary)
-    return _Model(revision, tokens, info.context, info.vocabulary)
-
-
-def _refuse_invalid_rows(rows: SourceRows, task: Task) -> None:
-    rows.refuse(
-        lines_where(rows.rows, [task.invalid_reason(row.example.fields, row.example.completion) for row in rows.rows])
-    )
-
-
-def _refuse_untokenizable_rows(
-    sets: Mapping[str, SourceRows],
-    task: Task,
-    model: _Model,
-    spec: AugmentationRunSpec,
-    lengths: dict[str, dict[str, int]],
-) -> None:
-    """Refuses rows that are too long, or whose completion does not survive tokenization.
-
-    A row longer than maxLength would silently be cut, in its prompt or, worse, in its answer. One longer than the
-    model's context could be neither learned nor answered. One whose completion does not come back from its tokens would
-    be a mistake in every iteration, paid for each time.
-
-    Args:
-        sets: the rows by the name of the set.
-        task: of the run.
-        model: its tokenizer counts.
-        spec: of the run.
-        lengths: receives the number of tokens by set and row id, prompt and completion together.
-    """
-    tokenized = {name: _tokenize(rows, task, model) for name, rows in sets.items()}
-    for name, rows in sets.items():
-        counts = [len(prompt) + len(completion) for prompt, completion in tokenized[name]]
-        lengths[name] = {row.example.id: count for row, count in zip(rows.rows, counts, strict=True)}
-    longest = max((count for counts in lengths.values() for count in counts.values()), default=0)
-    limit = spec.train.hyperparameters.max_length
-    for name, rows in sets.items():
-        problems = [
-            _vocabulary_problem([*prompt, *completion], model.vocabulary)
-            or _length_problem(len(prompt), len(completion), limit, longest, model.context)
-            or answer_problem(row.example.completion, model.tokens.text(completion), task)
-            for row, (prompt, completion) in zip(rows.rows, tokenized[name], strict=True)
-        ]
-        rows.refuse(lines_where(rows.rows, problems))
-
-
-def _tokenize(rows: SourceRows, task: Task, model: _Model) -> list[tuple[list[int], list[int]]]:
-    prompts = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
-    completions = model.tokens.completions([row.example.completion for row in rows.rows])
-    return list(zip(prompts, completions, strict=True))
-
-
-def _check_answers(
-    sets: Mapping[str, SourceRows], task: Task, model: _Model, spec: AugmentationRunSpec
-) -> Iterator[str]:
-    """Yields a warning if some right answers are longer than the student may answer.
-
-    Raises:
-        ConfigurationError: all are.
-    """
-    limit = spec.evaluate.sampling.max_tokens or task.max_tokens
-    completions = [row.example.completion for rows in sets.values() for row in rows.rows]
-    answers = [len(ids) for ids in model.tokens.completions(completions)]
-    if problem := limit_problem(limit, answers):
-        raise ConfigurationError(problem)
-    yield limit_warning(limit, answers)
-
-
-def _vocabulary_problem(ids: list[int], vocabulary: int) -> str | None:
-    highest = max(ids)
-    if not 0 < vocabulary <= highest:
-        return None
-    return (
-        f"the tokenizer gives it token {highest}, for which the model has no embedding (vocab_size {vocabulary}): "
-        "remove that text, or use the model's own tokenizer"
-    )
-
-
-def _length_problem(prompt: int, completion: int, limit: int, longest: int, context: int) -> str | None:
-    if prompt == 0:
-        return "the prompt has no tokens"
-    if context and prompt >= context:
-        return (
-            f"the prompt has {prompt} tokens, which leaves no room for an answer in the model's context of {context}: "
-            "shorten the row, or use another model"
-        )
-    if context and prompt + completion > context:
-        return (
-            f"the prompt ({prompt} tokens) and the completion ({completion}) exceed the model's context of {context}: "
-            "shorten the row, or use another model"
-        )
-    if prompt + completion > limit:
-        return (
-            f"prompt and completion have more tokens than spec.train.hyperparameters.maxLength {limit}: the longest row "
-            f"needs {longest}"
-        )
-    return None
+    return StudentModel(revision, tokens, info.context, info.vocabulary)
 
 
 def verify_conditional_put(store: Store) -> None:
@@ -354,7 +273,7 @@ def verify_conditional_put(store: Store) -> None:
 def _result(
     step: Step,
     context: StepContext,
-    model: _Model,
+    model: StudentModel,
     examples: Mapping[str, Sequence[Example]],
     digests: Mapping[str, str],
     message: str,

@@ -184,9 +184,9 @@ class Round:
             f"{row.reason}: {row.detail[:160]} <- {row.text[:160]!r}" for row in self.rejected[:SAMPLES_TOLD]
         )
         return LowAcceptance(
-            f"{finding}. For example: {samples}. Recorded answers get the same verdict again, so raising spec.retry alone "
-            "does not help: change the instructions, the teacher's model or parameters, or the filters in a new run "
-            "(with reuseFrom, the new filters judge the same answers)"
+            f"{finding}. For example: {samples}. Recorded answers get the same verdict again, so raising spec.retry "
+            "alone does not help: change the instructions, the teacher's model or parameters, or the filters in a new "
+            "run (with reuseFrom, the new filters judge the same answers)"
         )
 
     def refusals(self) -> str:

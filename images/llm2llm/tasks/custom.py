@@ -12,8 +12,8 @@ import jinja2.sandbox
 
 from llm2llm.api import data as api_data
 from llm2llm.errors import ConfigurationError
-from llm2llm.suggestion import did_you_mean
 from llm2llm.presets import Preset, presets
+from llm2llm.suggestion import did_you_mean
 from llm2llm.tasks import grading
 from llm2llm.tasks.presets import expand_preset
 from llm2llm.timelimit import TimeLimitExceeded, limit_cpu_time

@@ -39,8 +39,8 @@ def seed(uri: str = "s3://b/seed.jsonl", **fields: str) -> dict[str, Any]:
         ),
         pytest.param(
             {"data": seed(question="prompt", answer="completion")},
-            ["spec.data.seed.fields: the names of the task stand on the left, and those of the file on the right: write "
-             "{prompt: question, completion: answer}"],
+            [("spec.data.seed.fields: the names of the task stand on the left, and those of the file on the right: write "
+             "{prompt: question, completion: answer}")],
             id="the fields the wrong way round, which is told alone",
         ),
     ],

@@ -11,10 +11,14 @@ def test_small_sets_are_named_with_what_follows_and_large_ones_are_not():
     assert list(size_warnings({"seed": FEWEST_SEEDS, "evaluation": FEWEST_HELD_OUT, "test": FEWEST_HELD_OUT})) == []
     assert list(size_warnings({"seed": 5, "evaluation": 2, "test": 1})) == [
         "warning: data.seed has only 5 rows, which the student memorizes instead of learning the task: use 100 or more",
-        "warning: data.evaluation has only 2 rows, so one row more or less is 0.5 of the score, and smaller differences "
-        "mean nothing: use 200 or more",
-        "warning: data.test has only 1 row, so one row more or less is 1 of the score, and smaller differences mean "
-        "nothing: use 200 or more",
+        (
+            "warning: data.evaluation has only 2 rows, so one row more or less is 0.5 of the score, and smaller differences "
+            "mean nothing: use 200 or more"
+        ),
+        (
+            "warning: data.test has only 1 row, so one row more or less is 1 of the score, and smaller differences mean "
+            "nothing: use 200 or more"
+        ),
     ]
 
 
