@@ -17,6 +17,7 @@ import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 import yaml
 
 from tests.cluster import binaries, credentials
+from tests.cluster.apiclient import MERGE_PATCH
 from tests.cluster.controlplane import Cluster
 from tests.cluster.processes import Child, free_port, spawn, stop, wait_until
 
@@ -32,6 +34,8 @@ ACCOUNT = "kueue-controller-manager"
 LEFT_OUT = ("Deployment", "Service", "APIService", "PodDisruptionBudget")
 SERVED = ("batch-v1-job", "kueue-x-k8s-io")
 """In the paths of the webhooks that are kept: those of Jobs and of Kueue's own objects."""
+MANAGED_LABEL = "tests.llm2llm.dev/kueue"
+"""Of a namespace: with the value `all`, Jobs without a queue name are Kueue's there, too."""
 Document = dict[str, Any]
 
 
@@ -93,6 +97,20 @@ class Kueue:
         """Creates or changes objects, as administrator."""
         self._apply(list(documents))
 
+    def activate_check(self, check: str) -> None:
+        """Makes an AdmissionCheck active, as its controller would: from here on Kueue waits for its answers."""
+        active = {"type": "Active", "status": "True", "reason": "Active", "message": "", "lastTransitionTime": _now()}
+        path = f"/apis/kueue.x-k8s.io/v1beta2/admissionchecks/{check}/status"
+        self._cluster.request("PATCH", path, {"status": {"conditions": [active]}}, content_type=MERGE_PATCH)
+
+    def answer_check(self, namespace: str, workload: str, check: str, state: str, message: str) -> None:
+        """Answers for one Workload, as the check's controller would; after Retry it is tried again in an hour."""
+        answer: Document = {"name": check, "state": state, "message": message, "lastTransitionTime": _now()}
+        if state == "Retry":
+            answer["requeueAfterSeconds"] = 3600
+        path = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{namespace}/workloads/{workload}/status"
+        self._cluster.request("PATCH", path, {"status": {"admissionChecks": [answer]}}, content_type=MERGE_PATCH)
+
     def workloads(self, namespace: str) -> list[Document]:
         """The Workloads of a namespace."""
         path = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{namespace}/workloads"
@@ -125,7 +143,12 @@ class Kueue:
             "internalCertManagement": {"enable": False},
             "clientConnection": {"qps": 50, "burst": 100},
             "integrations": {"frameworks": ["batch/job"]},
-            "featureGates": {"VisibilityOnDemand": False},  # an API server of its own
+            "manageJobsWithoutQueueName": True,
+            "managedJobsNamespaceSelector": {"matchLabels": {MANAGED_LABEL: "all"}},
+            "featureGates": {
+                "VisibilityOnDemand": False,  # an API server of its own
+                "ManagedJobsNamespaceSelectorAlwaysRespected": False,  # queue names count everywhere, as before Kueue 0.15
+            },
         }
 
     def _documents(self) -> Iterator[Document]:
@@ -155,3 +178,7 @@ def _at(client: dict[str, str], hooks: list[Document]) -> Iterator[Document]:
         path = hook["clientConfig"]["service"]["path"]
         if any(part in path for part in SERVED):
             yield hook | {"clientConfig": client | {"url": client["url"] + path}}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

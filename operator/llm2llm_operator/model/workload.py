@@ -7,6 +7,9 @@ from typing import Any
 
 from llm2llm_operator.model.containers import REASON_LIMIT, WORDS_LIMIT
 
+_BY_CHECKS = "AdmissionCheck"
+"""In the reasons of evictions that admission checks cause: AdmissionCheck and DeactivatedDueToAdmissionCheck."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -18,7 +21,8 @@ class Workload:
         quota_words: its message.
         eviction: reason of the condition Evicted while it is true.
         eviction_words: its message.
-        check_words: the admission checks that are not done, while quota is reserved.
+        check_words: the admission checks that are not done, while quota is reserved or if they are why it was evicted.
+        queue: the LocalQueue that it waits in, which may be the namespace's default; empty if there is none.
     """
 
     name: str
@@ -28,6 +32,7 @@ class Workload:
     eviction: str = ""
     eviction_words: str = ""
     check_words: str = ""
+    queue: str = ""
 
 
 def workload_from_object(body: dict[str, Any]) -> Workload:
@@ -36,6 +41,7 @@ def workload_from_object(body: dict[str, Any]) -> Workload:
     conditions = {each["type"]: each for each in status.get("conditions") or []}
     quota, evicted = conditions.get("QuotaReserved", {}), conditions.get("Evicted", {})
     reserved, is_evicted = quota.get("status") == "True", evicted.get("status") == "True"
+    by_checks = is_evicted and _BY_CHECKS in _reason(evicted)
     return Workload(
         name=body["metadata"]["name"],
         active=(body.get("spec") or {}).get("active") is not False,
@@ -43,7 +49,8 @@ def workload_from_object(body: dict[str, Any]) -> Workload:
         quota_words="" if reserved else _words(quota),
         eviction=_reason(evicted) if is_evicted else "",
         eviction_words=_words(evicted) if is_evicted else "",
-        check_words=_checks(status.get("admissionChecks") or []) if reserved else "",
+        check_words=_checks(status.get("admissionChecks") or []) if reserved or by_checks else "",
+        queue=str((body.get("spec") or {}).get("queueName", ""))[:REASON_LIMIT],
     )
 
 

@@ -17,6 +17,14 @@ def condition(kind: str, status: str, reason: str = "", message: str = "") -> di
     return {"type": kind, "status": status, "reason": reason, "message": message}
 
 
+def checked(*conditions: dict[str, str]) -> dict[str, Any]:
+    document = body(*conditions, queueName="main")
+    document["status"]["admissionChecks"] = [
+        {"name": "capacity", "state": "Pending", "message": "Previously: Retry"},
+    ]
+    return document
+
+
 PENDING = condition("QuotaReserved", "False", "Pending", "insufficient unused quota for cpu in flavor default")
 EVICTED = condition("Evicted", "True", "Preempted", "Preempted to accommodate a workload")
 
@@ -60,6 +68,22 @@ EVICTED = condition("Evicted", "True", "Preempted", "Preempted to accommodate a 
                 check_words="admission check capacity is Pending: waiting for nodes; admission check silent is Retry",
             ),
             id="quota, before its admission checks",
+        ),
+        pytest.param(
+            checked(PENDING),
+            Workload("w", quota="Pending", quota_words=PENDING["message"], queue="main"),
+            id="no quota, and so no check begun",
+        ),
+        pytest.param(
+            checked(EVICTED | {"reason": "AdmissionCheck", "message": "a check is false"}),
+            Workload(
+                "w",
+                eviction="AdmissionCheck",
+                eviction_words="a check is false",
+                check_words="admission check capacity is Pending: Previously: Retry",
+                queue="main",
+            ),
+            id="evicted by a check",
         ),
     ],
 )

@@ -10,7 +10,8 @@ from tests.support.world import World, at_train
 
 from llm2llm_operator.model.workload import Workload
 
-WAITS = Workload("w", quota="Pending", quota_words="insufficient unused quota for cpu in flavor default, 1 more needed")
+NEW = Workload("w", queue="main")
+WAITS = replace(NEW, quota="Pending", quota_words="insufficient unused quota for cpu in flavor default, 1 more needed")
 PREEMPTED = replace(WAITS, eviction="Preempted", eviction_words="Preempted to accommodate a workload")
 
 
@@ -26,7 +27,7 @@ def queued(*workloads: Workload, **spec: object) -> World:
     ("workload", "reason", "words"),
     [
         pytest.param(WAITS, "Queued", WAITS.quota_words, id="out of quota"),
-        pytest.param(Workload("w"), "Queued", "waiting for its queue", id="Kueue has not looked at it"),
+        pytest.param(NEW, "Queued", "waiting for its queue", id="Kueue has not looked at it"),
         pytest.param(
             replace(WAITS, quota="Inadmissible", quota_words="LocalQueue main doesn't exist"),
             "Inadmissible",
@@ -53,7 +54,25 @@ def queued(*workloads: Workload, **spec: object) -> World:
             id="deactivated",
         ),
         pytest.param(
-            Workload("w", check_words="waits for check x"), "Queued", "waits for check x", id="admission checks"
+            replace(NEW, check_words="check x is Pending"), "Queued", "check x is Pending", id="an admission check"
+        ),
+        pytest.param(
+            replace(
+                WAITS,
+                quota_words="At least one admission check is false",
+                eviction="AdmissionCheck",
+                eviction_words="At least one admission check is false",
+                check_words="check x is Pending: Previously: Retry",
+            ),
+            "Requeued",
+            "At least one admission check is false; check x is Pending: Previously: Retry",
+            id="an admission check that Kueue tries again",
+        ),
+        pytest.param(
+            replace(WAITS, quota="Inadmissible", quota_words="no such queue", check_words="check x is Pending"),
+            "Inadmissible",
+            "suspended: no such queue",
+            id="no such queue any more, after an admission check",
         ),
     ],
 )
@@ -69,7 +88,7 @@ def test_a_suspended_job_waits_in_kueues_words(workload: Workload, reason: str, 
         ({}, "resume the Job, or set spec.scheduling.queueName"),
         ({"cpuQueueName": "cpus"}, "resume the Job, or set spec.scheduling.queueName"),
         ({"queueName": "main"}, "check that Kueue is running"),
-        ({"queueName": "main", "workloadPriorityClassName": "high"}, "running, and that WorkloadPriorityClass high exists"),
+        ({"queueName": "main", "workloadPriorityClassName": "high"}, "namespace, and that WorkloadPriorityClass high exists"),
     ],
 )  # fmt: skip
 def test_a_job_without_a_workload_says_what_to_check(scheduling: dict[str, str], words: str):
@@ -84,6 +103,17 @@ def test_a_job_without_a_workload_says_what_to_check(scheduling: dict[str, str],
 def test_prepare_without_a_workload_names_the_queue_of_cpus():
     assert "or set spec.scheduling.cpuQueueName" in queued(scheduling={"queueName": "gpus"}).status["message"]
     assert "check that Kueue is running" in queued(scheduling={"cpuQueueName": "cpus"}).status["message"]
+
+
+def test_a_job_without_a_queue_where_kueue_manages_all_names_the_field_that_gives_it_one():
+    world = queued(Workload("w"), scheduling={"queueName": "gpus"})
+    assert (world.status["phase"], world.condition("Progressing")["reason"]) == ("Queued", "Inadmissible")
+    assert "set spec.scheduling.cpuQueueName to a LocalQueue" in world.status["message"]
+    world = at_train(scheduling={"cpuQueueName": "cpus"})
+    world.workloads = (Workload("w"),)
+    world.jobs[world.current] = replace(world.jobs[world.current], suspended=True)
+    world.settle()
+    assert "set spec.scheduling.queueName to a LocalQueue" in world.status["message"]
 
 
 def test_where_workloads_may_not_be_read_a_queue_is_all_that_is_known():
