@@ -33,6 +33,7 @@ AXE = "axe-core@4.14.1"
 MINIMUM_GO = (1, 26)
 
 _CONTROL_PLANE_SOURCE = Path(__file__).parent / "controlplane"
+_APICHECK_SOURCE = Path(__file__).parent / "apicheck"
 _KSTATUS_SOURCE = Path(__file__).parent / "kstatus"
 _KUBELET_SOURCE = Path(__file__).parent / "kubelet"
 _PAUSE_SOURCE = Path(__file__).parent / "pause"
@@ -76,6 +77,14 @@ def control_plane() -> Path:
 def kstatus() -> Path:
     """What GitOps tools and `kubectl`-like waiting make of an object's conditions (sigs.k8s.io/cli-utils)."""
     return _compiled("kstatus", _KSTATUS_SOURCE, "-s -w", "about 20 CPU seconds", lambda _folder: None)
+
+
+def apicheck(module: str = "go.mod") -> Path:
+    """What one Kubernetes version's own types and validators say of manifests: the oldest, or that of newest.mod."""
+    usually = "about 4 CPU minutes"
+    return _compiled(
+        f"apicheck-{Path(module).stem}", _APICHECK_SOURCE, "-s -w", usually, lambda _folder: None, module=module
+    )
 
 
 def kubelet() -> Path:
@@ -204,14 +213,16 @@ def _compiled(
     usually: str,
     finish: Callable[[Path], None],
     environment: dict[str, str] | None = None,
+    *,
+    module: str = "go.mod",
 ) -> Path:
-    """A program of ours, from a folder with a module of its own."""
+    """A program of ours, from a folder with a module of its own, or with several of them."""
     digest = hashlib.sha256(ldflags.encode())
-    for file in ("go.mod", "go.sum", "main.go"):
+    for file in (module, module.replace(".mod", ".sum"), "main.go"):
         digest.update((source / file).read_bytes())
 
     def build(folder: Path) -> None:
-        command = ["go", "build", "-trimpath", "-mod=readonly", "-ldflags", ldflags]
+        command = ["go", "build", "-trimpath", "-mod=readonly", f"-modfile={module}", "-ldflags", ldflags]
         _run([*command, "-o", str(folder / name), "."], cwd=source, env=environment)
         finish(folder)
 

@@ -39,6 +39,7 @@ BUILT_FOR = {
     "promtool": (binaries.prometheus,),
     "s3": (binaries.versitygw,),
     "actionlint": (binaries.actionlint,),
+    "apicheck": (binaries.apicheck,),
 }
 """What has to be built for tests that use a fixture of this name, here or in a conftest further down."""
 
