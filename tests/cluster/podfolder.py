@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.cluster.podspec import Spec, Volume, VolumeMount
+from tests.cluster.podspec import Spec, Volume, VolumeMount, cpu_limit
 from tests.cluster.podspec import mounts as mounts_of
 from tests.cluster.sandbox import Bind, Sandbox
 
@@ -78,6 +78,7 @@ class PodFolder:
             gid=security.get("runAsGroup"),
             read_only_root=security.get("readOnlyRootFilesystem", False),
             no_new_privileges=security.get("allowPrivilegeEscalation") is False,
+            cpus=cpu_limit(container),
         )
 
     def termination_message(self, container: Spec, exit_code: int) -> str:

@@ -215,6 +215,12 @@ def quantity(text: str) -> Fraction:
     return Fraction(text)
 
 
+def cpu_limit(container: Spec) -> int | None:
+    """On how many CPUs the container may run at once: the limit, rounded up. None: there is no limit."""
+    text = container.get("resources", {}).get("limits", {}).get("cpu")
+    return None if text is None else max(1, math.ceil(quantity(str(text))))
+
+
 def _volume(pod: Spec, name: str, volume: Spec, objects: Objects, host: Host) -> Volume:
     if "emptyDir" in volume:
         return Volume(name, "empty")

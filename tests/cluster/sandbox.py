@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import stat
@@ -63,6 +64,7 @@ class Sandbox:
         root: an empty folder of the host on which the new root is built (in the container's own mount namespace).
         uid: the user that the process sees itself as; None stays 0. Files of ours are its files either way.
         read_only_root: nothing but volumes, `/dev/shm` and bound files can be written.
+        cpus: on how many CPUs its processes may run; None: on all of the node's.
     """
 
     root: str
@@ -73,6 +75,7 @@ class Sandbox:
     gid: int | None
     read_only_root: bool
     no_new_privileges: bool
+    cpus: int | None = None
 
 
 def separate() -> None:
@@ -104,6 +107,9 @@ def enter(sandbox: Sandbox) -> None:
         _drop_capabilities()
     if sandbox.no_new_privileges:
         _check(_LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
+    if sandbox.cpus is not None:
+        here = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, random.sample(here, min(sandbox.cpus, len(here))))
     os.chdir(sandbox.workdir)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from tests.cluster.controlplane import Cluster
 from tests.cluster.fixtures import IMAGE_ENV_VARIABLE, RunningCluster
 from tests.integration.cluster.jobs import (
@@ -170,6 +171,17 @@ def test_a_restricted_job_finds_its_environment_its_volumes_and_nothing_of_the_a
         "/tmp": "Read-only file system",
         "/": "Read-only file system",
     }
+
+
+@pytest.mark.parametrize(("resources", "cpus"), [({}, len(os.sched_getaffinity(0))), ({"limits": {"cpu": "500m"}}, 1)])
+def test_a_limit_of_cpus_is_what_a_container_may_run_on(
+    cluster: RunningCluster, namespace: str, resources: dict[str, Any], cpus: int
+) -> None:
+    look = "import os, pathlib; pathlib.Path('/dev/termination-log').write_text(str(len(os.sched_getaffinity(0))))"
+    create(cluster.api, namespace, job("look", ["python", "-c", look], container={"resources": resources}))
+    assert finished(cluster.api, namespace, "look")["status"]["succeeded"] == 1
+    [pod] = pods(cluster.api, namespace)
+    assert terminated(pod)["message"] == str(cpus)
 
 
 def test_a_pod_becomes_pending_running_and_succeeded_with_a_kubelets_conditions(
