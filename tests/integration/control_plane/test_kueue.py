@@ -19,7 +19,8 @@ from tests.cluster.kueue import MANAGED_LABEL, Kueue
 from tests.cluster.nodeprocess import start_node
 from tests.cluster.processes import wait_until
 from tests.cluster.s3 import S3Server
-from tests.support.install import OperatorProcess, install
+from tests.support.corpus import EXAMPLES
+from tests.support.install import OperatorProcess, install, parse_manifests
 from tests.support.platform import BUCKET, Platform
 from tests.support.podender import Ending, PodEnder, succeed
 from tests.support.runs import MERGE_PATCH, Document, Runs, condition
@@ -204,6 +205,15 @@ def test_a_run_with_quota_goes_to_its_end_as_without_a_queue(kueue: tuple[Kueue,
     status = runs.wait_for_end("calm")
     assert status["phase"] == "Succeeded"
     assert attempts(status) == [("Prepare", 0), ("Train", 0), ("Evaluate", 0)]
+
+
+def test_kueue_takes_the_queues_of_the_example(kueue: tuple[Kueue, Runs]):
+    cluster = kueue[1].cluster
+    for team in ("team-a", "team-b"):
+        cluster.create_namespace(team)
+    file = EXAMPLES / "kueue" / "queues.yaml"
+    told = cluster.kubectl("apply", "-f", str(file), "--dry-run=server")
+    assert told.count("created (server dry run)") == len(parse_manifests(file.read_text()))
 
 
 @pytest.mark.parametrize("name", WAITS)
