@@ -40,7 +40,7 @@ EVERYTHING = {
 }
 
 
-@pytest.fixture(scope="module", params=VERSIONS.values(), ids=VERSIONS)
+@pytest.fixture(scope="module", params=list(VERSIONS.values()), ids=list(VERSIONS))
 def apicheck(request: pytest.FixtureRequest) -> Path:
     """The checker of one version."""
     return binaries.apicheck(request.param)
