@@ -20,7 +20,7 @@ def actionlint() -> Path:
 
 
 def test_actionlint_finds_nothing(actionlint: Path):
-    assert [path.name for path in WORKFLOWS] == ["ci.yaml", "release.yaml", "weekly.yaml"]
+    assert [path.name for path in WORKFLOWS] == ["ci.yaml", "release.yaml"]
     command = [str(actionlint), "-no-color", *map(str, WORKFLOWS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -30,7 +30,8 @@ def test_actionlint_finds_nothing(actionlint: Path):
 def test_every_image_is_built_and_no_job_may_more_than_it_says(path: Path):
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}
-    built = [job["strategy"]["matrix"]["image"] for name, job in workflow["jobs"].items() if name == "images"]
-    assert all(set(images) == IMAGES for images in built)
-    assert bool(built) == (path.stem != "weekly")
-    assert all(job["timeout-minutes"] <= 180 for job in workflow["jobs"].values())
+    assert set(workflow["jobs"]["images"]["strategy"]["matrix"]["image"]) == IMAGES
+    for job in workflow["jobs"].values():  # a number, or an expression that has those of a schedule and of a push
+        limits = [int(word) for word in str(job["timeout-minutes"]).split() if word.isdigit()]
+        assert limits
+        assert max(limits) <= 300
