@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,11 @@ def attempts(status: Document) -> list[tuple[str, int]]:
     return [(record["stage"], record.get("attempt", 0)) for record in records]
 
 
+def seconds_in_queue(runs: Runs, name: str) -> float:
+    since = datetime.fromisoformat(runs.status(name)["currentStep"]["since"])
+    return (datetime.now(UTC) - since).total_seconds()
+
+
 def workloads_of(runs: Runs, name: str) -> list[Document]:
     """The Workload of a run's Job, if there is one."""
     job = runs.status(name)["currentStep"]["jobName"]
@@ -238,6 +244,7 @@ def test_fault_65_a_workload_that_a_person_deactivates_is_told(kueue: tuple[Kueu
     wait_until("its Workload", lambda: bool(workloads_of(runs, "stopped")), [])
     workload = workload_of(runs, "stopped")["metadata"]["name"]
     runs.cluster.request("PATCH", f"{WORKLOADS}/{workload}", {"spec": {"active": False}}, content_type=MERGE_PATCH)
+    wait_until("the time from which on it reads Workloads", lambda: seconds_in_queue(runs, "stopped") > 20, [])
     runs.touch("stopped")
     status = runs.wait("stopped", waits_for("Deactivated", f"Workload {workload} is deactivated"))
     assert "set its spec.active to true" in status["message"]
