@@ -1,6 +1,7 @@
 """Starts the command line, and says what to install where a library is missing.
 
-The package alone holds what the operator and the API need; what a laptop needs on top is one extra.
+The package alone holds what the operator and the API need; what a laptop needs on top is one extra, and what the
+commands for runs on a cluster need is another.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from importlib.util import find_spec
 
 from llm2llm.errors import ExitCode
 
-INSTALL = 'pip install "llm2llm-operator[local]"'
+INSTALL = 'pip install "llm2llm-operator[{}]"'
+LOCAL, CLUSTER = "local", "cluster"
+OF_A_CLUSTER = ("kubernetes", "llm2llm_cluster")
 FOR_A_RUN = (
     *("torch", "transformers", "peft", "accelerate", "safetensors", "openai", "rapidfuzz", "regex", "huggingface_hub"),
-    *("jinja2", "boto3", "rich"),
+    *("jinja2", "boto3", "matplotlib", "rich"),
 )
 """Modules that `llm2llm run` imports before or during its steps."""
 
@@ -28,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("", "llm2llm"):
             raise
-        print(describe_missing([str(error.name)]), file=sys.stderr)
+        print(describe_missing([str(error.name).partition(".")[0]]), file=sys.stderr)
         return ExitCode.BAD_CONFIGURATION
 
 
@@ -39,4 +42,6 @@ def missing_modules(names: Collection[str] = FOR_A_RUN) -> list[str]:
 
 def describe_missing(names: Collection[str]) -> str:
     """Says what is missing, and what to install."""
-    return f"this needs {', '.join(names)}, which {'is' if len(names) == 1 else 'are'} not installed: {INSTALL}"
+    extra = CLUSTER if set(names) <= set(OF_A_CLUSTER) else LOCAL
+    verb = "is" if len(names) == 1 else "are"
+    return f"this needs {', '.join(names)}, which {verb} not installed: {INSTALL.format(extra)}"

@@ -29,7 +29,10 @@ def test_a_library_that_is_missing_is_named_with_what_to_install(module: str):
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (64, f"this needs {module}, which is not installed: {INSTALL}\n")
+    assert (done.returncode, done.stderr) == (
+        64,
+        f"this needs {module}, which is not installed: {INSTALL.format('local')}\n",
+    )
 
 
 def test_a_run_names_all_that_is_missing_before_it_begins(
@@ -37,13 +40,14 @@ def test_a_run_names_all_that_is_missing_before_it_begins(
 ):
     monkeypatch.setattr(run_command, "missing_modules", lambda: ["torch", "openai"])
     assert main(["run", str(CHECKOUT / "examples" / "keyword")]) == 64
-    assert capsys.readouterr().err == f"this needs torch, openai, which are not installed: {INSTALL}\n"
+    assert capsys.readouterr().err == f"this needs torch, openai, which are not installed: {INSTALL.format('local')}\n"
 
 
 def test_here_nothing_is_missing_and_a_module_that_nobody_wrote_is():
     assert missing_modules() == []
     assert missing_modules(["json", "no_such_module"]) == ["no_such_module"]
     assert describe_missing(["a"]).startswith("this needs a, which is not installed")
+    assert describe_missing(["kubernetes"]).endswith('pip install "llm2llm-operator[cluster]"')
 
 
 def test_one_extra_has_all_that_a_laptop_needs():
