@@ -27,12 +27,12 @@ help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## a run on a real control plane, from kubectl apply to the best adapter (KEEP=1 leaves it up)
-	@$(PYTHON) tests/support/preflight.py demo
+	@$(PYTHON) -I tests/support/preflight.py demo
 	@$(MAKE) .venv/installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.support.demo $(if $(KEEP),--keep)
 
 try: ## the same run in one process: no cluster, no Go, no vLLM
-	@$(PYTHON) tests/support/preflight.py try
+	@$(PYTHON) -I tests/support/preflight.py try
 	@$(MAKE) .venv-try/installed
 	@PATH="$(CURDIR)/.venv-try/bin:$$PATH" .venv-try/bin/python examples/keyword/try.py
 
@@ -43,7 +43,7 @@ check: .venv/installed ## the inner loop: formatter, linter, types, unit tests; 
 	@$(PYTEST_ALL) tests/unit $(PYTEST)
 
 test: ## all tests, quiet when green; JOBS=3 at once (4 by default); of some slow kinds one a day, LLM2LLM_SWEEP=full for all
-	@$(PYTHON) tests/support/preflight.py test
+	@$(PYTHON) -I tests/support/preflight.py test
 	@$(MAKE) .venv/installed
 	@$(PYTEST_ALL) $(PYTEST)
 
