@@ -14,7 +14,7 @@ from llm2llm.cli.fetch import export, fetch
 from llm2llm.cli.init import init
 from llm2llm.cli.report import report
 from llm2llm.cli.results import compare, mistakes, samples, suspects
-from llm2llm.cli.run import run
+from llm2llm.cli.run import check, run
 from llm2llm.cli.step import step
 from llm2llm.cli.validate import validate
 from llm2llm.cli.verify import verify
@@ -33,7 +33,7 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-for command in (init, validate, run, report, mistakes, samples, suspects, compare, fetch, export, verify, step):
+for command in (init, validate, check, run, report, mistakes, samples, suspects, compare, fetch, export, verify, step):
     app.command()(command)
 for entry_point in entry_points(group="llm2llm.commands"):
     # those for runs on a cluster, which are not part of the data plane

@@ -1,4 +1,4 @@
-"""`llm2llm run`: runs the whole loop in this process."""
+"""`llm2llm run` and `check`: run the whole loop in this process, or its first step alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +32,17 @@ _CORRECTABLE = (
 if TYPE_CHECKING:
     from llm2llm.local.documents import LocalRun
     from llm2llm.local.runner import Result
+    from llm2llm.records import Report
+
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a field, e.g. spec.maxIterations=2."),
+]
+Secrets = Annotated[
+    list[str] | None,
+    typer.Option("--secret", metavar="NAME/KEY=ENVVAR", help="Read a Secret's key from an environment variable."),
+]
 
 
 def run(
@@ -39,16 +50,46 @@ def run(
     workdir: Annotated[
         Path | None, typer.Option(help="Store artifacts in this folder instead of spec.artifacts.uri.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a field, e.g. spec.maxIterations=2."),
-    ] = None,
-    secrets: Annotated[
-        list[str] | None,
-        typer.Option("--secret", metavar="NAME/KEY=ENVVAR", help="Read a Secret's key from an environment variable."),
-    ] = None,
+    settings: Settings = None,
+    secrets: Secrets = None,
 ) -> None:
-    """Run the whole loop in this process. If interrupted, run the same command again to resume."""
+    """Run the whole loop in this process. If interrupted, run the same command again to resume.
+
+    Example: llm2llm run run.yaml --workdir out --secret teacher/api-key=TEACHER_API_KEY
+    """
+    changes = list(settings or [])
+    if workdir is not None and workdir.exists() and not workdir.is_dir():
+        print(f"--workdir {workdir} is a file: name a folder", file=sys.stderr)
+        raise typer.Exit(ExitCode.BAD_CONFIGURATION)
+    if workdir is not None:
+        changes.append(f"spec.artifacts.uri={workdir.absolute().as_uri()}")
+    with _loaded(files, changes, secrets or []) as (local_run, all_secrets, environ):
+        advice = "" if workdir else _workdir_advice(local_run)
+        raise typer.Exit(_run(local_run, all_secrets, environ, changes, advice))
+
+
+def check(files: Paths, settings: Settings = None, secrets: Secrets = None) -> None:
+    """Try all that a run needs, without running it: rows, model, template, and one row from the teacher.
+
+    It does what the first step of a run does, keeps nothing, and tells what the run will take.
+
+    Example: llm2llm check run.yaml --secret teacher/api-key=TEACHER_API_KEY
+    """
+    with TemporaryDirectory(prefix="llm2llm-check-") as folder:
+        changes = [*(settings or []), f"spec.artifacts.uri={Path(folder).as_uri()}", "spec.retries.transient=0"]
+        with _loaded(files, changes, secrets or []) as (local_run, all_secrets, environ):
+            raise typer.Exit(_run(local_run, all_secrets, environ, changes, "", alone=True))
+
+
+@contextmanager
+def _loaded(
+    files: list[Path], changes: list[str], secrets: list[str]
+) -> Iterator[tuple[LocalRun, dict[str, dict[str, str]], Mapping[str, str]]]:
+    """Reads what a command line names: the run with its changes, its Secrets, and the environment of its steps.
+
+    Raises:
+        Exit: something is missing or invalid; it has been printed.
+    """
     if missing := missing_modules():
         print(describe_missing(missing), file=sys.stderr)
         raise typer.Exit(ExitCode.BAD_CONFIGURATION)
@@ -56,27 +97,23 @@ def run(
     from llm2llm.local.environment import mount_config_maps
     from llm2llm.local.secrets import add_secrets, missing_secrets, unused_secrets
 
-    changes = list(settings or [])
-    if workdir is not None and workdir.exists() and not workdir.is_dir():
-        print(f"--workdir {workdir} is a file: name a folder", file=sys.stderr)
-        raise typer.Exit(ExitCode.BAD_CONFIGURATION)
-    if workdir is not None:
-        changes.append(f"spec.artifacts.uri={workdir.absolute().as_uri()}")
     try:
         documents = read_documents(files)
         local_run = validate_run(set_fields(documents.the_run(), changes))
-        all_secrets = add_secrets(documents.secrets, secrets or [], os.environ)
+        all_secrets = add_secrets(documents.secrets, secrets, os.environ)
     except InvalidManifest as error:
         raise print_problems(error) from None
     absent = list(missing_secrets(local_run.spec, all_secrets, os.environ))
-    for problem in [*absent, *unused_secrets(local_run.spec, secrets or [])]:
+    for problem in [*absent, *unused_secrets(local_run.spec, secrets)]:
         print(problem if absent else f"warning: {problem}", file=sys.stderr)
     if absent:
         raise typer.Exit(ExitCode.AUTHENTICATION)
     with TemporaryDirectory(prefix="llm2llm-") as folder:
-        environ = {**os.environ, **mount_config_maps(local_run.spec, documents.config_maps, Path(folder))}
-        code = _run(local_run, all_secrets, environ, changes, "" if workdir else _workdir_advice(local_run))
-    raise typer.Exit(code)
+        yield (
+            local_run,
+            all_secrets,
+            {**os.environ, **mount_config_maps(local_run.spec, documents.config_maps, Path(folder))},
+        )
 
 
 def _workdir_advice(local_run: LocalRun) -> str:
@@ -90,7 +127,10 @@ def _run(
     environ: Mapping[str, str],
     settings: list[str],
     workdir_advice: str,
+    *,
+    alone: bool = False,
 ) -> int:
+    """Runs the loop, or Prepare alone; prints how that ended, and returns the exit code."""
     from llm2llm.local.display import display_for
     from llm2llm.local.runner import Runner
     from llm2llm.loop.steps import expected_steps
@@ -101,12 +141,13 @@ def _run(
     runner = Runner(local_run, secrets, environ, display, stopping, settings)
     try:
         with closing(display):
-            result = runner.complete()
+            result = None if alone else runner.complete()
+            prepared = runner.prepare() if alone else None
     except StepError as error:
         print(plain_lines(error.message), file=sys.stderr)
         if workdir_advice and not runner.has_store:
             print(workdir_advice, file=sys.stderr)
-        elif error.exit_code in _CORRECTABLE:
+        elif error.exit_code in _CORRECTABLE and not alone:
             print(
                 "correct this, then run the same command again: steps that are done are not repeated", file=sys.stderr
             )
@@ -117,7 +158,10 @@ def _run(
     except Exception:  # noqa: BLE001 - the top of the process: as in a pod, an unknown error is transient
         traceback.print_exc()
         return int(ExitCode.TRANSIENT)
-    _print_result(result)
+    if result:
+        _print_result(result)
+    if prepared:
+        _print_prepared(prepared)
     return 0
 
 
@@ -132,6 +176,17 @@ def _stop_on_signals(stopping: threading.Event) -> None:
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+
+
+def _print_prepared(report: Report) -> None:
+    """Prints what Prepare counted; the display has told its message."""
+    resolved, usage = report.resolved, report.usage
+    if resolved:
+        counts = {"seed": resolved.seed_count, "evaluation": resolved.evaluation_count, "test": resolved.test_count}
+        print(f"rows: {', '.join(f'{count:,} {name}' for name, count in counts.items() if count)}")
+        print(f"model: {resolved.model_revision}, evaluated by {resolved.engine}")
+    tokens = usage.teacher_input_tokens + usage.teacher_output_tokens
+    print(f"nothing stands in the way of this run; to find out took {usage.teacher_requests} requests, {tokens} tokens")
 
 
 def _print_result(result: Result) -> None:

@@ -97,6 +97,18 @@ class Runner:
             self._confirm = hold.confirm
             return self._complete(store)
 
+    def prepare(self) -> Report:
+        """Runs Prepare alone, and returns its report.
+
+        Raises:
+            StepError: it found something that stands in the run's way.
+        """
+        store = self._open_store()
+        with hold_run(store, self.stopping, self.display.say) as hold:
+            self._confirm = hold.confirm
+            self._claim(store)
+            return self._run_step(StepId(Stage.PREPARE), [], store)
+
     def _complete(self, store: Store) -> Result:
         self.has_store = True
         self._claim(store)

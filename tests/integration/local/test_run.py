@@ -54,6 +54,31 @@ def test_a_run_tells_its_iterations_and_the_best_adapter(whole: Whole):
     assert any(line.startswith(f"test set, {best}: accuracy ") and "200 rows" in line for line in lines)
 
 
+def test_check_does_the_first_step_alone_and_keeps_nothing(workplace: Workplace, teacher: Teacher, tmp_path: Path):
+    command = ["check", *workplace.command(tmp_path / "out", teacher)[1:]]
+    place = command.index("--workdir")
+    done = run(command[:place] + command[place + 2 :], TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "rows: 240 seed, " in done.stdout
+    assert "the first training takes" in done.stdout
+    assert "nothing stands in the way of this run; to find out took 1 requests" in done.stdout
+    assert teacher.stats()["answered"] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_says_all_that_stands_in_the_way_at_once(workplace: Workplace, teacher: Teacher, tmp_path: Path):
+    command = [
+        "check",
+        *workplace.command(tmp_path / "out", teacher, "--set", "spec.student.model.uri=file:///none")[1:],
+    ]
+    place = command.index("--workdir")
+    done = run(command[:place] + command[place + 2 :], KEYWORD_KEY="wrong", TMPDIR=str(tmp_path))
+    assert done.returncode == 64
+    assert "check spec.student.model.uri" in done.stderr
+    assert "refused the key (401)" in done.stderr
+    assert "again: steps that are done" not in done.stderr
+
+
 def test_the_teacher_was_paid_for_each_row_and_the_probe(whole: Whole):
     manifest = json.loads(next(whole.out.glob("*/*/iterations/000/generate/manifest.json")).read_text())
     assert whole.paid == manifest["report"]["usage"]["teacherRequests"] + 1
