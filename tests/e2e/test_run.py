@@ -57,10 +57,12 @@ def test_kubectl_and_our_commands_show_what_a_user_needs(
     capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.setenv("KUBECONFIG", str(platform.cluster.kubeconfig))
-    platform.apply(team, platform.manifest(maxIterations=1))
+    document = platform.manifest(maxIterations=1)
+    document["spec"]["train"]["minSteps"] = 600
+    platform.apply(team, document)
     platform.wait(team, "keyword", lambda s: s.get("currentStep", {}).get("stage") == "Train"
                   and s["currentStep"]["state"] == "Running")  # fmt: skip
-    assert main(["logs", "keyword", "-n", team, "-f"]) == 0
+    assert main(["logs", "keyword", "-n", team, "-s", "Train", "-f"]) == 0
     shown = capsys.readouterr()
     assert '"loss":' in shown.out
     assert "Train of iteration 0, attempt 0" in shown.err

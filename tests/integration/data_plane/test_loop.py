@@ -233,4 +233,4 @@ def test_probing_iterations_leave_out_a_fold_and_what_was_written_from_it(
     ]
     assert (best["iteration"], best["metric"]["dataset"]) == (103, "evaluation")
     assert StepId(Stage.GENERATE, 103) not in run.reports
-    assert "closing (after 3) (best)" in run.store.read("report/index.html").decode()
+    assert 'closing (after 3) <span class="badge">best<' in run.store.read("report/index.html").decode()

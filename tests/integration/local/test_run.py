@@ -59,7 +59,7 @@ def test_check_does_the_first_step_alone_and_keeps_nothing(workplace: Workplace,
     place = command.index("--workdir")
     done = run(command[:place] + command[place + 2 :], TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert "rows: 240 seed, " in done.stdout
+    assert "rows: 80 seed, 200 evaluation, 200 test" in done.stdout
     assert "the first training takes" in done.stdout
     assert "nothing stands in the way of this run; to find out took 1 requests" in done.stdout
     assert teacher.stats()["answered"] == 1

@@ -31,11 +31,11 @@ def test_a_probing_run_closes_and_goes_on_where_it_was(workplace: Workplace, tea
     assert before.items() <= digests(tmp_path).items()
     shown = run(["report", str(tmp_path)], COLUMNS="140")
     assert "macroF1" in shown.stdout
-    assert shown.stdout.count("closing") == 2
+    assert shown.stdout.count("│ closing") == 2
     report = next(line for line in more.stdout.splitlines() if line.startswith("report: ")).removeprefix(
         "report: file://"
     )
-    assert "closing (after 2) (best)" in Path(report).read_text()
+    assert 'closing (after 2) <span class="badge">best</span>' in Path(report).read_text()
 
 
 def test_a_spent_teacher_budget_closes_a_probing_run(workplace: Workplace, teacher: Teacher, tmp_path: Path) -> None:
