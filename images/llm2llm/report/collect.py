@@ -24,6 +24,9 @@ from llm2llm.report.history import SeedHistory, histories
 from llm2llm.runtime.context import Step
 from llm2llm.storage import Store
 
+ANSWERS_LIMIT = 100_000
+"""Number of answers to evaluation rows from which on only those of the first, the best and the newest iteration are
+read: a step that has done its work must not run out of memory over its report."""
 LOSSES = 200
 """Maximum number of losses of a training that are kept for its curve."""
 
@@ -114,9 +117,10 @@ def collect(step: Step, store: Store, committed: Sequence[CommittedIteration] | 
     name = objective_name(step.spec, evaluations)
     judged = {result.step.iteration: objective_metric(result, name) for result in evaluations}
     logs = sorted(store.list(LOGS))
-    iterations = [_iteration(store, each, judged.get(each.index), logs) for each in committed]
     inputs = manifest_in(store, INPUTS)
     best = best_iteration(step.spec, results, ended=step.stage is Stage.TEST)
+    whole = _read_whole(inputs, list(judged), best)
+    iterations = [_iteration(store, each, judged.get(each.index), logs, each.index in whole) for each in committed]
     answers = {each.index: [*each.answers.get(SEEDS, ()), *each.answers.get(PROBED, ())] for each in iterations}
     return Contents(
         run=f"{step.namespace}/{step.run}",
@@ -140,17 +144,26 @@ def _state(
     return next_step(spec, [StepResult.of(manifest.report) for manifest in manifests if manifest])
 
 
-def _iteration(store: Store, committed: CommittedIteration, judged: Metric | None, logs: Sequence[str]) -> Iteration:
+def _read_whole(inputs: Manifest | None, evaluated: Sequence[int], best: Best | None) -> set[int]:
+    """Returns the iterations whose answers to the evaluation rows are read."""
+    resolved = inputs.report.resolved if inputs else None
+    if resolved is None or resolved.evaluation_count * len(evaluated) <= ANSWERS_LIMIT:
+        return set(evaluated)
+    return {evaluated[0], evaluated[-1], *([best.iteration] if best else [])}
+
+
+def _iteration(
+    store: Store, committed: CommittedIteration, judged: Metric | None, logs: Sequence[str], whole: bool
+) -> Iteration:
     evaluated, generated = committed.evaluate, committed.generate
+    sets = (SEEDS, PROBED, HELD_OUT) if whole else (SEEDS, PROBED)
     return Iteration(
         index=committed.index,
         train=committed.train.report,
         evaluate=evaluated.report if evaluated else None,
         generate=generated.report if generated else None,
         judged=judged,
-        answers={name: predictions_in(store, evaluated, name) for name in (SEEDS, PROBED, HELD_OUT)}
-        if evaluated
-        else {},
+        answers={name: predictions_in(store, evaluated, name) for name in sets} if evaluated else {},
         kept=read_examples(store, generated, SYNTHETIC) if generated else (),
         rejected=_rejected(store, generated) if generated else (),
         losses=_losses(store, committed.index, logs),

@@ -85,3 +85,19 @@ def test_a_long_training_has_a_curve_of_bounded_size_with_its_last_loss(store: L
     found = losses(store)
     assert LOSSES / 2 < len(found) <= LOSSES
     assert found[-1] == (1001, 1001.0)
+
+
+def test_of_very_many_answers_those_of_the_first_the_best_and_the_newest_iteration_are_read(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    for index, score in enumerate((0.7, 0.9, 0.5, 0.6)):
+        if index:
+            commit_step(store, step_of(Stage.TRAIN, index))
+            files = {f"predictions.{name}.jsonl": ANSWERS for name in ("seed", "evaluation")}
+            commit_step(store, step_of(Stage.EVALUATE, index), files, metrics=(builders.accuracy(score),))
+    step = step_of(Stage.EVALUATE, 3)
+    assert [bool(each.answers.get("evaluation")) for each in collect(step, store).iterations] == [True] * 4
+    monkeypatch.setattr("llm2llm.report.collect.ANSWERS_LIMIT", 399)  # of 100 rows that Prepare counted
+    contents = collect(step, store)
+    assert [bool(each.answers.get("evaluation")) for each in contents.iterations] == [True, True, False, True]
+    assert all(each.answers["seed"] for each in contents.iterations)
