@@ -115,7 +115,7 @@ def contents_of(run: str, endpoint: str) -> Contents:
     from llm2llm.report.collect import collect
 
     found = the_run(run, endpoint, os.environ)
-    return collect(found.view(), found.store)
+    return collect(found.view(), found.store, everything=True)
 
 
 @contextmanager

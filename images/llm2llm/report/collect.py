@@ -105,8 +105,14 @@ class Contents:
         return next(found, None)
 
 
-def collect(step: Step, store: Store, committed: Sequence[CommittedIteration] | None = None) -> Contents:
-    """Returns what the store has of a run.
+def collect(
+    step: Step,
+    store: Store,
+    committed: Sequence[CommittedIteration] | None = None,
+    *,
+    everything: bool = False,
+) -> Contents:
+    """Returns what the store has of a run; of very many answers, only some iterations' if not `everything`.
 
     Raises:
         StepError: an object is missing or damaged.
@@ -119,7 +125,7 @@ def collect(step: Step, store: Store, committed: Sequence[CommittedIteration] | 
     logs = sorted(store.list(LOGS))
     inputs = manifest_in(store, INPUTS)
     best = best_iteration(step.spec, results, ended=step.stage is Stage.TEST)
-    whole = _read_whole(inputs, list(judged), best)
+    whole = set(judged) if everything else _read_whole(inputs, list(judged), best)
     iterations = [_iteration(store, each, judged.get(each.index), logs, each.index in whole) for each in committed]
     answers = {each.index: [*each.answers.get(SEEDS, ()), *each.answers.get(PROBED, ())] for each in iterations}
     return Contents(

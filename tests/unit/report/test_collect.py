@@ -101,3 +101,4 @@ def test_of_very_many_answers_those_of_the_first_the_best_and_the_newest_iterati
     contents = collect(step, store)
     assert [bool(each.answers.get("evaluation")) for each in contents.iterations] == [True, True, False, True]
     assert all(each.answers["seed"] for each in contents.iterations)
+    assert all(each.answers["evaluation"] for each in collect(step, store, everything=True).iterations)
