@@ -97,6 +97,6 @@ def test_vllm_is_tested_in_its_build_for_cpus_and_shipped_in_the_one_for_gpus_of
 def test_the_wheel_holds_both_planes_and_not_the_generator_of_the_crd():
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert wheel == ["images/llm2llm", "operator/llm2llm_operator"]
+    assert wheel == ["images/llm2llm", "operator/llm2llm_operator", "operator/llm2llm_cluster"]
     for image in IMAGES:
         assert [path for path in copied(image) if "/llm2llm" in path] == wheel
