@@ -22,9 +22,9 @@ from pathlib import Path
 COMMANDS = {"operator": "llm2llm-operator", "generator": "llm2llm", "trainer": "llm2llm", "evaluator": "llm2llm"}
 MODULES = {
     "operator": "llm2llm_operator.main kopf kubernetes.aio.client uvloop prometheus_client",
-    "generator": "llm2llm.cli.main llm2llm.report.page matplotlib.backends.backend_svg boto3 huggingface_hub openai pyarrow.parquet tokenizers transformers",
-    "trainer": "llm2llm.cli.main llm2llm.report.page matplotlib.backends.backend_svg boto3 torch transformers peft accelerate bitsandbytes safetensors.torch",
-    "evaluator": "llm2llm.cli.main llm2llm.report.page matplotlib.backends.backend_svg boto3 torch vllm peft openai bitsandbytes",
+    "generator": "llm2llm.cli.main matplotlib.figure boto3 huggingface_hub openai pyarrow.parquet tokenizers transformers",
+    "trainer": "llm2llm.cli.main matplotlib.figure boto3 torch transformers peft accelerate bitsandbytes safetensors.torch",
+    "evaluator": "llm2llm.cli.main matplotlib.figure boto3 torch vllm peft openai bitsandbytes",
 }
 COMPILERS = {"evaluator": {"gcc"}}
 OPTIONAL = re.compile(
