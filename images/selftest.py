@@ -20,11 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 COMMANDS = {"operator": "llm2llm-operator", "generator": "llm2llm", "trainer": "llm2llm", "evaluator": "llm2llm"}
+COMMON = "llm2llm.cli.main boto3 matplotlib.figure"
 MODULES = {
     "operator": "llm2llm_operator.main kopf kubernetes.aio.client uvloop prometheus_client",
-    "generator": "llm2llm.cli.main matplotlib.figure boto3 huggingface_hub openai pyarrow.parquet tokenizers transformers",
-    "trainer": "llm2llm.cli.main matplotlib.figure boto3 torch transformers peft accelerate bitsandbytes safetensors.torch",
-    "evaluator": "llm2llm.cli.main matplotlib.figure boto3 torch vllm peft openai bitsandbytes",
+    "generator": f"{COMMON} huggingface_hub openai pyarrow.parquet tokenizers transformers",
+    "trainer": f"{COMMON} torch transformers peft accelerate bitsandbytes safetensors.torch",
+    "evaluator": f"{COMMON} torch vllm peft openai bitsandbytes",
 }
 COMPILERS = {"evaluator": {"gcc"}}
 OPTIONAL = re.compile(

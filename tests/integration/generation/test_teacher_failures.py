@@ -48,7 +48,7 @@ def generated(place: Path | Store, teacher: rounds.Teacher, **options: object) -
         pytest.param(
             {"kind": "revoke-key"},
             AuthenticationError,
-            "check Secret teacher, key api-key (spec.generate.teacher.apiKeySecretRef), then raise spec.retry",
+            "check Secret teacher, key api-key (spec.generate.teacher.apiKeySecretRef)",
             id="a refused key is named with its Secret",
         ),
         pytest.param(

@@ -10,7 +10,7 @@ from tests.support.passes import Bench
 from llm2llm_operator.kube.errors import ApiUnavailable, Forbidden
 
 PENDING = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "1 more cpu needed"}
-WORKLOAD = {"metadata": {"name": "w"}, "spec": {}, "status": {"conditions": [PENDING]}}
+WORKLOAD = {"metadata": {"name": "w"}, "spec": {"queueName": "gpus"}, "status": {"conditions": [PENDING]}}
 
 
 def test_kueue_is_asked_only_about_a_job_that_has_been_suspended_for_a_while():
