@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
-
 from llm2llm.artifacts.iterations import CommittedIteration, committed_iterations, step_results
-from llm2llm.errors import StepError
 from llm2llm.loop.stopping import best_iteration
 from llm2llm.records import Stage, canonical_json
 from llm2llm.report.collect import collect, test_scores
@@ -34,7 +31,7 @@ def write_views(step: Step, store: Store, context: StepContext) -> None:
     _write_best(step, store, iterations)
     try:
         write_report(step, store, iterations)
-    except (StepError, ValueError, LookupError, TypeError, jinja2.TemplateError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever a page or its libraries come upon, the step's work is done
         context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} could not be rewritten: {error}"})
 
 

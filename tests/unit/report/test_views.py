@@ -144,6 +144,20 @@ def test_a_page_that_cannot_be_written_is_told_and_fails_nothing(store: LocalSto
     assert best(store)["iteration"] == 0
 
 
+@pytest.mark.parametrize("error", [ImportError("no matplotlib"), OSError("read-only"), MemoryError(), RecursionError()])
+def test_nothing_that_a_library_of_the_page_comes_upon_fails_the_step(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def fail(_: object) -> None:
+        raise error
+
+    iterate(store, 0, 0.5, "--")
+    monkeypatch.setattr("llm2llm.report.views.render", fail)
+    [event] = write(store, step_of(Stage.EVALUATE))
+    assert "could not be rewritten" in event["message"]
+    assert best(store)["iteration"] == 0
+
+
 def test_best_json_that_cannot_be_written_fails_the_step(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
     iterate(store, 0, 0.5, "--")
 
