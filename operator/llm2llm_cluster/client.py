@@ -19,6 +19,8 @@ from llm2llm_operator.constants import LABEL_ATTEMPT, LABEL_ITERATION, LABEL_RUN
 
 CONTAINER = "step"
 _SECONDS = 30
+_FOR_NOW = (429, 500, 502, 503, 504)
+"""Answers that may be others in a moment."""
 
 
 class Cluster:
@@ -112,7 +114,10 @@ class Cluster:
         except ApiException as error:
             if error.status == 404:  # noqa: PLR2004 - HTTP's
                 raise _NotFoundError(_words(error)) from error
-            raise ConfigurationError(f"the API server answered {error.status}: {_words(error)}") from error
+            answered = f"the API server answered {error.status}: {_words(error)}"
+            if error.status in _FOR_NOW:
+                raise Transient(f"{answered}: try again") from error
+            raise ConfigurationError(answered) from error
         except (HTTPError, OSError) as error:
             raise Transient(f"the API server cannot be reached: {error}") from error
 

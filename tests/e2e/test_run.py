@@ -70,9 +70,13 @@ def test_kubectl_and_our_commands_show_what_a_user_needs(
     assert "condition met" in waiting
     row = platform.cluster.kubectl("-n", team, "get", "arun", "keyword", "--no-headers").split()
     assert row[:2] == ["keyword", "Succeeded"]
-    events = platform.cluster.kubectl("-n", team, "events", "--for", "arun/keyword")
+    deadline = time.monotonic() + 60
+    while "MaxIterationsReached" not in (
+        events := platform.cluster.kubectl("-n", team, "events", "--for", "arun/keyword")
+    ):  # it is told once the status has it
+        assert time.monotonic() < deadline, events
+        time.sleep(1)
     assert "TrainSucceeded" in events
-    assert "MaxIterationsReached" in events
     assert main(["wait", "keyword", "-n", team]) == 0
     assert main(["get", "keyword", "-n", team]) == 0
     told = capsys.readouterr().out
