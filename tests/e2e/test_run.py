@@ -71,7 +71,7 @@ def test_kubectl_and_our_commands_show_what_a_user_needs(
     row = platform.cluster.kubectl("-n", team, "get", "arun", "keyword", "--no-headers").split()
     assert row[:2] == ["keyword", "Succeeded"]
     deadline = time.monotonic() + 60
-    while "MaxIterationsReached" not in (
+    while "NoMistakes" not in (  # after so many steps
         events := platform.cluster.kubectl("-n", team, "events", "--for", "arun/keyword")
     ):  # it is told once the status has it
         assert time.monotonic() < deadline, events
