@@ -12,7 +12,7 @@ from llm2llm.artifacts.committed import download_folder, manifest_in
 from llm2llm.data.rows import training_set
 from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
 from llm2llm.layout import trained_part
-from llm2llm.local.results import iteration_named
+from llm2llm.local.results import apart, iteration_named
 from llm2llm.local.targets import NamedRun
 from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.records import Example, Manifest, Stage
@@ -75,7 +75,7 @@ def training_rows(run: NamedRun, index: int | None) -> Iterator[dict[str, Any]]:
 
 
 def _row(example: Example) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": example.id, **example.fields, "completion": example.completion}
+    row: dict[str, Any] = {"id": example.id, **apart(example.fields), "completion": example.completion}
     if example.lineage is None:
         return row | {"source": "seed"}
     lineage = example.lineage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -17,6 +17,15 @@ from llm2llm.report.collect import Contents, Iteration
 from llm2llm.report.history import SeedHistory
 
 Row = dict[str, Any]
+
+_OURS = frozenset(
+    ("set", "id", "label", "answer", "answers", "verdict", "wrong", "iteration", "seed", "completion", "source")
+)
+
+
+def apart(fields: Mapping[str, str]) -> Row:
+    """Returns a row's fields for the columns beside ours: one that is called as ours is gets another name."""
+    return {f"field {name}" if name in _OURS else name: value for name, value in fields.items()}
 
 
 def iteration_named(contents: Contents, index: int | None) -> Iteration:
@@ -56,7 +65,7 @@ def mistakes(contents: Contents, iteration: Iteration, label: str | None, datase
             yield {
                 "set": name,
                 "id": given.id,
-                **example.fields,
+                **apart(example.fields),
                 "label": example.completion,
                 "answer": given.output,
                 "verdict": given.verdict,
@@ -83,7 +92,7 @@ def samples(contents: Contents, index: int | None, *, rejected: bool) -> Iterato
                 yield {
                     "iteration": iteration.index,
                     "id": row.id,
-                    **row.fields,
+                    **apart(row.fields),
                     "label": row.completion,
                     "seed": row.root,
                 }
@@ -95,7 +104,7 @@ def suspects(seeds: Sequence[SeedHistory]) -> Iterator[Row]:
         answers = {given.output: None for _, given in seed.answers if not given.correct}
         yield {
             "id": seed.example.id,
-            **seed.example.fields,
+            **apart(seed.example.fields),
             "label": seed.example.completion,
             "wrong": f"{len(seed.wrong)} of {len(seed.answers)}",
             "answers": " | ".join(answers),

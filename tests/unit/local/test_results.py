@@ -111,3 +111,8 @@ def test_a_point_costs_what_was_spent_for_it():
 def test_runs_that_cannot_be_compared_are_not(changes: dict[str, Any], words: str):
     with pytest.raises(ConfigurationError, match=words):
         results.compare_runs(RUN, replace(RUN, **changes))
+
+
+def test_a_field_that_is_called_as_a_column_of_ours_hides_nothing():
+    shown, *_ = results.mistakes(reports.contents("id"), reports.contents("id").iterations[1], None, "seed")
+    assert (shown["id"], shown["field id"]) == ("id0", "id")
