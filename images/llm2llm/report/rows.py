@@ -67,6 +67,10 @@ def shortened(text: str, limit: int = TEXT_LIMIT) -> str:
     return text if len(text) <= limit else f"{text[:limit]} … ({len(text):,} characters)"
 
 
+def _texts(example: Example) -> dict[str, str]:
+    return {shortened(name, NAME_LIMIT): shortened(value) for name, value in example.fields.items()}
+
+
 def _seed_rows(seeds: Iterable[SeedHistory]) -> Iterator[dict[str, Any]]:
     for place, seed in enumerate(seeds, 1):
         row = _answered(SEED_ROWS, place, seed.example, dict(seed.answers))
@@ -87,7 +91,7 @@ def _answered(kind: str, place: int, example: Example, answers: Mapping[int, Pre
         "set": kind,
         "row": place,
         "id": shortened(example.id, NAME_LIMIT),
-        "text": {shortened(name, NAME_LIMIT): shortened(value) for name, value in example.fields.items()},
+        "text": _texts(example),
         "label": shortened(example.completion),
         "answers": [[index, given.verdict, shortened(given.output)] for index, given in sorted(answers.items())],
         "wrong": sum(not given.correct for given in answers.values()),
@@ -101,7 +105,7 @@ def _kept_rows(contents: Contents) -> Iterator[dict[str, Any]]:
                 "set": KEPT_ROWS,
                 "iteration": iteration.index,
                 "id": shortened(example.id, NAME_LIMIT),
-                "text": {shortened(name, NAME_LIMIT): shortened(value) for name, value in example.fields.items()},
+                "text": _texts(example),
                 "label": shortened(example.completion),
                 "seed": shortened(example.root, NAME_LIMIT),
                 "verdict": "kept",
