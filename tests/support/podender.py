@@ -40,6 +40,7 @@ NODE = "pod-ender"
 ALLOCATABLE = {"cpu": "1000000", "memory": "1000Ti", "pods": "100000", "nvidia.com/gpu": "100000"}
 """Room for everything: the tests and benchmarks that use it are not about scheduling."""
 PODS = "/api/v1/pods"
+LOOKS_EVERY = 0.1
 NATIVE_SECONDS = 2.0
 """How long a native sidecar takes to end once the step has."""
 
@@ -53,6 +54,7 @@ class Ending:
         message: its termination message.
         reason: what the kubelet says about an exit code that is not 0.
         seconds: how long its container runs; None: as long as the PodEnder says; math.inf: until it is deleted.
+        until: its container runs until this is true, however long the test takes for what it does meanwhile.
         waits: seconds in ContainerCreating before it starts.
         clock: added to the times that this node tells: a clock that is wrong.
         lasts: what its container seems to have run by this node's clock; negative when the clock was set back.
@@ -66,6 +68,7 @@ class Ending:
     message: str = ""
     reason: str = "Error"
     seconds: float | None = None
+    until: Callable[[], bool] | None = None
     waits: float = 0.0
     clock: timedelta = timedelta()
     lasts: timedelta | None = None
@@ -240,6 +243,8 @@ class PodEnder:
             if not deleted.is_set():
                 await self._patch(path, _status("Running", running, ending, running))
                 await _passes(self._seconds if ending.seconds is None else ending.seconds, deleted)
+                while ending.until is not None and not ending.until() and not deleted.is_set():
+                    await _passes(LOOKS_EVERY, deleted)
             await self._turn()
             finished = datetime.now(UTC) + ending.clock if ending.lasts is None else started + ending.lasts
             code, message = (143, "") if deleted.is_set() else (ending.exit_code, ending.message)

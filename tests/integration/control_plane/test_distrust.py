@@ -26,8 +26,8 @@ from llm2llm_operator.build.job import job_name
 from llm2llm_operator.constants import LABEL_RUN, LABEL_RUN_UID
 
 FORGED = "sha256:forged"
-TRAINS_FOR = 4.0
-"""Seconds that the trainings of runs whose status is edited take: time for the edit to come in between."""
+_trained_enough: set[str] = set()
+"""Names of the runs whose first training may end, since what happens meanwhile has happened."""
 
 
 def text(report: Report, **changes: Any) -> str:
@@ -131,11 +131,11 @@ def play(step: StepDocument) -> Ending:
     if group == "liar" and step.stage is Stage.EVALUATE:
         return Ending(message="no report at all")
     if group == "edit" and step.stage is Stage.TRAIN and step.iteration == 0:
-        return Ending(message=honest.message, seconds=TRAINS_FOR)
+        return Ending(message=honest.message, until=lambda: step.run in _trained_enough)
     if group == "impostor":
         return Ending(message=text(report_of(step), digest=FORGED), seconds=math.inf if what == "running" else 0)
     if group == "twin" and step.stage is Stage.TRAIN:
-        return Ending(message=honest.message, seconds=2)
+        return Ending(message=honest.message, until=lambda: step.run in _trained_enough)
     return honest
 
 
@@ -214,6 +214,7 @@ def edited(operator: OperatorProcess, team: Runs) -> None:
             edit = run["metadata"]["name"].removeprefix("edit-")
             if edit in to_edit and trains(run.get("status") or {}):
                 team.edit_status(f"edit-{edit}", to_edit.pop(edit))
+                _trained_enough.add(run["metadata"]["name"])
         time.sleep(0.2)
 
 
@@ -260,6 +261,11 @@ def test_a_job_with_our_labels_that_is_not_ours_is_neither_believed_nor_deleted(
     labels = {**ours["spec"]["template"]["metadata"]["labels"], LABEL_RUN: run, LABEL_RUN_UID: uid}
     labels = {name: value for name, value in labels.items() if "job-name" not in name and "controller-uid" not in name}
     create_job(team, impostor_of(ours, f"impostor-{what}", labels))
+    if what == "ended":
+        team.cluster.kubectl(
+            "-n", team.namespace, "wait", "--for=condition=Complete", f"job/impostor-{what}", "--timeout=120s"
+        )
+    _trained_enough.add(run)
     status = team.wait_for_end(run)
     assert status["phase"] == "Succeeded", status["message"]
     assert FORGED not in json.dumps(status)
