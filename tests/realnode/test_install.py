@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.realnode.conftest import Installed
 from tests.support.install import RELEASE, SYSTEM
+from tests.support.withoutcluster import digests_of, run_without_a_cluster
 
 
 def metric(installed: Installed, pod: str, name: str) -> float:
@@ -31,14 +33,19 @@ def test_both_replicas_watch_in_their_own_image_and_none_was_restarted(installed
     assert restarts == [0, 0]
 
 
-def test_a_run_goes_to_its_end_under_restricted_and_shows_no_secret(installed: Installed):
+def test_a_run_goes_to_its_end_under_restricted_with_the_digests_of_a_laptop_and_shows_no_secret(
+    installed: Installed, tmp_path: Path
+):
     team, platform = installed.team(), installed.platform
     document = platform.manifest(maxIterations=2)
     document["spec"]["train"]["hyperparameters"]["numTrainEpochs"] = 4
+    for stage in ("train", "evaluate"):  # a sum depends on the number of threads
+        document["spec"][stage].setdefault("resources", {}).setdefault("limits", {})["cpu"] = "1"
     platform.apply(team, document)
     status = platform.wait_for_end(team, timeout=600)
     assert (status["phase"], len(status["iterations"])) == ("Succeeded", 2), json.dumps(status, indent=1)
     assert all(step["attempt"] == 0 for row in status["iterations"] for step in row["steps"])
+    assert run_without_a_cluster(platform, document, tmp_path) == digests_of(status)
 
     kubectl = installed.cluster.kubectl
     seen = kubectl("-n", team, "get", "arun,jobs,pods,events", "-o", "yaml")
