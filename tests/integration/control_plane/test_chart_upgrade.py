@@ -5,12 +5,9 @@ A real helm on a real API server. No pod starts, because there is no node; nobod
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shlex
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from typing import Any
 import pytest
 from tests.cluster.controlplane import Cluster
 from tests.cluster.processes import wait_until
+from tests.support.former import unpack
 from tests.support.install import CHART, CHECKOUT, RELEASE, SYSTEM, helm
 from tests.support.runs import MERGE_PATCH, Runs
 
@@ -40,16 +38,7 @@ def own() -> Iterator[Cluster]:
 def former_chart(tmp_path: Path) -> Path:
     """The chart with its CRD in crds/."""
     name = CHART.relative_to(CHECKOUT).as_posix()
-    known = subprocess.run(
-        ["git", "cat-file", "-e", LAST_WITH_CRDS_FOLDER], cwd=CHECKOUT, capture_output=True, check=False
-    )
-    if known.returncode:
-        pytest.skip(f"a clone without commit {LAST_WITH_CRDS_FOLDER}")
-    command = ["git", "archive", LAST_WITH_CRDS_FOLDER, name]
-    archive = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(tmp_path, filter="data")
-    return tmp_path / name
+    return unpack(LAST_WITH_CRDS_FOLDER, tmp_path, name) / name
 
 
 def crd(cluster: Cluster) -> dict[str, Any]:
