@@ -22,7 +22,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-KUBERNETES_VERSION = "1.34.4"
+KUBERNETES = os.environ.get("LLM2LLM_KUBERNETES", "usual")
+"""`newest` makes the control plane, and all that is told its version, of the newest release."""
+KUBERNETES_VERSION, _KUBERNETES_MODULE = {"usual": ("1.34.4", "go.mod"), "newest": ("1.37.2", "newest.mod")}[KUBERNETES]
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 HELM = "helm.sh/helm/v3/cmd/helm@v3.22.0"
@@ -71,7 +73,8 @@ def control_plane() -> Path:
         script.chmod(0o755)
 
     usually = "about 9 CPU minutes when the Go cache is cold"
-    return _compiled("controlplane", _CONTROL_PLANE_SOURCE, _KUBERNETES_LDFLAGS, usually, with_kubectl)
+    source, module = _CONTROL_PLANE_SOURCE, _KUBERNETES_MODULE
+    return _compiled("controlplane", source, _KUBERNETES_LDFLAGS, usually, with_kubectl, module=module)
 
 
 def kstatus() -> Path:

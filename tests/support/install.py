@@ -41,7 +41,7 @@ SETTINGS = ("deployment.enabled=false", "deleteFinishedRuns=true", "kueue.readWo
 def render(*settings: str, values: Mapping[str, Any] | None = None) -> str:
     """The chart's manifests with its CRD, as `helm template` gives them for `--set` and for a file of values."""
     command = [str(binaries.helm()), "template", RELEASE, str(CHART), "--namespace", SYSTEM]
-    command += ["--kube-version", "1.34.4", "--values", "-"]
+    command += ["--kube-version", binaries.KUBERNETES_VERSION, "--values", "-"]
     for setting in settings:
         command += ["--set", setting]
     done = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
