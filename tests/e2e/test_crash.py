@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.cluster.fixtures import RunningCluster
 from tests.e2e.conftest import outcome
 from tests.e2e.test_run import OPERATOR_USER, job_names
@@ -14,6 +15,7 @@ from tests.support.install import OperatorProcess
 from tests.support.platform import Platform
 
 
+@pytest.mark.turns("storms")
 def test_killed_at_five_random_moments_and_once_with_each_stage_running(
     cluster: RunningCluster, platform: Platform, team: str, undisturbed: dict[str, Any], tmp_path: Path
 ):

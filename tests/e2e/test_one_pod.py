@@ -44,6 +44,7 @@ def manifest(platform: Platform, **train: Any) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.turns("e2e: pods that stop")
 def test_suspending_waits_for_a_pod_that_does_not_stop_and_says_for_which(
     cluster: RunningCluster, platform: Platform, operator: OperatorProcess, team: str
 ):

@@ -49,6 +49,7 @@ def test_a_run_goes_from_apply_to_the_best_adapter_within_its_budget_of_writes(
     assert later == budgeted
 
 
+@pytest.mark.turns("e2e: pods that stop")
 def test_kubectl_and_our_commands_show_what_a_user_needs(
     platform: Platform,
     operator: OperatorProcess,

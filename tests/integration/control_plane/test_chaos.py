@@ -9,12 +9,14 @@ import os
 import random
 from pathlib import Path
 
+import pytest
 from tests.cluster.controlplane import Cluster
 from tests.support import chaos
 
 RUNS, SECONDS = 20, 25.0
 
 
+@pytest.mark.turns("storms")
 def test_runs_that_a_storm_passed_over_end_as_calm_ones_do(api: Cluster, tmp_path: Path) -> None:
     seed = int(os.environ.get("LLM2LLM_CHAOS_SEED") or random.randrange(10**6))
     print(f"\nLLM2LLM_CHAOS_SEED={seed}")

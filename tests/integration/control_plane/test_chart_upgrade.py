@@ -63,6 +63,7 @@ def make_older(cluster: Cluster, field: str) -> None:
     cluster.request("PATCH", CRD, {"spec": body["spec"]}, content_type=MERGE_PATCH)
 
 
+@pytest.mark.turns("releases")
 def test_a_release_whose_crd_was_in_the_crds_folder_is_upgraded_and_keeps_its_runs(own: Cluster, former_chart: Path):
     chosen = ("--set", "images.train=r.io/mine:1", "--set", "watchNamespaces={team}", "--set", "deployment.replicas=3")
     own.create_namespace("team")
@@ -90,6 +91,7 @@ def test_a_release_whose_crd_was_in_the_crds_folder_is_upgraded_and_keeps_its_ru
     assert runs.get("r")["metadata"]["uid"] == before
 
 
+@pytest.mark.turns("releases")
 def test_the_crd_and_its_runs_outlive_the_release_and_belong_to_the_next_one(own: Cluster):
     helm(own, "install", RELEASE, str(CHART), "--create-namespace")
     own.create_namespace("team")

@@ -302,6 +302,7 @@ def test_fault_18_a_preempted_run_goes_on_as_the_same_attempt(kueue: tuple[Kueue
     assert [event["reason"] for event in runs.events("low") if "Retried" in event["reason"]] == []
 
 
+@pytest.mark.turns("storms")
 def test_fault_18_a_preempted_training_ends_with_the_same_adapter_as_a_calm_one(
     kueue: tuple[Kueue, Runs], platform: Platform
 ):

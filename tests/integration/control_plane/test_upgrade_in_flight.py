@@ -70,6 +70,7 @@ def end(runs: Runs, name: str, trainings: Trainings) -> Document:
     return lasting(status, name, runs.get(name)["metadata"]["uid"])
 
 
+@pytest.mark.turns("releases")
 def test_runs_in_flight_outlive_an_upgrade_in_either_order_and_a_rollback(own: Cluster, former: Path, tmp_path: Path):
     former_code = {"PYTHONPATH": os.pathsep.join(str(former / part) for part in ("operator", "images"))}
     upgrade = ("upgrade", RELEASE, str(CHART), "--reset-then-reuse-values")

@@ -163,6 +163,7 @@ def test_fault_66_however_a_command_ends_the_next_one_goes_on(
     assert teacher.stats()["repeated"] <= repeated
 
 
+@pytest.mark.turns("local: runs that stop")
 def test_fault_66_a_command_that_was_suspended_until_another_took_over_pays_no_more(
     workplace: Workplace, teacher: Teacher, tmp_path: Path, s3: S3Server, prefix: str
 ) -> None:

@@ -98,6 +98,7 @@ def wait_for(out: Path, pattern: str, process: Command) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.turns("local: runs that stop")
 def test_interrupted_it_goes_on_and_ends_with_the_same_bytes(
     workplace: Workplace, whole: Whole, teacher: Teacher, tmp_path: Path
 ):
@@ -118,6 +119,7 @@ def test_interrupted_it_goes_on_and_ends_with_the_same_bytes(
     assert digests(out) == digests(whole.out)
 
 
+@pytest.mark.turns("local: runs that stop")
 def test_killed_while_generating_it_repeats_no_more_than_was_in_flight(
     workplace: Workplace, whole: Whole, teacher: Teacher, tmp_path: Path
 ):

@@ -68,6 +68,7 @@ def drop_row(path: Path) -> None:
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
 
 
+@pytest.mark.turns("local: sources")
 def test_fault_66_sources_that_were_edited_are_named_and_restored_ones_are_the_same(
     copied: Workplace, teacher: Teacher, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_fault_66_sources_that_were_edited_are_named_and_restored_ones_are_the_s
     assert f"{model.as_uri()} (spec.student.model) has changed since this run began" in begun.refused()
 
 
+@pytest.mark.turns("local: sources")
 def test_rows_that_are_gone_are_frozen_and_the_run_goes_on(copied: Workplace, teacher: Teacher, tmp_path: Path) -> None:
     begun = Begun(copied, tmp_path / "out", teacher, "--set", "spec.maxIterations=1")
     (copied.data / "seed.jsonl").unlink()
@@ -119,6 +121,7 @@ def test_a_work_folder_of_an_earlier_release_goes_on(copied: Workplace, teacher:
     begun.again()
 
 
+@pytest.mark.turns("local: sources")
 def test_rows_and_a_model_in_a_bucket_are_compared_too(
     copied: Workplace, teacher: Teacher, tmp_path: Path, s3: S3Server, bucket: Store
 ) -> None:

@@ -39,6 +39,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"this": str(CHECKOUT / "images"), "later": str(folder)}
 
 
+@pytest.mark.turns("local: releases")
 @pytest.mark.parametrize(("first", "second"), [("this", "later"), ("later", "this")])
 def test_fault_57_a_run_that_one_release_began_goes_on_under_the_other(
     workplace: Workplace, releases: dict[str, str], tmp_path: Path, first: str, second: str
