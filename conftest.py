@@ -29,7 +29,7 @@ LONGEST_FIRST = (
 """The order of groups: with several workers the last ones to be done are the many short modules of unit tests."""
 
 
-SHARE_A_RUN = ("tests/e2e/test_crash.py", "tests/e2e/test_without_a_cluster.py")
+SHARE_A_RUN = ("tests/e2e/test_calm.py", "tests/e2e/test_crash.py", "tests/e2e/test_without_a_cluster.py")
 """Modules that compare their run with the same one, undisturbed: it is made once, for one worker."""
 
 

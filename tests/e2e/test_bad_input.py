@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.e2e.test_run import OPERATOR_USER, job_names
+from tests.e2e.conftest import job_names
 from tests.support.install import OperatorProcess
 from tests.support.platform import BUCKET, Platform
+from tests.support.rights import OPERATOR_USER
 from tests.support.teacher import Teacher
 
 

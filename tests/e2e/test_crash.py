@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from tests.cluster.fixtures import RunningCluster
-from tests.e2e.conftest import outcome
-from tests.e2e.test_run import OPERATOR_USER, job_names
+from tests.e2e.conftest import job_names, outcome
 from tests.support.install import OperatorProcess
 from tests.support.platform import Platform
+from tests.support.rights import OPERATOR_USER
 
 
 @pytest.mark.turns("storms")

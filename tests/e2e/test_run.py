@@ -7,46 +7,12 @@ import time
 import pytest
 from tests.cluster.faultrules import Match
 from tests.cluster.fixtures import RunningCluster
-from tests.e2e.conftest import EVALUATION_ROWS
-from tests.support.install import RELEASE, SYSTEM, OperatorProcess
-from tests.support.platform import BUCKET, Platform
+from tests.e2e.conftest import job_names
+from tests.support.install import OperatorProcess
+from tests.support.platform import Platform
+from tests.support.rights import OPERATOR_USER
 
 from llm2llm.cli.main import main
-
-OPERATOR_USER = f"system:serviceaccount:{SYSTEM}:{RELEASE}"
-
-
-def job_names(writes: list[dict[str, str]]) -> list[str]:
-    """Jobs that were created, without the run's own prefix."""
-    created = [w for w in writes if (w["verb"], w["resource"]) == ("create", "jobs") and w["code"] == "201"]
-    return sorted(write["name"].split("-", 2)[2] for write in created)
-
-
-def test_a_run_goes_from_apply_to_the_best_adapter_within_its_budget_of_writes(
-    platform: Platform, operator: OperatorProcess, team: str
-):
-    platform.apply(team, platform.manifest(maxIterations=2))
-    status = platform.wait_for_end(team)
-    assert status["phase"] == "Succeeded", status
-    assert [row["trainExamples"] for row in status["iterations"]] == [240, 240 + status["iterations"][0]["kept"]]
-    assert status["seedCount"] == 240
-    assert status["evaluationCount"] == EVALUATION_ROWS
-
-    prefix = status["best"]["modelUri"].removeprefix(f"s3://{BUCKET}/")
-    listed = platform.client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
-    names = {entry["Key"].rsplit("/", 1)[1] for entry in listed["Contents"]}
-    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= names
-
-    ours = platform.writes(OPERATOR_USER, team)
-    budgeted = [write for write in ours if write["resource"] != "events"]
-    assert job_names(ours) == [
-        "i000-evaluate-a0", "i000-generate-a0", "i000-train-a0", "i001-evaluate-a0", "i001-train-a0", "prepare-a0",
-    ]  # fmt: skip
-    assert len(budgeted) <= 4 * 6 + 4, budgeted
-
-    time.sleep(8)  # past the first lists anew; benchmarks/first_run.py watches a whole minute
-    later = [write for write in platform.writes(OPERATOR_USER, team) if write["resource"] != "events"]
-    assert later == budgeted
 
 
 @pytest.mark.turns("e2e: pods that stop")

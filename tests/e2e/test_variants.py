@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.test_run import OPERATOR_USER, job_names
+from tests.e2e.conftest import job_names
 from tests.support.install import OperatorProcess
 from tests.support.platform import BUCKET, Platform
+from tests.support.rights import OPERATOR_USER
 
 from llm2llm.loop.outcomes import CLOSING
 from llm2llm.loop.probing import FOLDS
