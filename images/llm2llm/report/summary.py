@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm2llm.budget import SECONDS_PER_HOUR, Spent, cost
-from llm2llm.loop.outcomes import describe_iteration
+from llm2llm.loop.outcomes import CLOSING, describe_iteration
 from llm2llm.loop.signtest import compare, p_value
 from llm2llm.loop.stopping import Finished
 from llm2llm.records import Metric, Paired, Usage, total_usage
@@ -40,22 +40,47 @@ def verdict(contents: Contents) -> str:
 
 def _verdict(contents: Contents) -> str:
     judged, best = contents.judged, contents.best
-    if not judged or best is None or judged[0].judged is None:
+    if not judged or judged[0].judged is None:
         return "No iteration has been evaluated yet."
-    first, score = judged[0].judged, best.metric
-    rows = f"{score.examples:,} {score.dataset} rows"
-    interval = f"95 % interval {share(score.low)} to {share(score.high)}"
+    first = judged[0].judged
+    if best is None:
+        return _interim(judged)
+    score = best.metric
+    interval = _interval(score)
     if best.iteration == judged[0].index:
         if len(judged) == 1:
-            return f"{score.name} is {share(score.value)} on {rows} ({interval}) after training on the seed rows alone."
+            return f"{_on_rows(score)} ({interval}) after training on the seed rows alone."
         return (
             f"No iteration scored higher than training on the seed rows alone: {score.name} {share(score.value)} on "
-            f"{rows} ({interval})."
+            f"{_rows(score)} ({interval})."
         )
+    before, now = share(first.value), share(score.value)
+    change = "stayed at" if before == now else f"{'rose' if before < now else 'fell'} from {before} to"
+    place = f"{'the ' if best.iteration >= CLOSING else ''}{describe_iteration(best.iteration)}"
+    return f"{score.name} {change} {now} on {_rows(score)} ({interval}); the best is {place}."
+
+
+def _interim(judged: Sequence[Iteration]) -> str:
+    """Returns the sentence of a run that trains on a part of its rows until its closing iteration."""
+    newest = judged[-1].judged
+    if newest is None:
+        return "No iteration has been evaluated yet."
     return (
-        f"{score.name} rose from {share(first.value)} to {share(score.value)} on {rows} ({interval}); the best is "
-        f"{describe_iteration(best.iteration)}."
+        f"{_on_rows(newest)} ({_interval(newest)}) in {describe_iteration(judged[-1].index)}, the newest; the closing "
+        "iteration, whose student is the result, is not done yet."
     )
+
+
+def _on_rows(score: Metric) -> str:
+    return f"{score.name} is {share(score.value)} on {_rows(score)}"
+
+
+def _rows(score: Metric) -> str:
+    return f"{score.examples:,} {score.dataset} rows"
+
+
+def _interval(score: Metric) -> str:
+    return f"95 % interval {share(score.low)} to {share(score.high)}"
 
 
 def share(value: float) -> str:
@@ -135,9 +160,10 @@ def warnings(contents: Contents) -> list[str]:
         found += _doubts_about(best.metric)
     compared = gain(contents)
     if compared and not _is_beyond_chance(compared):
+        rose = compared.paired.gained > compared.paired.lost
         found.append(
-            f"The gain may be chance: the best iteration gained {compared.paired.gained} rows and lost "
-            f"{compared.paired.lost} ({describe_chance(compared.chance)})."
+            f"{'The gain may be chance' if rose else 'There is no gain'}: the best iteration gained "
+            f"{compared.paired.gained} rows and lost {compared.paired.lost} ({describe_chance(compared.chance)})."
         )
     if best and not contents.test:
         found.append(

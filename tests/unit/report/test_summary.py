@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support import builders, reports
 
-from llm2llm.loop.outcomes import StepId
+from llm2llm.loop.outcomes import CLOSING, StepId
 from llm2llm.loop.stopping import Best, Finished
 from llm2llm.records import Metric, Stage
 from llm2llm.report import summary
@@ -17,6 +17,29 @@ from llm2llm.report import summary
 def test_the_verdict_names_both_scores_the_interval_the_rows_and_the_best_iteration():
     assert summary.verdict(reports.contents()) == (
         "Accuracy rose from 0.500 to 0.700 on 100 evaluation rows (95 % interval 0.650 to 0.750); the best is iteration 1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (0.6, "Accuracy rose from 0.500 to 0.600 on"),
+        (0.4, "Accuracy fell from 0.500 to 0.400 on"),
+        (0.5, "Accuracy stayed at 0.500 on"),
+        (0.5004, "Accuracy stayed at 0.500 on"),
+    ],
+)
+def test_the_verdict_compares_the_scores_as_it_shows_them(score: float, words: str):
+    best = Best(CLOSING + 2, builders.accuracy(score), "s3://b/adapter", "sha256:2")
+    verdict = summary.verdict(reports.contents(best=best))
+    assert verdict.startswith(words)
+    assert verdict.endswith("; the best is the closing iteration (after 2).")
+
+
+def test_a_probing_run_tells_its_newest_score_until_its_closing_iteration_is_done():
+    assert summary.verdict(reports.contents(best=None, state=StepId(Stage.TRAIN, 2))) == (
+        "Accuracy is 0.700 on 100 evaluation rows (95 % interval 0.650 to 0.750) in iteration 1, the newest; the closing "
+        "iteration, whose student is the result, is not done yet."
     )
 
 
@@ -92,6 +115,15 @@ def test_a_gain_that_may_be_chance_is_told():
     found = summary.warnings(reports.contents(rows=6))
     assert any(
         warning.startswith("The gain may be chance: the best iteration gained 2 rows and lost 0") for warning in found
+    )
+
+
+def test_a_best_iteration_that_lost_rows_has_no_gain():
+    contents = reports.contents(rows=6)
+    first, second = contents.iterations
+    swapped = [replace(first, answers=second.answers), replace(second, answers=first.answers)]
+    assert "There is no gain: the best iteration gained 0 rows and lost 2 (p = .500)." in summary.warnings(
+        replace(contents, iterations=swapped)
     )
 
 
