@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from llm2llm.cli.output import Format, Output, print_rows
 from llm2llm.cli.results import Index, reading
+from llm2llm.kubeyaml import dump
 from llm2llm.plaintext import plain
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an AugmentationRun.", show_default=False)]
@@ -179,7 +179,7 @@ def _change(
         cluster = _cluster(context, namespace)
         run = cluster.get(name)
         change = decide(run)
-        text = yaml.safe_dump({"spec": change}, sort_keys=False)
+        text = dump({"spec": change})
         tool = git_tool(run)
         if tool:
             print(f"{name} is kept by {tool} as Git has it, and would be set back: change it there")

@@ -183,7 +183,7 @@ def write_manifest(draft: Draft, choices: Choices) -> str:
         "apiVersion: llm2llm.dev/v1alpha1",
         "kind: AugmentationRun",
         "metadata:",
-        f"  name: {choices.name}",
+        f"  name: {_quoted(choices.name)}",
         "spec:",
         "  # Each iteration trains the student, finds what it gets wrong, and has the teacher write rows like that.",
         "  maxIterations: 3",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +20,8 @@ from typing import Any
 
 import yaml
 from yaml.composer import Composer
+
+from llm2llm.kubeyaml import add_resolvers
 
 try:
     from yaml import CSafeLoader
@@ -35,14 +36,6 @@ else:
 
 
 _BOOLEANS = {"y": True, "yes": True, "on": True, "true": True, "n": False, "no": False, "off": False, "false": False}
-_FLOAT = r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-_RESOLVERS = (
-    ("bool", r"[yYnN]|(yes|on|true|no|off|false)|(Yes|On|True|No|Off|False)|(YES|ON|TRUE|NO|OFF|FALSE)", "yYnNtTfFoO"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)", "-+0123456789"),
-    ("float", _FLOAT, "-+.0123456789"),
-    ("merge", r"<<", "<"),
-)
 _TEXT = "tag:yaml.org,2002:str"
 
 SIZE_LIMIT = 16 * 1024 * 1024
@@ -127,8 +120,7 @@ def _single(number: float) -> str:
     return f"{Decimal(text):f}" if -4 <= int(text.partition("e")[2]) < 6 else text  # noqa: PLR2004
 
 
-for _tag, _pattern, _first in _RESOLVERS:
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+add_resolvers(_Loader)
 _Loader.add_constructor("tag:yaml.org,2002:bool", _boolean)
 for _tag in ("int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _number)

@@ -38,6 +38,13 @@ def test_a_table_becomes_a_manifest_that_is_valid_and_rows_that_a_run_takes(fold
     assert main(["validate", "run.yaml"]) == 0
 
 
+@pytest.mark.parametrize("name", ["y", "on", "08", "1e3", "null"])
+def test_a_file_may_be_called_what_yaml_takes_for_something_else(folder: Path, name: str):
+    Path("My Tickets.csv").rename(f"{name}.csv")
+    assert main(["init", f"{name}.csv"]) == 0
+    assert main(["validate", "run.yaml"]) == 0
+
+
 def test_nothing_is_overwritten(folder: Path, capsys: Output):
     Path("run.yaml").write_text("mine")
     assert main(["init", "My Tickets.csv"]) == 65
