@@ -133,7 +133,7 @@ def set_fields(document: Mapping[str, Any], settings: Sequence[str]) -> dict[str
             target = target.setdefault(parent, {}) if isinstance(target, dict) else None
         if not equals or not last or not isinstance(target, dict):
             problems.append(
-                f"--set {setting}: must be path=value, e.g. spec.maxIterations=2, where every parent in the path is a "
+                f"--set {path}: must be path=value, e.g. spec.maxIterations=2, where every parent in the path is a "
                 "mapping"
             )
         else:

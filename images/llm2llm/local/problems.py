@@ -19,6 +19,7 @@ from llm2llm.local.hints import correction, fields_of, known_field, whole_number
 from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.steps import parents
 from llm2llm.records import Paired, Stage, StepDocument, digest_of
+from llm2llm.runtime.masking import without_credentials
 
 _RESERVED = "LLM2LLM_"
 _NAMESPACE_LIMIT = 63
@@ -147,7 +148,7 @@ def _sentence(item: Mapping[str, Any]) -> str:
         case kind if kind == OTHER_FORM:
             if _may_be_secret(item["loc"]):
                 return str(limits["message"])
-            return f"{limits['message']}, not {given!r}{correction(str(given), limits['pattern'])}"
+            return without_credentials(f"{limits['message']}, not {given!r}{correction(str(given), limits['pattern'])}")
         case kind if kind in _WHOLE_NUMBER:
             return f"must be a whole number, not {given!r}{whole_number(given)}"
         case kind if kind in _SENTENCES:

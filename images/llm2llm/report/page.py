@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 
+from llm2llm.kubeyaml import dump
 from llm2llm.loop.stages import step_label
 from llm2llm.records import Report
 from llm2llm.report import summary
@@ -27,13 +27,14 @@ from llm2llm.report.classes import classes_of
 from llm2llm.report.collect import Contents
 from llm2llm.report.figures import draw_figures
 from llm2llm.report.rows import ShownRows, choose_rows
+from llm2llm.runtime.masking import without_credentials
 
 _HERE = Path(__file__).parent
 TEXT_LIMIT = 400
 """Maximum characters of a text in a table of the page itself."""
 SUSPECTS_SHOWN = 50
-_SECRETIVE = ("env", "extraHeaders")
-"""Fields of a spec whose values are not shown: a page is passed on, and people put keys there."""
+_HIDDEN = "(not shown)"
+"""What stands in place of the values of `env` and `extraHeaders`: a page is passed on, and people put keys there."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +104,21 @@ def manifest_of(contents: Contents) -> str:
         "metadata": {"name": name} | ({"namespace": namespace} if namespace else {}),
         "spec": _without_secrets(spec),
     }
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    return dump(document)
 
 
-def _without_secrets(value: Any, *, secretive: bool = False) -> Any:
-    if isinstance(value, dict):
-        hidden = {key: "(not shown)" for key in value if secretive and key == "value"}
-        return {
-            key: hidden.get(key) or _without_secrets(each, secretive=secretive or key in _SECRETIVE)
-            for key, each in value.items()
-        }
-    if isinstance(value, list):
-        return [_without_secrets(each, secretive=secretive) for each in value]
+def _without_secrets(value: Any, name: str = "") -> Any:
+    """Returns the value of a field, or an entry of it, without secrets."""
+    match value:
+        case dict() if name == "extraHeaders":
+            return dict.fromkeys(value, _HIDDEN)
+        case dict():
+            hidden = {"value": _HIDDEN} if name == "env" and "value" in value else {}
+            return {key: _without_secrets(each, key) for key, each in value.items()} | hidden
+        case list():
+            return [_without_secrets(each, name) for each in value]
+        case str():
+            return without_credentials(value)
     return value
 
 

@@ -43,6 +43,10 @@ _PLACE = re.compile(r"/|unix:|tcp://")
 key begin: random bytes in base64."""
 _USERINFO = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://([^@\s/:]+):(\S*)@")
 _PROXY = re.compile(r"([^@\s/:\"'{}]+):(\S*)@[\w.-]+(?::\d+)?")
+_AFTER_SCHEME = re.compile(r"(?<=://)\S+")
+_USER = re.compile(r"^(?:[^\s/:@\[]+:(?!\d+/)\S*@|[^/\s@]*@)")
+"""User and password, also one with a slash; not a host with its port, and an `@` in its path."""
+_QUERY = re.compile(r"(?<=[?&])([^=&\s]+)=([^&#\s]*)")
 _SHORTEST = 6
 _MASK = "***"
 
@@ -90,13 +94,19 @@ class Masker:
 def masker_of(spec: AugmentationRunSpec, environ: Mapping[str, str]) -> Masker:
     """Returns the masker of a step: of its environment, and of what its spec has of headers and addresses."""
     teacher = spec.generate.teacher
-    address = teacher.base_url or ""
-    public = " ".join((_without_userinfo(address), spec.artifacts.uri, spec.artifacts.endpoint or ""))
-    return Masker({**environ, "base_url": address}, teacher.extra_headers, public)
+    endpoints = {f"endpoint of {name}": source.endpoint for name, source in spec.data.sources().items()}
+    addresses = {**endpoints, "base_url": teacher.base_url or "", "endpoint": spec.artifacts.endpoint}
+    public = " ".join((*map(without_credentials, addresses.values()), spec.artifacts.uri))
+    return Masker({**environ, **addresses}, teacher.extra_headers, public)
 
 
-def _without_userinfo(address: str) -> str:
-    return re.sub(r"//[^/\s]*@", "//", address)
+def without_credentials(text: str) -> str:
+    """Returns a text whose addresses have no user and password any more, and no key in their query."""
+    return _AFTER_SCHEME.sub(lambda found: _QUERY.sub(_without_key, _USER.sub("", found[0])), text)
+
+
+def _without_key(found: re.Match[str]) -> str:
+    return f"{found[1]}={_MASK}" if _is_secret(found[1], found[2]) else found[0]
 
 
 def _is_secret(name: str, value: str) -> bool:

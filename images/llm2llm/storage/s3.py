@@ -30,6 +30,7 @@ from llm2llm.api.data import S3Access
 from llm2llm.errors import AuthenticationError, ConfigurationError, StepError, Transient
 from llm2llm.paths import is_relative_path
 from llm2llm.runtime.disk import disk_advice
+from llm2llm.runtime.masking import without_credentials
 from llm2llm.storage.base import ObjectMissing
 
 ATTEMPTS = 8
@@ -110,14 +111,15 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         self._attempts = attempts
         self._field = field
-        self._endpoint = access.endpoint or environ.get("AWS_ENDPOINT_URL", "")
+        endpoint = access.endpoint or environ.get("AWS_ENDPOINT_URL", "")
+        self._endpoint = without_credentials(endpoint)
         secret = access.credentials_secret_ref
         self._credentials = f"Secret {secret.name}" if secret else "the environment, or the pod's ServiceAccount"
         with self._translate_errors(""):
             try:
-                self._client: Any = _client(self._endpoint, access, environ, attempts)
+                self._client: Any = _client(endpoint, access, environ, attempts)
             except ValueError as error:  # botocore's error for an endpoint that is not a URL
-                raise ConfigurationError(f"{self._field}.endpoint {self._endpoint}: {error}") from error
+                raise ConfigurationError(without_credentials(f"{self._field}.endpoint {endpoint}: {error}")) from error
 
     def read(self, key: str) -> bytes:
         return self._get(key)[0]
@@ -274,19 +276,20 @@ class S3Store:
 
     def _translate(self, error: Exception, key: str) -> StepError | ObjectMissing:
         code = _code(error) if isinstance(error, ClientError) else ""
+        reason = without_credentials(str(error))  # it quotes the endpoint
         where = f"bucket {self._bucket} at {self._endpoint or 'AWS'}"
         if code in _MISSING:
             return ObjectMissing(key)
         if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
             return AuthenticationError(
-                f"there are no credentials for {where} ({error}): {self._credentials} must have AWS_ACCESS_KEY_ID and "
+                f"there are no credentials for {where} ({reason}): {self._credentials} must have AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY"
             )
         if code in _REFUSED:
-            return AuthenticationError(f"{where} refused the credentials ({error}): check {self._credentials}")
+            return AuthenticationError(f"{where} refused the credentials ({reason}): check {self._credentials}")
         if code in _MISCONFIGURED:
-            return ConfigurationError(f"{where}: {error}: check {self._field}")
-        return Transient(f"{self.uri}/{key} at {self._endpoint or 'AWS'}: {error}")
+            return ConfigurationError(f"{where}: {reason}: check {self._field}")
+        return Transient(f"{self.uri}/{key} at {self._endpoint or 'AWS'}: {reason}")
 
 
 @contextmanager

@@ -70,6 +70,12 @@ def test_a_set_without_sense_is_refused(folder: Path, setting: str):
         set_fields(read_documents([folder]).the_run(), [setting])
 
 
+def test_a_set_that_is_refused_does_not_show_its_value(folder: Path):
+    with pytest.raises(InvalidManifest) as refused:
+        set_fields(read_documents([folder]).the_run(), ["spec.maxIterations.Authorization=hush"])
+    assert "hush" not in "".join(refused.value.problems)
+
+
 def test_two_runs_are_one_too_many(folder: Path):
     (folder / "second.yaml").write_text(RUN.read_text())
     with pytest.raises(InvalidManifest, match="found 2 AugmentationRuns"):

@@ -136,6 +136,12 @@ def test_problem(path: str, value: object, told: str):
     assert told in "".join(f"{problem}\n" for problem in problems(changed(path, value)))
 
 
+def test_no_password_of_an_address_is_shown():
+    [problem] = problems(changed("spec.generate.teacher.baseUrl", "htps://me:hush@host/v1"))
+    assert "not 'htps://host/v1'" in problem
+    assert "hush" not in problem
+
+
 def test_keys_that_yaml_reads_as_other_types_are_unknown_fields_too():
     """`y: 1` beside `specs: {}`: YAML 1.1 makes a boolean of the first."""
     assert problems(changed("specs", {}) | {True: 1, 2: 3, None: 4}) == [

@@ -13,6 +13,8 @@ import yaml
 from tests.support import builders, reports
 
 from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.local.documents import validate_run
+from llm2llm.local.kubectlyaml import load
 from llm2llm.loop.stopping import Best
 from llm2llm.report.page import manifest_of, render
 
@@ -120,6 +122,36 @@ def test_a_manifest_repeats_the_run_and_shows_no_value_of_the_environment() -> N
     assert document["metadata"] == {"name": "words", "namespace": "ns"}
     assert document["spec"]["train"]["env"] == [{"name": "TOKEN", "value": "(not shown)"}]
     assert AugmentationRunSpec.model_validate(document["spec"]).max_iterations == 3
+
+
+def test_a_manifest_shows_no_header_and_no_user_of_an_address() -> None:
+    teacher = {
+        "model": "m",
+        "baseUrl": "https://me:pa55word@gateway/v1?api-version=2&api-key=hush1",
+        "extraHeaders": {"Authorization": "Bearer hush2", "X-Team": "hush3", "value": "hush4"},
+    }
+    artifacts = {"uri": "s3://bucket/runs", "endpoint": "http://me:hush/5@minio:9000"}
+    manifest = manifest_of(reports.contents(spec=reports.spec(generate={"teacher": teacher}, artifacts=artifacts)))
+    shown = load(manifest)["spec"]
+
+    assert "hush" not in manifest
+    assert "pa55word" not in manifest
+    assert shown["generate"]["teacher"]["baseUrl"] == "https://gateway/v1?api-version=2&api-key=***"
+    assert shown["generate"]["teacher"]["extraHeaders"] == dict.fromkeys(teacher["extraHeaders"], "(not shown)")
+    assert shown["artifacts"]["endpoint"] == "http://minio:9000"
+
+
+def test_a_manifest_is_read_back_as_the_run_was() -> None:
+    fields = {"extraHeaders": "e", "env": "n", "value": "v", "prompt": "y", "completion": "08"}
+    labels = ["y", "n", "08", "1e3", "0o17", "12:30", "~", "1_000", "2026-01-01"]
+    task = {"promptTemplate": "{{ prompt }}: https://x.org/@y", "grader": {"type": "Choice"}, "labels": labels}
+    changes: dict[str, Any] = {
+        "task": task,
+        "data": {"seed": {"uri": "file:///a.jsonl", "fields": fields}},
+        "train": {"hyperparameters": {"learningRate": "3e-3"}},
+    }
+    spec = AugmentationRunSpec.model_validate(builders.spec(**changes))
+    assert validate_run(load(manifest_of(reports.contents(spec=spec)))).spec == spec
 
 
 def test_a_page_before_the_first_evaluation_says_so() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.runtime.masking import Masker, masker_of
+from llm2llm.runtime.masking import Masker, masker_of, without_credentials
 
 KEY = "s3cr3t/kéy+with\"all'of%it"
 
@@ -165,3 +165,30 @@ def test_passwords_of_several_addresses_and_of_one_without_a_scheme_are_masked()
     masker = Masker({"HTTP_PROXY": "me:s3cretpw@proxy:3128", "BROKERS": "amqp://a:first-pw@x,amqp://b:other-pw@y"})
     for password in ("s3cretpw", "other-pw"):
         assert password not in masker(f"cannot reach it with {password}")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("https://me:pa55@host/v1", "https://host/v1", id="a user and a password"),
+        pytest.param("https://key@host/v1", "https://host/v1", id="a user alone"),
+        pytest.param("http://me:pa/s#s@host:80/v1", "http://host:80/v1", id="a password with a slash"),
+        pytest.param("http://me:p@ss@host", "http://host", id="a password with an at sign"),
+        pytest.param("see http://a:b@c and https://d:e@f.", "see http://c and https://f.", id="two in a sentence"),
+        pytest.param("https://h/v1?api-key=abc&v=1", "https://h/v1?api-key=***&v=1", id="a key in a query"),
+        pytest.param("http://host:8080/a@b", "http://host:8080/a@b", id="a port, and an at sign in the path"),
+        pytest.param("https://host/@user/x", "https://host/@user/x", id="an at sign in the path"),
+        pytest.param("http://[::1]:80/a@b", "http://[::1]:80/a@b", id="an address with colons"),
+        pytest.param("mail me@host: token=abc", "mail me@host: token=abc", id="no address"),
+    ],
+)
+def test_an_address_is_shown_without_its_credentials(text: str, shown: str):
+    assert without_credentials(text) == shown
+
+
+def test_the_password_of_an_endpoint_of_a_store_is_masked():
+    spec = AugmentationRunSpec.model_validate(
+        builders.spec(artifacts={"uri": "s3://b/r", "endpoint": "http://me:pa55word@minio:9000"})
+    )
+    assert "pa55word" not in masker_of(spec, {})("http://me:pa55word@minio:9000 is gone")
+    assert "minio:9000" in masker_of(spec, {})("http://me:pa55word@minio:9000 is gone")

@@ -74,6 +74,14 @@ def test_an_error_says_what_to_do(
         failing(error, **access).read("key")
 
 
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket", "InternalError"])
+def test_an_error_shows_no_password_of_an_endpoint(failing: Callable[..., S3Store], code: str):
+    error = ClientError({"Error": {"Code": code, "Message": "at http://me:hush@minio/bucket"}}, "GetObject")
+    with pytest.raises(StepError, match="at http://minio") as told:
+        failing(error, endpoint="http://me:hush@minio").read("key")
+    assert "hush" not in told.value.message
+
+
 @pytest.mark.parametrize("code", ["404", "NoSuchKey", "NotFound"])
 def test_a_key_that_is_not_there_is_missing_and_need_not_be_deleted(failing: Callable[..., S3Store], code: str):
     store = failing(refused(code))
