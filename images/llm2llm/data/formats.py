@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from llm2llm.data.cells import read_cells
 from llm2llm.data.misread import foreign_format, json_in_a_table, missing_columns, other_separator
 from llm2llm.errors import DataError
 
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
 Found = tuple[int, Mapping[str, object] | str]
 """Line (of text) or row (of Parquet), both counted from 1, with the record or what is wrong with it."""
-LONGEST_CELL = 16 * 1024 * 1024
-"""Maximum characters of a CSV cell; the default of 131,072 is too short for some contexts."""
 _NAMED_LINES = 10
+_LINE_END = re.compile(rb"\r\n?|\n")
 
 
 def records(uri: str, data: bytes, columns: Collection[str], required: Collection[str] = ()) -> Iterator[Found]:
@@ -97,13 +97,14 @@ def _separated(uri: str, data: bytes, separator: str, required: Collection[str])
     try:
         text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError:
-        raise DataError(f"{uri}: invalid UTF-8 in {_lines_of_other_encodings(data)}: save the file as UTF-8") from None
-    if other := json_in_a_table(text) or other_separator(text.partition("\n")[0].rstrip("\r"), separator, required):
-        raise DataError(f"{uri}: {other}")
-    csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        raise DataError(f"{uri}: invalid UTF-8 in {lines_of_other_encodings(data)}: save the file as UTF-8") from None
+    reader = read_cells(io.StringIO(text, newline=""), separator, strict=True)
     first = 1
     try:
+        if other := json_in_a_table(text) or other_separator(
+            re.split(r"[\r\n]", text, maxsplit=1)[0], separator, required
+        ):
+            raise DataError(f"{uri}: {other}")
         header = next(reader, [])
         if len(set(header)) < len(header):
             raise DataError(f"{uri}: two columns have the same name: {', '.join(map(repr, header))[:200]}")
@@ -131,14 +132,16 @@ def _describe_cells(cells: int, columns: int, separator: str) -> str:
     return f"{cells} cell{'s' if cells > 1 else ''}, but the header has {columns}{advice}"
 
 
-def _lines_of_other_encodings(data: bytes) -> str:
-    bad = [number for number, line in enumerate(data.split(b"\n"), start=1) if not _is_utf8(line)]
+def lines_of_other_encodings(data: bytes) -> str:
+    """Returns the numbers of the lines that are not in UTF-8, in words."""
+    bad = [number for number, line in enumerate(_LINE_END.split(data), start=1) if not is_utf8(line)]
     named = ", ".join(map(str, bad[:_NAMED_LINES]))
     more = f" and {len(bad) - _NAMED_LINES} more" if len(bad) > _NAMED_LINES else ""
     return f"line{'s' if len(bad) > 1 else ''} {named}{more}"
 
 
-def _is_utf8(line: bytes) -> bool:
+def is_utf8(line: bytes) -> bool:
+    """Tells whether bytes are text in UTF-8."""
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:

@@ -6,10 +6,10 @@ number of cells in line 2.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Collection, Sequence
 
+from llm2llm.data.cells import read_cells
 from llm2llm.suggestion import closest, did_you_mean
 
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -92,4 +92,4 @@ def missing_columns(header: Sequence[str], required: Collection[str]) -> str:
 
 
 def _split(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator), [])
+    return next(read_cells([line], separator), [])

@@ -36,6 +36,8 @@ def as_parquet(columns: dict[str, Any]) -> bytes:
     [
         pytest.param("x.csv", b"question,answer\nq1,a1\nq2,a2\n", id="CSV"),
         pytest.param("x.CSV", b"\xef\xbb\xbfanswer,question\r\na1,q1\r\na2,q2", id="Windows's CSV, other order"),
+        pytest.param("x.csv", b"question,answer\rq1,a1\rq2,a2\r", id="Excel's CSV for Macintosh"),
+        pytest.param("x.tsv", b"question\tanswer\rq1\ta1\rq2\ta2\r", id="TSV for Macintosh"),
         pytest.param("x.tsv", b"question\tanswer\nq1\ta1\nq2\ta2\n", id="TSV"),
         pytest.param(
             "x.parquet", as_parquet({"question": ["q1", "q2"], "answer": ["a1", "a2"], "n": [1, 2]}), id="Parquet"
@@ -135,6 +137,10 @@ def test_fault_33_what_is_no_number_in_parquet_is_refused_with_its_row(kind: pa.
             "invalid CSV in the record .* line 3",
             id="a quote that is not closed",
         ),
+        pytest.param("x.csv", b"question;answer\rq;a\r", "is separated by semicolons", id="semicolons for Macintosh"),
+        pytest.param("x.csv", b"question,answer\rq,a\rq,\xff\r", "invalid UTF-8 in line 3", id="Latin-1 for Macintosh"),
+        pytest.param("x.csv", b"y" * 17_000_000, "invalid CSV in the record .* line 1", id="a first line without end"),
+        pytest.param("x.csv", b'"a' * 100_000, "invalid CSV in the record", id="a long first line with quotes"),
     ],
 )
 def test_fault_48_a_file_that_cannot_be_read_is_named(name: str, data: bytes, words: str):
@@ -164,6 +170,11 @@ def test_a_broken_first_line_makes_no_document(data: bytes, broken: list[int]):
 def test_a_long_cell_is_no_problem():
     found = rows_of("x.csv", b"question,answer\n" + b"x" * 1_000_000 + b",a\n")
     assert len(found.rows[0].example.fields["prompt"]) == 1_000_000
+
+
+def test_a_long_name_of_a_column_is_no_problem():
+    found = rows_of("x.csv", b"question,answer," + b"x" * 200_000 + b"\nq,a,b\n")
+    assert texts(found) == [(2, "q", "a")]
 
 
 def test_a_column_of_parquet_that_is_not_mapped_is_not_read():
