@@ -28,6 +28,11 @@ def test_the_closest_name(given: str, known: list[str], name: str | None):
 
 def test_the_same_question_is_answered_once(monkeypatch: pytest.MonkeyPatch):
     asked: list[str] = []
-    monkeypatch.setattr("difflib.get_close_matches", lambda given, *_, **__: asked.append(given) or [])
+
+    def compare(given: str, *_: object, **__: object) -> list[str]:
+        asked.append(given)
+        return []
+
+    monkeypatch.setattr("difflib.get_close_matches", compare)
     assert [did_you_mean("asked often", ["one", "another"]) for _ in range(100)] == [""] * 100
     assert asked == ["askedoften"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +33,12 @@ def init(
     Example: llm2llm init tickets.csv --answer queue
     """
     from llm2llm.errors import DataError
-    from llm2llm.local.draft import Choices, guess, write_manifest
-    from llm2llm.local.tables import read_table, write_table
+    from llm2llm.local.draft import Choices, columns_named, guess, write_manifest
+    from llm2llm.local.kubectlyaml import load
+    from llm2llm.local.problems import validate_spec
+    from llm2llm.local.rewrite import settle_rows
+    from llm2llm.local.tables import read_table
+    from llm2llm.plaintext import plain
 
     with reading():
         if file.exists():
@@ -43,24 +48,41 @@ def init(
         if not answer:
             draft = guess(table.rows, _ask("Which column is the right answer?", draft.answer), prompt or ())
         if not prompt:
-            columns = _ask("Which columns does the student read (separated by commas)?", ", ".join(draft.prompt))
-            draft = guess(table.rows, draft.answer, [name.strip() for name in columns.split(",")])
+            guessed = ", ".join(draft.prompt)
+            columns = _ask("Which columns does the student read (separated by commas)?", guessed)
+            if columns != guessed:
+                known = {name for row in table.rows for name in row}
+                draft = guess(table.rows, draft.answer, columns_named(columns, known))
         student = student or _ask("Which model is fine-tuned?", STUDENT)
         base_url = base_url or _ask("Where is the teacher?", BASE_URL)
-        rows = data
-        if table.differs:
-            rows = file.with_name(f"{data.stem}.rows.csv")
-            write_table(table.rows, rows)
-        choices = Choices(_name_of(data), rows.absolute().as_uri(), student, teacher, base_url)
-        file.write_text(write_manifest(draft, choices), encoding="utf-8")
+        choices = Choices(_name_of(data), data.absolute().as_uri(), student, teacher, base_url)
+        spec = validate_spec(load(write_manifest(draft, choices)))
+        settled = settle_rows(data, table, file.with_name(f"{data.stem}.rows.csv"), spec)
+        _write(write_manifest(draft, replace(choices, uri=settled.path.absolute().as_uri())), file)
         print(f"{data}: {len(table.rows):,} rows, {draft.rows:,} with an answer in {draft.answer!r}")
         print(f"the student reads: {', '.join(draft.prompt)}")
         if draft.labels:
             print(f"{len(draft.labels)} labels: {', '.join(draft.labels)}")
-        for sentence in (*(f"{data} {difference}: {rows} has it right" for difference in table.differs), *draft.notes):
-            print(f"look at this: {sentence}")
+        differences = (f"{data} {difference}: the run reads {settled.path} instead" for difference in settled.differs)
+        problems = (f"{settled.path} {problem}" for problem in settled.problems)
+        for sentence in (*differences, *problems, *draft.notes):
+            print(plain(f"look at this: {sentence}"))
         print(f"\nwrote {file}; next: llm2llm validate {file}")
         print(f"then: llm2llm run {file} --workdir out --secret teacher/api-key=TEACHER_API_KEY")
+
+
+def _write(manifest: str, file: Path) -> None:
+    """Writes a new manifest.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    from llm2llm.errors import ConfigurationError
+
+    try:
+        file.write_text(manifest, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}: name another file with --file") from error
 
 
 def _ask(question: str, guessed: str) -> str:

@@ -7,11 +7,12 @@ student reads, whether the answers are classes, and how many rows are held out.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import keyword
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from llm2llm.api.data import folded
@@ -25,6 +26,8 @@ ANSWERS = (
 """Names of columns that usually hold the answer, the likeliest first."""
 IDENTITIES = ("id", "uuid", "key", "number", "no")
 MOST_CLASSES = 100
+LABEL_LIMIT = 253
+"""Maximum characters of a label in a manifest: longer ones are texts."""
 FEWEST_ROWS_OF_A_CLASS = 3
 """Average number of rows of a class below which the answers are texts rather than classes."""
 RARE = 2
@@ -71,7 +74,7 @@ def guess(table: Table, answer: str = "", prompt: Sequence[str] = ()) -> Draft:
         prompt: columns that the student reads, if a person has named them.
 
     Raises:
-        DataError: it has no rows, or a named column is none.
+        DataError: it has no rows, a named column is none, or the student would read the answer.
     """
     columns = list(dict.fromkeys(name for row in table for name in row))
     if not table or len(columns) < 2:  # noqa: PLR2004 - something to read, and an answer
@@ -80,14 +83,14 @@ def guess(table: Table, answer: str = "", prompt: Sequence[str] = ()) -> Draft:
         if named and named not in columns:
             raise DataError(f"there is no column {named!r}: the columns are {', '.join(columns)}")
     answer = answer or _answer_in(table, columns)
+    if answer in prompt:
+        raise DataError(f"column {answer!r} is the answer: a student that reads it learns nothing, so name others")
     answered = [row for row in table if row.get(answer, "").strip()]
     identity = _identity_in(table, columns, answer)
     texts = tuple(prompt) or _texts_in(table, [name for name in columns if name not in (answer, identity)])
     counts = Counter(row[answer].strip() for row in answered)
     labels = _labels(counts)
     notes = [*_odd_labels(counts)] if labels else []
-    if len(answered) < len(table):
-        notes.append(f"{len(table) - len(answered)} rows have no {answer!r}: Prepare refuses a file with such rows")
     return Draft(len(answered), answer, texts, identity, labels, tuple(notes))
 
 
@@ -126,10 +129,12 @@ def _is_regular(table: Table, column: str) -> bool:
 
 
 def _labels(counts: Counter[str]) -> tuple[str, ...]:
-    """Returns the answers as classes, one spelling of each; empty if there are too many for that."""
+    """Returns the answers as classes, one spelling of each; empty if there are too many or too long ones for that."""
     spellings: dict[str, str] = {}
     for answer, _ in counts.most_common():
         spellings.setdefault(folded(answer), answer)
+    if max(map(len, spellings.values()), default=0) > LABEL_LIMIT:
+        return ()
     if len(spellings) > min(MOST_CLASSES, counts.total() / FEWEST_ROWS_OF_A_CLASS):
         return ()
     return tuple(sorted(spellings.values()))
@@ -236,8 +241,21 @@ def _variables(columns: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for place, column in enumerate(columns, 1):
         name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:40]
-        usable = name and not name[0].isdigit() and name not in (*_TAKEN, *names.values())
-        names[column] = name if usable else f"text{place}"
+        taken = (*_TAKEN, *names.values())
+        usable = name and not name[0].isdigit() and name not in taken
+        others = (f"text{number}" for number in itertools.count(place))
+        names[column] = name if usable else next(other for other in others if other not in taken)
+    return names
+
+
+def columns_named(text: str, columns: Collection[str]) -> list[str]:
+    """Returns the columns in a list that a person typed, separated by commas; a name may have commas and blanks."""
+    parts, names = text.split(","), []
+    while parts:
+        beginnings = [",".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        found = [name for beginning in beginnings for name in (beginning, beginning.strip()) if name in columns]
+        names.append(found[0] if found else parts[0].strip())
+        parts = parts[names[-1].count(",") + 1 :]
     return names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,8 @@ def test_a_table_becomes_a_manifest_that_is_valid_and_rows_that_a_run_takes(fold
     assert "the student reads: text" in shown
     assert "2 labels: a, b" in shown
     assert (
-        "look at this: My Tickets.csv is separated by semicolons instead of commas: My Tickets.rows.csv has it right"
-        in shown
+        "look at this: My Tickets.csv is separated by semicolons instead of commas: the run reads My Tickets.rows.csv "
+        "instead" in shown
     )
     document = yaml.safe_load(Path("run.yaml").read_text())
     assert document["metadata"]["name"] == "my-tickets"
@@ -43,6 +44,32 @@ def test_a_file_may_be_called_what_yaml_takes_for_something_else(folder: Path, n
     Path("My Tickets.csv").rename(f"{name}.csv")
     assert main(["init", f"{name}.csv"]) == 0
     assert main(["validate", "run.yaml"]) == 0
+
+
+def test_a_guessed_encoding_is_shown_and_not_called_right(folder: Path, capsys: Output):
+    assert main(["init", "My Tickets.csv"]) == 0
+    shown = capsys.readouterr().out
+    assert "My Tickets.csv is taken for Windows-1252 instead of UTF-8 (is 'größer' as it should be?)" in shown
+    assert "has it right" not in shown
+
+
+def test_names_of_columns_may_have_commas_and_blanks(folder: Path):
+    rows = [{"one, two": f"the text of row {n}", " label ": "ab"[n % 2]} for n in range(20)]
+    Path("x.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["init", "x.json", "--answer", " label "]) == 0
+    fields = yaml.safe_load(Path("run.yaml").read_text())["spec"]["data"]["seed"]["fields"]
+    assert fields == {"one_two": "one, two", "completion": " label "}
+
+
+def test_what_cannot_be_a_run_is_told_before_anything_is_written(folder: Path, capsys: Output):
+    assert main(["init", "My Tickets.csv", "--student", "owner/model"]) == 64
+    assert "spec.student.model.uri: must be a URI" in capsys.readouterr().err
+    assert main(["init", "My Tickets.csv", "--answer", "queue", "--prompt", "queue"]) == 65
+    assert "column 'queue' is the answer" in capsys.readouterr().err
+    Path("plain.csv").write_text("text,label\n" + "some text of a row,a\nmore text of a row,b\n" * 9)
+    assert main(["init", "plain.csv", "-f", "none/run.yaml"]) == 64
+    assert capsys.readouterr().err == "none/run.yaml: No such file or directory: name another file with --file\n"
+    assert [path.name for path in sorted(folder.iterdir())] == ["My Tickets.csv", "plain.csv"]
 
 
 def test_nothing_is_overwritten(folder: Path, capsys: Output):
