@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ def fetch_student(run: NamedRun, folder: Path, index: int | None) -> str:
         index: iteration of the student; the best one if None.
 
     Raises:
-        ConfigurationError: the folder has files, or there is no such student.
+        ConfigurationError: the folder has files or cannot be written, or there is no such student.
         IncompatibleArtifacts: a file is missing or damaged, or the student is not the one that the run's status names.
     """
     view = run.view()
@@ -38,12 +41,37 @@ def fetch_student(run: NamedRun, folder: Path, index: int | None) -> str:
     if manifest is None:
         raise IncompatibleArtifacts(f"{contents.uri}: the manifest of iteration {iteration.name} is gone")
     _compare_with_status(run, manifest, iteration.index)
+    try:
+        _check_free(folder)
+        with _new_folder(folder) as new:
+            download_folder(run.store, manifest, f"{trained_part(view.spec)}/", new)
+    except OSError as error:
+        raise ConfigurationError(f"{folder}: {error.strerror or error}: name another folder") from error
+    return manifest.digest
+
+
+def _check_free(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigurationError(f"{folder} exists and is not an empty folder: name another one")
-    part = trained_part(view.spec)
-    folder.mkdir(parents=True, exist_ok=True)
-    download_folder(run.store, manifest, f"{part}/", folder)
-    return manifest.digest
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Gives a folder to fill, whose content is in `folder` once all went well; else nothing is left of it."""
+    exists = folder.exists()
+    new = (folder if exists else folder.parent) / f".{folder.name}.{secrets.token_hex(4)}"
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if exists:  # its place may be a mount, or where somebody works: it stays
+            for path in new.iterdir():
+                path.rename(folder / path.name)
+            new.rmdir()
+        else:
+            new.rename(folder)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
 def _compare_with_status(run: NamedRun, manifest: Manifest, index: int) -> None:
@@ -91,11 +119,15 @@ def write_rows(rows: Iterator[dict[str, Any]], path: Path) -> int:
     count = 0
     try:
         with path.open("x", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
+            try:
+                for row in rows:
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    count += 1
+            except BaseException:
+                path.unlink()
+                raise
     except FileExistsError:
         raise ConfigurationError(f"{path} exists: name another file, or delete it") from None
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
+        raise ConfigurationError(f"{path}: {error.strerror}: name another file") from error
     return count

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import builders
@@ -60,8 +62,36 @@ def test_a_folder_with_files_is_left_as_it_is(run: NamedRun, tmp_path: Path):
 def test_weights_that_were_exchanged_are_not_fetched(run: NamedRun, tmp_path: Path):
     [path] = (tmp_path / "store/iterations/001/train").rglob("adapter_model.safetensors")
     path.write_bytes(WEIGHTS + b"9")
+    for _ in range(2):
+        with pytest.raises(IncompatibleArtifacts, match="is damaged"):
+            fetch_student(run, tmp_path / "out", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_of_what_fails_nothing_is_left_in_a_folder_that_was_there(run: NamedRun, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    [path] = (tmp_path / "store/iterations/001/train").rglob("adapter_model.safetensors")
+    path.write_bytes(WEIGHTS + b"9")
     with pytest.raises(IncompatibleArtifacts, match="is damaged"):
         fetch_student(run, tmp_path / "out", None)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "."])
+def test_a_student_is_fetched_to_an_empty_folder_or_a_new_one(
+    run: NamedRun, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    fetch_student(run, Path(name) if name else tmp_path / "out", None)
+    assert [path.name for path in (tmp_path / "out" / name).iterdir()] == ["adapter_model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["file/x", "file/x/y", "/proc/nope/x"])
+def test_a_folder_that_there_cannot_be_is_told(run: NamedRun, tmp_path: Path, name: str):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"(Not a directory|No such file or directory): name another folder"):
+        fetch_student(run, tmp_path / name, None)
 
 
 def test_a_student_that_is_not_the_one_of_the_status_is_not_fetched(run: NamedRun, tmp_path: Path):
@@ -89,3 +119,13 @@ def test_rows_are_written_to_a_new_file_alone(run: NamedRun, tmp_path: Path):
         write_rows(iter([]), path)
     with pytest.raises(ConfigurationError, match="No such file or directory"):
         write_rows(iter([]), tmp_path / "none" / "rows.jsonl")
+
+
+def test_rows_that_break_off_leave_no_file(tmp_path: Path):
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"id": "a"}
+        raise IncompatibleArtifacts("damaged")
+
+    with pytest.raises(IncompatibleArtifacts):
+        write_rows(rows(), tmp_path / "rows.jsonl")
+    assert list(tmp_path.iterdir()) == []
