@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -15,6 +15,8 @@ from llm2llm.plaintext import plain
 
 TEXT_LIMIT = 160
 """Maximum characters of a cell of a table; JSON and CSV have the whole text."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Format(StrEnum):
@@ -28,24 +30,38 @@ class Format(StrEnum):
 Output = Annotated[Format, typer.Option("--output", "-o", help="Print a table, or JSON or CSV with the whole text.")]
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], output: Format, empty: str) -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]], output: Format, empty: str, expected: Sequence[str] = ()) -> None:
     """Prints rows whose keys are the columns, in the order in which they first occur.
 
     Args:
         rows: of strings and numbers.
         output: the format.
         empty: sentence to print instead of a table without rows.
+        expected: the columns of a CSV without rows.
     """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or list(expected)
     match output:
         case Format.JSON:
             print(json.dumps(list(rows), indent=2, ensure_ascii=not _is_unicode()))
         case Format.CSV:
-            writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            _print_csv([columns, *([row.get(name, "") for name in columns] for row in rows)])
         case _:
             _print_table(rows, columns, empty)
+
+
+def _print_csv(rows: Iterable[Sequence[object]]) -> None:
+    plain_rows, quoted = (
+        csv.writer(sys.stdout, lineterminator="\n", quoting=quoting) for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+    )
+    for row in rows:
+        cells = [_csv_cell(value) for value in row]
+        # Python's writer leaves a carriage return without quotes, where readers take it for the end of the row
+        (quoted if any("\r" in str(cell) for cell in cells) else plain_rows).writerow(cells)
+
+
+def _csv_cell(value: object) -> object:
+    """Returns a cell that a spreadsheet shows, too: it would compute a text that begins like a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _is_unicode() -> bool:

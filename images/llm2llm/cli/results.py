@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,15 @@ from llm2llm.plaintext import plain_lines
 
 if TYPE_CHECKING:
     from llm2llm.report.collect import Contents
+
+
+class Dataset(StrEnum):
+    """A set of rows that students answer."""
+
+    SEED = "seed"
+    PROBE = "probe"
+    EVALUATION = "evaluation"
+
 
 Run = Annotated[
     str,
@@ -35,9 +45,7 @@ def mistakes(
     run: Run,
     iteration: Index = None,
     label: Annotated[str | None, typer.Option(help="Only rows with this right answer.", show_default=False)] = None,
-    dataset: Annotated[
-        str | None, typer.Option("--set", help="Only rows of this set: seed, probe or evaluation.", show_default=False)
-    ] = None,
+    dataset: Annotated[Dataset | None, typer.Option("--set", help="Only rows of this set.", show_default=False)] = None,
     output: Output = Format.TABLE,
     endpoint: Endpoint = "",
 ) -> None:
@@ -50,8 +58,9 @@ def mistakes(
     with reading():
         contents = contents_of(run, endpoint)
         asked = results.iteration_named(contents, iteration)
-        rows = list(results.mistakes(contents, asked, label, dataset))
-        print_rows(rows, output, f"Iteration {asked.name} made no such mistakes.")
+        rows = results.mistakes(contents, asked, label, dataset)
+        columns = results.columns_of(contents, results.MISTAKES)
+        print_rows(rows, output, f"Iteration {asked.name} made no such mistakes.", columns)
 
 
 def samples(
@@ -68,8 +77,10 @@ def samples(
     from llm2llm.local import results
 
     with reading():
-        rows = list(results.samples(contents_of(run, endpoint), iteration, rejected=rejected))
-        print_rows(rows, output, f"The teacher wrote no rows that were {'rejected' if rejected else 'kept'}.")
+        contents = contents_of(run, endpoint)
+        rows = results.samples(contents, iteration, rejected=rejected)
+        columns = results.columns_of(contents, results.REJECTED if rejected else results.KEPT)
+        print_rows(rows, output, f"The teacher wrote no rows that were {'rejected' if rejected else 'kept'}.", columns)
 
 
 def suspects(run: Run, output: Output = Format.TABLE, endpoint: Endpoint = "") -> None:
@@ -80,8 +91,10 @@ def suspects(run: Run, output: Output = Format.TABLE, endpoint: Endpoint = "") -
     from llm2llm.local import results
 
     with reading():
-        rows = list(results.suspects(contents_of(run, endpoint).seeds))
-        print_rows(rows, output, "No seed row was wrong in three or more iterations.")
+        contents = contents_of(run, endpoint)
+        rows = list(results.suspects(contents.seeds))
+        columns = results.columns_of(contents, results.SUSPECTS)
+        print_rows(rows, output, "No seed row was wrong in three or more iterations.", columns)
 
 
 def compare(
@@ -108,14 +121,17 @@ def contents_of(run: str, endpoint: str) -> Contents:
     """Returns what the store has of the run that a command line names.
 
     Raises:
-        StepError: there is no such run, or it cannot be read.
+        StepError: there is no such run, or it or its rows cannot be read.
         InvalidManifest: a file is no run.
     """
+    from llm2llm.local.results import check_inputs
     from llm2llm.local.targets import the_run
     from llm2llm.report.collect import collect
 
     found = the_run(run, endpoint, os.environ)
-    return collect(found.view(), found.store, everything=True)
+    contents = collect(found.view(), found.store, everything=True)
+    check_inputs(contents)
+    return contents
 
 
 @contextmanager

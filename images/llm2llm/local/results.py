@@ -8,19 +8,51 @@ from decimal import Decimal
 from typing import Any
 
 from llm2llm.budget import Spent, cost
-from llm2llm.errors import ConfigurationError
+from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
 from llm2llm.loop.outcomes import describe_iteration
 from llm2llm.loop.signtest import compare, p_value
+from llm2llm.loop.stages import INPUTS
 from llm2llm.records import Metric, Paired
 from llm2llm.report import summary
 from llm2llm.report.collect import Contents, Iteration
 from llm2llm.report.history import SeedHistory
+from llm2llm.suggestion import did_you_mean
 
 Row = dict[str, Any]
 
 _OURS = frozenset(
     ("set", "id", "label", "answer", "answers", "verdict", "wrong", "iteration", "seed", "completion", "source")
 )
+_FIELDS = "*"
+"""Place of a row's fields among our columns."""
+MISTAKES = ("set", "id", _FIELDS, "label", "answer", "verdict")
+KEPT = ("iteration", "id", _FIELDS, "label", "seed")
+REJECTED = ("iteration", "id", "reason", "detail", "text", "seed")
+SUSPECTS = ("id", _FIELDS, "label", "wrong", "answers")
+"""Columns of the tables, which a program gets also if there are no rows."""
+_LABELS_SHOWN = 20
+_LABEL_LENGTH = 40
+
+
+def columns_of(contents: Contents, table: Sequence[str]) -> list[str]:
+    """Returns the columns of a table, with the fields of the run's rows in their place."""
+    fields = apart({name: "" for name in contents.spec.data.seed.fields if name not in ("id", "completion")})
+    return [name for column in table for name in (fields if column == _FIELDS else (column,))]
+
+
+def check_inputs(contents: Contents) -> None:
+    """Checks that the rows of a run are there.
+
+    Raises:
+        ConfigurationError: its first step is not done.
+        IncompatibleArtifacts: they are gone.
+    """
+    if contents.inputs is None and contents.iterations:
+        raise IncompatibleArtifacts(f"{contents.uri}: the run's rows are gone: restore its folder {INPUTS}")
+    if contents.inputs is None:
+        raise ConfigurationError(
+            f"{contents.uri}: there is nothing to show: the run's first step, Prepare, is not done"
+        )
 
 
 def apart(fields: Mapping[str, str]) -> Row:
@@ -46,15 +78,39 @@ def iteration_named(contents: Contents, index: int | None) -> Iteration:
     return found
 
 
-def mistakes(contents: Contents, iteration: Iteration, label: str | None, dataset: str | None) -> Iterator[Row]:
-    """Yields the rows that the student of an iteration answered wrong.
+def mistakes(contents: Contents, iteration: Iteration, label: str | None, dataset: str | None) -> list[Row]:
+    """Returns the rows that the student of an iteration answered wrong.
 
     Args:
         contents: of the run.
         iteration: whose student answered.
         label: only rows with this right answer.
-        dataset: only rows of this set: seed, probe or evaluation.
+        dataset: only rows of this set.
+
+    Raises:
+        ConfigurationError: no row has this right answer, or the student did not answer this set.
     """
+    answered = [name for name, answers in iteration.answers.items() if answers]
+    if dataset not in (None, *answered):
+        raise ConfigurationError(
+            f"{contents.run}: {describe_iteration(iteration.index)} answered no {dataset} rows, only those of: "
+            f"{', '.join(answered) or 'no set'}"
+        )
+    labels = sorted(
+        {example.completion for example in (*(seed.example for seed in contents.seeds), *contents.held_out)}
+    )
+    if label not in (None, *labels):
+        known = ", ".join(each[:_LABEL_LENGTH] for each in labels[:_LABELS_SHOWN]) + (
+            ", ..." if labels[_LABELS_SHOWN:] else ""
+        )
+        raise ConfigurationError(
+            f"{contents.run}: no row has the right answer {label!r}{did_you_mean(str(label), labels)} (the answers are "
+            f"{known})"
+        )
+    return list(_mistakes(contents, iteration, label, dataset))
+
+
+def _mistakes(contents: Contents, iteration: Iteration, label: str | None, dataset: str | None) -> Iterator[Row]:
     examples = {seed.example.id: seed.example for seed in contents.seeds}
     held_out = {example.id: example for example in contents.held_out}
     for name, answers in iteration.answers.items():
@@ -72,8 +128,20 @@ def mistakes(contents: Contents, iteration: Iteration, label: str | None, datase
             }
 
 
-def samples(contents: Contents, index: int | None, *, rejected: bool) -> Iterator[Row]:
-    """Yields the rows that the teacher wrote: those that were kept, or those that the filters rejected."""
+def samples(contents: Contents, index: int | None, *, rejected: bool) -> list[Row]:
+    """Returns the rows that the teacher wrote: those that were kept, or those that the filters rejected.
+
+    Raises:
+        ConfigurationError: there is no such iteration.
+    """
+    known = [each.index for each in contents.iterations]
+    if index not in (None, *known):
+        names = ", ".join(map(str, known)) or "none"
+        raise ConfigurationError(f"{contents.run}: there is no iteration {index}; the iterations are {names}")
+    return list(_samples(contents, index, rejected=rejected))
+
+
+def _samples(contents: Contents, index: int | None, *, rejected: bool) -> Iterator[Row]:
     for iteration in contents.iterations:
         if index not in (None, iteration.index):
             continue

@@ -36,6 +36,19 @@ def test_csv_is_read_back_as_it_was(capsys: Output):
     assert read == [{**ROWS[0], "note": ""}, ROWS[1]]
 
 
+def test_a_spreadsheet_computes_no_text_of_others(capsys: Output):
+    texts = ['=HYPERLINK("http://x")', "+1", "-1", "@SUM(1)", "\tx", "\rx", "a=b", "", "1"]
+    print_rows([{"=text": text, "number": -3} for text in texts], Format.CSV, "nothing")
+    read = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert [row["'=text"] for row in read] == [f"'{text}" for text in texts[:6]] + texts[6:]
+    assert {row["number"] for row in read} == {"-3"}
+
+
+def test_csv_without_rows_has_a_header_all_the_same(capsys: Output):
+    print_rows([], Format.CSV, "No mistakes.", ["set", "id"])
+    assert capsys.readouterr().out == "set,id\n"
+
+
 def test_where_there_is_nothing_a_person_is_told_and_a_program_gets_no_rows(capsys: Output):
     print_rows([], Format.TABLE, "No mistakes.")
     print_rows([], Format.JSON, "No mistakes.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,35 @@ def test_mistakes_samples_and_suspects_of_a_work_folder(work: str, capsys: Outpu
 
 
 def test_a_table_is_for_people(work: str, capsys: Output):
-    assert main(["mistakes", work, "--label", "z"]) == 0
-    assert capsys.readouterr().out == "Iteration 0 made no such mistakes.\n"
     assert main(["suspects", work]) == 0
     assert capsys.readouterr().out == "No seed row was wrong in three or more iterations.\n"
+
+
+def test_csv_has_its_header_also_without_rows(work: str, capsys: Output):
+    assert main(["suspects", work, "-o", "csv"]) == 0
+    assert capsys.readouterr().out == "id,prompt,label,wrong,answers\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["mistakes", "--set", "eval"], 2, "'eval' is not one of 'seed', 'probe', 'evaluation'"),
+        (["mistakes", "--set", "probe"], 64, "answered no probe rows"),
+        (["mistakes", "--label", "z"], 64, "no row has the right answer 'z' (the answers are x)"),
+        (["samples", "-i", "99"], 64, "there is no iteration 99; the iterations are 0"),
+    ],
+)
+def test_what_there_cannot_be_is_told(work: str, capsys: Output, arguments: list[str], code: int, words: str):
+    command, *options = arguments
+    assert main([command, work, *options]) == code
+    assert words in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
+@pytest.mark.parametrize("command", ["mistakes", "samples", "suspects"])
+def test_a_run_without_its_rows_is_not_one_without_mistakes(work: str, capsys: Output, command: str):
+    shutil.rmtree(Path(work) / "default" / "keyword" / "inputs")
+    assert main([command, work]) == 70
+    assert "the run's rows are gone" in capsys.readouterr().err
 
 
 def test_a_run_without_a_row_in_common_is_not_compared(work: str, capsys: Output):

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.support import builders, reports
 
-from llm2llm.errors import ConfigurationError
+from llm2llm.api.run import AugmentationRunSpec
+from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
 from llm2llm.local import results
 from llm2llm.loop.stopping import Best
 from llm2llm.records import Resolved, Stage
@@ -39,10 +40,55 @@ def test_mistakes_have_the_row_the_right_answer_and_the_given_one():
 
 @pytest.mark.parametrize(
     ("label", "dataset", "expected"),
-    [("yes", None, 2), ("perhaps", "seed", 1), (None, "evaluation", 3), ("of another task", None, 0)],
+    [("yes", None, 2), ("perhaps", "seed", 1), (None, "evaluation", 3)],
 )
 def test_mistakes_are_chosen_by_label_and_set(label: str | None, dataset: str | None, expected: int):
     assert len(list(results.mistakes(RUN, RUN.iterations[0], label, dataset))) == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "dataset", "words"),
+    [
+        ("Yes", None, r"no row has the right answer 'Yes': did you mean 'yes'\? \(the answers are no, perhaps, yes\)"),
+        ("another", "seed", r"no row has the right answer 'another' \(the answers are"),
+        (None, "probe", "iteration 1 answered no probe rows, only those of: seed, evaluation"),
+        (None, "eval", "answered no eval rows"),
+    ],
+)
+def test_what_no_row_can_have_is_not_taken_for_no_mistakes(label: str | None, dataset: str | None, words: str):
+    with pytest.raises(ConfigurationError, match=words):
+        results.mistakes(RUN, RUN.iterations[1], label, dataset)
+
+
+def test_an_iteration_that_is_not_there_has_no_samples():
+    with pytest.raises(ConfigurationError, match="there is no iteration 9; the iterations are 0, 1"):
+        results.samples(RUN, 9, rejected=False)
+    assert results.samples(RUN, 1, rejected=False) == []
+
+
+def test_rows_that_are_gone_are_told():
+    with pytest.raises(IncompatibleArtifacts, match="the run's rows are gone: restore its folder inputs"):
+        results.check_inputs(replace(RUN, inputs=None))
+    with pytest.raises(ConfigurationError, match="Prepare, is not done"):
+        results.check_inputs(replace(RUN, inputs=None, iterations=[]))
+    results.check_inputs(RUN)
+
+
+def test_the_columns_are_those_of_the_rows():
+    fields = {"y": "a", "label": "b", "id": "i", "completion": "c"}
+    spec = AugmentationRunSpec.model_validate(
+        builders.spec(task={"promptTemplate": "{{ y }}"}, data={"seed": {"uri": "s3://b/x", "fields": fields}})
+    )
+    assert results.columns_of(replace(RUN, spec=spec), results.MISTAKES) == [
+        "set", "id", "y", "field label", "label", "answer", "verdict"
+    ]  # fmt: skip
+    contents = reports.contents("prompt")
+    for table, rows in (
+        (results.MISTAKES, results.mistakes(contents, contents.iterations[1], None, None)),
+        (results.KEPT, results.samples(contents, None, rejected=False)),
+        (results.REJECTED, results.samples(contents, None, rejected=True)),
+    ):
+        assert results.columns_of(contents, table) == list(rows[0])
 
 
 def test_samples_are_those_that_were_kept_or_those_that_were_not():
