@@ -5,6 +5,8 @@ Heavy modules are imported only when a command needs them, so `--help` and `vali
 
 from __future__ import annotations
 
+import io
+import sys
 from importlib.metadata import entry_points, version
 from typing import Annotated
 
@@ -52,6 +54,9 @@ def _options(
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot encode becomes a question mark
+            stream.reconfigure(errors="replace")
     try:
         app(args=argv, prog_name="llm2llm")
     except SystemExit as end:

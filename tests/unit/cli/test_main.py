@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -62,3 +64,11 @@ def test_python_runs_it_as_a_module(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("llm2llm.cli", run_name="__main__")
     assert ended.value.code == 64
+
+
+def test_a_terminal_that_is_not_in_utf_8_ends_no_command():
+    code = "from llm2llm.cli import main as m; m.app = lambda **_: print('größer \\u5317 \\ud800'); m.main([])"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, check=True
+    )
+    assert ended.stdout == b"gr\xf6\xdfer ? ?\n"
