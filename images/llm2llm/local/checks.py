@@ -5,13 +5,12 @@ The API server cannot compile a template, and it refuses `file://` altogether; P
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.data.intake import mapping_problem
 from llm2llm.errors import ConfigurationError
+from llm2llm.local.hints import address_of
 from llm2llm.tasks import task_of
 
 _FILE, _ABSOLUTE = "file://", "file:///"
@@ -21,8 +20,8 @@ def local_problems(spec: AugmentationRunSpec) -> Iterator[str]:
     """Yields what cannot work in a spec, one sentence each, with its path."""
     for path, uri in uris_of(spec):
         if uri.startswith(_FILE) and not uri.startswith(_ABSOLUTE):
-            absolute = Path(os.path.expandvars(uri.removeprefix(_FILE))).expanduser().absolute()
-            yield f"{path}: the path in {uri} must be absolute: did you mean {absolute.as_uri()}?"
+            absolute = address_of(uri.removeprefix(_FILE))
+            yield f"{path}: the path in {uri} must be absolute" + (f": did you mean {absolute}?" if absolute else "")
     unmapped = ""
     for name, source in spec.data.sources().items():
         if (source.fields or name == "seed") and (problem := mapping_problem(source.fields)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -14,6 +15,10 @@ from pydantic.alias_generators import to_camel
 
 from llm2llm.api.run import AugmentationRunSpec
 
+_DIGITS = 25
+"""Maximum characters of a number that somebody may have meant."""
+_LONGEST = 2000
+"""Maximum characters of a text of which anything is guessed."""
 _UNITS = r"\s*(?:[$€£¥%]|usd|eur|dollars?|euros?|h|hrs?|hours?)"
 _WHOLE = Decimal(100)
 _THOUSANDS = {"": 1, "k": 1000, "m": 1_000_000}
@@ -64,6 +69,14 @@ _FIXED = {
 """Names in other trainers for what cannot be chosen here."""
 
 
+def address_of(path: str) -> str:
+    """Returns the address of a path as a person writes it, with `~` and variables; '' if there is no such path."""
+    try:
+        return Path(os.path.expanduser(os.path.expandvars(path))).absolute().as_uri()  # noqa: PTH111 - pathlib's raises if no user is called so
+    except ValueError:  # half of a character
+        return ""
+
+
 def correction(given: str, pattern: str) -> str:
     """Returns the text that was probably meant, as the end of a sentence; '' if there is no good guess.
 
@@ -79,6 +92,8 @@ def correction(given: str, pattern: str) -> str:
 
 
 def _candidates(text: str) -> Iterator[str]:
+    if len(text) > _LONGEST:
+        return
     number = re.sub(rf"^{_UNITS}|{_UNITS}$", "", text, flags=re.IGNORECASE).strip().replace("_", "")
     if re.fullmatch(r"\d+,\d{1,2}", number):
         number = number.replace(",", ".")
@@ -107,18 +122,18 @@ def _addresses(text: str) -> Iterator[str]:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith(".") and not _is_file(text):
         yield f"hf://{text}"
     if not re.match(r"[\w.-]+:\d", text):
-        yield Path(text).expanduser().absolute().as_uri()
+        yield address_of(text)
     yield f"{'http' if _LOCAL_HOST.match(text) else 'https'}://{text}"
 
 
 def _is_file(text: str) -> bool:
-    return Path(text).suffix.lower() in _FILES or Path(text).exists()
+    return Path(text).suffix.lower() in _FILES or os.path.exists(text)  # noqa: PTH110 - however long it is
 
 
 def whole_number(given: Any) -> str:
     """Returns the whole number that was probably meant, as the end of a sentence; '' if there is no good guess."""
     match = re.fullmatch(r"(?i)([\d_,]+)(\.0+)?\s*([km]?)", str(given).strip())
-    if match is None or isinstance(given, bool) or not match[1].strip("_,"):
+    if match is None or isinstance(given, bool) or not match[1].strip("_,") or len(match[1]) > _DIGITS:
         return ""
     return f": write {int(re.sub('[_,]', '', match[1])) * _THOUSANDS[match[3].lower()]}"
 

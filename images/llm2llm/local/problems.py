@@ -23,6 +23,8 @@ from llm2llm.runtime.masking import without_credentials
 
 _RESERVED = "LLM2LLM_"
 _NAMESPACE_LIMIT = 63
+_SHOWN = 300
+"""Maximum characters of a value in a message."""
 _OF_AN_ITERATION = (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)
 _BLOCKS_WITH_ENV = ("prepare", "train", "evaluate", "generate", "pod_overrides")
 _METADATA = frozenset(
@@ -148,13 +150,20 @@ def _sentence(item: Mapping[str, Any]) -> str:
         case kind if kind == OTHER_FORM:
             if _may_be_secret(item["loc"]):
                 return str(limits["message"])
-            return without_credentials(f"{limits['message']}, not {given!r}{correction(str(given), limits['pattern'])}")
+            hint = correction(str(given), limits["pattern"])
+            return without_credentials(f"{limits['message']}, not {_shown(given)}{hint}")
         case kind if kind in _WHOLE_NUMBER:
-            return f"must be a whole number, not {given!r}{whole_number(given)}"
+            return f"must be a whole number, not {_shown(given)}{whole_number(given)}"
         case kind if kind in _SENTENCES:
-            return _SENTENCES[kind].format(given=repr(given), **limits)
+            return _SENTENCES[kind].format(given=_shown(given), **limits)
         case _:
             return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _shown(given: object) -> str:
+    """Returns what was written as Python writes it, and of a long one its beginning."""
+    text = repr(given)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _may_be_secret(location: tuple[int | str, ...]) -> bool:

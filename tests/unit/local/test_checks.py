@@ -65,6 +65,13 @@ def test_a_relative_path_is_told_with_the_absolute_one(monkeypatch: pytest.Monke
     ]
 
 
+@pytest.mark.parametrize("path", ["~data/x", "~no such user", "$NONE/x", "\x00", "a" * 500])
+def test_whatever_a_path_is_called_there_is_a_sentence(path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    [problem] = local_problems(spec(student={"model": {"uri": f"file://{path}"}}))
+    assert "must be absolute: did you mean file:///" in problem
+
+
 def test_every_uri_of_a_run_is_looked_at():
     local = {"mode": "Local", "teacher": {"model": "t", "source": {"uri": "hf://o/t"}}}
     found = dict(uris_of(spec(generate=local, reuseFrom=[{"uri": "s3://b/old"}])))

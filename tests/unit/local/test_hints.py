@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm2llm.local.hints import correction, known_field, whole_number
+from llm2llm.local.hints import address_of, correction, known_field, whole_number
 
 FRACTION = r"0(\.[0-9]{1,9})?|1(\.0{1,9})?"
 MONEY = r"[0-9]{1,9}(\.[0-9]{1,6})?"
@@ -86,3 +86,22 @@ def test_a_whole_number(given: Any, hint: str):
 def test_an_unknown_field(location: tuple[int | str, ...], hint: str):
     assert known_field(location).startswith(hint)
     assert bool(hint) == bool(known_field(location))
+
+
+@pytest.mark.parametrize(
+    "given", ["~data/x", "~no such user/x", "a" * 300, "a" * 100_000, "\x00", "\ud800", "1" * 5000]
+)
+@pytest.mark.parametrize("pattern", [ROWS, MODEL, ADDRESS, MONEY])
+def test_no_text_is_too_odd_for_a_hint(given: str, pattern: str):
+    assert correction(given, pattern)[:2] in ("", ": ")
+
+
+@pytest.mark.parametrize("given", ["1" * 5000, "1" * 5000 + "k", "1" * 26])
+def test_a_number_that_nobody_means_is_not_repeated(given: str):
+    assert whole_number(given) == ""
+
+
+def test_an_address_of_a_path_follows_home_and_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ROWS", "rows")
+    assert address_of("~/$ROWS/a.csv") == f"{tmp_path.as_uri()}/rows/a.csv"

@@ -142,6 +142,15 @@ def test_no_password_of_an_address_is_shown():
     assert "hush" not in problem
 
 
+@pytest.mark.parametrize(
+    "path", ["spec.maxIterations", "spec.task.promptTemplate", "spec.budget.maxCost", "spec.suspend"]
+)
+def test_a_value_of_any_length_is_told_in_a_sentence(path: str):
+    found = "".join(problems(changed(path, "1" * 20_000)))
+    assert len(found) < 1000
+    assert found.startswith(path)
+
+
 def test_keys_that_yaml_reads_as_other_types_are_unknown_fields_too():
     """`y: 1` beside `specs: {}`: YAML 1.1 makes a boolean of the first."""
     assert problems(changed("specs", {}) | {True: 1, 2: 3, None: 4}) == [
