@@ -14,7 +14,7 @@ from llm2llm.artifacts.iterations import committed_iterations
 from llm2llm.errors import ConfigurationError, ExitCode, StepError
 from llm2llm.local.display import IterationView, iteration_table
 from llm2llm.local.targets import NamedRun, named_runs
-from llm2llm.report.collect import collect
+from llm2llm.report.collect import Contents, collect
 from llm2llm.report.page import render
 from llm2llm.report.summary import verdict
 from llm2llm.report.views import PAGE, write_report
@@ -45,22 +45,32 @@ def _print_report(run: NamedRun, *, open_page: bool) -> int:
         table.title = f"{view.namespace}/{view.run}"
         Console().print(table)
         if not committed:
+            print("No iteration has been trained yet, so there is no page about this run.")
             return ExitCode.DONE
         contents = collect(view, run.store, committed)
         print(verdict(contents))
-        write_report(view, run.store, committed)
-        print(f"report: {run.store.uri}/{PAGE}")
-        if open_page:
-            _open(run.store.uri, render(contents))
+        return _write_page(run, contents, open_page=open_page)
     except (StepError, ValueError, LookupError) as error:
         print(f"{run.title}: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, ConfigurationError) else ExitCode.INCOMPATIBLE
-    return ExitCode.DONE
+        return error.exit_code if isinstance(error, StepError) else ExitCode.INCOMPATIBLE
 
 
-def _open(uri: str, page: bytes) -> None:
-    """Opens the page in a browser: a copy of one that lies in a bucket."""
-    address = f"{uri}/{PAGE}"
+def _write_page(run: NamedRun, contents: Contents, *, open_page: bool) -> int:
+    """Writes the page, and opens it: also if the store takes none."""
+    page, address, code = render(contents), f"{run.store.uri}/{PAGE}", ExitCode.DONE
+    try:
+        write_report(contents, page, run.store)
+        print(f"report: {address}")
+    except StepError as error:
+        print(f"{run.title}: the page could not be written: {error}", file=sys.stderr)
+        address, code = "", error.exit_code
+    if open_page:
+        _open(address, page)
+    return code
+
+
+def _open(address: str, page: bytes) -> None:
+    """Opens the page in a browser: a copy of one that is in no folder."""
     if not address.startswith("file://"):
         copy = Path(tempfile.mkdtemp(prefix="llm2llm-")) / "index.html"
         copy.write_bytes(page)

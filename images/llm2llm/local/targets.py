@@ -57,7 +57,7 @@ class NamedRun:
         try:
             parsed = AugmentationRunSpec.model_validate(spec)
         except ValidationError as error:
-            raise ConfigurationError(f"{self.title}: the spec of the run cannot be read: {error}") from error
+            raise ConfigurationError(f"{self.title}: the spec of the run cannot be read: {_first(error)}") from error
         name, namespace = str(metadata.get("name", "")), str(metadata.get("namespace", "default"))
         ended = Stage.TEST if (self.document.get("status") or {}).get("phase") == "Succeeded" else Stage.EVALUATE
         return Step(stage=ended, spec=parsed, namespace=namespace, run=name, run_uid=str(metadata.get("uid", "")))
@@ -108,16 +108,36 @@ def the_run(target: str, endpoint: str, environ: Mapping[str, str]) -> NamedRun:
 
 def _run_of(file: Path, document: Mapping[str, Any], endpoint: str, environ: Mapping[str, str]) -> NamedRun:
     """Returns the run of an object with its status, as the API server has it."""
-    status, artifacts = document.get("status") or {}, (document.get("spec") or {}).get("artifacts") or {}
+    status, artifacts = _part(file, document, "status"), _part(file, document, "spec", "artifacts")
+    metadata, _ = _part(file, document, "metadata"), _part(file, document, "status", "best")
     uri = status.get("artifactsUri")
+    if uri and not isinstance(uri, str):
+        raise ConfigurationError(f"{file}: status.artifactsUri must be a string")
     if not uri:
         raise ConfigurationError(
             f"{file}: the run has no status.artifactsUri: print it with `kubectl get arun -o yaml`"
         )
     fields = {name: artifacts[name] for name in ("endpoint", "region", "pathStyle") if artifacts.get(name) is not None}
-    access = S3Access.model_validate(fields | ({"endpoint": endpoint} if endpoint else {}))
-    name = str((document.get("metadata") or {}).get("name"))
-    return NamedRun(name, open_store(uri, access, environ), str(file), document)
+    try:
+        access = S3Access.model_validate(fields | ({"endpoint": endpoint} if endpoint else {}))
+    except ValidationError as error:
+        raise ConfigurationError(f"{file}: spec.artifacts.{_first(error)}") from error
+    return NamedRun(str(metadata.get("name")), open_store(uri, access, environ), str(file), document)
+
+
+def _part(file: Path, document: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """Returns a part of an object; empty if it has none.
+
+    Raises:
+        ConfigurationError: something on the way to it is no mapping.
+    """
+    part: Any = document
+    for depth, name in enumerate(path, 1):
+        part = part.get(name) or {}
+        if not isinstance(part, dict):
+            raise ConfigurationError(f"{file}: {'.'.join(path[:depth])} must be a mapping")
+    found: Mapping[str, Any] = part
+    return found
 
 
 def _with_record(run: NamedRun) -> NamedRun:
@@ -126,5 +146,12 @@ def _with_record(run: NamedRun) -> NamedRun:
         return replace(run, record=RunRecord.model_validate_json(run.store.read(RECORD)))
     except ObjectMissing:
         return run
-    except ValueError as error:
-        return replace(run, problem=str(error))
+    except ValidationError as error:
+        return replace(run, problem=_first(error))
+
+
+def _first(error: ValidationError) -> str:
+    """Returns the first problem of a document with its place, and without what was written there: it may be a key."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, problem["loc"]))
+    return f"{place}: {problem['msg']}" if place else str(problem["msg"])

@@ -11,7 +11,7 @@ from typing import Any
 from llm2llm.artifacts.iterations import CommittedIteration, committed_iterations, step_results
 from llm2llm.loop.stopping import best_iteration
 from llm2llm.records import Stage, canonical_json
-from llm2llm.report.collect import collect, test_scores
+from llm2llm.report.collect import Contents, collect, test_scores
 from llm2llm.report.page import render
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import Store
@@ -30,21 +30,21 @@ def write_views(step: Step, store: Store, context: StepContext) -> None:
     iterations = list(committed_iterations(store))
     _write_best(step, store, iterations)
     try:
-        write_report(step, store, iterations)
+        contents = collect(step, store, iterations)
+        write_report(contents, render(contents), store)
     except Exception as error:  # noqa: BLE001 - whatever a page or its libraries come upon, the step's work is done
         context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} could not be rewritten: {error}"})
 
 
-def write_report(step: Step, store: Store, iterations: Sequence[CommittedIteration]) -> None:
+def write_report(contents: Contents, page: bytes, store: Store) -> None:
     """Writes the histories of the seed rows, and the page.
 
     Raises:
-        StepError: an object is missing or damaged, or the store refused one.
+        StepError: the store refused one.
     """
-    contents = collect(step, store, iterations)
     lines = (canonical_json(seed.document()) + "\n" for seed in contents.seeds)
     store.write(SEED_HISTORIES, "".join(lines).encode())
-    store.write(PAGE, render(contents))
+    store.write(PAGE, page)
 
 
 def _write_best(step: Step, store: Store, iterations: Sequence[CommittedIteration]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.support import builders
 from tests.support.steps import commit_step, step_of
 
+from llm2llm.errors import Transient
 from llm2llm.local.record import RECORD, RunRecord
 from llm2llm.local.report import print_reports
 from llm2llm.records import Stage, Usage
@@ -81,7 +82,7 @@ def test_every_run_of_the_folder_is_shown_by_name(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        pytest.param(RECORD, "validation errors for RunRecord", id="of the run"),
+        pytest.param(RECORD, "run.json cannot be read: name: Field required", id="of the run"),
         pytest.param("iterations/000/train/manifest.json", "train/manifest.json cannot be read", id="of a step"),
     ],
 )
@@ -100,6 +101,37 @@ def test_the_page_is_written_anew_and_its_verdict_printed(tmp_path: Path, capsys
     assert "accuracy is 0.700 on 100 evaluation rows" in shown.lower()
     assert f"report: {store.uri}/report/index.html" in shown
     assert b"<h1>Accuracy is 0.700" in store.read("report/index.html")
+
+
+@pytest.mark.parametrize("open_page", [False, True])
+def test_a_store_that_takes_no_page_is_told_and_the_page_is_opened_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], open_page: bool
+):
+    run_in(tmp_path)
+    opened: list[str] = []
+
+    def refuse(*_: object) -> None:
+        raise Transient("it is read-only")
+
+    def note(address: str) -> bool:
+        opened.append(address)
+        return True
+
+    monkeypatch.setattr(LocalStore, "write", refuse)
+    monkeypatch.setattr("webbrowser.open", note)
+    assert print_reports(str(tmp_path), "", {}, open_page=open_page) == 75
+    shown = capsys.readouterr()
+    assert "the page could not be written: it is read-only" in shown.err
+    assert "report: " not in shown.out
+    assert len(opened) == open_page
+    for address in opened:
+        assert b"<h1>Accuracy" in Path(address.removeprefix("file://")).read_bytes()
+
+
+def test_a_run_without_an_iteration_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    new_run_in(tmp_path, "new")
+    assert print_reports(str(tmp_path), "", {}, open_page=True) == 0
+    assert "No iteration has been trained yet" in capsys.readouterr().out
 
 
 def test_the_page_is_opened_in_a_browser_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

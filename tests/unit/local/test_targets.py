@@ -52,6 +52,30 @@ def test_a_file_names_a_run_of_a_cluster_whose_store_has_no_record(tmp_path: Pat
     assert (run.title, view.namespace, view.run, view.stage) == ("far", "ml", "far", Stage.TEST)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"spec": [1]}, "spec must be a mapping"),
+        ({"spec": "x"}, "spec must be a mapping"),
+        ({"spec": {"artifacts": [1]}}, "spec.artifacts must be a mapping"),
+        ({"spec": {"artifacts": {"endpoint": 5}}}, "spec.artifacts.endpoint: Input should be a valid string"),
+        ({"spec": {"artifacts": {"pathStyle": "maybe"}}}, "spec.artifacts.pathStyle: Input should be a valid boolean"),
+        ({"metadata": "x"}, "metadata must be a mapping"),
+        ({"status": [1]}, "status must be a mapping"),
+        ({"status": {"artifactsUri": 7}}, "status.artifactsUri must be a string"),
+        ({"status": {"artifactsUri": ["s3://b"]}}, "status.artifactsUri must be a string"),
+        ({"status": {"artifactsUri": "file:///x", "best": [1]}}, "status.best must be a mapping"),
+        ({"status": None}, "has no status.artifactsUri"),
+    ],
+)
+def test_an_object_of_another_form_is_told_with_its_place(tmp_path: Path, changes: dict[str, Any], words: str):
+    path = run_file(tmp_path, tmp_path, **changes)
+    with pytest.raises(ConfigurationError) as refused:
+        the_run(str(path), "", {})
+    assert refused.value.message.startswith(str(path))
+    assert words in refused.value.message
+
+
 def test_of_several_runs_one_has_to_be_named(tmp_path: Path):
     for name in ("one", "two"):
         run_in(tmp_path, name)
@@ -76,5 +100,7 @@ def test_a_record_that_cannot_be_read_is_damaged_and_a_spec_a_mistake(tmp_path: 
     with pytest.raises(IncompatibleArtifacts, match=r"run\.json cannot be read"):
         the_run(str(tmp_path), "", {}).view()
     run_in(tmp_path / "other", "far")
-    with pytest.raises(ConfigurationError, match="the spec of the run cannot be read"):
-        the_run(str(run_file(tmp_path, tmp_path / "other/default/far", spec={})), "", {}).view()
+    run_file(tmp_path, tmp_path / "other/default/far", spec=builders.spec(task={"promptTemplate": ["hush"]}))
+    with pytest.raises(ConfigurationError, match=r"cannot be read: task\.promptTemplate: Input should be") as refused:
+        the_run(str(tmp_path / "far.json"), "", {}).view()
+    assert "hush" not in refused.value.message
