@@ -100,7 +100,7 @@ def _loaded(
     try:
         documents = read_documents(files)
         local_run = validate_run(set_fields(documents.the_run(), changes))
-        all_secrets = add_secrets(documents.secrets, secrets, os.environ)
+        all_secrets = add_secrets(documents.secrets, secrets, os.environ, local_run.spec)
     except InvalidManifest as error:
         raise print_problems(error) from None
     absent = list(missing_secrets(local_run.spec, all_secrets, os.environ))

@@ -19,21 +19,27 @@ _TEACHER = "the teacher"
 _FORM = "must be NAME/KEY=ENVVAR: the Secret and key that the manifest names, and a variable that holds the value"
 
 
-def add_secrets(secrets: Secrets, settings: Sequence[str], environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def add_secrets(
+    secrets: Secrets, settings: Sequence[str], environ: Mapping[str, str], spec: AugmentationRunSpec
+) -> dict[str, dict[str, str]]:
     """Returns the Secrets with each `name/key=ENVVAR` added.
+
+    A part of a setting is shown only if the spec has it: base64 ends with `=`, so any part may be of a key.
 
     Raises:
         InvalidManifest: a setting has another form, or its variable is not set; the message quotes no value.
     """
     added = {name: dict(values) for name, values in secrets.items()}
     problems = []
+    known = _addresses(spec)
     for setting in settings:
-        address, equals, variable = setting.partition("=")
+        address, _, variable = setting.partition("=")
         name, _, key = address.partition("/")
+        shown = address if address in known else "..."
         if not (name and key and variable):
-            problems.append(f"--secret {address if equals else '...'}: {_FORM}")
+            problems.append(f"--secret {shown}: {_FORM}")
         elif variable not in environ:
-            problems.append(f"--secret {address}: {_unset(variable, environ)}")
+            problems.append(f"--secret {shown}: {_unset(variable, environ)}")
         else:
             added.setdefault(name, {})[key] = environ[variable]
     if problems:
@@ -78,13 +84,18 @@ def _opens(variable: SecretVariable) -> str:
 
 def unused_secrets(spec: AugmentationRunSpec, settings: Sequence[str]) -> Iterator[str]:
     """Yields the `--secret` options that give what no field of the spec names."""
-    names = [f"{variable.secret}/{variable.key}" for variable in _named(spec)]
+    names = _addresses(spec)
     for setting in settings:
         address = setting.partition("=")[0]
         if address not in names:
             close = closest(address, names)
             meant = f": did you mean {close}?" if close else ""
             yield f"--secret {address}: no field of the spec names this Secret and key{meant}"
+
+
+def _addresses(spec: AugmentationRunSpec) -> list[str]:
+    """Returns `name/key` of each Secret and key that the spec names."""
+    return [f"{variable.secret}/{variable.key}" for variable in _named(spec)]
 
 
 def _named(spec: AugmentationRunSpec) -> list[SecretVariable]:

@@ -20,24 +20,29 @@ def spec(**changes: Any) -> AugmentationRunSpec:
 
 
 def test_a_secret_comes_from_the_environment_and_wins():
-    given = add_secrets({"teacher": {"api-key": "old"}}, ["teacher/api-key=KEY"], {"KEY": "new"})
+    given = add_secrets({"teacher": {"api-key": "old"}}, ["teacher/api-key=KEY"], {"KEY": "new"}, spec())
     assert given == {"teacher": {"api-key": "new"}}
 
 
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("teacher=KEY", "--secret teacher: must be NAME/KEY=ENVVAR"),
+        ("teacher=KEY", "--secret ...: must be NAME/KEY=ENVVAR"),
         (KEY, "--secret ...: must be NAME/KEY=ENVVAR"),
         ("a/b", "--secret ...: must be NAME/KEY=ENVVAR"),
-        (f"a/b={KEY}", "--secret a/b: no environment variable has the name that follows the =; if that is the key itself"),
-        ("a/b=AKIA4VQ81XW0ZTER", "--secret a/b: no environment variable has the name"),
-        ("a/b=TEACHERKEY", "--secret a/b: no environment variable has the name that follows the =: did you mean TEACHER_KEY?"),
+        ("teacher/api-key=", "--secret teacher/api-key: must be NAME/KEY=ENVVAR"),
+        (f"{KEY}=", "--secret ...: must be NAME/KEY=ENVVAR"),
+        (f"{KEY}==", "--secret ...: must be NAME/KEY=ENVVAR"),
+        (f"{KEY}/x==", "--secret ...: no environment variable has the name"),
+        (f"teacher/api-key:{KEY}==", "--secret ...: no environment variable has the name"),
+        (f"teacher/api-key={KEY}", "--secret teacher/api-key: no environment variable has the name that follows the =; if that is the key itself"),
+        ("a/b=AKIA4VQ81XW0ZTER", "--secret ...: no environment variable has the name"),
+        ("teacher/api-key=TEACHERKEY", "--secret teacher/api-key: no environment variable has the name that follows the =: did you mean TEACHER_KEY?"),
     ],
 )  # fmt: skip
 def test_a_secret_without_sense_is_refused_and_what_follows_the_equals_sign_is_not_shown(setting: str, told: str):
     with pytest.raises(InvalidManifest) as refused:
-        add_secrets({}, [setting], {"TEACHER_KEY": "x"})
+        add_secrets({}, [setting], {"TEACHER_KEY": "x"}, spec())
     (problem,) = refused.value.problems
     assert problem.startswith(told)
     assert KEY not in problem
