@@ -216,7 +216,7 @@ def _logged_losses(store: Store, key: str) -> list[tuple[int, float]]:
             try:
                 event = json.loads(line)
                 points.append((int(event["step"]), float(event["loss"])))
-            except (ValueError, TypeError, KeyError, RecursionError):
+            except (ArithmeticError, ValueError, TypeError, KeyError, RecursionError):
                 continue
     return [(number, loss) for number, loss in points if math.isfinite(loss)]
 

@@ -116,7 +116,8 @@
     return { search, body, reveal };
   }
 
-  const anchor = (row) => `${row.set}-${row.iteration ?? ""}${row.iteration === undefined ? "" : "-"}${row.id}`;
+  const anchor = (row) => `${row.set}-${row.iteration ?? ""}${row.iteration === undefined ? "" : "-"}${row.id}`
+    .replace(/\p{Surrogate}/gu, "\ufffd");  // half of a character cannot be in an address
   const link = (row) => element("a", { href: "#" + encodeURIComponent(anchor(row)), title: "Link to this row" }, text(row.id));
 
   function go(row) {
@@ -173,7 +174,8 @@
   });
 
   const follow = () => {
-    const id = decodeURIComponent(location.hash.slice(1));
+    let id = location.hash.slice(1);
+    try { id = decodeURIComponent(id); } catch { /* not every text behind a # is encoded */ }
     if (id && !one.reveal(id)) two.reveal(id);
   };
   addEventListener("hashchange", follow);

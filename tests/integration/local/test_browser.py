@@ -90,6 +90,22 @@ def test_a_link_leads_to_its_row_though_that_is_neither_a_mistake_nor_among_the_
     assert 0 <= top < 900
 
 
+@pytest.mark.parametrize("fragment", ["#%", "#%zz", "#no-row", "#%ff"])
+def test_a_link_to_nothing_shows_the_page(tab: browser.Tab, page: Path, fragment: str):
+    tab.open(page, fragment)
+    assert tab.errors == []
+    tab.press("j")
+    assert tab.value("document.querySelectorAll('tr.here').length") == 1
+
+
+def test_a_row_whose_name_has_half_of_a_character_has_a_link(tab: browser.Tab, tmp_path: Path):
+    path = tmp_path / "index.html"
+    path.write_bytes(render(reports.contents("\ud800")))
+    tab.open(path, "#seed-%EF%BF%BD0")
+    assert tab.value("document.querySelector('tr.here').id") == "seed-\ufffd0"
+    assert tab.errors == []
+
+
 def test_a_seed_row_shows_what_the_teacher_wrote_for_it(tab: browser.Tab, page: Path):
     tab.open(page, "#seed-words0")
     assert tab.value("document.querySelector('tr.here summary').textContent") == "4 rows by the teacher for it"

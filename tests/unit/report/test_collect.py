@@ -76,7 +76,7 @@ def test_losses_come_from_the_logs_and_a_later_attempt_goes_on_where_the_first_e
 
 def test_a_log_that_says_nothing_of_use_is_left_out(store: LocalStore):
     log(store, 0, '{"loss":', '{"loss": 1}', '{"step": 1, "loss": null}', '{"step": 1, "loss": NaN}', '["loss"]',
-        '{"step": "x", "loss": 1}', '"loss"', "[" * 100_000 + '"loss"')  # fmt: skip
+        '{"step": Infinity, "loss": 1}', '{"step": NaN, "loss": 1}', '{"step": 1, "loss": 1e999}', '{"step": "x", "loss": 1}', '"loss"', "[" * 100_000 + '"loss"')  # fmt: skip
     assert losses(store) == []
 
 
