@@ -217,7 +217,7 @@ class Runner:
 
             def progress(event: Mapping[str, object]) -> None:
                 log.add(mask(json.dumps(event, default=str)) + "\n")
-                self.display.progress(event)
+                self.display.progress({name: mask(of) if isinstance(of, str) else of for name, of in event.items()})
 
             context = StepContext(
                 pod_uid=randomness.token_hex(8),

@@ -190,4 +190,4 @@ def write_new(content: bytes, path: Path) -> None:
     except FileExistsError:
         raise DataError(f"{path} exists: delete it, or name another manifest with --file") from None
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+        raise DataError(f"{path}: {error.strerror}: name another manifest with --file") from error

@@ -80,6 +80,23 @@ def test_a_field_may_be_mended_as_long_as_prepare_refused_the_run(tmp_path: Path
         runner(tmp_path, prepare, data=wrong).complete()
 
 
+def test_what_a_step_tells_of_its_progress_is_shown_without_passwords(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "https://me:pa55word@gateway/v1"
+
+    def tell(_: Step, __: Store, context: StepContext) -> Report:
+        context.progress({"message": f"{address} is slow"})
+        raise Terminated("far enough")
+
+    generate = {"teacher": {"model": "m", "baseUrl": address}}
+    with pytest.raises(Terminated):
+        runner(tmp_path, tell, generate=generate).complete()
+    shown = capsys.readouterr().out
+    assert "gateway/v1 is slow" in shown
+    assert "pa55word" not in shown
+
+
 @pytest.mark.parametrize(
     ("budget", "told"),
     [
