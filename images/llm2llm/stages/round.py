@@ -6,6 +6,7 @@ rows.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,12 @@ FEWEST_FOR_A_SHARE = 10
 """Below this number of answers a share means nothing: one unlucky row must not fail a run that has one mistake left."""
 SAMPLES_TOLD = 3
 TRIAL = 20
-"""Number of rows that are requested first: if none of them can be kept, the others are not paid for."""
+"""Number of rows that are requested first: if none of them can be kept, the others are not paid for. A round that may
+keep less than TRIAL_FLOOR of its rows has a longer trial."""
+TRIAL_FLOOR = 0.1
+_TRIAL_ERROR = 0.01
+"""Probability that a longer trial ends a round which would have kept just what spec.generate.filters.minAcceptance
+asks for."""
 
 
 class RejectedRow(Record):
@@ -161,10 +167,11 @@ class Round:
             )
 
     def trial_items(self) -> list[Item]:
-        """Returns the rows to request first, from all over the round; none if the round has hardly more."""
-        if len(self.items) <= TRIAL or not Decimal(self.spec.generate.filters.min_acceptance):
+        """Returns the rows to request first, from all over the round; none if the trial would save little."""
+        trial = _trial_rows(float(self.spec.generate.filters.min_acceptance))
+        if not trial or 2 * len(self.items) < 3 * trial:
             return []
-        return [self.items[len(self.items) * part // TRIAL] for part in range(TRIAL)]
+        return [self.items[len(self.items) * part // trial] for part in range(trial)]
 
     def check_trial(self, items: Sequence[Item], records: Sequence[LedgerRecord]) -> None:
         """Raises LowAcceptance if the filters keep none of these answers; each is judged as if it came first."""
@@ -209,6 +216,13 @@ def begin_round(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Ro
         choice=task_of(spec.task).choice,
     )
     return Round(spec, iteration, inputs, filters, _items_to_request(spec, iteration, inputs))
+
+
+def _trial_rows(floor: float) -> int:
+    """Returns how many rows of which none is kept show that the round keeps less than `floor`; 0 if no number does."""
+    if floor >= TRIAL_FLOOR:
+        return TRIAL
+    return math.ceil(math.log(_TRIAL_ERROR) / math.log1p(-floor)) if floor else 0
 
 
 def _items_to_request(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> list[Item]:

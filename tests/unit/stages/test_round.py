@@ -195,12 +195,35 @@ def test_a_summary_counts_reasons_and_the_kept_rows_that_hardly_differ_from_thei
     assert round_.refusals() == "copy 1, schema 1; 1 kept rows differ from their own seed by at most one word"
 
 
-def test_the_first_rows_of_a_round_are_from_all_over_it_and_a_small_round_has_none():
+def test_the_first_rows_of_a_round_are_from_all_over_it():
     items = begun(inputs(10)).trial_items()
     assert len(items) == TRIAL
     assert {item.mistake.example.id for item in items} == {seed.id for seed in SEEDS[::3][:10]}
-    assert begun(inputs(6)).trial_items() == []
-    assert begun(inputs(10), filters={"minAcceptance": "0"}).trial_items() == []
+
+
+@pytest.mark.parametrize(
+    ("floor", "rows", "trial"),
+    [
+        pytest.param("0.1", 29, 0, id="a round that is hardly longer has none"),
+        pytest.param("0.1", 30, 20, id="a third of the round is left"),
+        pytest.param("1", 30, 20, id="all rows shall be kept"),
+        pytest.param("0.05", 2000, 90, id="a twentieth"),
+        pytest.param("0.01", 688, 0, id="hardly longer than the longer trial"),
+        pytest.param("0.01", 689, 459, id="the longer trial leaves a third"),
+        pytest.param("0.00001", 5000, 0, id="next to nothing"),
+        pytest.param("0", 2000, 0, id="nothing need be kept"),
+    ],
+)
+def test_the_less_a_round_may_keep_the_longer_is_its_trial(floor: str, rows: int, trial: int):
+    items = begun(inputs(10), rowsPerRound=rows, filters={"minAcceptance": floor}).trial_items()
+    assert len({id(item) for item in items}) == len(items) == trial
+
+
+def test_a_trial_hardly_ever_ends_a_round_that_keeps_just_enough():
+    """A share of (1 - floor) ^ rows of such rounds has no kept row in the trial: a hundredth, or at .1 an eighth."""
+    for floor in ("0.01", "0.02", "0.05", "0.09"):
+        trial = len(begun(inputs(10), rowsPerRound=5000, filters={"minAcceptance": floor}).trial_items())
+        assert (1 - float(floor)) ** trial <= 0.01 < (1 - float(floor)) ** (trial - 1)
 
 
 def trial_records(round_: Round, texts: list[str]) -> list[LedgerRecord]:
