@@ -103,8 +103,15 @@ class TeacherClient:
     async def __aexit__(self, *_: object) -> None:
         await self.connection.close()
 
-    async def complete(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Reply:
-        """Sends one paid request and returns its reply; the answer should be a JSON object of `schema`.
+    async def complete(
+        self, messages: Sequence[Message], schema: Mapping[str, Any], *, suspect_row: bool = False
+    ) -> Reply:
+        """Sends one paid request and returns its reply.
+
+        Args:
+            messages: of the chat.
+            schema: of the JSON object that the answer should be.
+            suspect_row: takes a refusal that may be the row's fault for that also before the endpoint has answered one.
 
         Raises:
             RateLimited, TeacherUnavailable: a retry may help.
@@ -119,7 +126,7 @@ class TeacherClient:
                     **arguments,
                 )
             except openai.APIStatusError as error:
-                if reply := self._handle_refusal(error, chat, arguments):
+                if reply := self._handle_refusal(error, chat, arguments, suspect_row=suspect_row):
                     return reply
             except openai.OpenAIError as error:
                 self._raise_error(error)
@@ -141,7 +148,7 @@ class TeacherClient:
         raise TeacherUnavailable(f"{message}{advice}", pause, maybe_paid=True)
 
     def _handle_refusal(
-        self, error: openai.APIStatusError, chat: Sequence[Message], sent: Mapping[str, Any]
+        self, error: openai.APIStatusError, chat: Sequence[Message], sent: Mapping[str, Any], *, suspect_row: bool
     ) -> Reply | None:
         """Returns a reply that rejects the row, or None if the request should be sent in another form; else raises."""
         refusal = self._read_refusal(error)
@@ -156,7 +163,7 @@ class TeacherClient:
                 self.tell(f"the teacher {self.where} rejected the form of a request: {change} ({refusal.words[:200]})")
             if change is not None:
                 return None
-        if not finish and self._has_answered:
+        if not finish and (self._has_answered or suspect_row):
             finish = refusal.finish_where_others_pass(error.status_code)
             if finish == REFUSED:
                 self._count_refusal(chat, refusal.words)

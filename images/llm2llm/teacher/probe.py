@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm2llm.api import generate as api_generate
 from llm2llm.errors import ConfigurationError, Transient
 from llm2llm.records import Usage
-from llm2llm.teacher.client import RateLimited, TeacherUnavailable
+from llm2llm.teacher.client import RateLimited, TeacherClient, TeacherUnavailable
 from llm2llm.teacher.connection import connect
 from llm2llm.teacher.reply import CONTENT_FILTER, CONTEXT_LENGTH, EMPTY, REFUSED, Reply
 
 ATTEMPTS = 3
 _MESSAGE_LIMIT = 300
+_REFUSALS = (REFUSED, CONTEXT_LENGTH, CONTENT_FILTER)
+"""What a row meets that the endpoint does not answer."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Question:
     messages: Sequence[Mapping[str, str]]
     schema: Mapping[str, Any]
     judge: Callable[[str, str], str] = lambda *_: ""
+    of_row: bool = True
 
 
 CONNECTION = Question(
@@ -45,8 +48,9 @@ CONNECTION = Question(
         "required": ["ready"],
         "additionalProperties": False,
     },
+    of_row=False,
 )
-"""For a run without a usable row: shows that address, key, model, roles and parameters work."""
+"""Shows that address, key, model, roles and parameters work where no row does."""
 
 
 def probe(
@@ -58,7 +62,9 @@ def probe(
 ) -> str:
     """Sends a request to show that generation will work (stage Prepare).
 
-    An answer that generation could not use is asked for again, since a model may slip once, up to ATTEMPTS times.
+    An answer that generation could not use is asked for again, since a model may slip once, up to ATTEMPTS times. A row
+    that the endpoint refuses costs no more than it would in generation: the next one is tried. If it refuses all of
+    them, CONNECTION shows whether it is the rows that it refuses.
 
     Args:
         generate: the settings.
@@ -68,10 +74,12 @@ def probe(
         questions: are asked in turn.
 
     Returns:
-        A warning if generation could read an answer, but its filters rejected all of them; else ''.
+        A warning if the endpoint answers, but refuses the rows, or the filters reject all answers that generation could
+        read; else ''.
 
     Raises:
-        Transient: the endpoint cannot be reached, asks for a pause, or returns something that is not a completion.
+        Transient: the endpoint cannot be reached, asks for a pause, or returns something that is not a completion,
+            before there was an answer that generation could read.
         AuthenticationError, TeacherQuotaExhausted, ConfigurationError: the endpoint refuses the request, or
             generation could not use any of its answers.
     """
@@ -85,41 +93,85 @@ async def _probe(
     record: Callable[[Usage], None],
     questions: Sequence[Question],
 ) -> str:
-    defects: list[str] = []
-    rejections: list[str] = []
+    found = _Findings()
     async with connect(teacher, environ, tell) as client:
         for attempt in range(ATTEMPTS):
             question = questions[attempt % len(questions)]
             try:
-                reply = await client.complete(question.messages, question.schema)
-            except (RateLimited, TeacherUnavailable) as error:
-                if isinstance(error, TeacherUnavailable) and error.maybe_paid:
-                    record(Usage(teacher_requests=1))
-                raise Transient(str(error)) from error
-            record(reply.usage or Usage(teacher_requests=1))
-            if reply.finish == EMPTY:
-                raise Transient(f"the teacher {client.where} returned a completion without a message")
-            if reply.finish == CONTEXT_LENGTH:
-                raise ConfigurationError(
-                    f"the teacher {client.where} has no room for even one request: {reply.text[:_MESSAGE_LIMIT]}: "
-                    "check spec.generate.teacher.parameters"
-                )
-            try:
-                rejection = _rejection(reply, question, client.mask)
-            except ValueError as error:
-                defects.append(str(error))
-                continue
-            if not rejection:
+                reply = await _ask(client, question, record)
+            except Transient:
+                if found.rejections:
+                    break
+                raise
+            if question.of_row and reply.finish in _REFUSALS:
+                found.refusals.append(_defect(reply, client.mask))
+            elif found.add(reply, question, client.mask):
                 return ""
-            rejections.append(rejection)
-    if not rejections:
-        raise ConfigurationError(
-            f"the teacher {client.where} gave {ATTEMPTS} answers that generation could not use: {defects[-1]}"
+        if not found.rejections and not found.defects:
+            found.add(await _ask(client, CONNECTION, record), CONNECTION, client.mask)
+    return found.conclude(f"the teacher {client.where}")
+
+
+@dataclass
+class _Findings:
+    """Why there is no row yet: `refusals` of the endpoint, answers with `defects`, and `rejections` of the filters."""
+
+    refusals: list[str] = field(default_factory=list)
+    defects: list[str] = field(default_factory=list)
+    rejections: list[str] = field(default_factory=list)
+
+    def add(self, reply: Reply, question: Question, mask: Callable[[str], str]) -> bool:
+        """Adds what is wrong with an answer. Returns whether nothing is."""
+        try:
+            rejection = _rejection(reply, question, mask)
+        except ValueError as error:
+            self.defects.append(str(error))
+            return False
+        if rejection:
+            self.rejections.append(rejection)
+        return not rejection
+
+    def conclude(self, teacher: str) -> str:
+        """Returns the warning.
+
+        Raises:
+            ConfigurationError: there were answers, but none that generation could use.
+        """
+        rows = len(self.rejections) + len(self.defects) + len(self.refusals)
+        if self.defects and not self.rejections:
+            raise ConfigurationError(f"{teacher} gave {rows} answers that generation could not use: {self.defects[-1]}")
+        reasons = "; ".join(dict.fromkeys([*self.rejections, *self.defects, *self.refusals]))
+        if self.rejections:
+            which = f"all {rows} rows" if rows > 1 else "the one row"
+            return f"warning: the filters reject {which} that {teacher} wrote as a trial ({reasons})"
+        return (
+            f"warning: {teacher} answers, but it refused each of the {rows} rows that were tried ({reasons}): shorten "
+            "or remove rows like these"
         )
-    reasons = "; ".join(dict.fromkeys([*rejections, *defects]))
-    return (
-        f"warning: the filters reject all {ATTEMPTS} rows that the teacher {client.where} wrote as a trial ({reasons})"
-    )
+
+
+async def _ask(client: TeacherClient, question: Question, record: Callable[[Usage], None]) -> Reply:
+    """Sends a request and records its cost.
+
+    Raises:
+        Transient: the endpoint cannot be reached, asks for a pause, or returns something that is not a completion.
+        ConfigurationError: there is no room even for a request that is not of a row.
+    """
+    try:
+        reply = await client.complete(question.messages, question.schema, suspect_row=question.of_row)
+    except (RateLimited, TeacherUnavailable) as error:
+        if isinstance(error, TeacherUnavailable) and error.maybe_paid:
+            record(Usage(teacher_requests=1))
+        raise Transient(str(error)) from error
+    record(reply.usage or Usage(teacher_requests=1))
+    if reply.finish == EMPTY:
+        raise Transient(f"the teacher {client.where} returned a completion without a message")
+    if reply.finish == CONTEXT_LENGTH and not question.of_row:
+        raise ConfigurationError(
+            f"the teacher {client.where} has no room for even one request: {reply.text[:_MESSAGE_LIMIT]}: "
+            "check spec.generate.teacher.parameters"
+        )
+    return reply
 
 
 def _rejection(reply: Reply, question: Question, mask: Callable[[str], str]) -> str:
@@ -146,6 +198,8 @@ def _defect(reply: Reply, mask: Callable[[str], str]) -> str:
         )
     if reply.finish == REFUSED:  # its text is the endpoint's, which might be taken for an answer
         return f"the endpoint refused it: {mask(reply.text)[:_MESSAGE_LIMIT]}"
+    if reply.finish == CONTEXT_LENGTH:
+        return f"it has no room for the request: {mask(reply.text)[:_MESSAGE_LIMIT]}"
     if reply.finish == CONTENT_FILTER:
         return "its content filter blocked it: check the endpoint's policies"
     if reply.refusal:
