@@ -88,12 +88,13 @@ def check_answers(
     Raises:
         ConfigurationError: all are.
     """
-    limit = spec.evaluate.sampling.max_tokens or task.max_tokens
+    of_preset = not spec.evaluate.sampling.max_tokens
+    limit = task.max_tokens if of_preset else spec.evaluate.sampling.max_tokens
     completions = [row.example.completion for rows in sets.values() for row in rows.rows]
     answers = [len(ids) for ids in model.tokens.completions(completions)]
-    if problem := limit_problem(limit, answers):
+    if problem := limit_problem(limit, answers, of_preset=of_preset):
         raise ConfigurationError(problem)
-    yield limit_warning(limit, answers)
+    yield limit_warning(limit, answers, of_preset=of_preset)
 
 
 def _vocabulary_problem(ids: list[int], vocabulary: int) -> str | None:

@@ -25,28 +25,40 @@ def size_warnings(sizes: Mapping[str, int]) -> Iterator[str]:
         yield f"warning: data.{name} has only {count}, {consequence}: use {_ADVISED[name]} or more"
 
 
-def limit_problem(limit: int, lengths: Sequence[int]) -> str:
+def limit_problem(limit: int, lengths: Sequence[int], *, of_preset: bool = False) -> str:
     """Returns why no answer can be right under a limit of tokens; '' if some can, or if there is no limit.
 
     Args:
         limit: of an answer, its end included; 0 if there is none.
         lengths: tokens of the right answers, their end included.
+        of_preset: spec.task.preset sets the limit, and the spec does not.
     """
     if not limit or not lengths or limit >= min(lengths):
         return ""
+    longest = max(lengths)
+    what, advice = (
+        (f"the preset's limit of {limit} tokens", f"set spec.evaluate.sampling.maxTokens to {longest} or more")
+        if of_preset
+        else (f"spec.evaluate.sampling.maxTokens: {limit}", f"set {longest} or more, or leave it out")
+    )
     return (
-        f"spec.evaluate.sampling.maxTokens: {limit} cuts every right answer off, which then counts as wrong: the "
-        f"shortest has {min(lengths)} tokens with its end, the longest {max(lengths)}; set {max(lengths)} or more, or "
-        "leave it out"
+        f"{what} cuts every right answer off, which then counts as wrong: the shortest has {min(lengths)} tokens with "
+        f"its end, the longest {longest}; {advice}"
     )
 
 
-def limit_warning(limit: int, lengths: Sequence[int]) -> str:
-    """Returns a warning if a limit cuts some right answers off; '' if it cuts none."""
+def limit_warning(limit: int, lengths: Sequence[int], *, of_preset: bool = False) -> str:
+    """Returns a warning if a limit cuts some right answers off; '' if it cuts none. Takes what `limit_problem` does."""
     longer = sum(length > limit for length in lengths) if limit else 0
     if not longer:
         return ""
+    longest = max(lengths)
+    what, advice = (
+        (f"the preset's limit of {limit} tokens", f": set spec.evaluate.sampling.maxTokens to {longest}")
+        if of_preset
+        else (f"spec.evaluate.sampling.maxTokens {limit}", "")
+    )
     return (
-        f"warning: spec.evaluate.sampling.maxTokens {limit} cuts {longer} of {len(lengths)} right answers off, which "
-        f"then count as wrong: the longest has {max(lengths)} tokens with its end"
+        f"warning: {what} cuts {longer} of {len(lengths)} right answers off, which then count as wrong: the longest "
+        f"has {longest} tokens with its end{advice}"
     )

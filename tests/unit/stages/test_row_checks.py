@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.support import builders
 
@@ -76,3 +78,14 @@ def test_a_limit_that_no_answer_fits_into_is_refused():
     run, sets = spec(max_tokens=2), {"seed": rows(("a", "yes"), ("a", "no"))}
     with pytest.raises(ConfigurationError, match="maxTokens: 2 cuts every right answer off"):
         list(check_answers(sets, task_of(run.task), model(), run))
+
+
+def test_a_limit_that_the_manifest_does_not_have_is_not_called_its():
+    run, task = spec(), replace(task_of(spec().task), max_tokens=3)
+    (warning,) = check_answers({"seed": rows(("a", "yes"), ("a", "no"))}, task, model(), run)
+    assert warning.startswith("warning: the preset's limit of 3 tokens cuts 1 of 2 right answers off")
+    with pytest.raises(ConfigurationError, match="the preset's limit of 3 tokens cuts every right answer off"):
+        list(check_answers({"seed": rows(("a", "yes"))}, task, model(), run))
+    assert "spec.evaluate.sampling.maxTokens 2 cuts" in next(
+        check_answers({"seed": rows(("a", "yes"), ("a", "x"))}, task, model(), spec(max_tokens=2))
+    )

@@ -43,3 +43,14 @@ def test_what_would_do_is_told():
     assert limit_warning(2, [2, 3, 4]).startswith(
         "warning: spec.evaluate.sampling.maxTokens 2 cuts 2 of 3 right answers"
     )
+
+
+def test_the_limit_of_a_preset_is_called_that_and_what_to_set_instead():
+    assert limit_problem(1, [2, 4], of_preset=True) == (
+        "the preset's limit of 1 tokens cuts every right answer off, which then counts as wrong: the shortest has 2 tokens "
+        "with its end, the longest 4; set spec.evaluate.sampling.maxTokens to 4 or more"
+    )
+    assert limit_warning(2, [2, 3, 4], of_preset=True) == (
+        "warning: the preset's limit of 2 tokens cuts 2 of 3 right answers off, which then count as wrong: the longest has "
+        "4 tokens with its end: set spec.evaluate.sampling.maxTokens to 4"
+    )
