@@ -4,7 +4,7 @@ A worker calls `get` for the next key, reconciles the run, and calls `done` or `
 duplicates are merged, a key that is added during its own pass comes back after it, failures back off per key with
 jitter, and a heap holds the wake-up times. Keys that a resync adds wait behind keys that an event adds, so ten thousand
 finished runs do not delay anyone's next Job; and namespaces are served in turn, none of them by more than a share of
-the workers, so ten thousand runs of one tenant do not delay another's.
+the workers (for what events add), so ten thousand runs of one tenant do not delay another's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class WorkQueue:
         """
         self._waited = waited
         self._share = None if workers is None else max(1, int(workers * WORKER_SHARE))
-        self._active_in: Counter[str] = Counter()
+        self._urgent_in: Counter[str] = Counter()
+        """Active urgent passes by namespace; the others are not held to its share, and take nothing of it."""
         self._ready: FairQueue[Key] = FairQueue()
         self._later: FairQueue[Key] = FairQueue()
         self._since: dict[Key, float] = {}
@@ -128,27 +129,29 @@ class WorkQueue:
         key = None
         if not (low_priority_allowed and self._taken % LOW_PRIORITY_EVERY == 0):
             key = self._ready.pop_if(self._may_have_another)
-        if key is None and low_priority_allowed:
+        if key is not None:
+            self._urgent_in[key[0]] += 1
+        elif low_priority_allowed:
             key = self._later.pop()
             self._postponed.discard(key)
             self._low_priority.add(key)
         if key is not None:
             self._waited(time.monotonic() - self._since.pop(key))
-            self._active_in[key[0]] += 1
         return key
 
     def _may_have_another(self, namespace: str) -> bool:
-        """Tells whether the namespace has less than its share of the workers."""
-        return self._share is None or self._active_in[namespace] < self._share
+        """Tells whether the namespace's urgent passes are less than its share of the workers."""
+        return self._share is None or self._urgent_in[namespace] < self._share
 
     def _release(self, key: Key) -> None:
         self._active.discard(key)
-        self._active_in[key[0]] -= 1
-        if not self._active_in[key[0]]:
-            del self._active_in[key[0]]
         if key in self._low_priority:
             self._low_priority.discard(key)
             self._changed.set()
+        else:
+            self._urgent_in[key[0]] -= 1
+            if not self._urgent_in[key[0]]:
+                del self._urgent_in[key[0]]
         if key in self._again:
             self._again.discard(key)
             self.add(key)

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from llm2llm_operator.model.run import Key
 from llm2llm_operator.watch.workqueue import MAX_LOW_PRIORITY_WORKERS, WorkQueue
 
 A, B = ("ns", "a"), ("ns", "b")
@@ -114,6 +117,53 @@ def test_keys_that_are_not_urgent_are_served_while_a_namespace_has_its_share():
         return [await queue.get(), await queue.get(), len(queue)]
 
     assert asyncio.run(scenario()) == [("crowd", "a"), ("crowd", "later"), 1]
+
+
+async def next_key(queue: WorkQueue) -> Key | None:
+    """The key that a worker would get now."""
+    worker = asyncio.create_task(queue.get())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    if worker.done():
+        return worker.result()
+    worker.cancel()
+    return None
+
+
+@pytest.mark.parametrize("workers", [1, 4, 8, 23, 64])
+def test_fault_53_a_resync_takes_nothing_of_a_namespaces_share(workers: int):
+    async def scenario() -> list[Key | None]:
+        queue = WorkQueue(workers=workers)
+        for number in range(100):
+            queue.add(("ns", f"old-{number}"), urgent=False)
+        taken = [await queue.get() for _ in range(min(workers, MAX_LOW_PRIORITY_WORKERS))]
+        queue.add(("ns", "new"))
+        queue.done(taken.pop())  # the worker that is free again
+        following = await next_key(queue)
+        if following:
+            queue.done(following)
+        queue.add(("ns", "another"))
+        return [following, await next_key(queue)]
+
+    assert asyncio.run(scenario()) == [("ns", "new"), ("ns", "another")]
+
+
+def test_fault_53_urgent_passes_are_held_to_the_share_also_during_a_resync():
+    async def scenario() -> list[Key | None]:
+        queue = WorkQueue(workers=6)
+        for name in ("old", "older"):
+            queue.add(("ns", name), urgent=False)
+        low = [await queue.get(), await queue.get()]
+        for name in ("new", "newer"):
+            queue.add(("ns", name))
+        first = await next_key(queue)
+        for key in low:
+            queue.done(key)
+        second = await next_key(queue)
+        queue.done(("ns", "new"))
+        return [first, second, await next_key(queue)]
+
+    assert asyncio.run(scenario()) == [("ns", "new"), None, ("ns", "newer")]
 
 
 def test_a_key_that_is_added_during_its_own_pass_comes_back_after_it():
