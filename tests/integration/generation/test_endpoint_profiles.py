@@ -146,7 +146,7 @@ def test_a_refusal_that_names_nothing_ends_the_step_with_the_endpoints_words(tmp
 
 def test_azures_filter_refuses_rows_and_not_the_step(tmp_path: Path, teacher: rounds.Teacher):
     teacher.fault(kind="profile", profile="azure-filter")
-    with pytest.raises(LowAcceptance, match=r"kept none of the first 20 rows \(contentFilter 20"):
+    with pytest.raises(LowAcceptance, match=r"kept 0 of 24 rows \(contentFilter 24"):
         generated(tmp_path, teacher)
 
 
