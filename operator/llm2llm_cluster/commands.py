@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -97,16 +97,40 @@ def wait(
 
     Example: llm2llm wait tickets --timeout 3600 && llm2llm get tickets
     """
+    from llm2llm_cluster.words import is_seen
+
     with reading():
         cluster = _cluster(context, namespace)
         deadline = time.monotonic() + timeout if timeout else float("inf")
-        while True:
-            run = cluster.get(name)
-            phase = (run.get("status") or {}).get("phase")
+        for run in _states(cluster, name, deadline):
+            phase = (run.get("status") or {}).get("phase") if is_seen(run) else None
             if phase in ("Succeeded", "Failed", "Suspended") or time.monotonic() >= deadline:
                 _print_explanation(run)
                 raise typer.Exit({"Succeeded": 0, "Failed": 1}.get(str(phase), 2))
-            time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+
+
+def _states(cluster: Any, name: str, deadline: float) -> Iterator[Mapping[str, Any]]:
+    """Yields a run from time to time, and says once if the API server is away.
+
+    Raises:
+        Transient: it is still away at the deadline.
+    """
+    from llm2llm.errors import Transient
+
+    away = False
+    while True:
+        try:
+            run = cluster.get(name)
+        except Transient as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not away:
+                typer.echo(f"{plain(error.message)} (waiting)", err=True)
+            away = True
+        else:
+            away = False
+            yield run
+        time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
 
 def suspend(name: Name, namespace: Namespace = None, context: Context = None) -> None:

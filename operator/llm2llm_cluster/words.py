@@ -40,6 +40,12 @@ def _iteration(row: Mapping[str, Any], metric: str) -> Row:
     }
 
 
+def is_seen(run: Run) -> bool:
+    """Returns whether the status takes the newest spec into account; one without a generation counts as such."""
+    observed = _status(run).get("observedGeneration")
+    return not observed or int(observed) >= int((run.get("metadata") or {}).get("generation") or 0)
+
+
 def explain(run: Run) -> Iterator[str]:
     """Yields sentences: what the run does or waits for, what that reason means, and what to do next."""
     status, name = _status(run), str((run.get("metadata") or {}).get("name"))
@@ -51,6 +57,9 @@ def explain(run: Run) -> Iterator[str]:
     where = f", {step['stage']} of {describe_iteration(int(step.get('iteration', 0)))}" if step.get("stage") else ""
     attempt = f", attempt {int(step['attempt']) + 1}" if step.get("attempt") else ""
     yield plain(f"{name} is {phase}{where}{attempt}: {status.get('message') or 'no message'}")
+    if not is_seen(run):
+        yield "The operator has not seen the newest change of the spec yet, so this may be over in a moment."
+        return
     reason = _reason(status)
     meaning = next((known.sentence for known in Reason if known.value == reason), "")
     if meaning:

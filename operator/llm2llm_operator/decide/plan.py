@@ -57,12 +57,12 @@ def plan(inputs: Inputs, status: RunStatus) -> Plan:
 def plan_for_invalid_spec(run: Run, status: RunStatus, seen: Observation, error: ValidationError, at: Moment) -> Plan:
     """Fails a run whose spec passed the API server's schema but cannot be parsed; the message names the fields.
 
-    Its Jobs are deleted. A finished run stays as it is: it asks nothing more of its spec.
+    Its Jobs are deleted. A finished run stays finished: it asks nothing more of its spec.
     """
+    status = status.updated(observed_generation=run.generation)
     if status.is_true(COMPLETE):
         return Plan(status)
     problems = "; ".join(f"spec.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-    status = status.updated(observed_generation=run.generation)
     status = with_failure(status, at, Reason.INVALID_SPEC, problems)
     return Plan(status.updated(phase=phase_of(status)), delete=live_jobs(seen))
 

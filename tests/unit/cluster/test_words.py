@@ -67,3 +67,20 @@ def test_facts_are_what_the_status_has():
         "artifacts": "s3://b/r", "report": "s3://b/r/report/index.html", "used": "teacherRequests 3, cost 1.50"
     }  # fmt: skip
     assert dict(words.facts({})) == {}
+
+
+@pytest.mark.parametrize(
+    ("observed", "seen"),
+    [
+        pytest.param({"observedGeneration": 4}, True, id="the newest"),
+        pytest.param({"observedGeneration": 3}, False, id="the one before"),
+        pytest.param({}, True, id="no generation"),
+    ],
+)
+def test_a_status_from_before_a_change_is_called_that_and_advises_nothing(observed: dict[str, int], *, seen: bool):
+    failed = run("Failed", FAILED, message="spent", **observed)
+    failed["metadata"]["generation"] = 4
+    assert words.is_seen(failed) is seen
+    first, second, *_ = words.explain(failed)
+    assert first == "r is Failed: spent"
+    assert second.startswith("The operator has not seen the newest change of the spec yet") is not seen

@@ -85,9 +85,14 @@ def test_fault_57_a_finished_run_with_a_spec_that_cannot_be_read_stays_finished(
         if bench.status["phase"] != "Succeeded":
             bench.end_job()
     bench.written()
+    seen = bench.status["observedGeneration"]
     bench.edit(maxIterations="many")
     bench.reconcile()
+    assert bench.written() == ["status"]  # whoever waits for the edit to be seen does not wait for ever
+    assert bench.status["observedGeneration"] == seen + 1
+    bench.reconcile()
     assert bench.written() == []
+    assert bench.status["phase"] == "Succeeded"
     assert [c["type"] for c in bench.status["conditions"] if c["type"] == "Failed" and c["status"] == "True"] == []
 
 

@@ -1,0 +1,96 @@
+"""The commands for runs on a cluster, beside a cluster that says what the test has it say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llm2llm.cli.main import main
+from llm2llm.errors import Transient
+from llm2llm_cluster import commands
+
+Output = pytest.CaptureFixture[str]
+AWAY = Transient("the API server answered 503: shutting down")
+
+
+def run(phase: str = "Running", *, generation: int = 1, observed: int = 1, **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "r", "uid": "u", "resourceVersion": "1", "generation": generation},
+        "spec": spec,
+        "status": {"phase": phase, "observedGeneration": observed, "message": "m"},
+    }
+
+
+class Said:
+    """A cluster that answers so, in turn, and then with the last for ever."""
+
+    def __init__(self, *answers: dict[str, Any] | Exception) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    def get(self, _: str) -> dict[str, Any]:
+        answer = self.answers[min(self.asked, len(self.answers) - 1)]
+        self.asked += 1
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Clock:
+    """Stands in for the module time: waiting is what takes time."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += max(seconds, 0.001)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+    """Makes a cluster the one that the commands ask, and has waiting take no time."""
+
+    def use(cluster: Any) -> Any:
+        monkeypatch.setattr(commands, "_cluster", lambda *_: cluster)
+        return cluster
+
+    monkeypatch.setattr(commands, "time", Clock())
+    return use
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        pytest.param([run("Failed", generation=2), run("Running", generation=2, observed=2), run("Succeeded")], 0, id="retried"),
+        pytest.param([run("Suspended", generation=2), run("Failed", generation=2, observed=2)], 1, id="resumed"),
+        pytest.param([run("Succeeded", generation=2), run("Suspended", generation=2, observed=2)], 2, id="continued"),
+        pytest.param([run("Succeeded", generation=1, observed=2)], 0, id="seen"),
+    ],
+)  # fmt: skip
+def test_wait_takes_no_phase_from_before_a_change(cluster: Any, answers: list[Any], code: int):
+    said = cluster(Said(*answers))
+    assert main(["wait", "r", "--timeout", "60"]) == code
+    assert said.asked == len(answers)
+
+
+def test_wait_ends_in_time_also_where_the_operator_sees_nothing(cluster: Any, capsys: Output):
+    cluster(Said(run("Succeeded", generation=2)))
+    assert main(["wait", "r", "--timeout", "60"]) == 2
+    assert "The operator has not seen the newest change of the spec yet" in capsys.readouterr().out
+
+
+def test_wait_outlasts_an_api_server_that_is_away_and_says_so_once_each_time(cluster: Any, capsys: Output):
+    said = cluster(Said(AWAY, AWAY, AWAY, run(), AWAY, run("Succeeded")))
+    assert main(["wait", "r"]) == 0
+    assert said.asked == 6
+    assert capsys.readouterr().err.count("the API server answered 503: shutting down") == 2
+
+
+def test_wait_ends_in_time_where_the_api_server_stays_away(cluster: Any, capsys: Output):
+    cluster(Said(AWAY))
+    assert main(["wait", "r", "--timeout", "60"]) == AWAY.exit_code
+    assert "the API server answered 503" in capsys.readouterr().err
