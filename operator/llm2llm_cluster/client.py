@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kubernetes import client, config
@@ -19,8 +20,12 @@ from llm2llm_operator.constants import LABEL_ATTEMPT, LABEL_ITERATION, LABEL_RUN
 
 CONTAINER = "step"
 _SECONDS = 30
+_NOT_FOUND = 404
+_CONFLICT = 409
 _FOR_NOW = (429, 500, 502, 503, 504)
 """Answers that may be others in a moment."""
+_PIECE = 1_000_000
+"""Characters of a line without an end after which it is shown in pieces."""
 
 
 class Cluster:
@@ -63,13 +68,16 @@ class Cluster:
         found = self._call(self._runs.list_namespaced_custom_object, GROUP, VERSION, self.namespace, PLURAL, limit=500)
         return sorted(str(run["metadata"]["name"]) for run in found["items"])
 
-    def change(self, name: str, change: Mapping[str, Any]) -> None:
-        """Changes fields of a run's spec.
+    def change(self, run: Mapping[str, Any], change: Mapping[str, Any]) -> None:
+        """Changes fields of a run's spec, if the run is still as it was when it was read.
 
         Raises:
+            ChangedMeanwhile: it is another one.
             StepError: the API server refuses it; its words are in the message.
         """
-        method, body = self._runs.patch_namespaced_custom_object, {"spec": dict(change)}
+        known = {key: run["metadata"][key] for key in ("uid", "resourceVersion")}
+        method, name = self._runs.patch_namespaced_custom_object, run["metadata"]["name"]
+        body = {"metadata": known, "spec": dict(change)}
         self._call(method, GROUP, VERSION, self.namespace, PLURAL, name, body)
 
     def newest_pod(self, run: str, stage: str | None, iteration: int | None) -> dict[str, Any] | None:
@@ -84,7 +92,11 @@ class Cluster:
         return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
 
     def log(self, pod: str, *, follow: bool) -> Iterator[str]:
-        """Yields the lines of a step's log, as they come if asked to follow."""
+        """Yields the lines of a step's log, as they come if asked to follow; a very long one comes in pieces.
+
+        Raises:
+            Transient: the connection was cut.
+        """
         answer = self._call(
             self._core.read_namespaced_pod_log,
             pod,
@@ -94,12 +106,10 @@ class Cluster:
             _preload_content=False,
             _request_timeout=None if follow else _SECONDS,
         )
-        rest = b""
-        for part in answer.stream():
-            *lines, rest = (rest + part).split(b"\n")
-            yield from (line.decode(errors="replace") for line in lines)
-        if rest:
-            yield rest.decode(errors="replace")
+        try:
+            yield from lines_of(answer.stream())
+        except (HTTPError, OSError) as error:
+            raise Transient(f"the log of {pod} was cut: {error}: try again") from error
 
     def _describe_missing(self, name: str) -> str:
         names = self.names()
@@ -112,8 +122,10 @@ class Cluster:
         try:
             return method(*arguments, **options)
         except ApiException as error:
-            if error.status == 404:  # noqa: PLR2004 - HTTP's
+            if error.status == _NOT_FOUND:
                 raise _NotFoundError(_words(error)) from error
+            if error.status == _CONFLICT:
+                raise ChangedMeanwhile(_words(error)) from error
             answered = f"the API server answered {error.status}: {_words(error)}"
             if error.status in _FOR_NOW:
                 raise Transient(f"{answered}: try again") from error
@@ -122,8 +134,31 @@ class Cluster:
             raise Transient(f"the API server cannot be reached: {error}") from error
 
 
+class ChangedMeanwhile(Transient):
+    """A run is no longer as it was when it was read."""
+
+
 class _NotFoundError(StepError):
     pass
+
+
+def lines_of(parts: Iterable[bytes]) -> Iterator[str]:
+    """Yields the lines of a text that comes in parts; one of more than _PIECE characters in pieces."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    line: list[str] = []
+    length = 0
+    for part in parts:
+        *ends, rest = decoder.decode(part).split("\n")
+        for end in ends:
+            yield "".join([*line, end])
+            line, length = [], 0
+        line.append(rest)
+        length += len(rest)
+        if length >= _PIECE:
+            yield "".join(line)
+            line, length = [], 0
+    if rest := "".join([*line, decoder.decode(b"", final=True)]):
+        yield rest
 
 
 def _words(error: ApiException) -> str:

@@ -22,7 +22,12 @@ Namespace = Annotated[
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.", show_default=False)]
 Stage = Annotated[str | None, typer.Option("--stage", "-s", help="A stage, e.g. Train.", show_default=False)]
 
+Decide = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Returns the fields of a run's spec to change, and their values."""
+
 _POLL_SECONDS = 5.0
+_TRIES = 5
+"""Tries to change a run whose status the operator writes at the same time."""
 
 
 def commands() -> list[Callable[..., None]]:
@@ -194,7 +199,7 @@ def _change(
     name: str,
     namespace: str | None,
     context: str | None,
-    decide: Callable[[Mapping[str, Any]], dict[str, Any]],
+    decide: Decide,
 ) -> None:
     """Changes a run; where Git is the source of its spec, prints what to change there."""
     from llm2llm_cluster.changes import git_tool
@@ -202,16 +207,41 @@ def _change(
     with reading():
         cluster = _cluster(context, namespace)
         run = cluster.get(name)
-        change = decide(run)
-        text = dump({"spec": change})
         tool = git_tool(run)
         if tool:
             print(f"{name} is kept by {tool} as Git has it, and would be set back: change it there")
-            print(text, end="")
+            print(_yaml(decide(run)), end="")
             raise typer.Exit(2)
-        cluster.change(name, change)
+        change = _decide_and_change(cluster, run, decide)
         print(f"{name}: changed")
-        print(text, end="")
+        print(_yaml(change), end="")
+
+
+def _decide_and_change(cluster: Any, run: Mapping[str, Any], decide: Decide) -> dict[str, Any]:
+    """Changes a run, and decides again if it is another one by then. Returns the change that was made.
+
+    Raises:
+        StepError: it cannot be changed, or others change it all the time.
+    """
+    from llm2llm.errors import ConfigurationError, Transient
+    from llm2llm_cluster.client import ChangedMeanwhile
+
+    name, uid = run["metadata"]["name"], run["metadata"]["uid"]
+    for _ in range(_TRIES):
+        change = decide(run)
+        try:
+            cluster.change(run, change)
+        except ChangedMeanwhile:
+            run = cluster.get(name)
+            if run["metadata"]["uid"] != uid:
+                raise ConfigurationError(f"{name} was deleted and created anew meanwhile: nothing is changed") from None
+        else:
+            return change
+    raise Transient(f"{name} was changed by others {_TRIES} times meanwhile: nothing is changed; try again")
+
+
+def _yaml(change: dict[str, Any]) -> str:
+    return dump({"spec": change})
 
 
 def _print_explanation(run: Mapping[str, Any]) -> None:

@@ -16,7 +16,6 @@ ROOMS = {
 """Where the tests of a package are; those that need real parts are in tests/integration, under the module's name, too."""
 THIN = {
     "images/llm2llm/cli/__main__.py": "calls cli/main.py",
-    "operator/llm2llm_cluster/client.py": "tests/integration/control_plane/test_commands.py asks a real API server",
     "images/llm2llm/storage/base.py": "a protocol: tests/integration/data_plane/test_stores.py holds each store to it",
 }
 """Modules with nothing to test, and why."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from llm2llm.cli.main import main
 from llm2llm.errors import Transient
 from llm2llm_cluster import commands
+from llm2llm_cluster.client import ChangedMeanwhile
 
 Output = pytest.CaptureFixture[str]
 AWAY = Transient("the API server answered 503: shutting down")
@@ -94,3 +96,88 @@ def test_wait_ends_in_time_where_the_api_server_stays_away(cluster: Any, capsys:
     cluster(Said(AWAY))
     assert main(["wait", "r", "--timeout", "60"]) == AWAY.exit_code
     assert "the API server answered 503" in capsys.readouterr().err
+
+
+class Store:
+    """A cluster with one run, which others change between a read and a change as often as `others` says."""
+
+    def __init__(self, found: dict[str, Any], *others: Callable[[dict[str, Any]], object]) -> None:
+        self.run = found
+        self.others = list(others)
+
+    def get(self, _: str) -> dict[str, Any]:
+        read = deepcopy(self.run)
+        if self.others:
+            self.others.pop(0)(self.run)
+            self.run["metadata"]["resourceVersion"] += "1"
+        return read
+
+    def change(self, run: dict[str, Any], change: dict[str, Any]) -> None:
+        if run["metadata"] != self.run["metadata"]:
+            raise ChangedMeanwhile("the object has been modified")
+        for field, value in change.items():
+            known = self.run["spec"].get(field)
+            self.run["spec"][field] = {**known, **value} if isinstance(known, dict) else value
+
+
+def budget(limit: int) -> Callable[[dict[str, Any]], object]:
+    return lambda found: found["spec"].update(budget={"maxTeacherTokens": limit})
+
+
+GENERATED = [{"steps": [{"stage": "Generate", "outcome": "Succeeded"}]}]
+APPROVAL = {"mode": "BeforeTraining", "approvedRounds": 0}
+
+
+def more_rounds(found: dict[str, Any]) -> None:
+    found["status"]["iterations"] = GENERATED * 2
+
+
+def nothing(_: dict[str, Any]) -> None:
+    """Changes only the version, as a status does."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found", "other", "expected"),
+    [
+        pytest.param(
+            ["topup", "r", "--tokens", "5"], run(budget={"maxTeacherTokens": 10}), budget(500),
+            {"budget": {"maxTeacherTokens": 505}}, id="topup",
+        ),
+        pytest.param(
+            ["retry", "r"], run("Failed", retry=1), lambda found: found["spec"].update(retry=2), {"retry": 3}, id="retry"
+        ),
+        pytest.param(
+            ["approve", "r"], run(approval=APPROVAL) | {"status": {"phase": "Suspended", "iterations": GENERATED}}, more_rounds,
+            {"approval": {"mode": "BeforeTraining", "approvedRounds": 2}}, id="approve",
+        ),
+        pytest.param(["suspend", "r"], run(), nothing, {"suspend": True}, id="suspend"),
+        pytest.param(["resume", "r"], run("Suspended", suspend=True), nothing, {"suspend": False}, id="resume"),
+    ],
+)  # fmt: skip
+def test_what_others_change_meanwhile_is_decided_by(
+    cluster: Any, arguments: list[str], found: dict[str, Any], other: Any, expected: dict[str, Any]
+):
+    store = cluster(Store(deepcopy(found), other))
+    assert main(arguments) == 0
+    assert store.run["spec"] == expected
+
+
+def test_what_makes_no_sense_any_more_is_not_changed(cluster: Any, capsys: Output):
+    store = cluster(Store(run(), lambda found: found["spec"].update(suspend=True)))
+    assert main(["suspend", "r"]) == 64
+    assert "r is suspended already" in capsys.readouterr().err
+    assert store.run["spec"] == {"suspend": True}
+
+
+def test_a_run_that_others_change_all_the_time_is_left(cluster: Any, capsys: Output):
+    store = cluster(Store(run(), *[nothing] * 20))
+    assert main(["suspend", "r"]) == 75
+    assert capsys.readouterr() == ("", "r was changed by others 5 times meanwhile: nothing is changed; try again\n")
+    assert store.run["spec"] == {}
+
+
+def test_another_run_of_the_same_name_is_not_changed(cluster: Any, capsys: Output):
+    store = cluster(Store(run(), lambda found: found["metadata"].update(uid="v")))
+    assert main(["suspend", "r"]) == 64
+    assert "r was deleted and created anew meanwhile" in capsys.readouterr().err
+    assert store.run["spec"] == {}

@@ -1,0 +1,144 @@
+"""How the API server is asked, and what is made of its answers, beside a server that says what the test has it say."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llm2llm.errors import ConfigurationError, Transient
+from llm2llm_cluster.client import ChangedMeanwhile, Cluster, lines_of
+
+RUN = {"metadata": {"name": "tickets", "uid": "u", "resourceVersion": "7"}}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with what `answers` has for the method and the end of the path: a status, and a body."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self.sent: list[Any] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        status, body = next(
+            (answer for (method, end), answer in self.server.answers.items() if (method, end) == (self.command, path[-len(end) :])),
+            (404, b"404 page not found"),
+        )  # fmt: skip
+        if length := self.headers["Content-Length"]:
+            self.server.sent.append(json.loads(self.rfile.read(int(length))))
+        self.send_response(status)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body))
+        if not path.endswith("/cut/log"):
+            self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = True
+
+    do_PATCH = do_GET  # noqa: N815 - http.server's name
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def cluster(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    host, port = server.server_address[:2]
+    context = {"cluster": "c", "user": "u", "namespace": "ml"}
+    file = tmp_path / "kubeconfig"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "clusters": [{"name": "c", "cluster": {"server": f"http://{host!s}:{port}"}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "x", "context": context}],
+                "current-context": "x",
+            }
+        )
+    )
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    return Cluster()
+
+
+def refusal(message: str) -> bytes:
+    return json.dumps({"kind": "Status", "message": message}).encode()
+
+
+def test_a_change_is_bound_to_the_run_that_was_read(server: Server, cluster: Cluster):
+    server.answers["PATCH", "/namespaces/ml/augmentationruns/tickets"] = (200, b"{}")
+    cluster.change(RUN, {"suspend": True})
+    assert server.sent == [{"metadata": {"uid": "u", "resourceVersion": "7"}, "spec": {"suspend": True}}]
+    server.answers["PATCH", "/tickets"] = server.answers["PATCH", "/namespaces/ml/augmentationruns/tickets"] = (
+        409, refusal("the object has been modified"),
+    )  # fmt: skip
+    with pytest.raises(ChangedMeanwhile, match="the object has been modified"):
+        cluster.change(RUN, {"suspend": True})
+
+
+def test_a_log_that_is_cut_is_shown_as_far_as_it_came_and_said(server: Server, cluster: Cluster):
+    server.answers["GET", "/log"] = (200, b"one\ntwo\nthr")
+    assert list(cluster.log("whole", follow=True)) == ["one", "two", "thr"]
+    cut = cluster.log("cut", follow=True)
+    assert [next(cut), next(cut)] == ["one", "two"]
+    with pytest.raises(Transient, match="the log of cut was cut"):
+        next(cut)
+
+
+@pytest.mark.parametrize(
+    ("parts", "lines"),
+    [
+        pytest.param([b"a\nb", b"c\n", b"\nd"], ["a", "bc", "", "d"], id="lines"),
+        pytest.param(
+            ["x\u00e4".encode()[:2], "\u00e4".encode()[1:], b"\n"], ["x\u00e4"], id="a character in two parts"
+        ),
+        pytest.param([b"\xff\xc3"], ["\ufffd\ufffd"], id="no text"),
+        pytest.param([], [], id="nothing"),
+    ],
+)
+def test_the_lines_of_parts(parts: list[bytes], lines: list[str]):
+    assert list(lines_of(parts)) == lines
+
+
+def test_a_line_without_an_end_comes_in_pieces_and_takes_no_longer_than_its_length():
+    """64 MB in parts of 16 KiB: to put a line together anew with each part would take minutes."""
+    parts = [b"x" * (1 << 14)] * (1 << 12)
+    began = time.process_time()
+    pieces = list(lines_of(parts))
+    assert time.process_time() - began < 10
+    assert sum(map(len, pieces)) == 1 << 26
+    assert max(map(len, pieces)) < 1_100_000
+    assert len(pieces) > 50
+
+
+def test_what_the_api_server_cannot_do_for_now_may_be_tried_again(server: Server, cluster: Cluster):
+    server.answers["GET", "/tickets"] = (503, refusal("shutting down"))
+    with pytest.raises(Transient, match="the API server answered 503: shutting down"):
+        cluster.get("tickets")
+    server.answers["GET", "/tickets"] = (403, refusal("tickets is forbidden"))
+    with pytest.raises(ConfigurationError, match="the API server answered 403: tickets is forbidden"):
+        cluster.get("tickets")
