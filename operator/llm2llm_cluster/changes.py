@@ -7,6 +7,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from llm2llm.errors import ConfigurationError
+from llm2llm_cluster.next_steps import next_step, reason_of
+from llm2llm_operator.reasons import Reason
 
 Run = Mapping[str, Any]
 Change = dict[str, Any]
@@ -35,6 +37,8 @@ def set_suspended(run: Run, *, suspended: bool) -> Change:
     """
     _require_unfinished(run)
     if bool(_spec(run).get("suspend")) == suspended:
+        if not suspended and _status(run).get("phase") == "Suspended":
+            raise ConfigurationError(f"{_name(run)} is held for another reason than spec.suspend: {next_step(run)}")
         raise ConfigurationError(f"{_name(run)} is {'suspended already' if suspended else 'not suspended'}")
     return {"suspend": suspended}
 
@@ -43,11 +47,13 @@ def retry(run: Run) -> Change:
     """Returns the change that has a failed or held run try its step again.
 
     Raises:
-        ConfigurationError: there is nothing to try again.
+        ConfigurationError: there is nothing to try again, or what the run is held for would hold it again.
     """
     phase = _status(run).get("phase")
     if phase not in ("Failed", "Suspended"):
         raise ConfigurationError(f"{_name(run)} is {phase or 'new'}: only a run that failed or is held is tried again")
+    if phase == "Suspended" and (_spec(run).get("suspend") or reason_of(run) == Reason.AWAITING_APPROVAL):
+        raise ConfigurationError(f"{_name(run)} is held, which a retry does not end: {next_step(run)}")
     return {"retry": int(_spec(run).get("retry") or 0) + 1}
 
 

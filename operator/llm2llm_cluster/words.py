@@ -7,17 +7,11 @@ from typing import Any
 
 from llm2llm.loop.outcomes import describe_iteration, iteration_label
 from llm2llm.plaintext import plain
+from llm2llm_cluster.next_steps import next_step, reason_of
 from llm2llm_operator.reasons import Reason
 
 Run = Mapping[str, Any]
 Row = dict[str, Any]
-_ABOUT_AN_END = ("Complete", "Failed", "Suspended")
-_NEXT = {
-    "Failed": "correct the cause, then: llm2llm retry {name}",
-    "Suspended": "correct the cause or raise the limit, then: llm2llm retry {name} (or llm2llm resume {name}, if "
-    "spec.suspend holds it)",
-    "Succeeded": "the report is at {uri}/report/index.html, the best student at {model}",
-}
 
 
 def iteration_rows(run: Run) -> list[Row]:
@@ -60,23 +54,14 @@ def explain(run: Run) -> Iterator[str]:
     if not is_seen(run):
         yield "The operator has not seen the newest change of the spec yet, so this may be over in a moment."
         return
-    reason = _reason(status)
+    reason = reason_of(run)
     meaning = next((known.sentence for known in Reason if known.value == reason), "")
     if meaning:
         yield f"{reason}: {meaning}"
     if step.get("message"):
         yield plain(f"The attempt before ended with: {step['message']}")
-    best = status.get("best") or {}
-    words = {"name": name, "uri": status.get("artifactsUri", ""), "model": best.get("modelUri", "")}
-    if phase in _NEXT:
-        yield plain(_NEXT[phase].format(**words))
-
-
-def _reason(status: Mapping[str, Any]) -> str:
-    """Returns the reason of the condition that says why the run is where it is."""
-    conditions = {entry.get("type"): entry for entry in status.get("conditions") or ()}
-    ends = [conditions[kind] for kind in _ABOUT_AN_END if (conditions.get(kind) or {}).get("status") == "True"]
-    return str((ends[0] if ends else conditions.get("Progressing") or {}).get("reason", ""))
+    if advice := next_step(run):
+        yield plain(advice)
 
 
 def facts(run: Run) -> Iterator[tuple[str, str]]:

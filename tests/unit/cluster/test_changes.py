@@ -20,6 +20,12 @@ def run(phase: str = "Running", iterations: list[dict[str, Any]] | None = None, 
     return {"metadata": {"name": "r"}, "spec": spec, "status": {"phase": phase, "iterations": iterations or []}}
 
 
+def held(reason: str, **spec: Any) -> dict[str, Any]:
+    found = run("Suspended", **spec)
+    found["status"]["conditions"] = [{"type": "Suspended", "status": "True", "reason": reason}]
+    return found
+
+
 @pytest.mark.parametrize(
     ("decide", "of", "expected"),
     [
@@ -28,6 +34,8 @@ def run(phase: str = "Running", iterations: list[dict[str, Any]] | None = None, 
             lambda r: changes.set_suspended(r, suspended=False), run("Suspended", suspend=True), {"suspend": False}, id="resume"
         ),
         pytest.param(changes.retry, run("Failed"), {"retry": 1}, id="the first retry"),
+        pytest.param(changes.retry, held("TeacherQuotaExhausted"), {"retry": 1}, id="retry with new credit"),
+        pytest.param(changes.retry, held("BudgetExceeded"), {"retry": 1}, id="retry with a new limit"),
         pytest.param(changes.retry, run("Suspended", retry=2), {"retry": 3}, id="another retry"),
         pytest.param(
             changes.approve, run(iterations=[GENERATED], approval=APPROVAL), {"approval": {"approvedRounds": 1}}, id="approve"
@@ -59,9 +67,20 @@ def test_the_change_of_each_command(decide: Any, of: dict[str, Any], expected: d
         (lambda r: changes.top_up(r, cost="5"), run(), "r has no spec.budget.maxCost"),
         (lambda r: changes.top_up(r, cost="-5"), run(budget={"maxCost": "1"}), "give a positive number"),
         (lambda r: changes.top_up(r, cost="much"), run(budget={"maxCost": "1"}), "give a positive number"),
+        (changes.retry, held("AwaitingApproval"), "r is held, which a retry does not end: .*: llm2llm approve r"),
+        (changes.retry, held("SuspendedByUser", suspend=True), "which a retry does not end: .*: llm2llm resume r"),
+        (changes.retry, held("BudgetExceeded", suspend=True), "which a retry does not end: .*: llm2llm resume r"),
+        (
+            lambda r: changes.set_suspended(r, suspended=False), held("BudgetExceeded"),
+            "r is held for another reason than spec.suspend: .*: llm2llm topup r",
+        ),
+        (
+            lambda r: changes.set_suspended(r, suspended=False), held("AwaitingApproval"),
+            "r is held for another reason than spec.suspend: .*: llm2llm approve r",
+        ),
         (lambda r: changes.top_up(r, cost="inf"), run(budget={"maxCost": "1"}), "give a positive number"),
     ],
-)
+)  # fmt: skip
 def test_a_change_that_makes_no_sense_is_told_and_not_made(decide: Any, of: dict[str, Any], words: str):
     with pytest.raises(ConfigurationError, match=words):
         decide(of)

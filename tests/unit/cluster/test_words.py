@@ -29,7 +29,7 @@ def test_a_run_that_failed_says_what_that_means_and_what_to_do():
     assert list(words.explain(run("Failed", FAILED, message="spent"))) == [
         "r is Failed: spent",
         "BudgetExceeded: A limit of spec.budget has been reached; budget.onExceeded says what happens next.",
-        "correct the cause, then: llm2llm retry r",
+        "raise the limit: llm2llm topup r (--tokens, --cost, --gpu-hours), then: llm2llm retry r",
     ]
 
 
