@@ -186,7 +186,9 @@ def topup(
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
-    """Raise limits of a run's budget; a run that waits for it goes on with `llm2llm retry`.
+    """Raise limits of a run's budget; a run that is held by it goes on by itself.
+
+    One that failed by it (budget.onExceeded: Fail) goes on with `llm2llm retry`.
 
     Example: llm2llm topup tickets --cost 20
     """
