@@ -9,13 +9,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
 from llm2llm.api.run import GROUP, PLURAL, VERSION
 from llm2llm.errors import ConfigurationError, StepError, Transient
+from llm2llm_cluster import kubeconfig
 from llm2llm_operator.constants import LABEL_ATTEMPT, LABEL_ITERATION, LABEL_RUN, LABEL_STAGE
 
 CONTAINER = "step"
@@ -36,15 +36,8 @@ class Cluster:
     """
 
     def __init__(self, context: str | None = None, namespace: str | None = None) -> None:
-        try:
-            file = os.environ.get("KUBECONFIG")  # the library remembers what it was when it was imported
-            contexts, active = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]
-            chosen = next((each for each in contexts if each["name"] == context), active) if context else active
-            configuration = client.Configuration()
-            config.load_kube_config(file, context, configuration)  # type: ignore[no-untyped-call]
-        except ConfigException as error:
-            raise ConfigurationError(f"no cluster to ask: {error}: set KUBECONFIG or --context") from error
-        self.namespace = namespace or chosen["context"].get("namespace") or "default"
+        configuration, found = kubeconfig.load(context, os.environ)
+        self.namespace = namespace or found
         api = client.ApiClient(configuration)
         self._runs, self._core = client.CustomObjectsApi(api), client.CoreV1Api(api)
 
