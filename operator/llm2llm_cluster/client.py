@@ -14,7 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from llm2llm.api.run import GROUP, PLURAL, VERSION
-from llm2llm.errors import ConfigurationError, StepError, Transient
+from llm2llm.errors import ConfigurationError, Transient
 from llm2llm_cluster import kubeconfig
 from llm2llm_operator.constants import LABEL_ATTEMPT, LABEL_ITERATION, LABEL_RUN, LABEL_STAGE
 
@@ -105,10 +105,17 @@ class Cluster:
             raise Transient(f"the log of {pod} was cut: {error}: try again") from error
 
     def _describe_missing(self, name: str) -> str:
-        names = self.names()
+        """Returns why there is no such run, and those that there are, if the caller may list them."""
+        missing = f"there is no AugmentationRun {name} in namespace {self.namespace}"
+        try:
+            names = self.names()
+        except _NotFoundError:
+            return "this cluster has no AugmentationRuns: install the chart (docs/install.md)"
+        except ConfigurationError:
+            return missing
         alike = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {alike[0]}?" if alike else f"there are: {', '.join(names[:20]) or 'none'}"
-        return f"there is no AugmentationRun {name} in namespace {self.namespace}: {hint}"
+        return f"{missing}: {hint}"
 
     def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
         options.setdefault("_request_timeout", _SECONDS)
@@ -131,8 +138,8 @@ class ChangedMeanwhile(Transient):
     """A run is no longer as it was when it was read."""
 
 
-class _NotFoundError(StepError):
-    pass
+class _NotFoundError(ConfigurationError):
+    """There is no such object, or the API server does not know its kind."""
 
 
 def lines_of(parts: Iterable[bytes]) -> Iterator[str]:

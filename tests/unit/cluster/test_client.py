@@ -142,3 +142,40 @@ def test_what_the_api_server_cannot_do_for_now_may_be_tried_again(server: Server
     server.answers["GET", "/tickets"] = (403, refusal("tickets is forbidden"))
     with pytest.raises(ConfigurationError, match="the API server answered 403: tickets is forbidden"):
         cluster.get("tickets")
+
+
+def test_a_cluster_without_the_crd_is_told_what_to_install(cluster: Cluster):
+    with pytest.raises(ConfigurationError, match=r"^this cluster has no AugmentationRuns: install the chart"):
+        cluster.get("tickets")
+
+
+@pytest.mark.parametrize(
+    ("listed", "hint"),
+    [
+        pytest.param((200, json.dumps({"items": [RUN]}).encode()), ": did you mean tickets?", id="a similar name"),
+        pytest.param((200, b'{"items": []}'), ": there are: none", id="none at all"),
+        pytest.param((403, refusal("cannot list")), "", id="no right to list"),
+    ],
+)
+def test_a_run_that_does_not_exist_is_told_with_the_names_that_may_be_known(
+    server: Server, cluster: Cluster, listed: tuple[int, bytes], hint: str
+):
+    server.answers["GET", "/augmentationruns"] = listed
+    with pytest.raises(ConfigurationError) as caught:
+        cluster.get("tikets")
+    assert caught.value.message == f"there is no AugmentationRun tikets in namespace ml{hint}"
+
+
+def test_a_busy_api_server_does_not_make_a_run_missing(server: Server, cluster: Cluster):
+    server.answers["GET", "/augmentationruns"] = (503, refusal("shutting down"))
+    with pytest.raises(Transient):
+        cluster.get("tikets")
+
+
+def test_what_is_gone_meanwhile_is_told_in_the_servers_words(server: Server, cluster: Cluster):
+    server.answers["PATCH", "/tickets"] = (404, refusal('augmentationruns "tickets" not found'))
+    with pytest.raises(ConfigurationError, match='"tickets" not found'):
+        cluster.change(RUN, {"suspend": True})
+    server.answers["GET", "/log"] = (404, refusal('pods "p" not found'))
+    with pytest.raises(ConfigurationError, match='pods "p" not found'):
+        list(cluster.log("p", follow=False))
