@@ -13,20 +13,36 @@ from llm2llm_operator.reasons import Reason
 Run = Mapping[str, Any]
 Change = dict[str, Any]
 
-_OWNERS = {
+_KEEPERS = {
     "argocd.argoproj.io/tracking-id": "Argo CD",
     "argocd.argoproj.io/instance": "Argo CD",
     "kustomize.toolkit.fluxcd.io/name": "Flux",
     "helm.toolkit.fluxcd.io/name": "Flux",
 }
-"""Annotation or label to the tool that sets it, and that brings an object back to what Git has."""
+"""Annotation or label to the tool that sets it, and that may bring an object back to what Git has."""
+_FLUX_RECONCILES = "kustomize.toolkit.fluxcd.io/reconcile"
+"""With the value disabled, Flux leaves an object that is in the cluster as it is (kustomize-controller)."""
+_INSTANCE, _MANAGED_BY = "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"
+"""Argo CD 2 marks what it keeps with the first alone, which charts set, too, and then with the second."""
 
 
-def git_tool(run: Run) -> str:
+def keeper(run: Run) -> str:
     """Returns the name of the tool that keeps the run as Git has it; '' if none does."""
+    marks = _marks(run)
+    if str(marks.get(_FLUX_RECONCILES)).lower() == "disabled":
+        marks.pop("kustomize.toolkit.fluxcd.io/name", None)
+    return next((tool for mark, tool in _KEEPERS.items() if mark in marks), "")
+
+
+def possible_keeper(run: Run) -> str:
+    """Returns the name of a tool that may keep the run, by a mark that others set, too; '' if there is none."""
+    marks = _marks(run)
+    return "Argo CD" if _INSTANCE in marks and marks.get(_MANAGED_BY) != "Helm" else ""
+
+
+def _marks(run: Run) -> dict[str, Any]:
     metadata = run.get("metadata") or {}
-    marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
-    return next((tool for mark, tool in _OWNERS.items() if mark in marks), "")
+    return {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
 
 
 def set_suspended(run: Run, *, suspended: bool) -> Change:

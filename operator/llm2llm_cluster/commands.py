@@ -22,6 +22,8 @@ Namespace = Annotated[
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.", show_default=False)]
 Stage = Annotated[str | None, typer.Option("--stage", "-s", help="A stage, e.g. Train.", show_default=False)]
 
+Force = Annotated[bool, typer.Option("--force", help="Change it here although Argo CD or Flux may set it back.")]
+
 Decide = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Returns the fields of a run's spec to change, and their values."""
 
@@ -138,44 +140,44 @@ def _states(cluster: Any, name: str, deadline: float) -> Iterator[Mapping[str, A
         time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
 
-def suspend(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+def suspend(name: Name, namespace: Namespace = None, context: Context = None, force: Force = False) -> None:
     """Hold a run: its pod saves a checkpoint and stops.
 
     Example: llm2llm suspend tickets
     """
     from llm2llm_cluster import changes
 
-    _change(name, namespace, context, lambda run: changes.set_suspended(run, suspended=True))
+    _change(name, namespace, context, force=force, decide=lambda run: changes.set_suspended(run, suspended=True))
 
 
-def resume(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+def resume(name: Name, namespace: Namespace = None, context: Context = None, force: Force = False) -> None:
     """Let a suspended run go on.
 
     Example: llm2llm resume tickets
     """
     from llm2llm_cluster import changes
 
-    _change(name, namespace, context, lambda run: changes.set_suspended(run, suspended=False))
+    _change(name, namespace, context, force=force, decide=lambda run: changes.set_suspended(run, suspended=False))
 
 
-def retry(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+def retry(name: Name, namespace: Namespace = None, context: Context = None, force: Force = False) -> None:
     """Have a run that failed or is held try its step again; what is done is not repeated.
 
     Example: llm2llm retry tickets
     """
     from llm2llm_cluster import changes
 
-    _change(name, namespace, context, changes.retry)
+    _change(name, namespace, context, force=force, decide=changes.retry)
 
 
-def approve(name: Name, namespace: Namespace = None, context: Context = None) -> None:
+def approve(name: Name, namespace: Namespace = None, context: Context = None, force: Force = False) -> None:
     """Approve the newest rows of the teacher, so that the student is trained on them.
 
     Example: llm2llm approve tickets
     """
     from llm2llm_cluster import changes
 
-    _change(name, namespace, context, changes.approve)
+    _change(name, namespace, context, force=force, decide=changes.approve)
 
 
 def topup(
@@ -185,6 +187,7 @@ def topup(
     gpu_hours: Annotated[str, typer.Option(help="GPU hours to add.", show_default=False)] = "",
     namespace: Namespace = None,
     context: Context = None,
+    force: Force = False,
 ) -> None:
     """Raise limits of a run's budget; a run that is held by it goes on by itself.
 
@@ -194,27 +197,37 @@ def topup(
     """
     from llm2llm_cluster import changes
 
-    _change(name, namespace, context, lambda run: changes.top_up(run, tokens=tokens, cost=cost, gpu_hours=gpu_hours))
+    _change(
+        name,
+        namespace,
+        context,
+        force=force,
+        decide=lambda run: changes.top_up(run, tokens=tokens, cost=cost, gpu_hours=gpu_hours),
+    )
 
 
 def _change(
     name: str,
     namespace: str | None,
     context: str | None,
+    *,
+    force: bool,
     decide: Decide,
 ) -> None:
-    """Changes a run; where Git is the source of its spec, prints what to change there."""
-    from llm2llm_cluster.changes import git_tool
+    """Changes a run; where Git is the source of its spec, and unless forced, prints what to change there."""
+    from llm2llm_cluster.changes import keeper, possible_keeper
 
     with reading():
         cluster = _cluster(context, namespace)
         run = cluster.get(name)
-        tool = git_tool(run)
-        if tool:
-            print(f"{name} is kept by {tool} as Git has it, and would be set back: change it there")
+        tool = keeper(run)
+        if tool and not force:
+            print(f"{name} is kept by {tool} as Git has it, and may be set back by it: change it there, or use --force")
             print(_yaml(decide(run)), end="")
             raise typer.Exit(2)
         change = _decide_and_change(cluster, run, decide)
+        if tool := tool or possible_keeper(run):
+            typer.echo(f"warning: {name} may be set back by {tool}: change it in Git, too", err=True)
         print(f"{name}: changed")
         print(_yaml(change), end="")
 

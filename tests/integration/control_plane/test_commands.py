@@ -96,7 +96,8 @@ def test_what_git_keeps_is_not_changed_here_but_said(runs: Runs, capsys: Output)
     name = run(runs, "of-git", labels={"kustomize.toolkit.fluxcd.io/name": "apps"})
     assert typed("suspend", name) == 2
     assert capsys.readouterr().out == (
-        "of-git is kept by Flux as Git has it, and would be set back: change it there\nspec:\n  suspend: true\n"
+        "of-git is kept by Flux as Git has it, and may be set back by it: change it there, or use --force\n"
+        "spec:\n  suspend: true\n"
     )
     assert not runs.get(name)["spec"]["suspend"]
 

@@ -86,14 +86,31 @@ def test_a_change_that_makes_no_sense_is_told_and_not_made(decide: Any, of: dict
         decide(of)
 
 
+KUSTOMIZED = {"kustomize.toolkit.fluxcd.io/name": "apps"}
+DISABLED = {"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}
+INSTANCE = {"app.kubernetes.io/instance": "apps"}
+
+
 @pytest.mark.parametrize(
-    ("metadata", "tool"),
+    ("metadata", "tool", "possible"),
     [
-        ({}, ""),
-        ({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}, "Argo CD"),
-        ({"labels": {"kustomize.toolkit.fluxcd.io/name": "apps"}}, "Flux"),
-        ({"labels": {"helm.toolkit.fluxcd.io/name": "apps"}}, "Flux"),
+        pytest.param({}, "", "", id="nobody"),
+        pytest.param({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}, "Argo CD", "", id="Argo CD"),
+        pytest.param({"labels": {"argocd.argoproj.io/instance": "x"}}, "Argo CD", "", id="Argo CD by a label of its own"),
+        pytest.param({"labels": KUSTOMIZED}, "Flux", "", id="Flux"),
+        pytest.param({"labels": {"helm.toolkit.fluxcd.io/name": "apps"}}, "Flux", "", id="Flux with Helm"),
+        pytest.param({"labels": KUSTOMIZED, "annotations": DISABLED}, "", "", id="Flux, which is told to leave it"),
+        pytest.param({"labels": KUSTOMIZED | DISABLED}, "", "", id="by a label"),
+        pytest.param(
+            {"labels": KUSTOMIZED, "annotations": dict.fromkeys(DISABLED, "enabled")}, "Flux", "", id="Flux, which is told not to"
+        ),
+        pytest.param(
+            {"annotations": DISABLED | {"argocd.argoproj.io/tracking-id": "x"}}, "Argo CD", "", id="Argo CD, beside a mark of Flux"
+        ),
+        pytest.param({"labels": INSTANCE}, "", "Argo CD", id="a label of Argo CD 2, and of others"),
+        pytest.param({"labels": INSTANCE | {"app.kubernetes.io/managed-by": "Helm"}}, "", "", id="the same label, of Helm"),
     ],
-)
-def test_who_keeps_a_run_as_git_has_it_is_known_by_its_marks(metadata: dict[str, Any], tool: str):
-    assert changes.git_tool({"metadata": metadata}) == tool
+)  # fmt: skip
+def test_who_keeps_a_run_as_git_has_it_is_known_by_its_marks(metadata: dict[str, Any], tool: str, possible: str):
+    of = {"metadata": metadata}
+    assert (changes.keeper(of), changes.possible_keeper(of)) == (tool, possible)

@@ -181,3 +181,49 @@ def test_another_run_of_the_same_name_is_not_changed(cluster: Any, capsys: Outpu
     assert main(["suspend", "r"]) == 64
     assert "r was deleted and created anew meanwhile" in capsys.readouterr().err
     assert store.run["spec"] == {}
+
+
+FLUX = {"kustomize.toolkit.fluxcd.io/name": "apps"}
+PATCH = "spec:\n  suspend: true\n"
+WARNING = "warning: r may be set back by {}: change it in Git, too\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "code", "out", "err"),
+    [
+        pytest.param(
+            FLUX, [], 2,
+            f"r is kept by Flux as Git has it, and may be set back by it: change it there, or use --force\n{PATCH}", "",
+            id="kept by Flux",
+        ),
+        pytest.param(FLUX, ["--force"], 0, f"r: changed\n{PATCH}", WARNING.format("Flux"), id="forced"),
+        pytest.param(
+            FLUX | {"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}, [], 0, f"r: changed\n{PATCH}", "", id="left by Flux"
+        ),
+        pytest.param(
+            {"app.kubernetes.io/instance": "apps"}, [], 0, f"r: changed\n{PATCH}", WARNING.format("Argo CD"),
+            id="perhaps kept by Argo CD",
+        ),
+        pytest.param({}, ["--force"], 0, f"r: changed\n{PATCH}", "", id="kept by nobody"),
+    ],
+)  # fmt: skip
+def test_what_git_keeps_is_changed_only_by_force(
+    cluster: Any, labels: dict[str, str], options: list[str], code: int, out: str, err: str, capsys: Output
+):
+    found = run()
+    found["metadata"]["labels"] = labels
+    store = cluster(Store(found))
+    assert main(["suspend", "r", *options]) == code
+    assert capsys.readouterr() == (out, err)
+    assert store.run["spec"] == ({} if code else {"suspend": True})
+
+
+@pytest.mark.parametrize("verb", ["suspend", "resume", "retry", "approve", "topup"])
+def test_each_verb_can_be_forced(cluster: Any, verb: str, capsys: Output):
+    found = run("Suspended", approval=APPROVAL, budget={"maxTeacherTokens": 1}, suspend=verb == "resume")
+    found["metadata"]["labels"], found["status"]["iterations"] = FLUX, GENERATED
+    cluster(Store(found))
+    arguments = [verb, "r", *(["--tokens", "5"] if verb == "topup" else [])]
+    assert main(arguments) == 2
+    assert main([*arguments, "--force"]) == 0
+    assert "r: changed" in capsys.readouterr().out
