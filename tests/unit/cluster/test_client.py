@@ -47,11 +47,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.sent.append(json.loads(self.rfile.read(int(length))))
         self.send_response(status)
         self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body))
         if not path.endswith("/cut/log"):
             self.wfile.write(b"0\r\n\r\n")
-        self.close_connection = True
 
     do_PATCH = do_GET  # noqa: N815 - http.server's name
 
