@@ -14,6 +14,7 @@ import typer
 
 from llm2llm.cli.fetch import export, fetch
 from llm2llm.cli.init import init
+from llm2llm.cli.preview import preview
 from llm2llm.cli.report import report
 from llm2llm.cli.results import compare, mistakes, samples, suspects
 from llm2llm.cli.run import check, run
@@ -35,7 +36,9 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-for command in (init, validate, check, run, report, mistakes, samples, suspects, compare, fetch, export, verify, step):
+for command in (
+    init, validate, check, preview, run, report, mistakes, samples, suspects, compare, fetch, export, verify, step,
+):  # fmt: skip
     app.command()(command)
 for entry_point in entry_points(group="llm2llm.commands"):
     # those for runs on a cluster, which are not part of the data plane

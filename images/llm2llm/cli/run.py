@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from llm2llm.local.documents import LocalRun
     from llm2llm.local.runner import Result
     from llm2llm.records import Report
+    from llm2llm.runtime.context import Step, StepContext
+    from llm2llm.storage import Store
+
+    Execute = Callable[[Step, Store, StepContext], Report]
 
 
 Settings = Annotated[
@@ -63,9 +67,9 @@ def run(
         raise typer.Exit(ExitCode.BAD_CONFIGURATION)
     if workdir is not None:
         changes.append(f"spec.artifacts.uri={workdir.absolute().as_uri()}")
-    with _loaded(files, changes, secrets or []) as (local_run, all_secrets, environ):
+    with loaded_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
         advice = "" if workdir else _workdir_advice(local_run)
-        raise typer.Exit(_run(local_run, all_secrets, environ, changes, advice))
+        raise typer.Exit(run_steps(local_run, all_secrets, environ, changes, advice))
 
 
 def check(files: Paths, settings: Settings = None, secrets: Secrets = None) -> None:
@@ -77,12 +81,12 @@ def check(files: Paths, settings: Settings = None, secrets: Secrets = None) -> N
     """
     with TemporaryDirectory(prefix="llm2llm-check-") as folder:
         changes = [*(settings or []), f"spec.artifacts.uri={Path(folder).as_uri()}", "spec.retries.transient=0"]
-        with _loaded(files, changes, secrets or []) as (local_run, all_secrets, environ):
-            raise typer.Exit(_run(local_run, all_secrets, environ, changes, "", alone=True))
+        with loaded_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
+            raise typer.Exit(run_steps(local_run, all_secrets, environ, changes, "", alone=True))
 
 
 @contextmanager
-def _loaded(
+def loaded_run(
     files: list[Path], changes: list[str], secrets: list[str]
 ) -> Iterator[tuple[LocalRun, dict[str, dict[str, str]], Mapping[str, str]]]:
     """Reads what a command line names: the run with its changes, its Secrets, and the environment of its steps.
@@ -121,7 +125,7 @@ def _workdir_advice(local_run: LocalRun) -> str:
     return f"spec.artifacts.uri is {local_run.spec.artifacts.uri}: pass --workdir FOLDER to store them here instead"
 
 
-def _run(
+def run_steps(
     local_run: LocalRun,
     secrets: dict[str, dict[str, str]],
     environ: Mapping[str, str],
@@ -129,8 +133,19 @@ def _run(
     workdir_advice: str,
     *,
     alone: bool = False,
+    execute: Execute | None = None,
 ) -> int:
-    """Runs the loop, or Prepare alone; prints how that ended, and returns the exit code."""
+    """Runs the loop, or Prepare alone; prints how that ended, and returns the exit code.
+
+    Args:
+        local_run: the run.
+        secrets: its Secrets.
+        environ: of its steps.
+        settings: the `--set` of the command line.
+        workdir_advice: is printed if the store cannot be opened.
+        alone: runs Prepare alone.
+        execute: runs a step; the default keeps to what a run does.
+    """
     from llm2llm.local.display import display_for
     from llm2llm.local.runner import Runner
     from llm2llm.loop.steps import expected_steps
@@ -139,6 +154,7 @@ def _run(
     _stop_on_signals(stopping)
     display = display_for(expected_steps(local_run.spec), local_run.spec.objective.metric)
     runner = Runner(local_run, secrets, environ, display, stopping, settings)
+    runner.execute = execute or runner.execute
     try:
         with closing(display):
             result = None if alone else runner.complete()

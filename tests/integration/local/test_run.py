@@ -66,6 +66,24 @@ def test_check_does_the_first_step_alone_and_keeps_nothing(workplace: Workplace,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_preview_shows_what_is_sent_and_received_and_keeps_nothing(
+    workplace: Workplace, teacher: Teacher, tmp_path: Path
+):
+    command = ["preview", *workplace.command(tmp_path / "out", teacher, "-n", "2")[1:]]
+    place = command.index("--workdir")
+    command = command[:place] + command[place + 2 :]
+    done = run(command, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the teacher writes (kept; ") == 2, done.stdout
+    assert "<sep>" in done.stdout
+    assert "nothing stands in the way of this run" in done.stderr
+    assert teacher.stats()["answered"] == 3  # check's own row, too
+    assert list(tmp_path.iterdir()) == []
+    rows = json.loads(run([*command, "-o", "json"]).stdout)
+    assert [row["verdict"] for row in rows] == ["kept", "kept"]
+    assert rows[0]["promptTokens"] > 5
+
+
 def test_check_says_all_that_stands_in_the_way_at_once(workplace: Workplace, teacher: Teacher, tmp_path: Path):
     command = [
         "check",
