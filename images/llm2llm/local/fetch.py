@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 from llm2llm.artifacts.committed import download_folder, manifest_in
-from llm2llm.data.rows import training_set
+from llm2llm.data.rows import read_resolved, training_set
 from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
 from llm2llm.layout import trained_part
 from llm2llm.local.results import apart, iteration_named
 from llm2llm.local.targets import NamedRun
 from llm2llm.loop.stages import INPUTS, step_folder
+from llm2llm.models.fetch import fetch_model
 from llm2llm.records import Example, Manifest, Stage
 from llm2llm.report.collect import collect
 
@@ -48,6 +50,47 @@ def fetch_student(run: NamedRun, folder: Path, index: int | None) -> str:
     except OSError as error:
         raise ConfigurationError(f"{folder}: {error.strerror or error}: name another folder") from error
     return manifest.digest
+
+
+def fetch_merged(
+    run: NamedRun,
+    folder: Path,
+    index: int | None,
+    precision: Literal["Auto", "fp32", "bf16"],
+    environ: Mapping[str, str],
+) -> str:
+    """Writes a student as a complete model, its adapter merged into its base; returns what was written, in words.
+
+    Args:
+        run: that trained it.
+        folder: to write to: new or empty.
+        index: iteration of the student; the best one if None.
+        precision: of the weights (training.model.merge_adapter).
+        environ: has the credentials for the base model.
+
+    Raises:
+        ConfigurationError: see fetch_student, and: its base is quantized, or cannot be fetched.
+        IncompatibleArtifacts: see fetch_student, and: the base model has changed since.
+    """
+    from llm2llm.training.model import merge_adapter
+
+    spec, prepared = run.view().spec, manifest_in(run.store, INPUTS)
+    if spec.train.method == "QLoRA":
+        raise ConfigurationError(
+            "an adapter of QLoRA is never merged: it has learned to make up for the rounding of its base to 4 bits, so "
+            "that it answers worse on another one. Fetch it without --merged, and serve it on its base in nf4"
+        )
+    if trained_part(spec) == "model" or prepared is None:
+        return f"{fetch_student(run, folder, index)}, a complete model"
+    _check_free(folder)
+    with TemporaryDirectory(prefix="llm2llm-") as scratch:
+        adapter = Path(scratch, "adapter")
+        digest = fetch_student(run, adapter, index)
+        revision = read_resolved(prepared).model_revision
+        base = fetch_model(spec, revision, environ, Path(scratch), store=run.store)
+        with _new_folder(folder) as new:
+            written = merge_adapter(adapter, base, new, precision, trusted=spec.student.trust_remote_code)
+    return f"{digest} merged into {spec.student.model.uri}, in {written}"
 
 
 def _check_free(folder: Path) -> None:

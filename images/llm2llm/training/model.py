@@ -153,6 +153,32 @@ def save_model(
     _write_generation_config(base, target)
 
 
+def merge_adapter(
+    adapter: Path, base: Path, target: Path, precision: Literal["Auto", "fp32", "bf16"], *, trusted: bool = False
+) -> Precision:
+    """Writes a complete model: the adapter's products added to the weights of its base, in fp32, and rounded once.
+
+    In fp32 it answers as the adapter does on its base (engines/transformers.py merges it, too). In bf16 the rounding of
+    the sum loses part of a small change, so some answers differ.
+
+    Args:
+        adapter: folder of the adapter.
+        base: folder of the model that it was trained on, not quantized.
+        target: folder to write to.
+        precision: of the weights; Auto: bf16 if the base is in 16 bits.
+        trusted: whether Python files beside the base may be run.
+
+    Returns:
+        The precision that was chosen.
+    """
+    if precision == "Auto":
+        config = json.loads((base / "config.json").read_text())
+        precision = "bf16" if config.get("dtype", config.get("torch_dtype")) in ("bfloat16", "float16") else "fp32"
+    student = PeftModel.from_pretrained(load_weights(base, torch.float32, trusted=trusted), str(adapter))
+    save_model(student.merge_and_unload(safe_merge=True), base, target, precision=precision)
+    return precision
+
+
 def _dtype(precision: Precision) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 

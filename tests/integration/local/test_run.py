@@ -8,14 +8,29 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import transformers
 from tests.cluster.s3 import S3Server
 from tests.integration.local.workplace import Workplace, digests, environment, run
 from tests.support.commands import Command, start_command
 from tests.support.teacher import Teacher
 
 CONCURRENCY = 8
+
+
+def answers(folder: Path, prompts: list[str]) -> list[str]:
+    """Answers as anybody's program does that loads a model with transformers."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    found = []
+    for text in prompts:
+        prompt = tokenizer(text, return_tensors="pt").input_ids
+        written = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=8)
+        found.append(str(tokenizer.decode(written[0, prompt.shape[1] :], skip_special_tokens=True)))
+    return found
 
 
 @pytest.fixture
@@ -52,6 +67,21 @@ def test_a_run_tells_its_iterations_and_the_best_adapter(whole: Whole):
     assert any(line.startswith("digest: sha256:") for line in lines)
     best = next(line for line in lines if line.startswith("best: ")).removeprefix("best: ").split(",")[0]
     assert any(line.startswith(f"test set, {best}: accuracy ") and "200 rows" in line for line in lines)
+
+
+def test_the_best_student_merged_into_its_base_gives_the_answers_that_it_was_scored_by(whole: Whole, tmp_path: Path):
+    done = run(["fetch", str(whole.out), str(tmp_path / "merged"), "--merged", "--precision", "fp32"])
+    assert done.returncode == 0, done.stderr
+    assert "merged into file://" in done.stdout
+    [evaluated, *_] = sorted(whole.out.glob("*/*/iterations/001/evaluate/data/*/predictions.evaluation.jsonl"))
+    best = next(line for line in whole.told.splitlines() if line.startswith("best: "))
+    assert "iteration 1" in best
+    told = {row["id"]: row["output"] for row in map(json.loads, evaluated.read_text().splitlines())}
+    [frozen] = whole.out.glob("*/*/inputs/data/*/evaluation.jsonl")
+    rows = [json.loads(line) for line in frozen.read_text().splitlines()]
+    answered = answers(tmp_path / "merged", [f"{row['fields']['prompt']} <sep>" for row in rows])
+    assert dict(zip((row["id"] for row in rows), answered, strict=True)) == told
+    assert len(set(told.values())) > 5
 
 
 def test_check_does_the_first_step_alone_and_keeps_nothing(workplace: Workplace, teacher: Teacher, tmp_path: Path):

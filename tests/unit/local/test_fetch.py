@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.support import builders
 from tests.support.steps import commit_step, step_of
 
 from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
-from llm2llm.local.fetch import fetch_student, training_rows, write_rows
+from llm2llm.local.fetch import fetch_merged, fetch_student, training_rows, write_rows
 from llm2llm.local.record import RunRecord
 from llm2llm.local.targets import NamedRun
 from llm2llm.records import Example, Lineage, Stage, to_jsonl
@@ -49,6 +50,22 @@ def test_the_best_student_is_fetched_or_the_one_that_is_named(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter_model.safetensors"]
     assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == WEIGHTS + expected
     assert digest.startswith("sha256:")
+
+
+def test_an_adapter_of_a_quantized_base_is_never_merged(run: NamedRun, tmp_path: Path):
+    assert run.record is not None
+    spec = run.record.spec | {"train": {"method": "QLoRA"}}
+    quantized = replace(run, record=run.record.model_copy(update={"spec": spec}))
+    with pytest.raises(ConfigurationError, match=r"is never merged.*Fetch it without --merged"):
+        fetch_merged(quantized, tmp_path / "out", None, "Auto", {})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_files_is_not_merged_into_and_no_base_is_fetched_for_it(run: NamedRun, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").write_text("x")
+    with pytest.raises(ConfigurationError, match="exists and is not an empty folder"):
+        fetch_merged(run, tmp_path / "out", None, "Auto", {})
 
 
 def test_a_folder_with_files_is_left_as_it_is(run: NamedRun, tmp_path: Path):

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2DoubleHeadsModel, LlamaConfig, LlamaForCausalLM
 
 from llm2llm.training import model as students
-from llm2llm.training.model import is_finite, resolve_precision, save_model
+from llm2llm.training.model import is_finite, merge_adapter, resolve_precision, save_model
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,34 @@ def test_a_whole_student_has_its_bases_config_and_tokenizer_and_says_in_what_it_
     assert set(model.saved.values()) == {torch.bfloat16}
     assert (target / "tokenizer.json").read_text() == "{}"
     assert not (target / "model.safetensors").exists()  # the base's
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "written"),
+    [
+        pytest.param("float32", "Auto", "fp32", id="a base in fp32"),
+        pytest.param("bfloat16", "Auto", "bf16", id="a base in 16 bits"),
+        pytest.param("bfloat16", "fp32", "fp32", id="as exact as it was scored"),
+    ],
+)
+def test_a_merged_adapter_is_a_model_that_answers_alike(
+    stored: str, asked: Literal["Auto", "fp32", "bf16"], written: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}
+    base: Any = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=2, num_key_value_heads=2))
+    base.to(getattr(torch, stored)).save_pretrained(tmp_path / "base")
+    lora = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    student = get_peft_model(base.to(torch.float32), lora)
+    student.save_pretrained(str(tmp_path / "adapter"))
+    assert merge_adapter(tmp_path / "adapter", tmp_path / "base", tmp_path / "merged", asked) == written
+    tokens = torch.arange(32).reshape(4, 8)
+    merged, before = (
+        LlamaForCausalLM.from_pretrained(tmp_path / name, dtype=torch.float32)(tokens).logits
+        for name in ("merged", "base")
+    )
+    assert torch.allclose(merged, student(tokens).logits, atol={"fp32": 1e-4, "bf16": 0.2}[written])
+    assert not torch.allclose(merged, before, atol=1e-2)
 
 
 def test_only_models_of_transformers_itself_are_asked_for_the_logits_of_some_positions() -> None:
