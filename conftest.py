@@ -6,6 +6,7 @@ import os
 
 import hypothesis
 import pytest
+from tests.cluster.fixtures import let_go
 from tests.support import turns
 from xdist.scheduler import LoadScopeScheduling
 
@@ -21,12 +22,18 @@ os.environ.setdefault("LLM2LLM_TEST_IMAGE_ENV", '{"OMP_NUM_THREADS": "1"}')
 
 LONGEST_FIRST = (
     "tests/e2e/",
+    "tests/integration/cluster/",
     "tests/integration/local/",
     "tests/integration/control_plane/",
     "tests/integration/data_plane/",
     "tests/integration/",
 )
 """The order of groups: with several workers the last ones to be done are the many short modules of unit tests."""
+
+
+CONTROL_PLANES = ("cluster", "api")
+"""Fixtures of a session that run a control plane; with several workers each of them has its own."""
+_last_use: dict[str, int] = {}
 
 
 SHARE_A_RUN = ("tests/e2e/test_calm.py", "tests/e2e/test_crash.py", "tests/e2e/test_without_a_cluster.py")
@@ -58,6 +65,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Puts the longest groups first; within a folder the order of modules stays random."""
     turns.leave_out(config, items)
     items.sort(key=_rank)
+    for fixture in CONTROL_PLANES:
+        users = [_rank(item) for item in items if fixture in getattr(item, "fixturenames", ())]
+        _last_use[fixture] = max(users, default=0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Ends a control plane once the folders of the tests that need it are done: an idle one takes 5 % of a core."""
+    for fixture in CONTROL_PLANES:
+        if _rank(item) > _last_use[fixture]:
+            let_go(fixture)
 
 
 def _rank(item: pytest.Item) -> int:

@@ -44,6 +44,8 @@ BUILT_FOR = {
 """What has to be built for tests that use a fixture of this name, here or in a conftest further down."""
 
 _namespaces = itertools.count(1)
+_kept: dict[str, contextlib.ExitStack] = {}
+"""What runs for the tests of a session, by the name of its fixture."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,27 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 build()
 
 
+@contextlib.contextmanager
+def keep(fixture: str) -> Iterator[contextlib.ExitStack]:
+    """Gives a stack for what a fixture of a whole session starts, which `let_go` may end before the session does."""
+    with contextlib.ExitStack() as stack:
+        _kept[fixture] = stack
+        yield stack
+
+
+def let_go(fixture: str) -> None:
+    """Ends what a fixture has started, since no test of this process needs it any more."""
+    if stack := _kept.pop(fixture, None):
+        stack.close()
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[RunningCluster]:
     """A running cluster with its node agent and an S3 server, one for the whole session."""
     zygote = os.environ.get(ZYGOTE_VARIABLE, "") == "1"
     image_env = json.loads(os.environ.get(IMAGE_ENV_VARIABLE, "{}"))
-    with Cluster() as api, S3Server() as store, contextlib.ExitStack() as stack:
+    with keep("cluster") as stack:
+        api, store = stack.enter_context(Cluster()), stack.enter_context(S3Server())
         node = start_node(api, zygote=zygote, image_env=image_env)
         stack.callback(node.stop)
         yield RunningCluster(api, node, store)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cluster.controlplane import Cluster
+from tests.cluster.fixtures import keep
 from tests.support.install import install
 from tests.support.runs import Runs
 
@@ -16,7 +17,8 @@ _names = itertools.count(1)
 @pytest.fixture(scope="session")
 def api() -> Iterator[Cluster]:
     """A control plane of its own with the chart installed."""
-    with Cluster() as cluster:
+    with keep("api") as stack:
+        cluster = stack.enter_context(Cluster())
         install(cluster)
         yield cluster
 

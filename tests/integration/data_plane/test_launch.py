@@ -128,7 +128,7 @@ class TooLarge:
         return self.numbers
 
 
-@pytest.mark.turns("ranks that fail")
+@pytest.mark.turns("ranks that end")
 def test_fault_21_one_rank_without_memory_ends_all_and_tells_the_micro_batch(tmp_path: Path, student: Path) -> None:
     whole = job(tmp_path, student, "LoRA", 2, 8)
     heavy: Any = [TooLarge(row.id, row.ids, row.prompt) for row in whole.rows]
@@ -138,7 +138,7 @@ def test_fault_21_one_rank_without_memory_ends_all_and_tells_the_micro_batch(tmp
     assert told.value.micro_batch == 2
 
 
-@pytest.mark.turns("ranks that fail")
+@pytest.mark.turns("ranks that end")
 def test_a_checkpoint_that_the_store_refuses_ends_all(tmp_path: Path, student: Path) -> None:
     def refused(*_: object) -> Future[None]:
         upload: Future[None] = Future()
@@ -149,7 +149,7 @@ def test_a_checkpoint_that_the_store_refuses_ends_all(tmp_path: Path, student: P
         train_in_processes(job(tmp_path, student, "LoRA", 2, 8), replace(hooks(), save=refused, interval=0), 2, MASK)
 
 
-@pytest.mark.turns("ranks that fail")
+@pytest.mark.turns("ranks that end")
 def test_both_processes_wait_for_a_checkpoint_that_would_come_too_late(tmp_path: Path, student: Path) -> None:
     """With an interval that every step exceeds: the next one begins once the checkpoint is there."""
     upload: Future[None] = Future()
@@ -186,6 +186,7 @@ class Talking:
         return self.numbers
 
 
+@pytest.mark.turns("ranks that end")
 def test_what_the_ranks_print_is_in_the_log_and_masked(
     tmp_path: Path, student: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,7 @@ def test_vllm_ends_an_answer_at_the_same_place(bench: Bench) -> None:
     assert [predictions(other, run, name) for name in ("seed", "evaluation")] == expected
 
 
+@pytest.mark.turns("engines")
 @pytest.mark.vllm
 def test_vllm_draws_each_row_by_its_own_seed_too_and_may_be_stopped_at_any_look(bench: Bench) -> None:
     learned(bench)
@@ -44,6 +45,7 @@ def test_vllm_draws_each_row_by_its_own_seed_too_and_may_be_stopped_at_any_look(
     assert again == greedy
 
 
+@pytest.mark.turns("engines")
 @pytest.mark.vllm
 def test_vllm_takes_no_more_context_than_is_asked_and_says_what_it_cannot_serve(tmp_path: Path) -> None:
     """Four million positions, whose whole cache no machine holds; and an adapter of an architecture that takes none."""
