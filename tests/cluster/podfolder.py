@@ -15,6 +15,9 @@ _MESSAGE_BYTES = 4096
 _FALLBACK_BYTES = 2048
 _FALLBACK_LINES = 80
 _UNNAMED_USER = 65532  # runAsNonRoot without runAsUser: what a distroless image would say
+_PASSWD = "root:x:0:0:root:/root:/bin/sh\nllm2llm:x:65532:65532::/scratch:/usr/sbin/nologin\n"
+_GROUP = "root:x:0:\nllm2llm:x:65532:\n"
+"""The users and groups that our images know; another UID has no entry, as in them."""
 
 
 class PodFolder:
@@ -59,14 +62,16 @@ class PodFolder:
         message = self._message_file(name)
         message.write_bytes(b"")
         message.chmod(0o666)
-        hosts = self.path / "etc-hosts"
         hostname = self._pod["spec"].get("hostname") or self._pod["metadata"]["name"]
-        hosts.write_text(f"127.0.0.1\tlocalhost\n::1\tlocalhost\n{pod_ip}\t{hostname[:63]}\n")
+        hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost\n{pod_ip}\t{hostname[:63]}\n"
         binds = [self._bind(mount) for mount in mounts_of(container, self._volumes)]
         taken = {bind.target for bind in binds}
         binds.append(Bind(str(message), container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH, False))
-        if "/etc/hosts" not in taken and Path("/etc/hosts").exists():
-            binds.append(Bind(str(hosts), "/etc/hosts", True))
+        for target, text in {"/etc/hosts": hosts, "/etc/passwd": _PASSWD, "/etc/group": _GROUP}.items():
+            if target not in taken and Path(target).exists():
+                file = self.path / target.strip("/").replace("/", "-")
+                file.write_text(text)
+                binds.append(Bind(str(file), target, True))
         security = {**self._pod["spec"].get("securityContext", {}), **container.get("securityContext", {})}
         uid = security.get("runAsUser", _UNNAMED_USER if security.get("runAsNonRoot") else None)
         return Sandbox(

@@ -94,8 +94,12 @@ def enter(sandbox: Sandbox) -> None:
     """Gives the calling process, the first of its pid namespace, the container's view."""
     socket.sethostname(sandbox.hostname[:63])
     root = _Root(sandbox.root, writable=not sandbox.read_only_root)
-    # By depth, so that a mount inside another one comes after it.
-    for bind in sorted(sandbox.binds, key=lambda one: one.target.rstrip("/").count("/")):
+    # By depth, so that a mount inside another one comes after it; all places first, since to make one in a folder of the
+    # host covers what is bound there.
+    binds = sorted(sandbox.binds, key=lambda one: one.target.rstrip("/").count("/"))
+    for bind in binds:
+        root.make_place(bind)
+    for bind in binds:
         root.bind(bind)
     root.ensure_folder(sandbox.workdir)
     if sandbox.read_only_root:
@@ -131,9 +135,12 @@ class _Root:
                 if os.path.isdir(path) and not os.path.islink(path):
                     self._open(path)
 
+    def make_place(self, bind: Bind) -> str:
+        """Creates where a mount goes, if it is not there; returns its real path."""
+        return self._locate(bind.target, folder=os.path.isdir(bind.source))
+
     def bind(self, bind: Bind) -> None:
-        folder = os.path.isdir(bind.source)
-        target = self._locate(bind.target, folder=folder)
+        target = self.make_place(bind)
         _mount(bind.source, self._at + target, None, _MS_BIND | _MS_REC)
         if bind.read_only:
             _read_only(self._at + target, recursive=True)

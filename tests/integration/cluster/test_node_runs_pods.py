@@ -32,7 +32,7 @@ from tests.integration.cluster.jobs import (
 KEEP = "llm2llm.dev/test"
 # Writes what it sees as its last words, so that a test reads one JSON document.
 PROBE = """
-import json, os, pathlib
+import grp, json, os, pathlib, pwd
 def writable(path):
     try:
         pathlib.Path(path, "probe").write_text("x")
@@ -42,6 +42,8 @@ def writable(path):
 seen = {
     "env": dict(os.environ),
     "uid": os.getuid(),
+    "hosts": pathlib.Path("/etc/hosts").read_text(),
+    "names": [pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name, len(pwd.getpwall())],
     "pid": os.getpid(),
     "cwd": os.getcwd(),
     "host": os.uname().nodename,
@@ -162,6 +164,8 @@ def test_a_restricted_job_finds_its_environment_its_volumes_and_nothing_of_the_a
         "KUBERNETES_SERVICE_PORT": server[1],
     }
     assert (seen["uid"], seen["pid"], seen["cwd"], seen["host"]) == (65532, 1, "/scratch", pod["metadata"]["name"])
+    assert pod["metadata"]["name"] in seen["hosts"]
+    assert seen["names"] == ["llm2llm", "llm2llm", 2]  # as in our images
     assert (seen["key"], seen["mode"]) == ("sesame", "0o440")
     assert seen["writable"] == {
         "/scratch": True,
