@@ -6,7 +6,7 @@ import os
 
 import hypothesis
 import pytest
-from tests.cluster.fixtures import let_go
+from tests.cluster.lifetimes import let_go
 from tests.support import turns
 from xdist.scheduler import LoadScopeScheduling
 

@@ -8,7 +8,6 @@ never a skip.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
@@ -21,6 +20,7 @@ import pytest
 from tests.cluster import binaries
 from tests.cluster.controlplane import Cluster
 from tests.cluster.faults import NodeFaults
+from tests.cluster.lifetimes import keep
 from tests.cluster.nodeprocess import NodeProcess, start_node
 from tests.cluster.s3 import S3Server
 
@@ -44,8 +44,6 @@ BUILT_FOR = {
 """What has to be built for tests that use a fixture of this name, here or in a conftest further down."""
 
 _namespaces = itertools.count(1)
-_kept: dict[str, contextlib.ExitStack] = {}
-"""What runs for the tests of a session, by the name of its fixture."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +72,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if fixture in fixtures:
             for build in builds:
                 build()
-
-
-@contextlib.contextmanager
-def keep(fixture: str) -> Iterator[contextlib.ExitStack]:
-    """Gives a stack for what a fixture of a whole session starts, which `let_go` may end before the session does."""
-    with contextlib.ExitStack() as stack:
-        _kept[fixture] = stack
-        yield stack
-
-
-def let_go(fixture: str) -> None:
-    """Ends what a fixture has started, since no test of this process needs it any more."""
-    if stack := _kept.pop(fixture, None):
-        stack.close()
 
 
 @pytest.fixture(scope="session")

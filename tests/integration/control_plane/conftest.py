@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cluster.controlplane import Cluster
-from tests.cluster.fixtures import keep
+from tests.cluster.lifetimes import keep
 from tests.support.install import install
 from tests.support.runs import Runs
 
