@@ -58,8 +58,9 @@ test-operator: .venv/installed ## tests of the control plane, on a real one, and
 bench: .venv/installed ## the control plane under load: 1,000 runs at work (10 minutes)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks.control_plane active $(BENCH)
 
-test-realnode: .venv/installed ## as root: the images on a real kubelet (LLM2LLM_SWEEP=full for the evaluator, too)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.realnode -q $(PYTEST)
+test-realnode: REALNODE ?=
+test-realnode: .venv/installed ## as root: the images on a real kubelet (LLM2LLM_SWEEP=full for all tests)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.realnode $(REALNODE) -q $(PYTEST)
 
 lint: .venv/installed ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .

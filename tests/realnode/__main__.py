@@ -1,4 +1,7 @@
-"""`python -m tests.realnode [pytest's arguments]`: builds the images, and tests them on a real kubelet.
+"""`python -m tests.realnode [--if-ready] [pytest's arguments]`: builds the images, and tests them on a real kubelet.
+
+With `--if-ready` nothing is done, and told why, where something is missing that this takes, or where no image was built
+before: on a new machine that takes longer than a check before each landing may.
 
 Images are built first, with the network. The tests then run in network, mount and process namespaces of their own:
 whatever they leave ends with them.
@@ -10,6 +13,7 @@ import fcntl
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from tests.cluster import binaries
@@ -31,20 +35,20 @@ UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--
 FIRST = 'mount --make-rshared / && "$@" & wait $!'
 
 
+IF_READY = "--if-ready"
+
+
 def main(arguments: list[str]) -> int:
-    """Becomes the test run, or returns 69 with a message if something that it takes is missing."""
-    missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
-    if os.geteuid() != 0 or missing:
-        root = "" if os.geteuid() == 0 else "this needs root\n"
-        print(f"{root}{'apt-get install ' + ' '.join(missing) if missing else ''}".strip(), file=sys.stderr)
-        return 69
-    images.folder().mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(images.folder()).free
-    if free < FREE_BYTES:  # the kubelet deletes images where there is little, and its node takes no pods
-        print(
-            f"{free / 1e9:.0f} GB are free at {images.folder()}, {FREE_BYTES / 1e9:.0f} GB are needed", file=sys.stderr
-        )
-        return 69
+    """Becomes the test run, or returns 69 (0 with `--if-ready`) with a message if something that it takes is missing."""
+    if_ready = IF_READY in arguments
+    arguments = [argument for argument in arguments if argument != IF_READY]
+    obstacles = list(_obstacles())
+    if not obstacles and if_ready and not all(map(images.is_built, images.names())):
+        obstacles = ["no images of an earlier time (make test-realnode builds them, ten minutes or more)"]
+    if obstacles:
+        lead = "the real node is left out: " if if_ready else ""
+        print(f"{lead}{'; '.join(obstacles)}", file=sys.stderr)
+        return 0 if if_ready else 69
     for build in (binaries.control_plane, binaries.helm, binaries.versitygw, binaries.kubelet, binaries.pause):
         build()
     images.build(*images.names())
@@ -59,6 +63,18 @@ def main(arguments: list[str]) -> int:
         return 75
     command = [*UNSHARE, "sh", "-c", FIRST, "sh", *pytest]
     return _become(command)  # whoever ends this process ends the namespaces and all that is in them
+
+
+def _obstacles() -> Iterator[str]:
+    """Yields what this takes and the machine does not have."""
+    if os.geteuid() != 0:
+        yield "this needs root"
+    if missing := [package for program, package in NEEDED.items() if shutil.which(program) is None]:
+        yield f"apt-get install {' '.join(missing)}"
+    images.folder().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(images.folder()).free
+    if free < FREE_BYTES:  # the kubelet deletes images where there is little, and its node takes no pods
+        yield f"{free / 1e9:.0f} GB are free at {images.folder()}, {FREE_BYTES / 1e9:.0f} GB are needed"
 
 
 def _become(command: list[str]) -> NoReturn:

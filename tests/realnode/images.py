@@ -35,8 +35,8 @@ _ENVIRONMENT = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 
 def names() -> tuple[str, ...]:
-    """The images that are built and run: the evaluator (9 GB) only in the full form."""
-    return ("operator", "generator", "trainer", *(("evaluator",) if os.environ.get("LLM2LLM_SWEEP") == "full" else ()))
+    """The images that are built and run: by LLM2LLM_IMAGES, else all but the evaluator (9 GB)."""
+    return tuple(os.environ.get("LLM2LLM_IMAGES", "operator generator trainer").split())
 
 
 def folder() -> Path:
@@ -71,6 +71,11 @@ def build(*images: str) -> None:
             "BUILD_FLAGS": flags,
         }
         _run(["make", "-C", str(CHECKOUT), "images", *(f"{name}={value}" for name, value in variables.items())])
+
+
+def is_built(image: str) -> bool:
+    """Whether the image was built before, perhaps from other code."""
+    return bool(_run([*_buildah(), "images", "--quiet", "--filter", f"reference={reference(image)}"]).strip())
 
 
 def identity(image: str) -> str:

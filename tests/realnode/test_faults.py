@@ -43,6 +43,7 @@ def calm(installed: Installed) -> Document:
     return installed.platform.wait_for_end(team, timeout=600)
 
 
+@pytest.mark.turns("real node")
 def test_a_drain_during_training_ends_with_the_same_adapter(installed: Installed, calm: Document):
     team, platform = installed.team(), installed.platform
     platform.apply(team, platform.manifest(maxIterations=1))
@@ -55,6 +56,7 @@ def test_a_drain_during_training_ends_with_the_same_adapter(installed: Installed
     assert attempts(status) == attempts(calm)  # the Job replaced its pod
 
 
+@pytest.mark.turns("real node")
 def test_an_upgrade_during_training_does_not_touch_the_run(installed: Installed, calm: Document):
     team, platform = installed.team(), installed.platform
     platform.apply(team, platform.manifest(maxIterations=1))
@@ -67,6 +69,7 @@ def test_an_upgrade_during_training_does_not_touch_the_run(installed: Installed,
     assert before.isdisjoint(pod for pod in map(name_of, installed.operators()))
 
 
+@pytest.mark.turns("real node")
 def test_a_step_with_too_little_memory_says_so(installed: Installed):
     team, platform = installed.team(), installed.platform
     document = platform.manifest(maxIterations=1, retries={"transient": 0})
@@ -79,6 +82,7 @@ def test_a_step_with_too_little_memory_says_so(installed: Installed):
         assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["reason"] == "OOMKilled"
 
 
+@pytest.mark.turns("real node")
 def test_a_step_can_write_to_a_claim_that_root_owns(installed: Installed):
     team, platform = installed.team(), installed.platform
     folder = installed.node.folder / "volumes" / "cache"

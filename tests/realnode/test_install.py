@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.realnode.conftest import Installed
 from tests.support.install import RELEASE, SYSTEM
 from tests.support.withoutcluster import digests_of, run_without_a_cluster
@@ -59,6 +61,7 @@ def test_a_run_goes_to_its_end_under_restricted_with_the_digests_of_a_laptop_and
         assert secret not in seen
 
 
+@pytest.mark.turns("real node")
 def test_it_is_uninstalled_and_installed_again_and_goes_on_with_a_run_in_flight(installed: Installed):
     team, platform = installed.team(), installed.platform
     platform.apply(team, platform.manifest(maxIterations=1))
