@@ -68,6 +68,7 @@ def apiserver(folder: Path, port: int, clients: int, bind: str = "127.0.0.1") ->
         "etcd-servers": f"http://127.0.0.1:{clients}",
         "bind-address": bind,
         "advertise-address": "127.0.0.1",
+        "endpoint-reconciler-type": "none",  # newer ones refuse to write a loopback address into them; nobody asks
         "secure-port": port,
         "cert-dir": (folder / AUTHORITY).parent,
         "token-auth-file": folder / TOKENS,

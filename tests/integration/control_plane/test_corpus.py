@@ -43,6 +43,11 @@ class Answers:
         return "".join(error for error in self._errors if f'/{file.name}"' in error)
 
 
+def without_values(error: str) -> str:
+    """The error as all versions say it: 1.34 names the type of what is wrong, newer ones quote it or leave it out."""
+    return re.sub(r'(Invalid value): (?:"(?:[^"\\]|\\.)*"|null|-?[0-9.]+): ', r"\1: ", error)
+
+
 @pytest.fixture(scope="module")
 def namespace(api: Cluster) -> None:
     api.create_namespace(NAMESPACE)
@@ -66,4 +71,4 @@ def test_a_valid_manifest_is_taken(about_valid: Answers, file: Path):
 
 @pytest.mark.parametrize("case", corpus.invalid(), ids=lambda case: case.file.stem)
 def test_an_invalid_manifest_is_refused_and_says_where(about_invalid: Answers, case: corpus.Invalid):
-    assert case.api in about_invalid.error_about(case.file), about_invalid.output
+    assert without_values(case.api) in without_values(about_invalid.error_about(case.file)), about_invalid.output
