@@ -44,6 +44,6 @@ add_resolvers(_Dumper)
 _Dumper.add_representer(str, _represent_text)
 
 
-def dump(document: Any) -> str:
+def dump(document: Any, *, width: int = 110) -> str:
     """Returns a document as YAML that people and kubectl read, with its keys in their order."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import WithDefaultSchema
@@ -22,6 +21,7 @@ from llm2llm import __version__
 from llm2llm.api.base import TEXT_LIMIT_MARK, Model
 from llm2llm.api.forms import RULES_MARK
 from llm2llm.api.run import GROUP, KIND, NAME_LIMIT, PLURAL, VERSION, AugmentationRunSpec, identity_paths
+from llm2llm.kubeyaml import dump
 from llm2llm.records import digest_of
 from llm2llm_crdgen import textlimit
 from llm2llm_operator.constants import OPERATOR
@@ -265,22 +265,6 @@ def _immutability_rule(path: tuple[str, ...], always: list[bool]) -> str:
     return rule
 
 
-class _Quoting(yaml.SafeDumper):
-    """Quotes strings that other readers take for numbers: PyYAML writes 2e-4 bare, and Go's YAML reads a float."""
-
-    def ignore_aliases(self, _: object) -> bool:
-        """Writes every part in full: a CRD with anchors is hard to read, and not every tool supports them."""
-        return True
-
-
-def _string(dumper: _Quoting, value: str) -> yaml.ScalarNode:
-    numeric = value[:1].isdigit() and not value.strip("0123456789.eE+-")
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if numeric else None)
-
-
-_Quoting.add_representer(str, _string)
-
-
 def main() -> int:
     """Writes the CRD to the given files (`make verify` compares them with the committed ones)."""
     document = custom_resource_definition()
@@ -289,7 +273,7 @@ def main() -> int:
         print(f"the CRD has {size} bytes, more than {SIZE_LIMIT}", file=sys.stderr)
         return 1
     text = "# Generated from images/llm2llm/api/ by `make generate`: change it there.\n"
-    text += yaml.dump(document, Dumper=_Quoting, sort_keys=False, width=120, allow_unicode=True)
+    text += dump(document, width=120)
     for path in sys.argv[1:]:
         Path(path).write_text(text, encoding="utf-8")
     return 0
