@@ -15,7 +15,7 @@ import typer
 
 from llm2llm.cli.manifests import Paths
 from llm2llm.cli.output import Format, Output, print_rows
-from llm2llm.cli.run import Secrets, Settings, loaded_run, run_steps
+from llm2llm.cli.run import Secrets, Settings, for_one_try, loaded_run, run_steps
 from llm2llm.plaintext import plain_lines
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def preview(
         return report
 
     with TemporaryDirectory(prefix="llm2llm-preview-") as folder:
-        changes = [*(settings or []), f"spec.artifacts.uri={Path(folder).as_uri()}", "spec.retries.transient=0"]
+        changes = for_one_try(settings, Path(folder))
         with loaded_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
             with redirect_stdout(sys.stderr):  # what Prepare tells is not the result
                 code = run_steps(local_run, all_secrets, environ, changes, "", alone=True, execute=execute)

@@ -80,9 +80,14 @@ def check(files: Paths, settings: Settings = None, secrets: Secrets = None) -> N
     Example: llm2llm check run.yaml --secret teacher/api-key=TEACHER_API_KEY
     """
     with TemporaryDirectory(prefix="llm2llm-check-") as folder:
-        changes = [*(settings or []), f"spec.artifacts.uri={Path(folder).as_uri()}", "spec.retries.transient=0"]
+        changes = for_one_try(settings, Path(folder))
         with loaded_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
             raise typer.Exit(run_steps(local_run, all_secrets, environ, changes, "", alone=True))
+
+
+def for_one_try(settings: list[str] | None, folder: Path) -> list[str]:
+    """Returns the changes to a run that is tried once and leaves nothing but this folder."""
+    return [*(settings or []), f"spec.artifacts.uri={folder.as_uri()}", "spec.retries.transient=0"]
 
 
 @contextmanager
