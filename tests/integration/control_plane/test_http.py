@@ -15,6 +15,7 @@ import pytest
 import uvloop
 from prometheus_client import CONTENT_TYPE_LATEST
 from tests.cluster.processes import free_port
+from tests.support.log import Log
 from tests.support.tls import issue
 
 from llm2llm_operator.observability import http, metrics
@@ -127,9 +128,7 @@ def test_a_renewed_certificate_is_served_from_the_next_connection_on(tmp_path: P
     with_tls(tmp_path / "in-use", ask)
 
 
-def test_a_renewal_that_does_not_work_is_logged_once_and_the_certificate_stays(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_a_renewal_that_does_not_work_is_logged_once_and_the_certificate_stays(tmp_path: Path, log: Log):
     certificate, key = issue(tmp_path / "in-use")
     authority = Path(shutil.copy(certificate, tmp_path / "ca.crt"))
 
@@ -140,5 +139,5 @@ def test_a_renewal_that_does_not_work_is_logged_once_and_the_certificate_stays(
         assert (await get("/metrics", secret, authority))[0] == 200
 
     with_tls(tmp_path / "in-use", ask)
-    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    [record] = [record for record in log.records if record.levelno == logging.ERROR]
     assert "stays what it was: tls.crt or tls.key is no PEM" in record.getMessage()

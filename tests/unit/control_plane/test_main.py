@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from kubernetes.aio import client
 from tests.support import virtualtime
+from tests.support.log import Log
 
 from llm2llm_operator import main as module
 from llm2llm_operator.kube.client import KubeClient
@@ -86,16 +87,16 @@ def test_a_run_is_not_looked_at_again_before_something_happens(ending: Exception
     assert virtualtime.run(after_a_pass(ending)) == (result, None)
 
 
-def test_an_error_of_ours_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture):
+def test_an_error_of_ours_is_logged_with_its_traceback(log: Log):
     virtualtime.run(after_a_pass(KeyError("bug")))
-    [record] = [record for record in caplog.records if record.name == "llm2llm_operator"]
+    [record] = [record for record in log.records if record.name == "llm2llm_operator"]
     assert record.levelno == logging.ERROR
     assert record.exc_info
 
 
-def test_an_api_server_that_is_away_is_a_warning_without_a_traceback(caplog: pytest.LogCaptureFixture):
+def test_an_api_server_that_is_away_is_a_warning_without_a_traceback(log: Log):
     virtualtime.run(after_a_pass(ApiUnavailable(503, "Busy", "later")))
-    [record] = [record for record in caplog.records if record.name == "llm2llm_operator"]
+    [record] = [record for record in log.records if record.name == "llm2llm_operator"]
     assert (record.levelno, record.exc_info) == (logging.WARNING, None)
     assert record.getMessage() == "503 Busy: later; retrying in 1 s"
 
@@ -170,29 +171,27 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_a_wrong_setting_ends_the_process_with_its_name_and_without_a_traceback(
-    environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    environment: pytest.MonkeyPatch, log: Log
 ):
     environment.setenv("LLM2LLM_WORKERS", "many")
     assert module.main([]) == 64
-    [record] = caplog.records
+    [record] = log.records
     assert "LLM2LLM_WORKERS must be a number, not 'many'" in record.getMessage()
     assert not record.exc_info
 
 
-def test_without_the_chart_s_crd_the_process_ends_and_says_so(
-    environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_without_the_chart_s_crd_the_process_ends_and_says_so(environment: pytest.MonkeyPatch, log: Log):
     async def serve(_: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(ending(CrdMissing("install the CRD")))
 
     environment.setattr(module, "serve", serve)
     assert module.main([]) == 64
-    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [("install the CRD", None)]
+    assert [(record.getMessage(), record.exc_info) for record in log.records] == [("install the CRD", None)]
 
 
 def test_with_a_certificate_that_does_not_work_the_process_ends_and_says_why(
-    environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    environment: pytest.MonkeyPatch, log: Log, tmp_path: Path
 ):
     async def serve(settings: Settings) -> None:
         cluster = KubeClient(client.Configuration(host="http://api"), write_rate=1, write_burst=1)
@@ -204,7 +203,7 @@ def test_with_a_certificate_that_does_not_work_the_process_ends_and_says_why(
     environment.setenv("LLM2LLM_METRICS_TLS_FOLDER", str(tmp_path))
     environment.setattr(module, "serve", serve)
     assert module.main([]) == 64
-    [record] = caplog.records
+    [record] = log.records
     assert f"{tmp_path}/tls.crt cannot be read (No such file or directory)" in record.getMessage()
     assert not record.exc_info
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
+from tests.support.log import Log
 from tests.support.passes import Bench
 
 from llm2llm_operator.kube.errors import ApiUnavailable, Forbidden
@@ -37,7 +37,7 @@ def test_kueue_is_asked_only_about_a_job_that_has_been_suspended_for_a_while():
 
 
 def test_an_operator_that_may_not_read_workloads_says_so_in_its_log_and_the_run_waits(
-    caplog: pytest.LogCaptureFixture,
+    log: Log,
 ):
     bench = Bench(kueue=True)
     bench.api.refuse["read"] = Forbidden(403, "Forbidden", "cannot list workloads")
@@ -46,7 +46,7 @@ def test_an_operator_that_may_not_read_workloads_says_so_in_its_log_and_the_run_
     bench.now += timedelta(minutes=1)
     bench.reconcile()
     assert bench.progressing()[:2] == ("False", "Queued")
-    assert "set kueue.readWorkloads of the chart: 403 Forbidden: cannot list workloads" in caplog.text
+    assert "set kueue.readWorkloads of the chart: 403 Forbidden: cannot list workloads" in log.text
 
 
 def test_while_kueue_cannot_be_asked_the_run_goes_on():

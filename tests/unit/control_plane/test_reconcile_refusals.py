@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from tests.support.log import Log
 from tests.support.passes import Bench, Document
 
 from llm2llm_operator.kube.errors import ApiError, ApiUnavailable, Forbidden, NotFound, Rejected
@@ -175,7 +176,7 @@ def test_in_a_namespace_that_is_gone_nothing_is_told():
     assert bench.written() == ["status"]
 
 
-def test_an_event_that_cannot_be_written_costs_nothing_else(caplog: pytest.LogCaptureFixture):
+def test_an_event_that_cannot_be_written_costs_nothing_else(log: Log):
     bench = Bench()
     bench.reconcile()
     bench.end_job()
@@ -183,7 +184,7 @@ def test_an_event_that_cannot_be_written_costs_nothing_else(caplog: pytest.LogCa
     bench.written()
     bench.reconcile()
     assert bench.written() == ["status", "create i000-train-a0"]
-    assert "cannot write an event: 503 Busy: later" in caplog.text
+    assert "cannot write an event: 503 Busy: later" in log.text
 
 
 def test_a_run_whose_time_is_over_is_deleted_or_says_which_switch_of_the_chart_is_missing():

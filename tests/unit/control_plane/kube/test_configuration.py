@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.support.log import Log
 
 from llm2llm_operator import main as module
 from llm2llm_operator.kube.configuration import NoAccess, load_configuration
@@ -44,13 +45,11 @@ def test_a_pod_without_a_token_is_told_what_it_lacks(monkeypatch: pytest.MonkeyP
         asyncio.run(load_configuration())
 
 
-def test_the_operator_ends_with_the_message_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_the_operator_ends_with_the_message_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log):
     for name, value in {"KUBECONFIG": str(tmp_path / "none"), "LLM2LLM_NAMESPACE": "ns"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("llm2llm_operator.main.logs.set_up", lambda _: None)
     assert module.main([]) == 64
-    [record] = [record for record in caplog.records if record.name.startswith("llm2llm")]
-    assert record.message.startswith("cannot tell how to reach the API server")
+    [record] = [record for record in log.records if record.name.startswith("llm2llm")]
+    assert record.getMessage().startswith("cannot tell how to reach the API server")
     assert record.exc_info is None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 from tests.support import virtualtime
+from tests.support.log import logged
 
 from llm2llm_crdgen.crd import custom_resource_definition
 from llm2llm_operator.kube.errors import ApiUnavailable
@@ -77,10 +78,8 @@ OLDER, EQUAL = document(without="retry"), document()
         ),
     ],
 )
-def test_each_change_is_logged_once_and_the_metric_follows(
-    answers: list[Any], levels: list[str], differs: int, caplog: pytest.LogCaptureFixture
-):
-    caplog.set_level(logging.INFO)
-    looks(Server(*answers), len(answers))
-    assert [record.levelname for record in caplog.records if "crdcheck" in record.name] == levels
+def test_each_change_is_logged_once_and_the_metric_follows(answers: list[Any], levels: list[str], differs: int):
+    with logged(logging.INFO) as log:
+        looks(Server(*answers), len(answers))
+    assert [record.levelname for record in log.records if "crdcheck" in record.name] == levels
     assert REGISTRY.get_sample_value("llm2llm_crd_differs") == differs
