@@ -8,22 +8,19 @@ that was killed and started again, on any pod and with any timing, is the same r
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from llm2llm.artifacts.committed import parent_manifest
 from llm2llm.artifacts.reuse import read_reused_answers
-from llm2llm.augment import prompt
 from llm2llm.budget import Spent
-from llm2llm.data.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in
-from llm2llm.data.rows import read_examples as frozen_rows
 from llm2llm.errors import StepError
 from llm2llm.layout import ledger_folder
-from llm2llm.loop.stages import INPUTS, step_folder
-from llm2llm.records import POOL, Example, Manifest, Report, Stage, to_jsonl, total_usage
+from llm2llm.loop.stages import step_folder
+from llm2llm.records import Report, Stage, to_jsonl, total_usage
 from llm2llm.runtime.context import StageResult, Step, StepContext
-from llm2llm.stages.round import Inputs, Round, begin_round
+from llm2llm.stages.round import WAVES, Round, begin_round
+from llm2llm.stages.round_inputs import read_inputs
 from llm2llm.stages.teacher_endpoint import TEACHER, freeze_teacher, open_teacher
 from llm2llm.storage import Store
 from llm2llm.teacher.connection import connect
@@ -32,8 +29,6 @@ from llm2llm.teacher.limits import Limiter, bucket_per_minute
 from llm2llm.teacher.requests import LedgeredTeacher
 from llm2llm.teacher.reservations import BudgetReservations
 
-WAVES = 3
-"""Maximum number of times that one row is requested."""
 PROGRESS_SECONDS = 1.0
 
 
@@ -47,7 +42,7 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
     """
     spec = step.spec
     with context.timed("load"):
-        inputs = _read_inputs(step, store)
+        inputs = read_inputs(store, step.iteration, partial(parent_manifest, store, step))
         round_ = begin_round(spec, step.iteration, inputs)
     folder = ledger_folder(step_folder(Stage.GENERATE, step.iteration))
     try:
@@ -121,9 +116,7 @@ async def _run_waves(round_: Round, step: Step, store: Store, context: StepConte
                     trial_requests = [round_.request(item, wave) for item in trial]
                     round_.check_trial(trial, await teacher.answers(trial_requests, stopping))
                 records = await teacher.answers(requests, stopping)
-                for item, record in zip(pending, records, strict=True):
-                    round_.judge(item, record)
-                pending = [item for item in pending if item.row is None]
+                pending = round_.judge_wave(pending, records)
                 if not pending:
                     break
                 round_.check_acceptance()  # garbage is not requested again
@@ -160,33 +153,3 @@ class _Progress:
                     "steps": self._wanted,
                 }
             )
-
-
-def _read_inputs(step: Step, store: Store) -> Inputs:
-    inputs_manifest = parent_manifest(store, step, INPUTS)
-    seeds = frozen_rows(store, inputs_manifest, SEED)
-    evaluated = parent_manifest(store, step, step_folder(Stage.EVALUATE, step.iteration))
-    earlier = [parent_manifest(store, step, step_folder(Stage.GENERATE, i)) for i in range(step.iteration)]
-    synthetic = [row for manifest in earlier for row in frozen_rows(store, manifest, SYNTHETIC)]
-    by_seed: dict[str, list[Example]] = defaultdict(list)
-    for row in synthetic:
-        by_seed[row.root].append(row)
-    return Inputs(
-        seeds=seeds,
-        held_out=[row for name in (EVALUATION, TEST) for row in frozen_rows(store, inputs_manifest, name)],
-        mistakes=_mistakes(store, evaluated, [*seeds, *synthetic]),
-        synthetic=synthetic,
-        paid=total_usage(*(manifest.report.usage for manifest in (inputs_manifest, *earlier))),
-        by_seed=by_seed,
-    )
-
-
-def _mistakes(store: Store, evaluated: Manifest, rows: Sequence[Example]) -> list[prompt.Mistake]:
-    """Returns the rows that the student answered wrong, the seed rows first."""
-    outputs = {
-        prediction.id: prediction.output
-        for dataset in POOL
-        for prediction in predictions_in(store, evaluated, dataset)
-        if not prediction.correct
-    }
-    return [prompt.Mistake(row, outputs[row.id]) for row in rows if row.id in outputs]

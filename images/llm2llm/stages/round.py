@@ -25,6 +25,8 @@ from llm2llm.teacher.ledger import LedgerRecord, Request
 FEWEST_FOR_A_SHARE = 10
 """Below this number of answers a share means nothing: one unlucky row must not fail a run that has one mistake left."""
 SAMPLES_TOLD = 3
+WAVES = 3
+"""Maximum number of times that one row is requested."""
 TRIAL = 20
 """Number of rows that are requested first: if none of them can be kept, the others are not paid for. A round that may
 keep less than TRIAL_FLOOR of its rows has a longer trial."""
@@ -128,6 +130,12 @@ class Round:
             ),
             schema=prompt.response_schema(example, choice=self.choice),
         )
+
+    def judge_wave(self, items: Sequence[Item], records: Sequence[LedgerRecord]) -> list[Item]:
+        """Judges the answers to a wave's requests, in (seed, sample) order; returns the items of the next wave."""
+        for item, record in zip(items, records, strict=True):
+            self.judge(item, record)
+        return [item for item in items if item.row is None]
 
     def judge(self, item: Item, record: LedgerRecord) -> None:
         """Keeps the answer as a row, or records why not; has to be called in (seed, sample) order."""
