@@ -15,6 +15,7 @@ import typer
 from llm2llm.cli.fetch import export, fetch
 from llm2llm.cli.init import init
 from llm2llm.cli.preview import preview
+from llm2llm.cli.refilter import refilter
 from llm2llm.cli.report import report
 from llm2llm.cli.results import compare, mistakes, samples, suspects
 from llm2llm.cli.run import check, run
@@ -37,8 +38,9 @@ def _print_version(asked: bool) -> None:
 
 
 for command in (
-    init, validate, check, preview, run, report, mistakes, samples, suspects, compare, fetch, export, verify, step,
-):  # fmt: skip
+    *(init, validate, check, preview, run, report, mistakes, samples, refilter, suspects, compare, fetch, export),
+    *(verify, step),
+):
     app.command()(command)
 for entry_point in entry_points(group="llm2llm.commands"):
     # those for runs on a cluster, which are not part of the data plane

@@ -131,6 +131,10 @@ class Round:
             schema=prompt.response_schema(example, choice=self.choice),
         )
 
+    def row_name(self, item: Item) -> str:
+        """Returns the id that the row gets."""
+        return f"s{self.iteration}-{item.mistake.example.id}-{item.sample}"
+
     def judge_wave(self, items: Sequence[Item], records: Sequence[LedgerRecord]) -> list[Item]:
         """Judges the answers to a wave's requests, in (seed, sample) order; returns the items of the next wave."""
         for item, record in zip(items, records, strict=True):
@@ -141,7 +145,7 @@ class Round:
         """Keeps the answer as a row, or records why not; has to be called in (seed, sample) order."""
         verdict = self.filters.judge(record.text, record.finish, item.mistake.example)
         self.answers.append(record)
-        name = f"s{self.iteration}-{item.mistake.example.id}-{item.sample}"
+        name = self.row_name(item)
         lineage = _lineage(item.mistake.example, record, verdict)
         if verdict.kept and verdict.fields is not None:
             item.row = Example(id=name, fields=verdict.fields, completion=verdict.completion, lineage=lineage)

@@ -56,7 +56,8 @@ def open_teacher(
     from llm2llm.teacher.local import LocalTeacher
 
     check_teacher(spec)  # GPUs may have been changed since Prepare
-    revision = teacher_revision(freeze_teacher(step, source, store, context))
+    frozen = freeze_teacher(step, source, store, context)
+    revision = teacher_revision(frozen)
 
     def model() -> Path:
         tell("downloading the teacher's weights")
@@ -65,7 +66,7 @@ def open_teacher(
     with LocalTeacher(
         spec.generate, model, context.scratch / "teacher", context.environ, tell, context.stopping, context.mask
     ) as local:
-        identity = f"{teacher.model} {source.uri}@{revision}"
+        identity = teacher_identity(teacher, frozen)
         yield TeacherEndpoint(local.address, local.client_environ, identity, local.start, local.check)
 
 
@@ -97,6 +98,12 @@ def read_teacher(store: Store, manifests: Iterable[Manifest | None]) -> bytes | 
 def teacher_revision(frozen: bytes) -> str:
     """Returns the revision in a `teacher.json`: a commit or a digest."""
     return str(json.loads(frozen)["revision"])
+
+
+def teacher_identity(teacher: Teacher, frozen: bytes) -> str:
+    """Returns what the keys of answers have of a local teacher: its name, its source, and its revision."""
+    assert teacher.source is not None  # noqa: S101 - it is what mode Local has
+    return f"{teacher.model} {teacher.source.uri}@{teacher_revision(frozen)}"
 
 
 def has_same_teacher(step: Step, store: Store, context: StepContext, other: Store, manifest: Manifest) -> bool:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from tests.integration.generation import rounds
 
+from llm2llm.api.generate import Filters
 from llm2llm.errors import LowAcceptance
 from llm2llm.records import Report
 from llm2llm.runtime.context import Step, StepContext
+from llm2llm.stages.refilter import RefilteredRound, refilter_run
 from llm2llm.step import run_step
 from llm2llm.storage import Store
 
@@ -46,14 +48,25 @@ def test_fault_49_a_step_of_the_same_content_is_copied_and_costs_this_run_nothin
     assert rounds.output(store, "synthetic.jsonl") == rounds.output(first, "synthetic.jsonl")
 
 
+def refiltered(store: Store, step: Step, threshold: str, floor: str = "0.2") -> list[RefilteredRound]:
+    """What `llm2llm refilter` says of each round."""
+    filters = Filters.model_validate({"dedup": {"threshold": threshold}, "minAcceptance": floor})
+    return list(refilter_run(step.spec, store, filters))
+
+
+def would_keep(store: Store, step: Step, threshold: str) -> list[int]:
+    return [each.would_keep for each in refiltered(store, step, threshold)]
+
+
 def test_filtering_a_finished_round_anew_sends_nothing_for_it(tmp_path: Path):
     with rounds.Teacher() as teacher:
-        done, first, _ = first_round(tmp_path / "first", teacher)
+        done, first, step = first_round(tmp_path / "first", teacher)
         asked = teacher.stats()["requests"]
         report, store, _ = again(tmp_path / "second", first, teacher, "0.99")
         assert teacher.stats()["requests"] == asked
         assert report.usage.teacher_requests == 0
         assert report.kept >= done.kept
+        assert would_keep(first, step, "0.99") == [report.kept]
         assert len(rounds.rows(store, "ledger.jsonl")) == asked
         # a third run finds in the second what the second took from the first
         last, _, _ = again(tmp_path / "third", store, teacher, "0.98")
@@ -63,24 +76,28 @@ def test_filtering_a_finished_round_anew_sends_nothing_for_it(tmp_path: Path):
 
 def test_stricter_filters_keep_fewer_rows_of_a_finished_round_and_send_nothing_for_it(tmp_path: Path):
     with rounds.Teacher() as teacher:
-        done, first, _ = first_round(tmp_path / "first", teacher)
+        done, first, step = first_round(tmp_path / "first", teacher)
         asked = teacher.stats()["requests"]
         report, store, _ = again(tmp_path / "second", first, teacher, "0.3")
         assert teacher.stats()["requests"] == asked
     refused = rounds.rows(store, "rejected.jsonl")
     assert {row["reason"] for row in refused} == {"nearDuplicate"}
     assert (report.generated, report.kept) == (done.generated, done.kept - len(refused))
+    assert would_keep(first, step, "0.3") == [report.kept]
+    assert would_keep(first, step, "0.95") == [done.kept]
     assert report.usage.teacher_requests == 0
     assert report.message.endswith("another run finished this round, so only its answers were judged")
 
 
 def test_filters_that_keep_too_little_of_a_finished_round_say_so_and_send_nothing(tmp_path: Path):
     with rounds.Teacher() as teacher:
-        _, first, _ = first_round(tmp_path / "first", teacher)
+        _, first, step = first_round(tmp_path / "first", teacher)
         asked = teacher.stats()["requests"]
         with pytest.raises(LowAcceptance, match=r"below spec.generate.filters.minAcceptance 0\.99"):
             again(tmp_path / "second", first, teacher, "0.3", "0.99")
         assert teacher.stats()["requests"] == asked
+    assert [each.too_few for each in refiltered(first, step, "0.3", "0.99")] == [True]
+    assert [each.too_few for each in refiltered(first, step, "0.3", "0")] == [False]
 
 
 def test_rows_beyond_those_of_a_finished_round_are_asked_for(tmp_path: Path):

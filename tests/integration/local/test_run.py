@@ -16,6 +16,7 @@ import transformers
 from tests.cluster.s3 import S3Server
 from tests.integration.local.workplace import Workplace, digests, environment, run
 from tests.support.commands import Command, start_command
+from tests.support.keyword import EXAMPLE
 from tests.support.teacher import Teacher
 
 CONCURRENCY = 8
@@ -130,6 +131,16 @@ def test_check_says_all_that_stands_in_the_way_at_once(workplace: Workplace, tea
 def test_the_teacher_was_paid_for_each_row_and_the_probe(whole: Whole):
     manifest = json.loads(next(whole.out.glob("*/*/iterations/000/generate/manifest.json")).read_text())
     assert whole.paid == manifest["report"]["usage"]["teacherRequests"] + 1
+
+
+def test_with_its_own_filters_the_run_would_keep_what_it_kept(whole: Whole):
+    manifest = json.loads(next(whole.out.glob("*/*/iterations/000/generate/manifest.json")).read_text())
+    done = run(["refilter", str(whole.out), "-f", str(EXAMPLE), "-o", "json"])
+    assert done.returncode == 0, done.stderr
+    [first] = json.loads(done.stdout)
+    assert (first["answers"], first["kept"]) == (manifest["report"]["generated"], manifest["report"]["kept"])
+    assert (first["wouldKeep"], first["changes"]) == (first["kept"], [])
+    assert not done.stderr
 
 
 def test_the_same_command_again_does_nothing_and_tells_the_same(workplace: Workplace, whole: Whole, teacher: Teacher):
