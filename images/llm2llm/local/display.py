@@ -11,7 +11,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from llm2llm.local.progress import progress_of
 from llm2llm.loop.outcomes import StepId, StepResult, describe_iteration, iteration_label
 from llm2llm.loop.stopping import objective_metric
 from llm2llm.plaintext import plain_lines
@@ -138,20 +140,22 @@ class Screen:
         )
         self._run = self._bars.add_task("run", total=steps)
         self._step = self._bars.add_task("", total=None)
+        self._facts = ""
         self._live = Live(self._view(), console=Console(), refresh_per_second=4, redirect_stderr=False)
         self._live.start()
 
     def step_started(self, step: StepId) -> None:
         self._bars.remove_task(self._step)  # a reset would keep the last step's total
         self._step = self._bars.add_task(_title(step.stage, step.iteration), total=None)
+        self._facts = ""
         self._show()
 
     def progress(self, event: Mapping[str, object]) -> None:
         if "message" in event:
             self.say(str(event["message"]))
-        step, steps = event.get("step"), event.get("steps")
-        if isinstance(step, int) and isinstance(steps, int):
-            self._bars.update(self._step, completed=step, total=steps)
+        if progress := progress_of(event):
+            self._facts = ", ".join(progress.facts())
+            self._bars.update(self._step, completed=progress.done, total=progress.total)
             self._show()
 
     def step_finished(self, report: Report, *, before: bool) -> None:
@@ -170,6 +174,7 @@ class Screen:
 
     def close(self) -> None:
         self._bars.remove_task(self._step)
+        self._facts = ""
         self._show()
         self._live.stop()
 
@@ -177,7 +182,9 @@ class Screen:
         self._live.update(self._view())
 
     def _view(self) -> Group:
-        return Group(iteration_table(self._iterations, self._metric), self._bars)
+        return Group(
+            iteration_table(self._iterations, self._metric), self._bars, *([Text(self._facts)] if self._facts else [])
+        )
 
 
 def iteration_table(iterations: Mapping[int, IterationView], metric: str) -> Table:

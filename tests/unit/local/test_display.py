@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 from tests.support import builders
 
 from llm2llm.local.display import Display, Lines, Screen
+from llm2llm.loop.outcomes import StepId
 from llm2llm.records import Report, Stage
 
 DROPPED = "4 evaluation rows are also seed rows and were dropped (lines 1, 2, 3, 4)"
@@ -45,3 +47,17 @@ def test_what_the_table_shows_is_not_said_beside_it(
         PREPARED.model_copy(update={"stage": stage, "message": "words", "metrics": SCORED, **rows}), before=False
     )
     assert ("words" in capsys.readouterr().out) == shown
+
+
+def test_a_terminal_shows_the_loss_and_what_is_left_of_a_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    screen = Screen(3, "accuracy")
+    screen.step_started(StepId(Stage.TRAIN, 1))
+    screen.progress({"stage": "Train", "iteration": 1, "step": 39, "steps": 62, "loss": 0.51234, "etaSeconds": 200.0})
+    Console().print(screen._view())
+    shown = capsys.readouterr().out
+    screen.close()
+    assert "39/62" in shown
+    assert "loss 0.5123, 3 min 20 s left" in shown
