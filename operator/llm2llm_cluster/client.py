@@ -20,6 +20,8 @@ from llm2llm_operator.constants import LABEL_ATTEMPT, LABEL_ITERATION, LABEL_RUN
 
 CONTAINER = "step"
 _SECONDS = 30
+_WATCH_SECONDS = 50
+"""After which the API server ends a watch: who reads the run again then misses nothing that a dead connection hid."""
 _NOT_FOUND = 404
 _CONFLICT = 409
 _FOR_NOW = (429, 500, 502, 503, 504)
@@ -45,15 +47,15 @@ class Cluster:
         """Returns a run.
 
         Raises:
-            ConfigurationError: there is none of this name; the message names those that there are.
+            NotFoundError: there is none of this name; the message names those that there are.
             StepError: the API server cannot be asked, or refuses.
         """
         try:
             found: dict[str, Any] = self._call(
                 self._runs.get_namespaced_custom_object, GROUP, VERSION, self.namespace, PLURAL, name
             )
-        except _NotFoundError:
-            raise ConfigurationError(self._describe_missing(name)) from None
+        except NotFoundError:
+            raise NotFoundError(self._describe_missing(name)) from None
         return found
 
     def names(self) -> list[str]:
@@ -73,6 +75,38 @@ class Cluster:
         body = {"metadata": known, "spec": dict(change)}
         self._call(method, GROUP, VERSION, self.namespace, PLURAL, name, body)
 
+    def changes(self, run: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yields what happens to a run from the state on that was read, until the watch ends, as it does after a while.
+
+        Yields:
+            MODIFIED or DELETED, and the run.
+
+        Raises:
+            Transient: the watch was cut, or the state is too old to begin with: read the run again.
+        """
+        metadata = run["metadata"]
+        answer = self._call(
+            self._runs.list_namespaced_custom_object,
+            GROUP,
+            VERSION,
+            self.namespace,
+            PLURAL,
+            watch=True,
+            field_selector=f"metadata.name={metadata['name']}",
+            resource_version=metadata["resourceVersion"],
+            timeout_seconds=_WATCH_SECONDS,
+            _preload_content=False,
+            _request_timeout=(_SECONDS, _WATCH_SECONDS + _SECONDS),
+        )
+        try:
+            for line in lines_of(answer.stream()):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise Transient(f"the watch ended: {event['object'].get('message')}")
+                yield event["type"], event["object"]
+        except (HTTPError, OSError, ValueError) as error:
+            raise Transient(f"the watch was cut: {error}") from error
+
     def newest_pod(self, run: str, stage: str | None, iteration: int | None) -> dict[str, Any] | None:
         """Returns the newest pod of a run, of a stage or an iteration if one is named; None if there is none."""
         labels = {LABEL_RUN: run}
@@ -84,8 +118,13 @@ class Cluster:
         pods: list[dict[str, Any]] = json.loads(answer.data)["items"]
         return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
 
-    def log(self, pod: str, *, follow: bool) -> Iterator[str]:
+    def log(self, pod: str, *, follow: bool, tail: int | None = None) -> Iterator[str]:
         """Yields the lines of a step's log, as they come if asked to follow; a very long one comes in pieces.
+
+        Args:
+            pod: its name.
+            follow: whether to go on until the container ends.
+            tail: how many of the lines that are there already; all if None.
 
         Raises:
             Transient: the connection was cut.
@@ -96,6 +135,7 @@ class Cluster:
             self.namespace,
             container=CONTAINER,
             follow=follow,
+            **({} if tail is None else {"tail_lines": tail}),
             _preload_content=False,
             _request_timeout=None if follow else _SECONDS,
         )
@@ -109,7 +149,7 @@ class Cluster:
         missing = f"there is no AugmentationRun {name} in namespace {self.namespace}"
         try:
             names = self.names()
-        except _NotFoundError:
+        except NotFoundError:
             return "this cluster has no AugmentationRuns: install the chart (docs/install.md)"
         except ConfigurationError:
             return missing
@@ -123,7 +163,7 @@ class Cluster:
             return method(*arguments, **options)
         except ApiException as error:
             if error.status == _NOT_FOUND:
-                raise _NotFoundError(_words(error)) from error
+                raise NotFoundError(_words(error)) from error
             if error.status == _CONFLICT:
                 raise ChangedMeanwhile(_words(error)) from error
             answered = f"the API server answered {error.status}: {_words(error)}"
@@ -138,7 +178,7 @@ class ChangedMeanwhile(Transient):
     """A run is no longer as it was when it was read."""
 
 
-class _NotFoundError(ConfigurationError):
+class NotFoundError(ConfigurationError):
     """There is no such object, or the API server does not know its kind."""
 
 

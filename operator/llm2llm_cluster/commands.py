@@ -13,13 +13,10 @@ from llm2llm.cli.output import Format, Output, print_rows
 from llm2llm.cli.results import Index, reading
 from llm2llm.kubeyaml import dump
 from llm2llm.plaintext import plain
+from llm2llm_cluster.options import Context, Name, Namespace
+from llm2llm_cluster.options import open_cluster as _cluster
+from llm2llm_cluster.watch import watch
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an AugmentationRun.", show_default=False)]
-Namespace = Annotated[
-    str | None,
-    typer.Option("--namespace", "-n", help="Its namespace; if not set, that of the context.", show_default=False),
-]
-Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.", show_default=False)]
 Stage = Annotated[str | None, typer.Option("--stage", "-s", help="A stage, e.g. Train.", show_default=False)]
 
 Force = Annotated[bool, typer.Option("--force", help="Change it here although Argo CD or Flux may set it back.")]
@@ -34,7 +31,7 @@ _TRIES = 5
 
 def commands() -> list[Callable[..., None]]:
     """Returns the commands for runs on a cluster; the command line finds them by an entry point."""
-    return [get, why, logs, wait, suspend, resume, retry, approve, topup]
+    return [get, why, watch, logs, wait, suspend, resume, retry, approve, topup]
 
 
 def get(name: Name, namespace: Namespace = None, context: Context = None, output: Output = Format.TABLE) -> None:
@@ -264,9 +261,3 @@ def _print_explanation(run: Mapping[str, Any]) -> None:
 
     for sentence in explain(run):
         print(sentence)
-
-
-def _cluster(context: str | None, namespace: str | None) -> Any:
-    from llm2llm_cluster.client import Cluster
-
-    return Cluster(context, namespace)

@@ -40,17 +40,23 @@ def is_seen(run: Run) -> bool:
     return not observed or int(observed) >= int((run.get("metadata") or {}).get("generation") or 0)
 
 
-def explain(run: Run) -> Iterator[str]:
-    """Yields sentences: what the run does or waits for, what that reason means, and what to do next."""
+def headline(run: Run) -> str:
+    """Returns a sentence: what the run does or waits for."""
     status, name = _status(run), str((run.get("metadata") or {}).get("name"))
-    phase = status.get("phase")
+    phase, step = status.get("phase"), status.get("currentStep") or {}
     if not phase:
-        yield f"{name} has no status yet: the operator has not seen it; does it run, and watch this namespace?"
-        return
-    step = status.get("currentStep") or {}
+        return f"{name} has no status yet: the operator has not seen it; does it run, and watch this namespace?"
     where = f", {step['stage']} of {describe_iteration(int(step.get('iteration', 0)))}" if step.get("stage") else ""
     attempt = f", attempt {int(step['attempt']) + 1}" if step.get("attempt") else ""
-    yield plain(f"{name} is {phase}{where}{attempt}: {status.get('message') or 'no message'}")
+    return plain(f"{name} is {phase}{where}{attempt}: {status.get('message') or 'no message'}")
+
+
+def explain(run: Run) -> Iterator[str]:
+    """Yields sentences: what the run does or waits for, what that reason means, and what to do next."""
+    status = _status(run)
+    yield headline(run)
+    if not status.get("phase"):
+        return
     if not is_seen(run):
         yield "The operator has not seen the newest change of the spec yet, so this may be over in a moment."
         return
@@ -58,8 +64,8 @@ def explain(run: Run) -> Iterator[str]:
     meaning = next((known.sentence for known in Reason if known.value == reason), "")
     if meaning:
         yield f"{reason}: {meaning}"
-    if step.get("message"):
-        yield plain(f"The attempt before ended with: {step['message']}")
+    if message := (status.get("currentStep") or {}).get("message"):
+        yield plain(f"The attempt before ended with: {message}")
     if advice := next_step(run):
         yield plain(advice)
 

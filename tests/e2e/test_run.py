@@ -33,6 +33,11 @@ def test_kubectl_and_our_commands_show_what_a_user_needs(
     shown = capsys.readouterr()
     assert '"loss":' in shown.out
     assert "Train of iteration 0, attempt 0" in shown.err
+    assert main(["watch", "keyword", "-n", team]) == 0
+    watched = capsys.readouterr().out
+    assert "keyword is Running, Evaluate of iteration 0" in watched
+    assert ": Evaluate of iteration 0, attempt 0\n" in watched
+    assert "keyword is Succeeded" in watched
     waiting = platform.cluster.kubectl("-n", team, "wait", "--for=condition=Complete", "arun/keyword", "--timeout=180s")
     assert "condition met" in waiting
     row = platform.cluster.kubectl("-n", team, "get", "arun", "keyword", "--no-headers").split()

@@ -16,6 +16,7 @@ ROOMS = {
 """Where the tests of a package are; those that need real parts are in tests/integration, under the module's name, too."""
 THIN = {
     "images/llm2llm/cli/__main__.py": "calls cli/main.py",
+    "operator/llm2llm_cluster/options.py": "names the options that the commands share",
     "images/llm2llm/storage/base.py": "a protocol: tests/integration/data_plane/test_stores.py holds each store to it",
 }
 """Modules with nothing to test, and why."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from tests.cluster.controlplane import Cluster, RequestError
 from tests.support.runs import LIMIT, Runs
 
 from llm2llm.cli.main import main
+from llm2llm_cluster import watch
+from llm2llm_cluster.view import View
 
 Output = pytest.CaptureFixture[str]
 NAMESPACE = "commands"
@@ -118,7 +122,38 @@ def test_wait_ends_when_its_time_is_over(runs: Runs, capsys: Output):
     assert "at-work is Running" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["get", "why", "logs", "wait", "suspend", "retry"])
+@pytest.fixture
+def once_shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Does something once `watch` has shown the run."""
+    shown, print_news = threading.Event(), watch._print_news
+
+    def print_and_tell(view: View) -> None:
+        print_news(view)
+        shown.set()
+
+    def do(action: Callable[[], object]) -> None:
+        threading.Thread(target=lambda: (shown.wait(), action()), daemon=True).start()
+
+    monkeypatch.setattr(watch, "_print_news", print_and_tell)
+    return do
+
+
+def test_watch_shows_what_changes_until_the_run_has_ended(runs: Runs, once_shown: Any, capsys: Output):
+    name = run(runs, "watched")
+    once_shown(lambda: runs.edit_status(name, {"phase": "Succeeded", "message": "all is done"}))
+    assert typed("watch", name) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["watched is Running: what watched does", "watched is Succeeded: all is done"]
+
+
+def test_watch_says_that_a_run_was_deleted(runs: Runs, once_shown: Any, capsys: Output):
+    name = run(runs, "watched-deleted")
+    once_shown(lambda: runs.delete(name))
+    assert typed("watch", name) == 64
+    assert capsys.readouterr().err == "watched-deleted was deleted\n"
+
+
+@pytest.mark.parametrize("command", ["get", "why", "watch", "logs", "wait", "suspend", "retry"])
 def test_a_name_that_is_none_is_told_with_the_one_that_was_meant(runs: Runs, command: str, capsys: Output):
     name = "tickets"
     if name not in {str(each["metadata"]["name"]) for each in runs.all()}:

@@ -179,3 +179,24 @@ def test_what_is_gone_meanwhile_is_told_in_the_servers_words(server: Server, clu
     server.answers["GET", "/log"] = (404, refusal('pods "p" not found'))
     with pytest.raises(ConfigurationError, match='pods "p" not found'):
         list(cluster.log("p", follow=False))
+
+
+def test_a_watch_yields_what_happens_until_it_ends(server: Server, cluster: Cluster):
+    events = [{"type": "MODIFIED", "object": RUN}, {"type": "DELETED", "object": RUN}]
+    server.answers["GET", "/augmentationruns"] = (200, b"\n".join(json.dumps(event).encode() for event in events))
+    assert list(cluster.changes(RUN)) == [("MODIFIED", RUN), ("DELETED", RUN)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(
+            b'{"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}}\n', id="too old"
+        ),
+        pytest.param(b'{"type": "MODIFIED", "obj', id="cut within an event"),
+    ],
+)
+def test_a_watch_that_breaks_off_is_one_to_begin_anew(server: Server, cluster: Cluster, body: bytes):
+    server.answers["GET", "/augmentationruns"] = (200, body)
+    with pytest.raises(Transient, match="the watch"):
+        list(cluster.changes(RUN))
