@@ -27,13 +27,12 @@ from llm2llm.report.classes import classes_of
 from llm2llm.report.collect import Contents
 from llm2llm.report.figures import draw_figures
 from llm2llm.report.rows import ShownRows, choose_rows
-from llm2llm.runtime.masking import without_credentials
+from llm2llm.runtime.redaction import without_secrets
 
 _HERE = Path(__file__).parent
 TEXT_LIMIT = 400
 """Maximum characters of a text in a table of the page itself."""
 SUSPECTS_SHOWN = 50
-_HIDDEN = "(not shown)"
 """What stands in place of the values of `env` and `extraHeaders`: a page is passed on, and people put keys there."""
 
 
@@ -102,24 +101,9 @@ def manifest_of(contents: Contents) -> str:
         "apiVersion": "llm2llm.dev/v1alpha1",
         "kind": "AugmentationRun",
         "metadata": {"name": name} | ({"namespace": namespace} if namespace else {}),
-        "spec": _without_secrets(spec),
+        "spec": without_secrets(spec),
     }
     return dump(document)
-
-
-def _without_secrets(value: Any, name: str = "") -> Any:
-    """Returns the value of a field, or an entry of it, without secrets."""
-    match value:
-        case dict() if name == "extraHeaders":
-            return dict.fromkeys(value, _HIDDEN)
-        case dict():
-            hidden = {"value": _HIDDEN} if name == "env" and "value" in value else {}
-            return {key: _without_secrets(each, key) for key, each in value.items()} | hidden
-        case list():
-            return [_without_secrets(each, name) for each in value]
-        case str():
-            return without_credentials(value)
-    return value
 
 
 def _tiles(contents: Contents) -> Iterator[Tile]:

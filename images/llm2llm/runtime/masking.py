@@ -48,7 +48,7 @@ _USER = re.compile(r"^(?:[^\s/:@\[]+:(?!\d+/)\S*@|[^/\s@]*@)")
 """User and password, also one with a slash; not a host with its port, and an `@` in its path."""
 _QUERY = re.compile(r"(?<=[?&])([^=&\s]+)=([^&#\s]*)")
 _SHORTEST = 6
-_MASK = "***"
+MASK = "***"
 
 
 class Masker:
@@ -62,9 +62,9 @@ class Masker:
     """
 
     def __init__(self, environ: Mapping[str, str], headers: Mapping[str, str] | None = None, public: str = "") -> None:
-        values = [value for name, value in environ.items() if _is_secret(name, value) and not _is_place(name, value)]
+        values = [value for name, value in environ.items() if is_secret(name, value) and not _is_place(name, value)]
         for name, value in (headers or {}).items():
-            values += [value, *re.split(r"[\s;,=]+", value)] if _is_secret(name, value) else ()
+            values += [value, *re.split(r"[\s;,=]+", value)] if is_secret(name, value) else ()
         for text in (*environ.values(), *(headers or {}).values()):
             values += _passwords(text) if "@" in text else ()
         forms = {form for value in values for form in _forms(value) if len(form) >= _SHORTEST and form not in public}
@@ -75,7 +75,7 @@ class Masker:
 
     def __call__(self, text: str) -> str:
         """Returns the text without secrets. Mask before you cut a text: the rest of a secret cannot be found."""
-        return self._secrets.sub(_MASK, text) if self._secrets else text
+        return self._secrets.sub(MASK, text) if self._secrets else text
 
     def settled(self, text: str) -> int:
         """Returns how many characters of a text may be masked and shown before it goes on: the rest begins a secret."""
@@ -106,10 +106,11 @@ def without_credentials(text: str) -> str:
 
 
 def _without_key(found: re.Match[str]) -> str:
-    return f"{found[1]}={_MASK}" if _is_secret(found[1], found[2]) else found[0]
+    return f"{found[1]}={MASK}" if is_secret(found[1], found[2]) else found[0]
 
 
-def _is_secret(name: str, value: str) -> bool:
+def is_secret(name: str, value: str) -> bool:
+    """Returns whether a variable or a header of this name and with this value is a secret."""
     if value.strip().lower() in _NO_SECRETS:
         return False
     if _is_of_secret(name):
