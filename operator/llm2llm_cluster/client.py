@@ -42,6 +42,7 @@ class Cluster:
         self.namespace = namespace or found
         api = client.ApiClient(configuration)
         self._runs, self._core = client.CustomObjectsApi(api), client.CoreV1Api(api)
+        self._version = client.VersionApi(api)
 
     def get(self, name: str) -> dict[str, Any]:
         """Returns a run.
@@ -112,11 +113,40 @@ class Cluster:
         labels = {LABEL_RUN: run}
         labels |= {LABEL_STAGE: stage} if stage else {}
         labels |= {LABEL_ITERATION: str(iteration)} if iteration is not None else {}
-        selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        method = self._core.list_namespaced_pod
-        answer = self._call(method, self.namespace, label_selector=selector, _preload_content=False)
-        pods: list[dict[str, Any]] = json.loads(answer.data)["items"]
+        pods = self.pods(",".join(f"{name}={value}" for name, value in labels.items()))
         return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+
+    def pods(self, selector: str) -> list[dict[str, Any]]:
+        """Returns the pods of the namespace with these labels."""
+        return self._core_items(self._core.list_namespaced_pod, label_selector=selector)
+
+    def events_about(self, name: str) -> list[dict[str, Any]]:
+        """Returns the Events about the objects of this name."""
+        return self._core_items(self._core.list_namespaced_event, field_selector=f"involvedObject.name={name}")
+
+    def _core_items(self, method: Any, **options: Any) -> list[dict[str, Any]]:
+        answer = self._call(method, self.namespace, _preload_content=False, **options)
+        found: list[dict[str, Any]] = json.loads(answer.data)["items"]
+        return found
+
+    def objects(self, group: str, version: str, plural: str, selector: str) -> list[dict[str, Any]]:
+        """Returns the objects of a kind in the namespace with these labels.
+
+        Raises:
+            NotFoundError: the API server does not know the kind.
+        """
+        method = self._runs.list_namespaced_custom_object
+        found = self._call(method, group, version, self.namespace, plural, label_selector=selector)
+        return list(found["items"])
+
+    def objects_everywhere(self, group: str, version: str, plural: str, selector: str) -> list[dict[str, Any]]:
+        """Returns the objects of a kind in all namespaces with these labels."""
+        method = self._runs.list_cluster_custom_object
+        return list(self._call(method, group, version, plural, label_selector=selector)["items"])
+
+    def server_version(self) -> str:
+        """Returns the version of the API server."""
+        return str(json.loads(self._call(self._version.get_code, _preload_content=False).data)["gitVersion"])
 
     def log(self, pod: str, *, follow: bool, tail: int | None = None) -> Iterator[str]:
         """Yields the lines of a step's log, as they come if asked to follow; a very long one comes in pieces.

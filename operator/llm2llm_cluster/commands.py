@@ -13,6 +13,7 @@ from llm2llm.cli.output import Format, Output, print_rows
 from llm2llm.cli.results import Index, reading
 from llm2llm.kubeyaml import dump
 from llm2llm.plaintext import plain
+from llm2llm_cluster.bundle import bundle
 from llm2llm_cluster.options import Context, Name, Namespace
 from llm2llm_cluster.options import open_cluster as _cluster
 from llm2llm_cluster.watch import watch
@@ -31,7 +32,7 @@ _TRIES = 5
 
 def commands() -> list[Callable[..., None]]:
     """Returns the commands for runs on a cluster; the command line finds them by an entry point."""
-    return [get, why, watch, logs, wait, suspend, resume, retry, approve, topup]
+    return [get, why, watch, logs, wait, suspend, resume, retry, approve, topup, bundle]
 
 
 def get(name: Name, namespace: Namespace = None, context: Context = None, output: Output = Format.TABLE) -> None:

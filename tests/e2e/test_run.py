@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from tests.cluster.faultrules import Match
 from tests.cluster.fixtures import RunningCluster
 from tests.e2e.conftest import job_names
+from tests.support.archives import unpacked
 from tests.support.install import OperatorProcess
 from tests.support.platform import Platform
 from tests.support.rights import OPERATOR_USER
+from tests.support.teacher import KEY
 
 from llm2llm.cli.main import main
 
@@ -20,6 +23,7 @@ def test_kubectl_and_our_commands_show_what_a_user_needs(
     platform: Platform,
     operator: OperatorProcess,
     team: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
@@ -29,6 +33,12 @@ def test_kubectl_and_our_commands_show_what_a_user_needs(
     platform.apply(team, document)
     platform.wait(team, "keyword", lambda s: s.get("currentStep", {}).get("stage") == "Train"
                   and s["currentStep"]["state"] == "Running")  # fmt: skip
+    assert main(["bundle", "keyword", "-n", team, "--file", str(tmp_path / "b.tar.gz")]) == 0
+    assert "not readable" not in capsys.readouterr().out
+    files = unpacked(tmp_path / "b.tar.gz")
+    assert {"run.yaml", "jobs.yaml", "pods.yaml", "events.yaml", "versions.yaml"} <= files.keys()
+    assert any(path.startswith("logs/keyword") for path in files)
+    assert KEY not in "".join(files.values())
     assert main(["logs", "keyword", "-n", team, "-s", "Train", "-f"]) == 0
     shown = capsys.readouterr()
     assert '"loss":' in shown.out

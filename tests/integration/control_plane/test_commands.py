@@ -6,10 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cluster.controlplane import Cluster, RequestError
+from tests.cluster.credentials import write_kubeconfig
+from tests.support.archives import unpacked
 from tests.support.runs import LIMIT, Runs
 
 from llm2llm.cli.main import main
@@ -153,7 +156,81 @@ def test_watch_says_that_a_run_was_deleted(runs: Runs, once_shown: Any, capsys: 
     assert capsys.readouterr().err == "watched-deleted was deleted\n"
 
 
-@pytest.mark.parametrize("command", ["get", "why", "watch", "logs", "wait", "suspend", "retry"])
+def test_bundle_has_what_the_api_server_knows_and_no_key(runs: Runs, tmp_path: Path, capsys: Output):
+    key = "pl4nted-k3y-of-a-gateway"
+    teacher = {"model": "t", "baseUrl": f"https://me:{key}-too@gateway/v1", "extraHeaders": {"x-gateway": key}}
+    name = run(runs, "bundled", generate={"teacher": teacher})
+    runs.edit_status(name, {"phase": "Running", "message": f"the gateway refuses {key}"})
+    make_pod(runs.cluster, name, {"name": "GATEWAY_KEY", "value": f"{key}-as-well"})
+    assert typed("bundle", name, "--file", str(tmp_path / "b.tar.gz")) == 0
+    told, files = capsys.readouterr().out, unpacked(tmp_path / "b.tar.gz")
+    assert key not in told + "".join(files.values())
+    assert sorted(files) == ["CONTENTS.txt", "pods.yaml", "run.yaml", "versions.yaml"]
+    assert "the gateway refuses ***" in files["run.yaml"]
+    assert "kubernetes:\n- v1." in files["versions.yaml"]
+    assert "not readable" not in told
+
+
+def make_pod(cluster: Cluster, run_name: str, variable: dict[str, str]) -> None:
+    """Creates a pod of a run, which no node takes."""
+    restricted = {
+        "runAsNonRoot": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }  # fmt: skip
+    container = {"name": "step", "image": "none", "env": [variable], "securityContext": restricted}
+    pod = {
+        "metadata": {"name": f"{run_name}-x", "labels": {"llm2llm.dev/run": run_name}},
+        "spec": {"containers": [container], "schedulingGates": [{"name": "llm2llm.dev/never"}]},
+    }
+    cluster.request("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", pod)
+
+
+def test_who_may_only_get_runs_is_told_what_that_leaves_out(
+    runs: Runs, tmp_path: Path, once_shown: Any, monkeypatch: pytest.MonkeyPatch, capsys: Output
+):
+    """Without the right to watch the run is polled."""
+    name = run(runs, "seen-by-a-viewer")
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig_of_viewer(runs.cluster, name, tmp_path)))
+    assert typed("bundle", name, "--file", str(tmp_path / "b.tar.gz")) == 0
+    told = capsys.readouterr().out
+    for what in ("Jobs", "Pods", "Events", "version of the operator"):
+        assert f"not readable: {what}: the API server answered 403: " in told
+    assert sorted(unpacked(tmp_path / "b.tar.gz")) == ["CONTENTS.txt", "run.yaml", "versions.yaml"]
+    once_shown(lambda: runs.edit_status(name, {"phase": "Succeeded", "message": "all is done"}))
+    assert typed("watch", name) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[-1]) == (f"{name} is Running: what {name} does", f"{name} is Succeeded: all is done")
+
+
+def kubeconfig_of_viewer(cluster: Cluster, run_name: str, folder: Path) -> Path:
+    """Writes the kubeconfig of somebody who may get the runs of the namespace, and nothing else."""
+    rbac, core = (f"{api}/namespaces/{NAMESPACE}" for api in ("/apis/rbac.authorization.k8s.io/v1", "/api/v1"))
+    group = "rbac.authorization.k8s.io"
+    viewer = {"metadata": {"name": "viewer"}}
+    rule = {"apiGroups": ["llm2llm.dev"], "resources": ["augmentationruns"], "verbs": ["get"]}
+    account = {"kind": "ServiceAccount", "name": "viewer", "namespace": NAMESPACE}
+    cluster.request("POST", f"{core}/serviceaccounts", viewer)
+    cluster.request("POST", f"{rbac}/roles", viewer | {"rules": [rule]})
+    bound = {"roleRef": {"apiGroup": group, "kind": "Role", "name": "viewer"}, "subjects": [account]}
+    cluster.request("POST", f"{rbac}/rolebindings", viewer | bound)
+    token = cluster.request("POST", f"{core}/serviceaccounts/viewer/token", {"spec": {}})["status"]["token"]
+    path, deadline = (
+        f"/apis/llm2llm.dev/v1alpha1/namespaces/{NAMESPACE}/augmentationruns/{run_name}",
+        time.monotonic() + LIMIT,
+    )
+    while True:  # until the API server has heard of the role
+        try:
+            cluster.request("GET", path, token=token)
+        except RequestError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return write_kubeconfig(
+                folder / "viewer", server=cluster.server, authority=cluster.authority, token=token, namespace=NAMESPACE
+            )
+
+
+@pytest.mark.parametrize("command", ["get", "why", "watch", "logs", "wait", "suspend", "retry", "bundle"])
 def test_a_name_that_is_none_is_told_with_the_one_that_was_meant(runs: Runs, command: str, capsys: Output):
     name = "tickets"
     if name not in {str(each["metadata"]["name"]) for each in runs.all()}:
