@@ -16,11 +16,14 @@ LANES = {"tests/integration/control_plane/": 2}
 """How many workers run the tests of a folder, as long as there is other work for the rest."""
 ONE_GROUP = ("tests/e2e/", "tests/integration/cluster/")
 """Folders whose tests share a cluster with its node: one worker runs them, one after the other."""
+ONE_RUN = ("tests/integration/local/test_run.py", "tests/integration/local/test_serve.py")
+"""Modules that look at the same finished run: it is made once, for one worker."""
 
 
 def scope(nodeid: str) -> str:
-    """Returns what one worker runs as a whole: the module of a test, or both folders that share a cluster."""
-    return "a cluster with a node" if nodeid.startswith(ONE_GROUP) else nodeid.partition("::")[0]
+    """Returns what one worker runs as a whole: the module of a test, or all that share a cluster or a run."""
+    module = nodeid.partition("::")[0]
+    return "a cluster with a node" if module.startswith(ONE_GROUP) else ONE_RUN[0] if module in ONE_RUN else module
 
 
 def lane(scope: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.lanes import choose, lane, scope
+from tests.support.keyword import CHECKOUT
+from tests.support.lanes import ONE_RUN, choose, lane, scope
 
 OPERATOR = "tests/integration/control_plane"
 A_MODULE, ANOTHER = f"{OPERATOR}/test_a.py", f"{OPERATOR}/test_b.py"
@@ -16,6 +17,11 @@ def test_the_tests_of_a_module_stay_together_and_all_that_share_a_cluster_with_a
         len({scope(f"{folder}test_{i}.py::t") for folder in ("tests/e2e/", "tests/integration/cluster/") for i in "ab"})
         == 1
     )
+
+
+def test_modules_that_look_at_the_same_run_stay_together():
+    assert all((CHECKOUT / module).exists() for module in ONE_RUN)
+    assert len({scope(f"{module}::test_one") for module in ONE_RUN}) == 1
 
 
 def test_only_tests_of_the_control_plane_are_in_a_lane():

@@ -19,6 +19,7 @@ from llm2llm.cli.refilter import refilter
 from llm2llm.cli.report import report
 from llm2llm.cli.results import compare, mistakes, samples, suspects
 from llm2llm.cli.run import check, run
+from llm2llm.cli.serve import serve
 from llm2llm.cli.step import step
 from llm2llm.cli.validate import validate
 from llm2llm.cli.verify import verify
@@ -38,9 +39,9 @@ def _print_version(asked: bool) -> None:
 
 
 for command in (
-    *(init, validate, check, preview, run, report, mistakes, samples, refilter, suspects, compare, fetch, export),
-    *(verify, step),
-):
+    init, validate, check, preview, run, report, mistakes, samples, refilter, suspects, compare, fetch, export,
+    serve, verify, step,
+):  # fmt: skip
     app.command()(command)
 for entry_point in entry_points(group="llm2llm.commands"):
     # those for runs on a cluster, which are not part of the data plane

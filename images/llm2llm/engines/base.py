@@ -59,3 +59,11 @@ class Student:
 def computes_in_bf16(precision: Literal["Auto", "fp32", "bf16"]) -> bool:
     """Returns whether an engine computes in bf16: Auto does if the device supports it."""
     return precision == "bf16" or (precision == "Auto" and has_bf16())
+
+
+_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def vllm_rank(rank: int) -> int:
+    """Returns the maximum rank to start vLLM with for an adapter: the next one that it has kernels for."""
+    return next(supported for supported in _VLLM_RANKS if supported >= rank)

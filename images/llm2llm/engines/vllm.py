@@ -15,11 +15,8 @@ from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 
-from llm2llm.engines.base import SamplingSettings, Student, computes_in_bf16
+from llm2llm.engines.base import SamplingSettings, Student, computes_in_bf16, vllm_rank
 from llm2llm.errors import ConfigurationError, GpuOutOfMemory
-
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""Ranks that vLLM has kernels for; an adapter of another rank uses the next larger one."""
 
 _PASSES = 32
 """Forward passes between two yields: a few seconds at most on a GPU, and not a line of progress for every token."""
@@ -144,7 +141,7 @@ def _adapter_settings(adapter: Path) -> dict[str, Any]:
     rank = int(json.loads((adapter / "adapter_config.json").read_text())["r"])
     return {
         "enable_lora": True,
-        "max_lora_rank": next(supported for supported in _RANKS if supported >= rank),
+        "max_lora_rank": vllm_rank(rank),
         "max_loras": 1,
     }
 

@@ -17,15 +17,21 @@ from llm2llm.data.rows import read_resolved, training_set
 from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
 from llm2llm.layout import trained_part
 from llm2llm.local.results import apart, iteration_named
+from llm2llm.local.student import StudentRecord, record_of, trained_in
 from llm2llm.local.targets import NamedRun
 from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.models.fetch import fetch_model
+from llm2llm.models.files import STUDENT
 from llm2llm.records import Example, Manifest, Stage
 from llm2llm.report.collect import collect
+
+PROMPT_TEMPLATE = "prompt_template.jinja"
 
 
 def fetch_student(run: NamedRun, folder: Path, index: int | None) -> str:
     """Copies a student into a folder, each file compared with its hash; returns the digest of the training's output.
+
+    Beside its files there is then `llm2llm.json`, which says what it was trained for (local/student.py).
 
     Args:
         run: that trained it.
@@ -37,16 +43,14 @@ def fetch_student(run: NamedRun, folder: Path, index: int | None) -> str:
         IncompatibleArtifacts: a file is missing or damaged, or the student is not the one that the run's status names.
     """
     view = run.view()
-    contents = collect(view, run.store)
-    iteration = iteration_named(contents, index)
-    manifest = manifest_in(run.store, step_folder(Stage.TRAIN, iteration.index))
-    if manifest is None:
-        raise IncompatibleArtifacts(f"{contents.uri}: the manifest of iteration {iteration.name} is gone")
+    iteration, manifest = trained_in(run, collect(view, run.store), index)
     _compare_with_status(run, manifest, iteration.index)
+    record = record_of(view, iteration.index, manifest, manifest_in(run.store, INPUTS))
     try:
         _check_free(folder)
         with _new_folder(folder) as new:
-            download_folder(run.store, manifest, f"{trained_part(view.spec)}/", new)
+            download_folder(run.store, manifest, f"{record.part}/", new)
+            (new / STUDENT).write_text(record.to_json() + "\n")
     except OSError as error:
         raise ConfigurationError(f"{folder}: {error.strerror or error}: name another folder") from error
     return manifest.digest
@@ -90,7 +94,16 @@ def fetch_merged(
         base = fetch_model(spec, revision, environ, Path(scratch), store=run.store)
         with _new_folder(folder) as new:
             written = merge_adapter(adapter, base, new, precision, trusted=spec.student.trust_remote_code)
+            _describe_merged(adapter, new)
     return f"{digest} merged into {spec.student.model.uri}, in {written}"
+
+
+def _describe_merged(adapter: Path, merged: Path) -> None:
+    """Writes into a merged model's folder what its prompts are made of, as the adapter's says it."""
+    record = StudentRecord.model_validate_json((adapter / STUDENT).read_bytes())
+    (merged / STUDENT).write_text(record.model_copy(update={"part": "model"}).to_json() + "\n")
+    if (adapter / PROMPT_TEMPLATE).exists():
+        shutil.copyfile(adapter / PROMPT_TEMPLATE, merged / PROMPT_TEMPLATE)
 
 
 def _check_free(folder: Path) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm2llm.api.data import S3Access
 from llm2llm.api.generate import TeacherSource
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import AuthenticationError, ConfigurationError, DataError, IncompatibleArtifacts, Transient
@@ -71,11 +72,14 @@ def model_revision(
         ConfigurationError: there is no such model or revision, or it has no weights that can be loaded.
         AuthenticationError: it is gated, and the token does not give access.
     """
-    model = model or _student(spec)
+    return _revision_of(model or _student(spec), spec.artifacts, environ, store)
+
+
+def _revision_of(model: ModelAt, access: S3Access, environ: Mapping[str, str], store: Store | None) -> str:
     if model.uri.startswith("hf://"):
         return _hub_commit(model, environ)
     if model.uri.startswith("s3://"):
-        entries = list(open_store(model.uri, spec.artifacts, environ).entries(""))
+        entries = list(open_store(model.uri, access, environ).entries(""))
         _check_names(model, (name for name, _, _ in entries))
         return digest_of(sorted(entries))
     folder = local_path(model.uri)
@@ -103,11 +107,32 @@ def fetch_model(
     """
     chosen = model or _student(spec)
     if model is not None or not environ.get(MODEL_CACHE) or not chosen.uri.startswith(("hf://", "s3://")):
-        folder = _fetch(spec, chosen, revision, environ, scratch, weights=weights, store=store)
+        folder = _fetch(spec.artifacts, chosen, revision, environ, scratch, weights=weights, store=store)
     else:
         folder = _fetch_through_cache(spec, revision, environ, scratch, weights=weights)
     trusted = spec.student.trust_remote_code and model is None
     check_folder(folder, chosen.field, trusted=trusted, within=volume_of(chosen.uri))
+    return folder
+
+
+def fetch_base(
+    model: ModelAt, access: S3Access, environ: Mapping[str, str], scratch: Path, *, trusted: bool = False
+) -> Path:
+    """Fetches the base model of a student that is outside its run, at the revision that it was trained on.
+
+    Args:
+        model: with the resolved revision.
+        access: how its bucket is reached, if it is in one.
+        environ: has the credentials.
+        scratch: folder to download to.
+        trusted: whether its Python files will be run.
+
+    Raises:
+        IncompatibleArtifacts: the model has changed since the student was trained.
+        ConfigurationError: see fetch_model.
+    """
+    folder = _fetch(access, model, model.revision, environ, scratch, weights=True)
+    check_folder(folder, model.field, trusted=trusted, within=volume_of(model.uri))
     return folder
 
 
@@ -122,7 +147,7 @@ def _fetch_through_cache(
             return kept
         uri = spec.student.model.uri
         print(f"spec.student.cache: {kept} is damaged ({problem}): downloading {uri} again", file=sys.stderr)
-    folder = _fetch(spec, _student(spec), revision, environ, scratch, weights=weights)
+    folder = _fetch(spec.artifacts, _student(spec), revision, environ, scratch, weights=weights)
     return modelcache.keep(folder, kept) if weights else folder
 
 
@@ -227,7 +252,7 @@ def _student(spec: AugmentationRunSpec) -> ModelAt:
 
 
 def _fetch(
-    spec: AugmentationRunSpec,
+    access: S3Access,
     model: ModelAt,
     revision: str,
     environ: Mapping[str, str],
@@ -238,15 +263,15 @@ def _fetch(
 ) -> Path:
     if model.uri.startswith("hf://"):
         return _download_snapshot(model, revision, environ, weights=weights)
-    if model_revision(spec, environ, model, store=store) != revision:
+    if _revision_of(model, access, environ, store) != revision:
         raise IncompatibleArtifacts(f"{model.uri} has changed since the run started: restore it, or create another run")
     if not model.uri.startswith("s3://"):
         return local_path(model.uri)
-    return _download_files(spec, model, revision, environ, scratch, weights=weights)
+    return _download_files(access, model, revision, environ, scratch, weights=weights)
 
 
 def _download_files(
-    spec: AugmentationRunSpec,
+    access: S3Access,
     model: ModelAt,
     revision: str,
     environ: Mapping[str, str],
@@ -254,7 +279,7 @@ def _download_files(
     *,
     weights: bool,
 ) -> Path:
-    store = open_store(model.uri, spec.artifacts, environ)
+    store = open_store(model.uri, access, environ)
     target = scratch / "models" / revision.removeprefix("sha256:")[:16]
 
     def fetch(name: str) -> None:

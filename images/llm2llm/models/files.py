@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 
 from llm2llm.models.cache import LIST
 
+STUDENT = "llm2llm.json"
+"""What a student's folder says about itself outside its run (local/student.py)."""
 SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
 """Tokenizer and config, and code, which runs only if the user trusts it."""
 _WEIGHTS = ("*.safetensors",)
@@ -16,7 +18,7 @@ _OTHER_WEIGHTS = (
 ALL = (*SMALL, *_WEIGHTS)
 _OF_THE_BASE = (
     "config.json", "generation_config.json", "adapter_config.json", "*.index.json", LIST, "trainer_state.json",
-    "readme*", "license*", "notice*", "use_policy*", "requirements*",
+    "readme*", "license*", "notice*", "use_policy*", "requirements*", STUDENT,
 )  # fmt: skip
 """Small files that are only about the base model; a student has its own, or none."""
 

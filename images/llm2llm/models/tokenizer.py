@@ -6,7 +6,7 @@ evaluation, and the prompt is masked by its length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,8 @@ _TODAY = datetime(2024, 7, 26, tzinfo=UTC)
 _TOKENIZER = "spec.student.model: the tokenizer"
 _FILES = ("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json", "*.spm")
 """Names of the files that tokenizers are loaded from, whatever their library."""
+CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
+"""Files of their own that chat templates are in; else they are in the tokenizer's config."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class StudentTokenizer:
         encode: texts to token ids, with or without the special tokens of the model.
         decode: token ids to text, without special tokens.
         chat: a prompt as the user's turn of a conversation, up to where the model answers; None without a template.
+        conversation: the same for all turns of a conversation.
     """
 
     encode: Callable[[list[str], bool], list[list[int]]]
     decode: Callable[[list[int]], str]
     eos: int
     chat: Callable[[str], str] | None = None
+    conversation: Callable[[Sequence[Mapping[str, str]]], str] | None = None
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the ids of prompts, with the model's special tokens at the beginning and none at the end."""
@@ -88,12 +92,11 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
         raise ConfigurationError(f"{_TOKENIZER} has no EOS token, so no answer would end")
     eos = int(tokenizer.eos_token_id)
 
-    def as_turn(text: str) -> str:
-        turns = [{"role": "user", "content": text}]
+    def as_conversation(turns: Sequence[Mapping[str, str]]) -> str:
         # A variable of this name takes precedence over the function of transformers, which reads the clock.
         return str(
             tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, tokenize=False, strftime_now=_TODAY.strftime
+                list(turns), add_generation_prompt=True, tokenize=False, strftime_now=_TODAY.strftime
             )
         )
 
@@ -102,7 +105,8 @@ def load_tokenizer(folder: Path, *, chat: bool = True, trusted: bool = False) ->
         encode=lambda texts, special: tokenizer(texts, add_special_tokens=special)["input_ids"],
         decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)),
         eos=eos,
-        chat=as_turn if has_template else None,
+        chat=(lambda text: as_conversation([{"role": "user", "content": text}])) if has_template else None,
+        conversation=as_conversation if has_template else None,
     )
 
 
@@ -141,7 +145,7 @@ def has_chat_template(folder: Path, field: str) -> bool:
     Raises:
         ConfigurationError: see folder.read_json, which gets `field`.
     """
-    if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
+    if any((folder / name).exists() for name in CHAT_TEMPLATES):
         return True
     config = folder / "tokenizer_config.json"
     return config.exists() and bool(read_json(config, field).get("chat_template"))

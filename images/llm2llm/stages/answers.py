@@ -29,7 +29,6 @@ from llm2llm.runtime.context import Step, StepContext
 from llm2llm.stages.engine_checks import check_engine
 from llm2llm.storage import Store
 from llm2llm.tasks import Task, grading, task_of
-from llm2llm.training.data import TokenizedRow
 
 _MIN_TOKENS = 4
 _KEEP_SECONDS = 60.0
@@ -85,7 +84,8 @@ def answers(
         rows_of_sets = [(dataset, example) for dataset, examples in sets.items() for example in examples]
         seeds = read_examples(store, inputs, SEED)
         rows = token_cache.rows([*(example for _, example in rows_of_sets), *seeds], store, context)
-        limit = spec.evaluate.sampling.max_tokens or task.max_tokens or _token_limit(rows[len(rows_of_sets) :])
+        lengths = [len(row.ids) - row.prompt for row in rows[len(rows_of_sets) :]]
+        limit = spec.evaluate.sampling.max_tokens or task.max_tokens or token_limit(lengths)
         longest = min(spec.train.hyperparameters.max_length, context_tokens)
         questions = [
             _Question((dataset, example.id), example, row.ids[: row.prompt], min(limit, context_tokens - row.prompt))
@@ -175,9 +175,13 @@ def _fields_of(step: Step) -> dict[str, object]:
     return {"stage": step.stage.value, "iteration": step.iteration}
 
 
-def _token_limit(seeds: Sequence[TokenizedRow]) -> int:
-    """Returns the default token limit of an answer: twice the longest seed completion, not counting its EOS."""
-    return max(_MIN_TOKENS, 2 * max(len(row.ids) - row.prompt - 1 for row in seeds))
+def token_limit(lengths: Sequence[int]) -> int:
+    """Returns the default token limit of an answer: twice the longest seed completion, not counting its EOS.
+
+    Args:
+        lengths: tokens of each seed completion, with its EOS.
+    """
+    return max(_MIN_TOKENS, 2 * (max(lengths) - 1))
 
 
 def _sampling_settings(examples: Sequence[Example], spec: AugmentationRunSpec) -> SamplingSettings | None:

@@ -6,6 +6,7 @@ Kueue's own objects are handed to Kueue in test_kueue.py, and gitops is in test_
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import pytest
 import yaml
 from tests.cluster.controlplane import Cluster, RequestError
 from tests.support.corpus import EXAMPLES
+from tests.support.finished import finished_run
 from tests.support.install import operator_container, operator_environment, parse_manifests, render, rendered
 
 from llm2llm.local.problems import validate_spec
+from llm2llm.local.servingmanifests import serving_manifest
+from llm2llm.local.student import LocatedStudent, locate
 
 FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/values.yaml"))
 DRY_RUN = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--field-manager=examples", "-f", "-")
@@ -67,6 +71,31 @@ def test_the_rights_of_a_team_are_a_role_that_its_values_make(teams: Cluster):
     label = values_of(EXAMPLES / "multi-tenant")["admission"]["operator"]["namespaceLabel"]
     [namespace] = [each for each in documents if each["kind"] == "Namespace"]
     assert namespace["metadata"]["labels"][label] == "true"
+
+
+@pytest.mark.parametrize("address", ["s3://artifacts/runs/team-a/r", "pvc://runs/x/team-a/r", ""])
+def test_the_api_server_takes_what_serves_a_student(teams: Cluster, tmp_path: Path, address: str):
+    told = teams.kubectl(*DRY_RUN, stdin=serving_manifest(served_student(tmp_path, address), "vllm"))
+    assert told.count("serverside-applied (server dry run)") == 2
+
+
+def served_student(folder: Path, address: str) -> LocatedStudent:
+    """The student of a run in team-a that asks for all that a pod can be asked for; without an address, on a laptop."""
+    spec: dict[str, Any] = {
+        "student": {"model": {"uri": "hf://org/base"}, "tokenSecretRef": {"name": "hub", "key": "token"}},
+        "evaluate": {
+            "resources": {"requests": {"cpu": "2"}, "limits": {"nvidia.com/gpu": "2"}},
+            "tensorParallelSize": 2,
+            "nodeSelector": {"gpu": "yes"},
+            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        },
+        "podOverrides": {"serviceAccountName": "runs", "imagePullSecrets": [{"name": "pull"}]},
+    }
+    spec["artifacts"] = {"uri": "s3://artifacts/runs", "credentialsSecretRef": {"name": "s3"}, "region": "eu-1"}
+    run = finished_run(folder, uri=address, **(spec if address else {}))
+    assert run.record
+    view = replace(run, record=run.record.model_copy(update={"namespace": "team-a"}))
+    return locate(view, None)
 
 
 def test_every_image_without_the_internet_comes_from_the_mirror_by_its_digest():

@@ -6,7 +6,6 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 import torch
 import transformers
 from tests.cluster.s3 import S3Server
-from tests.integration.local.workplace import Workplace, digests, environment, run
+from tests.integration.local.workplace import Whole, Workplace, digests, environment, run
 from tests.support.commands import Command, start_command
 from tests.support.keyword import EXAMPLE
 from tests.support.teacher import Teacher
@@ -38,24 +37,6 @@ def answers(folder: Path, prompts: list[str]) -> list[str]:
 def teacher() -> Iterator[Teacher]:
     with Teacher(latency=0.05) as server:
         yield server
-
-
-@dataclass(frozen=True)
-class Whole:
-    out: Path
-    told: str
-    paid: int
-
-
-@pytest.fixture(scope="module")
-def whole(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """An uninterrupted run."""
-    out = tmp_path_factory.mktemp("whole")
-    with Teacher() as teacher:
-        done = run(workplace.command(out, teacher))
-        assert done.returncode == 0, done.stderr
-        assert teacher.stats()["repeated"] == 0
-        return Whole(out, done.stdout, teacher.stats()["answered"])
 
 
 def test_a_run_tells_its_iterations_and_the_best_adapter(whole: Whole):

@@ -35,6 +35,15 @@ class Workplace:
         return ["run", str(EXAMPLE), *options, *sets, *further]
 
 
+@dataclass(frozen=True)
+class Whole:
+    """An uninterrupted run: its work folder, what it printed, and the requests that its teacher answered."""
+
+    out: Path
+    told: str
+    paid: int
+
+
 def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT / "images"), "KEYWORD_KEY": KEY, **changes}
 

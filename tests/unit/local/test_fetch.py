@@ -10,36 +10,21 @@ from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.steps import commit_step, step_of
+from tests.support.finished import WEIGHTS, finished_run
 
 from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
 from llm2llm.local.fetch import fetch_merged, fetch_student, training_rows, write_rows
-from llm2llm.local.record import RunRecord
 from llm2llm.local.targets import NamedRun
-from llm2llm.records import Example, Lineage, Stage, to_jsonl
-from llm2llm.storage import LocalStore
 
-SEEDS = [Example(id=f"s{number}", fields={"prompt": "p"}, completion="x") for number in range(2)]
-WEIGHTS = b"weights of iteration "
+FILES = [
+    "adapter_config.json", "adapter_model.safetensors", "llm2llm.json", "prompt_template.jinja", "tokenizer_config.json"
+]  # fmt: skip
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> NamedRun:
     """A run of three iterations, of which the second is best; each round kept one row."""
-    store = LocalStore(tmp_path / "store")
-    commit_step(store, step_of(Stage.PREPARE), {"seed.jsonl": to_jsonl(SEEDS)})
-    for index, score in enumerate((0.5, 0.7, 0.6)):
-        files = {"adapter/adapter_model.safetensors": WEIGHTS + str(index).encode(), "rows.json": b"[]"}
-        commit_step(store, step_of(Stage.TRAIN, index), files)
-        commit_step(
-            store, step_of(Stage.EVALUATE, index), {"predictions.seed.jsonl": b""}, metrics=(builders.accuracy(score),)
-        )
-        lineage = Lineage(seed="s0", parent="s0", iteration=index, teacher="t")
-        row = SEEDS[0].model_copy(update={"id": f"n{index}", "lineage": lineage})
-        commit_step(store, step_of(Stage.GENERATE, index), {"synthetic.jsonl": to_jsonl([row]), "rejected.jsonl": b""})
-    return NamedRun(
-        "run", store, record=RunRecord(name="r", namespace="ns", uid="u", spec=builders.spec(maxIterations=3))
-    )
+    return finished_run(tmp_path / "store")
 
 
 @pytest.mark.parametrize(("index", "expected"), [(None, b"1"), (2, b"2")])
@@ -47,7 +32,7 @@ def test_the_best_student_is_fetched_or_the_one_that_is_named(
     run: NamedRun, tmp_path: Path, index: int | None, expected: bytes
 ):
     digest = fetch_student(run, tmp_path / "out", index)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter_model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
     assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == WEIGHTS + expected
     assert digest.startswith("sha256:")
 
@@ -101,7 +86,7 @@ def test_a_student_is_fetched_to_an_empty_folder_or_a_new_one(
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")
     fetch_student(run, Path(name) if name else tmp_path / "out", None)
-    assert [path.name for path in (tmp_path / "out" / name).iterdir()] == ["adapter_model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "out" / name).iterdir()) == FILES
 
 
 @pytest.mark.parametrize("name", ["file/x", "file/x/y", "/proc/nope/x"])

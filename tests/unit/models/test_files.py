@@ -10,7 +10,7 @@ TOKENIZER = [
 ]  # fmt: skip
 OTHERS = [
     "LICENSE.txt", "NOTICE.txt", "README.txt", "USE_POLICY.txt", "adapter_config.json", "config.json",
-    "generation_config.json", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+    "generation_config.json", "llm2llm.json", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
     "requirements.txt", "trainer_state.json",
 ]  # fmt: skip
 

@@ -14,9 +14,8 @@ from llm2llm.artifacts.partials import PartialPredictions, RowKey
 from llm2llm.errors import Terminated
 from llm2llm.records import Example, Prediction, Stage, StepDocument
 from llm2llm.runtime.context import Step, StepContext
-from llm2llm.stages.answers import _predict_in_parts, _Question, _sampling_settings, _token_limit
+from llm2llm.stages.answers import _predict_in_parts, _Question, _sampling_settings, token_limit
 from llm2llm.storage import LocalStore
-from llm2llm.training.data import TokenizedRow
 
 ROWS = [Example(id=str(number), fields={}, completion="yes") for number in range(6)]
 
@@ -30,9 +29,7 @@ ROWS = [Example(id=str(number), fields={}, completion="yes") for number in range
     ],
 )
 def test_an_answer_may_be_twice_as_long_as_the_longest_that_was_taught(completions: list[int], limit: int) -> None:
-    prompt = 7
-    rows = [TokenizedRow("", [0] * (prompt + length + 1), prompt) for length in completions]
-    assert _token_limit(rows) == limit
+    assert token_limit([length + 1 for length in completions]) == limit
 
 
 def spec(temperature: str, seed: int = 0) -> AugmentationRunSpec:

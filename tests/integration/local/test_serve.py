@@ -1,0 +1,84 @@
+"""`llm2llm serve` of a run that has trained, and of what `fetch` brought from it, asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.processes import wait_until
+from tests.integration.local.workplace import Whole, environment, run
+from tests.support.commands import start_command
+
+EVERY = 4
+
+
+@contextmanager
+def served(target: Path, folder: Path) -> Iterator[str]:
+    """Serves a student; yields what it printed, and ends it as a user does."""
+    log, errors = folder / "serve.log", folder / "serve.err"
+    arguments = ["serve", str(target), "--port", "0"]
+    process = start_command(arguments, log=log, errors=errors, env=environment())
+    try:
+        wait_until("the endpoint", lambda: "/v1/" in log.read_text() or not process.alive(), (), timeout=120)
+        assert process.alive(), errors.read_text()
+        yield log.read_text()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, errors.read_text()
+    finally:
+        process.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def recorded(whole: Whole) -> dict[str, tuple[dict[str, str], dict[str, Any]]]:
+    """Row id to the fields of an evaluation row, and what the best student is recorded to have said to it."""
+    assert "best: iteration 1" in whole.told
+    [frozen] = whole.out.glob("*/*/inputs/data/*/evaluation.jsonl")
+    [predictions] = whole.out.glob("*/*/iterations/001/evaluate/data/*/predictions.evaluation.jsonl")
+    rows, told = (list(map(json.loads, path.read_text().splitlines())) for path in (frozen, predictions))
+    return {row["id"]: (row["fields"], answer) for row, answer in zip(rows, told, strict=True)}
+
+
+def ask(curl: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Runs a line that was printed for a shell, with another body."""
+    *command, _ = shlex.split(curl)
+    done = subprocess.run([*command, json.dumps(body)], check=True, capture_output=True, text=True, timeout=60)
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("target", ["the run", "the adapter", "the merged model"])
+def test_a_row_gets_the_answer_that_it_had_when_the_student_was_scored(
+    whole: Whole, recorded: dict[str, tuple[dict[str, str], dict[str, Any]]], tmp_path: Path, target: str
+):
+    place = whole.out
+    if target != "the run":
+        place = tmp_path / "student"
+        options = ["--merged", "--precision", "fp32"] if target == "the merged model" else []
+        fetched = run(["fetch", str(whole.out), str(place), *options])
+        assert fetched.returncode == 0, fetched.stderr
+    with served(place, tmp_path) as told:
+        assert re.match(r"default/keyword, iteration 1, on .*: http://127\.0\.0\.1:\d+\n", told)
+        assert "not for production" in told
+        predict, complete = re.findall(r"curl .*", told)
+        subprocess.run(["bash", "-c", f"{predict} | grep -q label"], check=True, timeout=60)
+        assert "choices" in subprocess.run(["bash", "-c", complete], check=True, capture_output=True, text=True).stdout
+        for fields, answer in list(recorded.values())[::EVERY]:
+            found = ask(predict, fields)
+            assert (found["answer"], found["label"]) == (answer["output"], answer.get("answer"))
+            assert found["truncated"] is (answer["verdict"] == "truncated")
+            assert found["prompt"] == f"{fields['prompt']} <sep>"
+    assert len({answer["output"] for _, answer in recorded.values()}) > 5
+
+
+def test_the_manifest_names_what_only_this_machine_has(whole: Whole):
+    printed = run(["serve", str(whole.out), "--manifest", "vllm"])
+    assert printed.returncode == 0, printed.stderr
+    assert "#   fill-in-base-uri: s3:// address of a copy of the base" in printed.stdout
+    assert "--max-lora-rank=8" in printed.stdout
