@@ -15,6 +15,7 @@ import typer
 from llm2llm.cli.fetch import export, fetch
 from llm2llm.cli.init import init
 from llm2llm.cli.preview import preview
+from llm2llm.cli.push import push
 from llm2llm.cli.refilter import refilter
 from llm2llm.cli.report import report
 from llm2llm.cli.results import compare, mistakes, samples, suspects
@@ -40,7 +41,7 @@ def _print_version(asked: bool) -> None:
 
 for command in (
     init, validate, check, preview, run, report, mistakes, samples, refilter, suspects, compare, fetch, export,
-    serve, verify, step,
+    push, serve, verify, step,
 ):  # fmt: skip
     app.command()(command)
 for entry_point in entry_points(group="llm2llm.commands"):

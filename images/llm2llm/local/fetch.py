@@ -16,6 +16,7 @@ from llm2llm.artifacts.committed import download_folder, manifest_in
 from llm2llm.data.rows import read_resolved, training_set
 from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
 from llm2llm.layout import trained_part
+from llm2llm.local.card import dataset_card, model_card
 from llm2llm.local.results import apart, iteration_named
 from llm2llm.local.student import StudentRecord, record_of, trained_in
 from llm2llm.local.targets import NamedRun
@@ -23,7 +24,7 @@ from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.models.fetch import fetch_model
 from llm2llm.models.files import STUDENT
 from llm2llm.records import Example, Manifest, Stage
-from llm2llm.report.collect import collect
+from llm2llm.report.collect import Contents, collect
 
 PROMPT_TEMPLATE = "prompt_template.jinja"
 
@@ -31,7 +32,8 @@ PROMPT_TEMPLATE = "prompt_template.jinja"
 def fetch_student(run: NamedRun, folder: Path, index: int | None) -> str:
     """Copies a student into a folder, each file compared with its hash; returns the digest of the training's output.
 
-    Beside its files there is then `llm2llm.json`, which says what it was trained for (local/student.py).
+    Beside its files there are then `llm2llm.json`, which says what it was trained for (local/student.py), and a card
+    with its scores (local/card.py).
 
     Args:
         run: that trained it.
@@ -43,14 +45,15 @@ def fetch_student(run: NamedRun, folder: Path, index: int | None) -> str:
         IncompatibleArtifacts: a file is missing or damaged, or the student is not the one that the run's status names.
     """
     view = run.view()
-    iteration, manifest = trained_in(run, collect(view, run.store), index)
+    contents = collect(view, run.store)
+    iteration, manifest = trained_in(run, contents, index)
     _compare_with_status(run, manifest, iteration.index)
     record = record_of(view, iteration.index, manifest, manifest_in(run.store, INPUTS))
     try:
         _check_free(folder)
         with _new_folder(folder) as new:
             download_folder(run.store, manifest, f"{record.part}/", new)
-            (new / STUDENT).write_text(record.to_json() + "\n")
+            _describe(new, contents, record)
     except OSError as error:
         raise ConfigurationError(f"{folder}: {error.strerror or error}: name another folder") from error
     return manifest.digest
@@ -94,14 +97,38 @@ def fetch_merged(
         base = fetch_model(spec, revision, environ, Path(scratch), store=run.store)
         with _new_folder(folder) as new:
             written = merge_adapter(adapter, base, new, precision, trusted=spec.student.trust_remote_code)
-            _describe_merged(adapter, new)
+            _describe_merged(run, adapter, new)
     return f"{digest} merged into {spec.student.model.uri}, in {written}"
 
 
-def _describe_merged(adapter: Path, merged: Path) -> None:
-    """Writes into a merged model's folder what its prompts are made of, as the adapter's says it."""
+def fetch_dataset(run: NamedRun, folder: Path, index: int | None) -> str:
+    """Writes the rows that a student was trained on (`train.jsonl`) with their card; returns their number, in words.
+
+    Raises:
+        ConfigurationError: the folder has files or cannot be written, or there is no such student.
+        IncompatibleArtifacts: a file is missing or damaged.
+    """
+    view, rows = run.view(), list(training_rows(run, index))
+    contents = collect(view, run.store)
+    iteration, manifest = trained_in(run, contents, index)
+    record = record_of(view, iteration.index, manifest, manifest_in(run.store, INPUTS))
+    _check_free(folder)
+    with _new_folder(folder) as new:
+        write_rows(iter(rows), new / "train.jsonl")
+        (new / "README.md").write_text(dataset_card(contents, record, rows), encoding="utf-8")
+        (new / STUDENT).write_text(record.to_json() + "\n", encoding="utf-8")
+    return f"{len(rows):,} rows"
+
+
+def _describe(folder: Path, contents: Contents, record: StudentRecord) -> None:
+    (folder / STUDENT).write_text(record.to_json() + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(model_card(contents, record), encoding="utf-8")
+
+
+def _describe_merged(run: NamedRun, adapter: Path, merged: Path) -> None:
+    """Writes into a merged model's folder what its prompts are made of, and its card."""
     record = StudentRecord.model_validate_json((adapter / STUDENT).read_bytes())
-    (merged / STUDENT).write_text(record.model_copy(update={"part": "model"}).to_json() + "\n")
+    _describe(merged, collect(run.view(), run.store), record.model_copy(update={"part": "model"}))
     if (adapter / PROMPT_TEMPLATE).exists():
         shutil.copyfile(adapter / PROMPT_TEMPLATE, merged / PROMPT_TEMPLATE)
 

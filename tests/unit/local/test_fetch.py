@@ -17,6 +17,7 @@ from llm2llm.local.fetch import fetch_merged, fetch_student, training_rows, writ
 from llm2llm.local.targets import NamedRun
 
 FILES = [
+    "README.md",
     "adapter_config.json", "adapter_model.safetensors", "llm2llm.json", "prompt_template.jinja", "tokenizer_config.json"
 ]  # fmt: skip
 
