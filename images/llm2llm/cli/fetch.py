@@ -23,6 +23,16 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+class AnsweredSet(StrEnum):
+    """A set of rows that students answer."""
+
+    SEED = "seed"
+    PROBE = "probe"
+    SYNTHETIC = "synthetic"
+    EVALUATION = "evaluation"
+    TEST = "test"
+
+
 def fetch(
     run: Run,
     folder: Annotated[Path, typer.Argument(help="New folder for the adapter or model.", show_default=False)],
@@ -60,15 +70,35 @@ def export(
     run: Run,
     file: Annotated[Path, typer.Argument(help="New file for the rows, as JSON lines.", show_default=False)],
     iteration: Index = None,
+    predictions: Annotated[
+        bool,
+        typer.Option("--predictions", help="Write the rows that the student was asked, with its answers, instead."),
+    ] = False,
+    dataset: Annotated[
+        AnsweredSet | None,
+        typer.Option("--set", help="Only answers to rows of this set; with --predictions.", show_default=False),
+    ] = None,
     endpoint: Endpoint = "",
 ) -> None:
-    """Write the rows that the best student was trained on: the seed rows, and those that the teacher wrote.
+    """Write the rows that the best student was trained on, or with --predictions those that it answered.
 
-    Example: llm2llm export out dataset.jsonl
+    A row for training says whether it is a seed row or a teacher wrote it. A prediction has the row's fields, its right
+    answer (label), the student's answer, what the grader extracted from it, the verdict, the iteration, and the line in
+    your file, if that is here and unchanged.
+
+    Example: llm2llm export out answers.jsonl --predictions --set evaluation
     """
+    from llm2llm.errors import ConfigurationError
     from llm2llm.local.fetch import training_rows, write_rows
+    from llm2llm.local.predictions import prediction_rows
     from llm2llm.local.targets import the_run
 
     with reading():
-        count = write_rows(training_rows(the_run(run, endpoint, os.environ), iteration), file)
-        print(f"{file}: {count:,} rows")
+        if dataset and not predictions:
+            raise ConfigurationError("--set chooses answers: add --predictions")
+        found = the_run(run, endpoint, os.environ)
+        if predictions:
+            rows = prediction_rows(found, iteration, dataset and dataset.value, os.environ)
+        else:
+            rows = training_rows(found, iteration)
+        print(f"{file}: {write_rows(rows, file):,} rows")

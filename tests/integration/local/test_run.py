@@ -66,6 +66,25 @@ def test_the_best_student_merged_into_its_base_gives_the_answers_that_it_was_sco
     assert len(set(told.values())) > 5
 
 
+def test_all_answers_are_exported_with_their_rows_and_the_lines_of_the_user_s_files(
+    workplace: Workplace, whole: Whole, tmp_path: Path
+):
+    done = run(["export", str(whole.out), str(tmp_path / "answers.jsonl"), "--predictions"])
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    files = {"seed": "seed.jsonl", "evaluation": "few.jsonl", "test": "others.jsonl"}
+    for name, file in files.items():
+        lines = list(map(json.loads, (workplace.data / file).read_text().splitlines()))
+        answered = [row for row in rows if row["set"] == name]
+        assert len(answered) == len(lines)
+        for row in answered:
+            assert {field: row[field] for field in ("id", "prompt")} | {"completion": row["label"]} == lines[
+                row["line"] - 1
+            ]
+    accuracy = sum(row["correct"] for row in rows if row["set"] == "test") / len(lines)
+    assert f"accuracy {accuracy:.3f} " in next(line for line in whole.told.splitlines() if "test set" in line)
+
+
 def test_check_does_the_first_step_alone_and_keeps_nothing(workplace: Workplace, teacher: Teacher, tmp_path: Path):
     command = ["check", *workplace.command(tmp_path / "out", teacher)[1:]]
     place = command.index("--workdir")

@@ -31,7 +31,8 @@ def test_the_hub_reads_from_a_card_what_the_student_is_and_how_it_scored(tmp_pat
         "base_model": "org/base", "base_model_relation": "adapter", "library_name": "peft", "tags": ["llm2llm", "lora"],
     }  # fmt: skip
     data: Any = card.data
-    [result] = data.eval_results
+    result, tested = data.eval_results
+    assert (tested.metric_value, tested.dataset_split) == (0.6, "test")
     assert (result.metric_type, result.metric_value, result.dataset_split) == ("accuracy", 0.7, "evaluation")
     assert result.metric_name == "accuracy, 95 % interval 0.650 to 0.750"
     assert "(100)" in result.dataset_name
