@@ -48,7 +48,8 @@ def fetch(
     """Copy the best student of a run into a folder, and compare every file with its hash.
 
     An adapter is loaded on its base model by peft or vLLM; a merged one (--merged) is a model like any other. Merged in
-    fp32 it gives the answers that it was scored by; in bf16 a few may differ.
+    fp32 it gives the answers that it was scored by; in bf16 a few may differ. The folder also says how to ask it
+    (llm2llm.json, which serve and push read) and what it is (README.md, a model card).
 
     Example: llm2llm fetch run.yaml ./adapter
     """

@@ -53,6 +53,7 @@ def push(
     from llm2llm.local.fetch import fetch_dataset, fetch_merged, fetch_student
     from llm2llm.local.push import push_folder, repository_of
     from llm2llm.local.student import find_student
+    from llm2llm.loop.outcomes import describe_iteration
 
     kind: Literal["model", "dataset"] = "dataset" if dataset else "model"
     if missing := missing_modules() if merged else missing_modules(("huggingface_hub",)):
@@ -75,7 +76,7 @@ def push(
             if dry_run:
                 print(f"{folder}: what would be pushed to {repository}; nothing was sent")
             elif place:
-                message = f"{record.run}, iteration {record.iteration} ({record.digest})"
+                message = f"{record.run}, {describe_iteration(record.iteration)} ({record.digest})"
                 print(push_folder(folder, place, os.environ, message=message, force=force, public=public))
 
 

@@ -28,7 +28,7 @@ _KSERVE_MODELS = "/mnt/models"
 _SCRATCH = "/scratch"
 _CA = "/mnt/ca"
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "Auto": "bfloat16"}
-"""Auto is bf16 on every GPU that has it."""
+"""Auto is bf16 on every GPU that has it, and vLLM has nothing else for QLoRA."""
 
 
 @dataclass
@@ -152,7 +152,7 @@ def _container(pod: _Pod, name: str, port: int, path_of: Any) -> dict[str, Any]:
     model, arguments = _model(pod, path_of)
     arguments |= {
         "--port": str(port),
-        "--dtype": _DTYPES[record.precision],
+        "--dtype": "bfloat16" if record.quantization == "nf4" else _DTYPES[record.precision],
         "--max-model-len": "auto",
         # Not the base's own sampling: the student was scored greedily, without penalties.
         "--generation-config": "vllm",
@@ -280,7 +280,9 @@ def _comments(pod: _Pod, server: str) -> list[str]:
     record, spec = pod.student.record, pod.spec
     title = f"{record.namespace}/{record.run}, {describe_iteration(record.iteration)}"
     base = f"{record.model_uri} at {record.model_revision}" if record.model_revision else record.model_uri
-    lines = _wrapped(f"{title} ({record.digest}), trained on {base}. Not tried out: it was written from the run alone.")
+    lines = _wrapped(
+        f"{title} ({record.digest}), trained on {base}. Written from the run alone: read it before you apply it."
+    )
     if pod.blanks:
         lines += ["", "Fill in:"]
         for blank, meaning in pod.blanks.items():
@@ -295,7 +297,9 @@ def _comments(pod: _Pod, server: str) -> list[str]:
     lines += ["", f"A prompt for the model {plain(record.run)!r} is the run's template over the fields of a row:", ""]
     lines += [f"  {line}" for line in plain_lines(_template(pod)).splitlines()]
     path = "/v1/chat/completions, as the user's message" if pod.student.chat else "/v1/completions"
-    return [*lines, "", *_wrapped(f"POST it to {path}. `llm2llm serve` without --manifest shows this at work.")]
+    limit = str(record.max_tokens) if record.max_tokens else "at least the tokens of the longest answer"
+    told = f"POST it to {path}, with max_tokens: {limit} (vLLM cuts a completion after 16 if nothing is said)."
+    return [*lines, "", *_wrapped(f"{told} `llm2llm serve` without --manifest shows this at work.")]
 
 
 def _wrapped(text: str) -> list[str]:

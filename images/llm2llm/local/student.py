@@ -20,6 +20,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.committed import manifest_in, read_object
 from llm2llm.errors import ConfigurationError, IncompatibleArtifacts
 from llm2llm.layout import trained_part
+from llm2llm.local.record import RECORD
 from llm2llm.local.results import iteration_named
 from llm2llm.local.targets import NamedRun, the_run
 from llm2llm.loop.stages import INPUTS, step_folder
@@ -167,8 +168,10 @@ def _has_chat_template(run: NamedRun, manifest: Manifest, part: str) -> bool:
 
 
 def is_student_folder(folder: Path) -> bool:
-    """Returns whether a folder holds the files of a student."""
-    return any((folder / name).is_file() for name in (STUDENT, *_MODEL_FILES))
+    """Returns whether a folder holds the files of a student, and not runs beside files of these names."""
+    if (folder / STUDENT).is_file():
+        return True
+    return any((folder / name).is_file() for name in _MODEL_FILES) and not any(folder.rglob(RECORD))
 
 
 def _student_in(folder: Path) -> LocatedStudent:

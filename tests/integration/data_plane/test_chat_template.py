@@ -40,6 +40,16 @@ def test_a_prompt_is_the_users_turn_up_to_where_the_model_answers(student: Path,
     assert load_tokenizer(chatty).completions(keyword.LABELS) == bare.completions(keyword.LABELS)
 
 
+def test_a_conversation_is_rendered_whole_and_one_turn_of_it_as_a_prompt(student: Path, chatty: Path) -> None:
+    tokens = load_tokenizer(chatty)
+    assert tokens.conversation
+    user, system = ({"role": role, "content": text} for role, text in (("user", "w001"), ("system", "w002 ")))
+    assert tokens.encode([tokens.conversation([user])], False) == tokens.prompts(["w001"])
+    assert tokens.conversation([system, user]) == "w002 w001 <sep>"
+    assert load_tokenizer(student).conversation is None
+    assert load_tokenizer(chatty, chat=False).conversation is None
+
+
 def test_never_gives_the_bare_prompt(student: Path, chatty: Path) -> None:
     texts = [row["text"] for row in keyword.rows(2, 3)]
     assert load_tokenizer(chatty, chat=False).prompts(texts) == load_tokenizer(student).prompts(texts)

@@ -7,15 +7,19 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.processes import wait_until
-from tests.integration.local.workplace import Whole, environment, run
+import yaml
+from tests.cluster.processes import spawn, stop, wait_until
+from tests.integration.local.workplace import Whole, Workplace, environment, run
 from tests.support.commands import start_command
+
+from llm2llm.teacher.local import free_port
 
 EVERY = 4
 
@@ -75,6 +79,40 @@ def test_a_row_gets_the_answer_that_it_had_when_the_student_was_scored(
             assert found["truncated"] is (answer["verdict"] == "truncated")
             assert found["prompt"] == f"{fields['prompt']} <sep>"
     assert len({answer["output"] for _, answer in recorded.values()}) > 5
+
+
+@pytest.mark.turns("engines")
+@pytest.mark.vllm
+def test_vllm_started_as_the_manifest_says_gives_the_answers_that_the_student_was_scored_by(
+    workplace: Workplace, whole: Whole, recorded: dict[str, tuple[dict[str, str], dict[str, Any]]], tmp_path: Path
+):
+    printed = run(["serve", str(whole.out), "--manifest", "vllm"])
+    deployment = next(yaml.safe_load_all(printed.stdout))
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    [adapter] = whole.out.glob("*/*/iterations/001/train/data/*/adapter")
+    here = {"/mnt/student/base": str(workplace.data / "model"), "/mnt/student/adapter": str(adapter)}
+    port = free_port()
+    arguments = [f"--model={container['command'][2]}", *container["args"], f"--port={port}", "--enforce-eager"]
+    for there, place in here.items():
+        arguments = [argument.replace(there, place) for argument in arguments]
+    changes = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HOME": str(tmp_path)}
+    server = spawn(
+        "vllm", [sys.executable, "-m", "llm2llm.teacher.local", *arguments], folder=tmp_path, env=environment(**changes)
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until("vLLM", lambda: answers(url), [server], timeout=300)
+        for fields, told in list(recorded.values())[::EVERY]:
+            body = {"model": "keyword", "prompt": f"{fields['prompt']} <sep>"}
+            found = ask(f"curl -s {url}/v1/completions -H 'Content-Type: application/json' -d ''", body)
+            assert found["choices"][0]["text"].strip() == told["output"]
+    finally:
+        stop([server])
+
+
+def answers(url: str) -> bool:
+    """Returns whether a server says that it is healthy."""
+    return subprocess.run(["curl", "-sf", f"{url}/health"], check=False, timeout=30).returncode == 0
 
 
 def test_the_manifest_names_what_only_this_machine_has(whole: Whole):

@@ -116,8 +116,9 @@ def test_a_whole_model_is_served_without_an_adapter(tmp_path: Path):
 
 
 def test_an_adapter_of_a_quantized_base_is_served_on_a_quantized_one(tmp_path: Path):
-    _, documents = printed(located(tmp_path, **{**BUCKET, "train": {"method": "QLoRA"}}), "vllm")
-    assert "--quantization=bitsandbytes" in arguments(documents)
+    changes = {**BUCKET, "train": {"method": "QLoRA"}, "evaluate": {"precision": "fp32"}}
+    _, documents = printed(located(tmp_path, **changes), "vllm")
+    assert {"--quantization=bitsandbytes", "--dtype=bfloat16"} <= set(arguments(documents))
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -54,6 +54,12 @@ def test_another_iteration_is_found_in_a_run_alone(tmp_path: Path):
         find_student(str(tmp_path / "student"), 2, "", {})
 
 
+def test_a_work_folder_may_have_a_file_of_that_name(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    work_folder(tmp_path / "runs")
+    assert find_student(str(tmp_path), None, "", {}).run
+
+
 @pytest.mark.parametrize(
     ("config", "mode", "chat"),
     [
