@@ -25,14 +25,18 @@ MODULES = {
     "operator": "llm2llm_operator.main kopf kubernetes.aio.client uvloop prometheus_client",
     "generator": f"{COMMON} huggingface_hub openai pyarrow.parquet tokenizers transformers",
     "trainer": f"{COMMON} torch transformers peft accelerate bitsandbytes safetensors.torch",
-    "evaluator": f"{COMMON} torch vllm peft openai bitsandbytes",
+    "evaluator": f"{COMMON} torch vllm xgrammar peft openai bitsandbytes",
 }
 COMPILERS = {"evaluator": {"gcc"}}
 OPTIONAL = re.compile(
     r"/bitsandbytes/libbitsandbytes_(cuda1[12]|rocm|xpu)|/nvshmem_(bootstrap|transport)_|/libcufile_rdma|/triton/plugins/"
+    r"|/torchcodec/|/pynvvideocodec\.|/numba/np/ufunc/tbbpool\."
 )
 """Libraries that are loaded only beside others, of which the image has no need: builds for other versions of CUDA and
-other makers' GPUs, transports of networks, examples of plug-ins."""
+other makers' GPUs, transports of networks, examples of plug-ins, decoders of video (vLLM brings two, which load what is
+there), another way to start threads."""
+LOADED_FIRST = ("torch", "tvm_ffi")
+"""Packages that load the libraries in their folder `lib` before anybody else asks for them."""
 OF_THE_NODE = ("libcuda.so", "libnvidia-ml.so", "libnvcuvid.so", "libnvidia-encode.so", "libnvidia-ptxjitcompiler.so")
 """Libraries of the GPU's driver, which the node's container runtime mounts."""
 
@@ -64,8 +68,10 @@ def _import(image: str) -> Iterator[str]:
 
 def _link(_image: str) -> Iterator[str]:
     libraries = [path for path in sorted(Path(sys.prefix).rglob("*.so*")) if not path.is_symlink() and _is_elf(path)]
-    # torch loads those of its own and of CUDA before anybody else asks for them
-    loaded = {str(path.parent) for path in libraries if "/nvidia/" in str(path) or path.parent.parent.name == "torch"}
+    # those of CUDA are loaded by torch, too
+    loaded = {
+        str(path.parent) for path in libraries if "/nvidia/" in str(path) or path.parent.parent.name in LOADED_FIRST
+    }
     environment = os.environ | {"LD_LIBRARY_PATH": ":".join(sorted(loaded))}
     for library in libraries:
         if OPTIONAL.search(str(library)):

@@ -4,7 +4,9 @@ import itertools
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,15 @@ class Installed:
 
     Attributes:
         packed: the chart's archive.
+        without_rights: from when to when the chart was uninstalled: helm removes the operator's Role before its pods get
+            to know that they are to end.
     """
 
     cluster: Cluster
     node: RealNode
     platform: Platform
     packed: Path
+    without_rights: list[tuple[datetime, datetime]] = field(default_factory=list)
 
     def helm(self, *arguments: str) -> str:
         """Runs helm as administrator in the operator's namespace."""
@@ -52,6 +57,16 @@ class Installed:
         chosen = [part for setting in (*values, *settings) for part in ("--set", setting)]
         options = ["--wait", "--timeout", "120s", "--create-namespace"]
         return self.helm("upgrade", "--install", RELEASE, str(self.packed), *options, *chosen)
+
+    @contextmanager
+    def uninstalled(self) -> Iterator[None]:
+        """Uninstalls the chart, waits until its pods are gone, and installs it again at the end."""
+        began = datetime.now(UTC)
+        self.helm("uninstall", RELEASE)
+        self.cluster.kubectl("-n", SYSTEM, "wait", "--for=delete", "pods", "--all", "--timeout=60s")
+        yield
+        self.without_rights.append((began, datetime.now(UTC)))
+        self.install()
 
     def operators(self) -> list[dict[str, Any]]:
         """The operator's pods, as the API server has them."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.realnode.conftest import Installed
-from tests.support.install import RELEASE, SYSTEM
+from tests.support.install import SYSTEM
 from tests.support.withoutcluster import digests_of, run_without_a_cluster
 
 
@@ -68,8 +68,6 @@ def test_it_is_uninstalled_and_installed_again_and_goes_on_with_a_run_in_flight(
     platform.wait(
         team, "keyword", lambda status: (status.get("currentStep") or {}).get("state") == "Running", timeout=120
     )
-    installed.helm("uninstall", RELEASE)
-    installed.cluster.kubectl("-n", SYSTEM, "wait", "--for=delete", "pods", "--all", "--timeout=60s")
-    assert platform.run(team)["status"]["phase"] != "Failed"
-    installed.install()
+    with installed.uninstalled():
+        assert platform.run(team)["status"]["phase"] != "Failed"
     assert platform.wait_for_end(team, timeout=600)["phase"] == "Succeeded"
