@@ -34,7 +34,7 @@ def bundle(
         Path | None,
         typer.Option("--file", "-f", help="The archive; if not set, RUN-bundle.tar.gz.", show_default=False),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     namespace: Namespace = None,
     context: Context = None,
     output: Output = Format.TABLE,

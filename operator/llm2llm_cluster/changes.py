@@ -67,7 +67,7 @@ def retry(run: Run) -> Change:
     """
     phase = _status(run).get("phase")
     if phase not in ("Failed", "Suspended"):
-        raise ConfigurationError(f"{_name(run)} is {phase or 'new'}: only a run that failed or is held is tried again")
+        raise ConfigurationError(f"{_name(run)} is {phase or 'new'}: only a failed or held run can be retried")
     if phase == "Suspended" and (_spec(run).get("suspend") or reason_of(run) == Reason.AWAITING_APPROVAL):
         raise ConfigurationError(f"{_name(run)} is held, which a retry does not end: {next_step(run)}")
     return {"retry": int(_spec(run).get("retry") or 0) + 1}
@@ -82,7 +82,7 @@ def approve(run: Run) -> Change:
     _require_unfinished(run)
     approval = _spec(run).get("approval") or {}
     if approval.get("mode") != "BeforeTraining":
-        raise ConfigurationError(f"{_name(run)} asks for no approval (spec.approval.mode)")
+        raise ConfigurationError(f"{_name(run)} requires no approval (spec.approval.mode)")
     rounds = sum(1 for row in _status(run).get("iterations") or () if _has_generated(row))
     approved = int(approval.get("approvedRounds") or 0)
     if rounds <= approved:

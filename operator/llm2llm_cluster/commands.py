@@ -20,7 +20,7 @@ from llm2llm_cluster.watch import watch
 
 Stage = Annotated[str | None, typer.Option("--stage", "-s", help="A stage, e.g. Train.", show_default=False)]
 
-Force = Annotated[bool, typer.Option("--force", help="Change it here although Argo CD or Flux may set it back.")]
+Force = Annotated[bool, typer.Option("--force", help="Make the change even if Argo CD or Flux may revert it.")]
 
 Decide = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Returns the fields of a run's spec to change, and their values."""
@@ -68,7 +68,7 @@ def logs(
     name: Name,
     stage: Stage = None,
     iteration: Index = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show lines as they come.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines as they are logged.")] = False,
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
@@ -94,11 +94,11 @@ def logs(
 
 def wait(
     name: Name,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait at most; 0: for ever.")] = 0,
+    timeout: Annotated[float, typer.Option(help="Maximum number of seconds to wait; 0 waits indefinitely.")] = 0,
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
-    """Wait until a run has ended: 0 if it succeeded, 1 if it failed, 2 if the time is over or it is held.
+    """Wait until a run has ended: exits with 0 if it succeeded, 1 if it failed, 2 on timeout or if it is held.
 
     Example: llm2llm wait tickets --timeout 3600 && llm2llm get tickets
     """
@@ -139,7 +139,7 @@ def _states(cluster: Any, name: str, deadline: float) -> Iterator[Mapping[str, A
 
 
 def suspend(name: Name, namespace: Namespace = None, context: Context = None, force: Force = False) -> None:
-    """Hold a run: its pod saves a checkpoint and stops.
+    """Suspend a run: its pod saves a checkpoint and stops.
 
     Example: llm2llm suspend tickets
     """
@@ -149,7 +149,7 @@ def suspend(name: Name, namespace: Namespace = None, context: Context = None, fo
 
 
 def resume(name: Name, namespace: Namespace = None, context: Context = None, force: Force = False) -> None:
-    """Let a suspended run go on.
+    """Resume a suspended run.
 
     Example: llm2llm resume tickets
     """
@@ -159,7 +159,7 @@ def resume(name: Name, namespace: Namespace = None, context: Context = None, for
 
 
 def retry(name: Name, namespace: Namespace = None, context: Context = None, force: Force = False) -> None:
-    """Have a run that failed or is held try its step again; what is done is not repeated.
+    """Retry the current step of a failed or held run; finished steps are not repeated.
 
     Example: llm2llm retry tickets
     """
@@ -187,9 +187,9 @@ def topup(
     context: Context = None,
     force: Force = False,
 ) -> None:
-    """Raise limits of a run's budget; a run that is held by it goes on by itself.
+    """Raise the limits of a run's budget; a run held at a limit resumes by itself.
 
-    One that failed by it (budget.onExceeded: Fail) goes on with `llm2llm retry`.
+    A run that failed at a limit (budget.onExceeded: Fail) resumes with `llm2llm retry`.
 
     Example: llm2llm topup tickets --cost 20
     """
@@ -247,7 +247,9 @@ def _decide_and_change(cluster: Any, run: Mapping[str, Any], decide: Decide) -> 
         except ChangedMeanwhile:
             run = cluster.get(name)
             if run["metadata"]["uid"] != uid:
-                raise ConfigurationError(f"{name} was deleted and created anew meanwhile: nothing is changed") from None
+                raise ConfigurationError(
+                    f"{name} was deleted and created again meanwhile: nothing is changed"
+                ) from None
         else:
             return change
     raise Transient(f"{name} was changed by others {_TRIES} times meanwhile: nothing is changed; try again")

@@ -28,7 +28,7 @@ def load(context: str | None, environ: Mapping[str, str]) -> tuple[client.Config
         environ: of this process.
 
     Raises:
-        ConfigurationError: there is no usable kubeconfig, and this is no pod with a service account.
+        ConfigurationError: there is not a usable kubeconfig, and this is no pod with a service account.
     """
     configuration = client.Configuration()
     paths = [part for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part] or ["~/.kube/config"]
@@ -37,7 +37,7 @@ def load(context: str | None, environ: Mapping[str, str]) -> tuple[client.Config
         return configuration, namespace
     where = ", ".join(files or paths)
     if not files:
-        raise ConfigurationError(f"no cluster to ask: there is no kubeconfig at {where}: set KUBECONFIG")
+        raise ConfigurationError(f"no cluster to ask: no kubeconfig at {where}: set KUBECONFIG")
     try:
         contexts = _contexts(files)
         name = context or next(filter(None, (content.get("current-context") for content in files.values())), None)
@@ -47,14 +47,14 @@ def load(context: str | None, environ: Mapping[str, str]) -> tuple[client.Config
         config.load_kube_config(os.pathsep.join(files), name, configuration)  # type: ignore[no-untyped-call]
         return configuration, str(contexts[name].get("namespace") or _NAMESPACE)
     except (ConfigException, LookupError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise ConfigurationError(f"no cluster to ask: {where} is no usable kubeconfig: {error}") from error
+        raise ConfigurationError(f"no cluster to ask: {where} is not a usable kubeconfig: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Returns what a file has; nothing if there is none.
 
     Raises:
-        ConfigurationError: it cannot be read, or is no kubeconfig.
+        ConfigurationError: it cannot be read, or is not a kubeconfig.
     """
     try:
         content = yaml.safe_load(path.read_bytes()) if path.exists() else None
@@ -64,7 +64,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, OSError) as error:
         raise ConfigurationError(f"no cluster to ask: {path} cannot be read: {error}") from error
     if content is not None and not isinstance(content, dict):
-        raise ConfigurationError(f"no cluster to ask: {path} is no kubeconfig")
+        raise ConfigurationError(f"no cluster to ask: {path} is not a kubeconfig")
     return content or {}
 
 

@@ -9,16 +9,18 @@ import typer
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an AugmentationRun.", show_default=False)]
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", help="Its namespace; if not set, that of the context.", show_default=False),
+    typer.Option(
+        "--namespace", "-n", help="Namespace of the run; defaults to that of the context.", show_default=False
+    ),
 ]
-Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.", show_default=False)]
+Context = Annotated[str | None, typer.Option(help="kubeconfig context to use.", show_default=False)]
 
 
 def open_cluster(context: str | None, namespace: str | None) -> Any:
     """Returns the cluster of a context; its library is imported only here.
 
     Raises:
-        ConfigurationError: there is no usable kubeconfig.
+        ConfigurationError: there is not a usable kubeconfig.
     """
     from llm2llm_cluster.client import Cluster
 

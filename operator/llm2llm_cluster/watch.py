@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def watch(name: Name, namespace: Namespace = None, context: Context = None) -> None:
-    """Show a run as it goes on, until it has ended: 0 if it succeeded, 1 if it failed.
+    """Follow a run live until it has ended: exits with 0 if it succeeded, 1 if it failed.
 
     What it does or waits for, its iterations, and how far its step is, from the log of the running pod. Without a
-    terminal it prints a line for each change. Who may not read logs sees the rest.
+    terminal it prints a line for each change. Without permission to read logs, the rest is still shown.
 
     Example: llm2llm watch tickets -n ml
     """

@@ -257,7 +257,7 @@ class HeldOutSource(S3Access):
     uri: RowsUri | None = Field(None, description=_WHERE_ROWS_LIE, json_schema_extra=IDENTITY)
     from_seed: FromSeed | None = Field(
         None,
-        description="Instead of uri: hold out rows of the seed set, which becomes smaller by as many.",
+        description="Instead of uri: hold out rows of the seed set; they are removed from it.",
         json_schema_extra=IDENTITY,
     )
     fields: dict[ShortText, ShortText] = Field(

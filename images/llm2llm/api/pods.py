@@ -256,13 +256,13 @@ class PodSecurityContext(Model):
     )
     fs_group_change_policy: Literal["Always", "OnRootMismatch"] = Field(
         "OnRootMismatch",
-        description="When the files of a volume are given to fsGroup: at each mount, or only if its root is not that "
-        "group's.",
+        description="When a volume's files are changed to group fsGroup: at every mount, or only if its root does not "
+        "belong to that group yet.",
     )
     supplemental_groups: list[GroupId] = Field(
         default_factory=list,
         max_length=16,
-        description="Further groups of the processes, such as that of an NFS share.",
+        description="Supplementary groups of the processes, e.g. the group of an NFS share.",
     )
     se_linux_options: SELinuxOptions | None = Field(None, description="SELinux context of the containers.")
 

@@ -84,7 +84,7 @@ def _without_thoughts(text: str) -> str:
     end = max((tag.end() for tag in tags if tag[1]), default=0)
     begins = next((tag.start() for tag in tags if not tag[1] and tag.start() >= end), None)
     if begins is not None and "{" not in text[end:begins]:
-        raise Unparsable("its thoughts do not end, and no answer follows")
+        raise Unparsable("its reasoning is not closed, and no answer follows")
     return text[end:]
 
 

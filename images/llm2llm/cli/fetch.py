@@ -45,7 +45,7 @@ def fetch(
     ] = Precision.AUTO,
     endpoint: Endpoint = "",
 ) -> None:
-    """Copy the best student of a run into a folder, and compare every file with its hash.
+    """Copy the best student of a run into a folder, and verify every file's hash.
 
     An adapter is loaded on its base model by peft or vLLM; a merged one (--merged) is a model like any other. Merged in
     fp32 it gives the answers that it was scored by; in bf16 a few may differ. The folder also says how to ask it

@@ -28,7 +28,7 @@ def init(
     teacher: Annotated[str, typer.Option(help="Name of the teacher's model at its endpoint.")] = TEACHER,
     base_url: Annotated[str, typer.Option(help="Address of the teacher's endpoint.", show_default=False)] = "",
 ) -> None:
-    """Write a manifest with comments for a table of examples: it says what it guessed, and asks what it cannot know.
+    """Write a commented manifest for a table of examples; it reports what it guessed, and asks for what it cannot know.
 
     Example: llm2llm init tickets.csv --answer queue
     """

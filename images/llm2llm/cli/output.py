@@ -27,7 +27,7 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-Output = Annotated[Format, typer.Option("--output", "-o", help="Print a table, or JSON or CSV with the whole text.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="Output format; json and csv contain the full text.")]
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], output: Format, empty: str, expected: Sequence[str] = ()) -> None:

@@ -15,7 +15,7 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     endpoint: Endpoint = "",
 ) -> None:
-    """Show the iterations of each run in a folder, and write its page (report/index.html) anew.
+    """Show the iterations of each run in a folder, and rewrite its report page (report/index.html).
 
     Example: llm2llm report out --open
     """

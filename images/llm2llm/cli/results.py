@@ -49,7 +49,7 @@ def mistakes(
     output: Output = Format.TABLE,
     endpoint: Endpoint = "",
 ) -> None:
-    """Show the rows that a student answered wrong: the best iteration's, if none is named.
+    """Show the rows that a student answered wrongly; by default, that of the best iteration.
 
     Example: llm2llm mistakes out -i 2 --set evaluation -o csv > mistakes.csv
     """

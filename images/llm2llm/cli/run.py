@@ -73,9 +73,9 @@ def run(
 
 
 def check(files: Paths, settings: Settings = None, secrets: Secrets = None) -> None:
-    """Try all that a run needs, without running it: rows, model, template, and one row from the teacher.
+    """Check everything that a run needs without running it: rows, model, template, and one row from the teacher.
 
-    It does what the first step of a run does, keeps nothing, and tells what the run will take.
+    It does what a run's first step does, keeps nothing, and estimates the run's steps, tokens, and cost.
 
     Example: llm2llm check run.yaml --secret teacher/api-key=TEACHER_API_KEY
     """
@@ -207,7 +207,8 @@ def _print_prepared(report: Report) -> None:
         print(f"rows: {', '.join(f'{count:,} {name}' for name, count in counts.items() if count)}")
         print(f"model: {resolved.model_revision}, evaluated by {resolved.engine}")
     tokens = usage.teacher_input_tokens + usage.teacher_output_tokens
-    print(f"nothing stands in the way of this run; to find out took {usage.teacher_requests} requests, {tokens} tokens")
+    requests = f"{usage.teacher_requests} request{'' if usage.teacher_requests == 1 else 's'}"
+    print(f"the run can start; this check used {requests} and {tokens} tokens")
 
 
 def _print_result(result: Result) -> None:

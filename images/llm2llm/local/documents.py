@@ -183,7 +183,7 @@ def _collect_values(file: Path, document: Mapping[str, Any], collected: _Collect
     encoded, plain = _VALUES[kind]
     for part, read, defect in (
         (encoded, _decoded, "is not base64-encoded"),
-        (plain, _plain, "is no text: put it in quotes"),
+        (plain, _plain, "is not a string: put it in quotes"),
     ):
         entries = document.get(part) or {}
         if not isinstance(entries, dict):

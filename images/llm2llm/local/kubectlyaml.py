@@ -80,7 +80,7 @@ class _Loader(_SafeLoader):
             return node
         text = _key_text(self.construct_object(node))
         if text is None:
-            raise yaml.YAMLError(f"the key{_place(node)} is no text: put it in quotes")
+            raise yaml.YAMLError(f"the key{_place(node)} is not a string: put it in quotes")
         return yaml.ScalarNode(_TEXT, text, node.start_mark, node.end_mark)
 
 

@@ -55,7 +55,7 @@ def keep_defaults(spec: AugmentationRunSpec, record: RunRecord) -> AugmentationR
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(("spec", *map(str, problem["loc"])))
         raise IncompatibleArtifacts(
-            f"the manifest does not go together with what {RECORD} says that the run began with ({place}: "
+            f"the manifest is inconsistent with what {RECORD} says that the run began with ({place}: "
             f"{problem['msg']}): use another --workdir, or restore the manifest"
         ) from error
 

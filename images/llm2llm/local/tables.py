@@ -50,7 +50,7 @@ def read_table(path: Path) -> Table:
     """
     try:
         if path.stat().st_size > _SIZE_LIMIT:
-            raise DataError(f"{path}: is larger than 1 GiB: take a part of it")
+            raise DataError(f"{path}: is larger than 1 GiB: use a part of it")
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}: name a file with a table of examples") from error
@@ -100,7 +100,7 @@ def _read_objects(path: Path, text: str, differs: tuple[str, ...]) -> Table:
             json.loads(line) for line in text.split("\n") if line.strip()
         ]  # fmt: skip
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no JSON: {error}") from error
+        raise DataError(f"{path}: is not valid JSON: {error}") from error
     if not whole or not all(isinstance(row, dict) for row in whole):
         raise DataError(f"{path}: needs an object for each row")
     return Table([{str(name): _text(value) for name, value in row.items()} for row in whole], differs)

@@ -60,7 +60,7 @@ def _own_keys(spec: AugmentationRunSpec, stage: Stage, kind: Kind) -> Iterator[s
 def _checked(value: str, source: str) -> str:
     stripped = value.strip()
     if not _PRINTABLE.fullmatch(stripped):
-        raise AuthenticationError(f"{source} {describe_defect(stripped)}: write it anew")
+        raise AuthenticationError(f"{source} {describe_defect(stripped)}: create it again")
     return stripped
 
 

@@ -73,5 +73,5 @@ class Certificate:
                 problem = f"{KEY} is not the key of {CERTIFICATE}"
             else:
                 problem = f"{CERTIFICATE} or {KEY} is no PEM that can be read without a password ({error})"
-            raise CertificateError(f"{problem}, in {self._folder}: issue the certificate anew") from error
+            raise CertificateError(f"{problem}, in {self._folder}: reissue the certificate") from error
         return context

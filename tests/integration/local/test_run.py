@@ -92,7 +92,7 @@ def test_check_does_the_first_step_alone_and_keeps_nothing(workplace: Workplace,
     assert done.returncode == 0, done.stderr
     assert "rows: 80 seed, 200 evaluation, 200 test" in done.stdout
     assert "the first training takes" in done.stdout
-    assert "nothing stands in the way of this run; to find out took 1 requests" in done.stdout
+    assert "the run can start; this check used 1 request and " in done.stdout
     assert teacher.stats()["answered"] == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -107,7 +107,7 @@ def test_preview_shows_what_is_sent_and_received_and_keeps_nothing(
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("the teacher writes (kept; ") == 2, done.stdout
     assert "<sep>" in done.stdout
-    assert "nothing stands in the way of this run" in done.stderr
+    assert "the run can start" in done.stderr
     assert teacher.stats()["answered"] == 3  # check's own row, too
     assert list(tmp_path.iterdir()) == []
     rows = json.loads(run([*command, "-o", "json"]).stdout)

@@ -179,7 +179,7 @@ def test_a_run_that_others_change_all_the_time_is_left(cluster: Any, capsys: Out
 def test_another_run_of_the_same_name_is_not_changed(cluster: Any, capsys: Output):
     store = cluster(Store(run(), lambda found: found["metadata"].update(uid="v")))
     assert main(["suspend", "r"]) == 64
-    assert "r was deleted and created anew meanwhile" in capsys.readouterr().err
+    assert "r was deleted and created again meanwhile" in capsys.readouterr().err
     assert store.run["spec"] == {}
 
 

@@ -100,10 +100,14 @@ def test_a_path_in_a_file_is_beside_that_file(home: Path):
     [
         pytest.param("a: [\n", "line 2 is no YAML", id="broken"),
         pytest.param("\x00", "cannot be read", id="no text"),
-        pytest.param("words", "is no kubeconfig", id="a word"),
-        pytest.param("[1]", "is no kubeconfig", id="a list"),
-        pytest.param({"current-context": "a", "contexts": "a"}, "is no usable kubeconfig", id="contexts that are none"),
-        pytest.param({"current-context": "a", "contexts": [{"name": "a"}]}, "is no usable kubeconfig", id="no cluster"),
+        pytest.param("words", "is not a kubeconfig", id="a word"),
+        pytest.param("[1]", "is not a kubeconfig", id="a list"),
+        pytest.param(
+            {"current-context": "a", "contexts": "a"}, "is not a usable kubeconfig", id="contexts that are none"
+        ),
+        pytest.param(
+            {"current-context": "a", "contexts": [{"name": "a"}]}, "is not a usable kubeconfig", id="no cluster"
+        ),
     ],
 )
 def test_a_file_that_is_no_kubeconfig_is_told(home: Path, document: Any, words: str):
@@ -113,7 +117,7 @@ def test_a_file_that_is_no_kubeconfig_is_told(home: Path, document: Any, words: 
 
 
 def test_without_any_it_is_told_what_to_set():
-    with pytest.raises(ConfigurationError, match=r"there is no kubeconfig at ~/\.kube/config: set KUBECONFIG"):
+    with pytest.raises(ConfigurationError, match=r"no kubeconfig at ~/\.kube/config: set KUBECONFIG"):
         load(None, {})
 
 
@@ -125,6 +129,6 @@ def test_in_a_pod_its_service_account_is_the_last_resort(home: Path, monkeypatch
     assert found({}) == ("https://10.0.0.1:443", "default")
     written(home / "sa" / "namespace", "team-a\n")
     assert found({}) == ("https://10.0.0.1:443", "team-a")
-    with pytest.raises(ConfigurationError, match="there is no kubeconfig"):
+    with pytest.raises(ConfigurationError, match="no kubeconfig"):
         load("a", {})
     assert found({"KUBECONFIG": written(home / "k", content("a", current="a"))}) == ("https://a", "ns-a")

@@ -123,16 +123,19 @@ def test_base64_of_several_lines_and_an_empty_value_are_read(folder: Path):
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        ("Secret\nmetadata: {name: a}\nstringData: {k: 0123}", "stringData.k of Secret a is no text: put it in quotes"),
-        ("Secret\nmetadata: {name: a}\nstringData: {k: yes}", "stringData.k of Secret a is no text"),
+        (
+            "Secret\nmetadata: {name: a}\nstringData: {k: 0123}",
+            "stringData.k of Secret a is not a string: put it in quotes",
+        ),
+        ("Secret\nmetadata: {name: a}\nstringData: {k: yes}", "stringData.k of Secret a is not a string"),
         ("Secret\nmetadata: {name: a}\ndata: {k: é}", "data.k of Secret a is not base64-encoded"),
         ("Secret\nmetadata: {name: a}\ndata: {k: 5}", "data.k of Secret a is not base64-encoded"),
         ("Secret\nmetadata: {name: a}\ndata: [k]", "data of Secret a must be a mapping"),
         ("Secret\ndata: {k: aHVzaA==}", "a Secret has no metadata.name"),
         ("Secret\nmetadata: a", "a Secret has no metadata.name"),
         ("Secret\nmetadata: {name: [a]}", "metadata.name ['a'] of a Secret must have only"),
-        ("ConfigMap\nmetadata: {name: a}\ndata: {k: {a: 1}}", "data.k of ConfigMap a is no text"),
-        ("ConfigMap\nmetadata: {name: a}\ndata: {k: 1e3}", "data.k of ConfigMap a is no text"),
+        ("ConfigMap\nmetadata: {name: a}\ndata: {k: {a: 1}}", "data.k of ConfigMap a is not a string"),
+        ("ConfigMap\nmetadata: {name: a}\ndata: {k: 1e3}", "data.k of ConfigMap a is not a string"),
         ("ConfigMap\nmetadata: {name: a}\nbinaryData: {k: é}", "binaryData.k of ConfigMap a is not base64-encoded"),
     ],
 )

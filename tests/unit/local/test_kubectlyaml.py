@@ -92,8 +92,10 @@ MERGES = "a0: &a0 {k: x}\n" + "".join(
         pytest.param("a: !!binary x", "failed to decode base64", id="bytes that are none"),
         pytest.param("a: !!python/object:os.system {}", "could not determine a constructor", id="code"),
         pytest.param("{[a]: b}", "unhashable key", id="a list as a key"),
-        pytest.param("a: 1\n~: b", "the key at line 2, column 1, is no text: put it in quotes", id="null as a key"),
-        pytest.param("9223372036854775808: a", "the key at line 1, column 1, is no text", id="a large number as a key"),
+        pytest.param(
+            "a: 1\n~: b", "the key at line 2, column 1, is not a string: put it in quotes", id="null as a key"
+        ),
+        pytest.param("9223372036854775808: a", "the key at line 1, column 1, is not a string", id="a large number as a key"),
         pytest.param("x" * (SIZE_LIMIT + 1), "it has more than 16,777,216 characters: split it", id="a large file"),
         pytest.param("a: \0", "control characters are not allowed", id="a control character"),
         pytest.param("a: \ud800", "it is no text", id="half of a pair of surrogates"),

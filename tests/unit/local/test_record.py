@@ -88,7 +88,7 @@ def test_a_field_of_a_later_release_is_passed_over():
 
 def test_what_a_run_began_with_and_a_manifest_that_do_not_go_together_are_told():
     earlier = record(spec(), train__lora__r=64)
-    with pytest.raises(IncompatibleArtifacts, match=r"does not go together with what run\.json says"):
+    with pytest.raises(IncompatibleArtifacts, match=r"is inconsistent with what run\.json says"):
         keep_defaults(spec(train={"method": "Full"}), earlier)
 
 

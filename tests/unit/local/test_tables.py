@@ -68,7 +68,7 @@ def test_a_table_is_read_whatever_it_is_separated_by_and_encoded_in(
         pytest.param(b"a,b\n1,2\n1,2,3\n", "row 3 has 3 cells, and the first line names 2 columns", id="one cell more"),
         pytest.param(b"a,a\n1,2\n", "need names that differ: 'a', 'a'", id="a doubled column"),
         pytest.param(b"a,,b\n1,2,3\n", "need names that differ", id="a column without a name"),
-        pytest.param(b'{"a": 1}\n{"a"\n', "is no JSON", id="broken JSON"),
+        pytest.param(b'{"a": 1}\n{"a"\n', "is not valid JSON", id="broken JSON"),
         pytest.param(b"[1, 2]", "needs an object for each row", id="JSON of numbers"),
         pytest.param(
             "a,b\nä,1\nö,2\nü,3\n".encode() + b"\xe4,4\n",

@@ -99,5 +99,5 @@ def test_a_key_of_the_environment_is_looked_at_where_it_is_used(
             take_secrets(run, stage, {name: "a b"})
         except AuthenticationError as error:
             refused.add(name)
-            assert error.message.endswith("has a blank at character 2: write it anew")  # noqa: PT017
+            assert error.message.endswith("has a blank at character 2: create it again")  # noqa: PT017
     assert refused == variables

@@ -15,7 +15,7 @@ def test_the_committed_page_is_what_the_commands_say():
     for words in (
         "## `llm2llm mistakes`",
         "Example: llm2llm compare",
-        "Print a table, or JSON or CSV",
+        "Output format; json and csv",
         "[endings.md](endings.md)",
     ):
         assert words in page
