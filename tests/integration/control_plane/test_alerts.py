@@ -71,7 +71,7 @@ FIRES = [
     pytest.param(
         "LLM2LLMApiErrors", "20m", NOTHING_WRITTEN | {ERRORS: "0+6x2000"}, id="all requests fail: nothing is written"
     ),
-    pytest.param("LLM2LLMQueueOld", "20m", {OLDEST: "0x10 60+60x100"}, id="no worker comes to a run"),
+    pytest.param("LLM2LLMQueueDelayed", "20m", {OLDEST: "0x10 60+60x100"}, id="no worker comes to a run"),
     pytest.param("LLM2LLMLoopLag", "15m", {PUNCTUAL: "0+230x2000"}, id="one turn in 24 is late"),
     pytest.param(
         "LLM2LLMUnreadableObjects", "25m", {f"llm2llm_unreadable_objects_total{{{POD}}}": "0x10 1x100"}, id="one object"
@@ -97,7 +97,7 @@ FIRES = [
         {f'{PENDING}"1800.0"}}': "0+2x2000", f'{PENDING}"+Inf"}}': "0+2x2000"},
         id="every other pod waits for more than 15 minutes",
     ),
-    pytest.param("LLM2LLMQueueStands", "7h", {ADMITTED: "7x2000"}, id="runs are queued and none is admitted"),
+    pytest.param("LLM2LLMQueueStalled", "7h", {ADMITTED: "7x2000"}, id="runs are queued and none is admitted"),
 ]
 """What happens instead, and when which alert fires."""
 CALM_ALL_THE_SAME = [
