@@ -34,7 +34,7 @@ class Cluster:
     """Runs of one namespace, through one context of a kubeconfig.
 
     Raises:
-        ConfigurationError: there is not a usable kubeconfig.
+        ConfigurationError: there is no usable kubeconfig.
     """
 
     def __init__(self, context: str | None = None, namespace: str | None = None) -> None:

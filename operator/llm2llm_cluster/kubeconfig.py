@@ -28,7 +28,7 @@ def load(context: str | None, environ: Mapping[str, str]) -> tuple[client.Config
         environ: of this process.
 
     Raises:
-        ConfigurationError: there is not a usable kubeconfig, and this is no pod with a service account.
+        ConfigurationError: there is no usable kubeconfig, and this is no pod with a service account.
     """
     configuration = client.Configuration()
     paths = [part for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part] or ["~/.kube/config"]

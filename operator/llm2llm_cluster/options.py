@@ -20,7 +20,7 @@ def open_cluster(context: str | None, namespace: str | None) -> Any:
     """Returns the cluster of a context; its library is imported only here.
 
     Raises:
-        ConfigurationError: there is not a usable kubeconfig.
+        ConfigurationError: there is no usable kubeconfig.
     """
     from llm2llm_cluster.client import Cluster
 

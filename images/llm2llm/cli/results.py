@@ -32,8 +32,8 @@ Run = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="A work folder of `llm2llm run`, the root of a run (status.artifactsUri), or a file with the run as "
-        "`kubectl get arun NAME -o yaml` prints it.",
+        help="A work folder of `llm2llm run`, the root of a run (status.artifactsUri), a file with the run as `kubectl "
+        "get arun NAME -o yaml` prints it, or the [NAMESPACE/]NAME of a run on a cluster.",
         show_default=False,
     ),
 ]

@@ -36,7 +36,7 @@ Target = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="A run (a work folder of `llm2llm run`, its root in a store, or a file with its object), or a folder that "
+        help="A run (a work folder of `llm2llm run`, its root in a store, its name on a cluster), or a folder that "
         "`llm2llm fetch` wrote.",
         show_default=False,
     ),

@@ -1,9 +1,13 @@
-"""Finds the runs that a command line names: a work folder, a root in a store, or a file with the run's object."""
+"""Finds the runs that a command line names: a work folder, a root in a store, a file with the run's object, or its name
+on a cluster.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,10 @@ from llm2llm.local.record import RECORD, RunRecord
 from llm2llm.records import Stage
 from llm2llm.runtime.context import Step
 from llm2llm.storage import ObjectMissing, Store, open_store
+
+_NAME = re.compile(r"([a-z0-9][a-z0-9-]{0,62}/)?[a-z0-9][a-z0-9.-]{0,252}")
+"""Of a run on a cluster, perhaps after its namespace."""
+_FILES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,8 @@ def named_runs(target: str, endpoint: str, environ: Mapping[str, str]) -> Iterat
         for folder in [record.parent for record in sorted(path.rglob(RECORD))] or [path]:
             store = open_store(folder.absolute().as_uri(), access, environ)
             yield _with_record(NamedRun(str(folder), store))
+    elif not path.exists() and (document := _on_a_cluster(target)) is not None:
+        yield _run_of(Path(target), document, endpoint, environ)
     else:
         for file, document in read_documents([path]).runs:
             yield _run_of(file, document, endpoint, environ)
@@ -100,10 +110,32 @@ def the_run(target: str, endpoint: str, environ: Mapping[str, str]) -> NamedRun:
         raise ConfigurationError(f"{target} has {len(runs)} runs: name one of {titles}")
     if not runs or next(iter(runs[0].store.list("")), None) is None:
         raise ConfigurationError(
-            f"{target}: found no run: name a work folder (--workdir), the root of a run (status.artifactsUri), or a "
-            "file with the run"
+            f"{target}: found no run: name a work folder (--workdir), the root of a run (status.artifactsUri), a file "
+            "with the run, or a run on a cluster"
         )
     return runs[0]
+
+
+def _on_a_cluster(target: str) -> Mapping[str, Any] | None:
+    """Returns the run of this name on a cluster; None if it is no name, or nothing here can ask a cluster.
+
+    Raises:
+        ConfigurationError: there is no such run, or no cluster to ask.
+        Transient: the cluster cannot be asked.
+    """
+    if not _NAME.fullmatch(target) or target.endswith(_FILES):
+        return None
+    for finder in entry_points(group="llm2llm.runs"):  # of a package that may import a client of Kubernetes
+        try:
+            document: Mapping[str, Any] = finder.load()(target)
+        except ModuleNotFoundError:
+            continue
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{target} is no file and no folder here, and as the name of a run: {error.message}"
+            ) from error
+        return document
+    return None
 
 
 def _run_of(file: Path, document: Mapping[str, Any], endpoint: str, environ: Mapping[str, str]) -> NamedRun:

@@ -68,7 +68,9 @@ def test_fault_59_a_row_is_read_behind_thoughts_and_never_a_draft(text: str, dra
         pytest.param("I cannot help with that.", "no JSON object", id="a refusal in prose"),
         pytest.param('{"prompt": "a', "no JSON object", id="cut in the middle"),
         pytest.param('<think>{"prompt": "draft"} hm', "its reasoning is not closed", id="thoughts without an end"),
-        pytest.param('<think>a</think> <think>{"prompt": "draft"}', "its reasoning is not closed", id="the second has no end"),
+        pytest.param(
+            '<think>a</think> <think>{"prompt": "draft"}', "its reasoning is not closed", id="the second has no end"
+        ),
         pytest.param('<think>{"prompt": "draft"}</think>', "no JSON object", id="thoughts alone"),
         pytest.param('{"question": "a"}', "prompt is missing", id="another name"),
         pytest.param('{"prompt": ["a"]}', "prompt is missing or no text", id="a list is no text"),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from tests.support.apianswers import Server, answering, refusal
 
 from llm2llm.errors import ConfigurationError, Transient
 from llm2llm_cluster.client import ChangedMeanwhile, Cluster, lines_of
@@ -19,74 +16,16 @@ from llm2llm_cluster.client import ChangedMeanwhile, Cluster, lines_of
 RUN = {"metadata": {"name": "tickets", "uid": "u", "resourceVersion": "7"}}
 
 
-class Server(ThreadingHTTPServer):
-    """Answers with what `answers` has for the method and the end of the path: a status, and a body."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict[tuple[str, str], tuple[int, bytes]] = {}
-        self.sent: list[Any] = []
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        """Says nothing."""
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        status, body = next(
-            (answer for (method, end), answer in self.server.answers.items() if (method, end) == (self.command, path[-len(end) :])),
-            (404, b"404 page not found"),
-        )  # fmt: skip
-        if length := self.headers["Content-Length"]:
-            self.server.sent.append(json.loads(self.rfile.read(int(length))))
-        self.send_response(status)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body))
-        if not path.endswith("/cut/log"):
-            self.wfile.write(b"0\r\n\r\n")
-
-    do_PATCH = do_GET  # noqa: N815 - http.server's name
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with answering(tmp_path / "kubeconfig") as server:
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
-def cluster(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    host, port = server.server_address[:2]
-    context = {"cluster": "c", "user": "u", "namespace": "ml"}
-    file = tmp_path / "kubeconfig"
-    file.write_text(
-        yaml.safe_dump(
-            {
-                "clusters": [{"name": "c", "cluster": {"server": f"http://{host!s}:{port}"}}],
-                "users": [{"name": "u", "user": {}}],
-                "contexts": [{"name": "x", "context": context}],
-                "current-context": "x",
-            }
-        )
-    )
-    monkeypatch.setenv("KUBECONFIG", str(file))
+def cluster(server: Server) -> Cluster:
     return Cluster()
-
-
-def refusal(message: str) -> bytes:
-    return json.dumps({"kind": "Status", "message": message}).encode()
 
 
 def test_a_change_is_bound_to_the_run_that_was_read(server: Server, cluster: Cluster):

@@ -95,7 +95,9 @@ MERGES = "a0: &a0 {k: x}\n" + "".join(
         pytest.param(
             "a: 1\n~: b", "the key at line 2, column 1, is not a string: put it in quotes", id="null as a key"
         ),
-        pytest.param("9223372036854775808: a", "the key at line 1, column 1, is not a string", id="a large number as a key"),
+        pytest.param(
+            "9223372036854775808: a", "the key at line 1, column 1, is not a string", id="a large number as a key"
+        ),
         pytest.param("x" * (SIZE_LIMIT + 1), "it has more than 16,777,216 characters: split it", id="a large file"),
         pytest.param("a: \0", "control characters are not allowed", id="a control character"),
         pytest.param("a: \ud800", "it is no text", id="half of a pair of surrogates"),
