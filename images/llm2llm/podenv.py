@@ -30,6 +30,16 @@ TEACHER_KEY = "LLM2LLM_TEACHER_API_KEY"
 TEACHER_CA_BUNDLE = "LLM2LLM_TEACHER_CA_BUNDLE"
 TEACHER_HUB_TOKEN = "LLM2LLM_TEACHER_HF_TOKEN"  # noqa: S105 - likewise
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - likewise
+MLFLOW_CA_BUNDLE = "LLM2LLM_MLFLOW_CA_BUNDLE"
+MLFLOW_TOKEN = "LLM2LLM_MLFLOW_TOKEN"  # noqa: S105 - likewise
+MLFLOW_USERNAME = "LLM2LLM_MLFLOW_USERNAME"
+MLFLOW_PASSWORD = "LLM2LLM_MLFLOW_PASSWORD"  # noqa: S105 - likewise
+MLFLOW_KEYS = {
+    MLFLOW_TOKEN: "MLFLOW_TRACKING_TOKEN",
+    MLFLOW_USERNAME: "MLFLOW_TRACKING_USERNAME",
+    MLFLOW_PASSWORD: "MLFLOW_TRACKING_PASSWORD",
+}
+"""Variable to its key in the Secret of `spec.tracking.mlflow`. All are optional: tracking never holds a step back."""
 
 # --- variables that a user or the local runner may set
 
@@ -77,11 +87,13 @@ class CaBundle:
         use: whose certificate: artifacts, teacher, or the name of a data set.
         variable: name of the variable with the path of the file.
         reference: the ConfigMap that it comes from.
+        optional: whether the pod also starts before the ConfigMap exists.
     """
 
     use: str
     variable: str
     reference: CaBundleReference
+    optional: bool = False
 
 
 def env_name(dataset: str, name: str) -> str:
@@ -110,6 +122,10 @@ def secret_variables(spec: AugmentationRunSpec, stage: Stage, kind: Kind = Kind.
         variables += _key_variable(TEACHER_HUB_TOKEN, teacher.source.token_secret_ref if teacher.source else None)
     if traits.loads_student:
         variables += _key_variable(HUB_TOKEN, spec.student.token_secret_ref)
+    server = spec.tracking.mlflow if spec.tracking else None
+    if traits.tracks and server and server.credentials_secret_ref:
+        secret = server.credentials_secret_ref.name
+        variables += [SecretVariable(name, secret, key, optional=True) for name, key in MLFLOW_KEYS.items()]
     return variables
 
 
@@ -123,7 +139,11 @@ def ca_bundles(spec: AugmentationRunSpec, stage: Stage, kind: Kind = Kind.RUN) -
         ]
     if kind is Kind.RUN and STAGES[stage].asks_teacher:
         candidates.append(("teacher", TEACHER_CA_BUNDLE, spec.generate.teacher.ca_bundle_ref))
-    return [CaBundle(use, variable, reference) for use, variable, reference in candidates if reference]
+    bundles = [CaBundle(use, variable, reference) for use, variable, reference in candidates if reference]
+    server = spec.tracking.mlflow if spec.tracking else None
+    if kind is Kind.RUN and STAGES[stage].tracks and server and server.ca_bundle_ref:
+        bundles.append(CaBundle("mlflow", MLFLOW_CA_BUNDLE, server.ca_bundle_ref, optional=True))
+    return bundles
 
 
 def _bucket_keys(secret: str, dataset: str = "") -> Iterator[SecretVariable]:

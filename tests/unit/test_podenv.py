@@ -31,14 +31,23 @@ SPEC: dict[str, Any] = {
             "caBundleRef": {"name": "teacher-ca"},
         }
     },
+    "tracking": {
+        "mlflow": {
+            "uri": "https://mlflow",
+            "credentialsSecretRef": {"name": "mlflow"},
+            "caBundleRef": {"name": "mlflow-ca"},
+        }
+    },
 }
 BUCKET = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+MLFLOW = {f"LLM2LLM_MLFLOW_{name}" for name in ("TOKEN", "USERNAME", "PASSWORD")}
 ROWS = {f"LLM2LLM_SEED_{name}" for name in BUCKET}
 SECRETS = {
     "s3": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"},
     "rows": {"AWS_ACCESS_KEY_ID": "id-2", "AWS_SECRET_ACCESS_KEY": "secret-2", "AWS_SESSION_TOKEN": "session"},
     "teacher": {"api-key": "k"},
     "hub": {"token": "h"},
+    "mlflow": {"MLFLOW_TRACKING_TOKEN": "m"},
 }
 
 
@@ -64,10 +73,11 @@ def in_pod(stage: Stage, kind: Kind) -> dict[str, tuple[str, str, bool]]:
     [
         pytest.param(Stage.PREPARE, Kind.RUN, BUCKET | ROWS | {"LLM2LLM_TEACHER_API_KEY", "HF_TOKEN"}, id="Prepare"),
         pytest.param(Stage.TRAIN, Kind.RUN, BUCKET | {"HF_TOKEN"}, id="Train"),
-        pytest.param(Stage.EVALUATE, Kind.RUN, BUCKET | {"HF_TOKEN"}, id="Evaluate"),
+        pytest.param(Stage.EVALUATE, Kind.RUN, BUCKET | MLFLOW | {"HF_TOKEN"}, id="Evaluate"),
         pytest.param(Stage.GENERATE, Kind.RUN, BUCKET | {"LLM2LLM_TEACHER_API_KEY"}, id="Generate"),
-        pytest.param(Stage.TEST, Kind.RUN, BUCKET | {"HF_TOKEN"}, id="Test"),
+        pytest.param(Stage.TEST, Kind.RUN, BUCKET | MLFLOW | {"HF_TOKEN"}, id="Test"),
         pytest.param(Stage.GENERATE, Kind.COLLECT, BUCKET, id="Collect reads a manifest and nothing else"),
+        pytest.param(Stage.EVALUATE, Kind.COLLECT, BUCKET, id="Collect writes to no tracking server"),
     ],
 )
 def test_a_stage_gets_the_secrets_that_it_needs_and_no_other(stage: Stage, kind: Kind, names: set[str]):
@@ -75,7 +85,7 @@ def test_a_stage_gets_the_secrets_that_it_needs_and_no_other(stage: Stage, kind:
     assert set(table) == names
     assert in_pod(stage, kind) == table
     assert {name for name, (_, _, optional) in table.items() if optional} == {
-        name for name in names if name.endswith("SESSION_TOKEN")
+        name for name in names if name.endswith("SESSION_TOKEN") or name in MLFLOW
     }
 
 
@@ -91,13 +101,25 @@ def test_the_local_runner_gives_a_step_the_same_keys_as_its_pod(stage: Stage):
 
 
 def test_the_local_runner_names_the_same_ca_bundles_as_the_pods(tmp_path: Path):
-    maps = {name: {"ca.crt": b"PEM"} for name in ("s3-ca", "rows-ca", "teacher-ca")}
+    maps = {name: {"ca.crt": b"PEM"} for name in ("s3-ca", "rows-ca", "teacher-ca", "mlflow-ca")}
     found = mount_config_maps(spec(), maps, tmp_path)
     there = {bundle.variable: bundle.reference.name for stage in Stage for bundle in ca_bundles(spec(), stage)}
     assert there == {
         "AWS_CA_BUNDLE": "s3-ca",
         "LLM2LLM_SEED_AWS_CA_BUNDLE": "rows-ca",
         "LLM2LLM_TEACHER_CA_BUNDLE": "teacher-ca",
+        "LLM2LLM_MLFLOW_CA_BUNDLE": "mlflow-ca",
     }
     del found["LLM2LLM_CONFIG_MAPS"]
     assert found == {variable: str(tmp_path / name / "ca.crt") for variable, name in there.items()}
+
+
+def test_only_the_bundle_of_a_tracking_server_may_be_missing_when_a_pod_starts():
+    current = CurrentStep(stage="Evaluate", job_name="j")
+    body = job_manifest(builders.run(**SPEC), spec(), current, {}, {each.value.lower(): "image" for each in Stage})
+    bundles = {
+        volume["name"]: volume["configMap"].get("optional", False)
+        for volume in body["spec"]["template"]["spec"]["volumes"]
+        if volume["name"].startswith("ca-")
+    }
+    assert bundles == {"ca-artifacts": False, "ca-mlflow": True}

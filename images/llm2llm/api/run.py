@@ -18,6 +18,7 @@ from llm2llm.api.generate import Generate
 from llm2llm.api.pods import PodOverrides
 from llm2llm.api.policy import Approval, Budget, EarlyStopping, Objective, Retries, Scheduling
 from llm2llm.api.stages import Evaluate, Prepare, Train
+from llm2llm.api.tracking import Tracking
 from llm2llm.records import MACRO_F1
 
 GROUP = "llm2llm.dev"
@@ -155,6 +156,9 @@ class AugmentationRunSpec(Model):
     scheduling: Scheduling = Field(
         default_factory=Scheduling,
         description="Queue and priority of the Jobs, e.g. for Kueue, and priority of their pods.",
+    )
+    tracking: Tracking | None = Field(
+        None, description="Servers that show this run's scores beside those of others. The run never reads from them."
     )
 
     cel_rules: ClassVar[tuple[CelRule, ...]] = (

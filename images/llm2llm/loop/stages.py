@@ -30,6 +30,7 @@ class StageTraits:
         reads_sources: it gets the keys of `data`'s sources.
         asks_teacher: it gets the teacher's key, or the token for the teacher's weights.
         loads_student: it gets the token for the base model.
+        tracks: it writes to the tracking server, and gets its keys.
     """
 
     verb: str
@@ -40,6 +41,7 @@ class StageTraits:
     reads_sources: bool = False
     asks_teacher: bool = False
     loads_student: bool = True
+    tracks: bool = False
 
 
 STAGES: Mapping[Stage, StageTraits] = {
@@ -47,9 +49,9 @@ STAGES: Mapping[Stage, StageTraits] = {
         "Preparing", "prepare", "prepare", once=True, queued=False, reads_sources=True, asks_teacher=True
     ),
     Stage.TRAIN: StageTraits("Training", "train", "train"),
-    Stage.EVALUATE: StageTraits("Evaluating", "evaluate", "evaluate"),
+    Stage.EVALUATE: StageTraits("Evaluating", "evaluate", "evaluate", tracks=True),
     Stage.GENERATE: StageTraits("Generating", "generate", "generate", asks_teacher=True, loads_student=False),
-    Stage.TEST: StageTraits("Testing", "evaluate", "evaluate"),
+    Stage.TEST: StageTraits("Testing", "evaluate", "evaluate", tracks=True),
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.errors import AuthenticationError
 from llm2llm.loop.stages import STAGES
-from llm2llm.podenv import CREDENTIALS, HUB_TOKEN, secret_variables
+from llm2llm.podenv import CREDENTIALS, HUB_TOKEN, MLFLOW_KEYS, secret_variables
 from llm2llm.records import Kind, Stage
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]*")
@@ -24,6 +24,7 @@ def take_secrets(
     """Returns the environment with the values of this step's Secrets stripped.
 
     The same is done with the keys of buckets and of the Hub that it has without a Secret, if the step reads from there.
+    Those of a tracking server stay as they are: what is wrong with them must not fail a step (report/mlflow.py).
 
     Raises:
         AuthenticationError: a value has a line break or a blank in it, or a character that is not ASCII; the message
@@ -33,11 +34,12 @@ def take_secrets(
     sources |= {
         variable.name: f"Secret {variable.secret}, key {variable.key}"
         for variable in secret_variables(spec, stage, kind)
+        if variable.name not in MLFLOW_KEYS
     }
     taken = dict(environ)
     for name, source in sources.items():
         if name in environ:
-            taken[name] = _checked(environ[name], source)
+            taken[name] = stripped_key(environ[name], source)
     return taken
 
 
@@ -57,7 +59,12 @@ def _own_keys(spec: AugmentationRunSpec, stage: Stage, kind: Kind) -> Iterator[s
         yield HUB_TOKEN
 
 
-def _checked(value: str, source: str) -> str:
+def stripped_key(value: str, source: str) -> str:
+    """Returns a key without the blanks around it.
+
+    Raises:
+        AuthenticationError: no header can hold it; the message names the source and does not quote the value.
+    """
     stripped = value.strip()
     if not _PRINTABLE.fullmatch(stripped):
         raise AuthenticationError(f"{source} {describe_defect(stripped)}: create it again")

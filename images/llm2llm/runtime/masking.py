@@ -19,9 +19,9 @@ from contextlib import suppress
 from urllib.parse import quote, quote_plus, unquote
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.podenv import CREDENTIALS, HUB_TOKEN, TEACHER_HUB_TOKEN, TEACHER_KEY
+from llm2llm.podenv import CREDENTIALS, HUB_TOKEN, MLFLOW_PASSWORD, MLFLOW_TOKEN, TEACHER_HUB_TOKEN, TEACHER_KEY
 
-_OF_SECRETS = frozenset({*CREDENTIALS, HUB_TOKEN, TEACHER_HUB_TOKEN, TEACHER_KEY})
+_OF_SECRETS = frozenset({*CREDENTIALS, HUB_TOKEN, MLFLOW_PASSWORD, MLFLOW_TOKEN, TEACHER_HUB_TOKEN, TEACHER_KEY})
 """Variables that hold a secret, whatever it looks like; those of a data set end like those of the artifacts."""
 _SECRET_WORDS = frozenset(
     {

@@ -111,6 +111,7 @@ def pod_template(
                         "configMap": {
                             "name": bundle.reference.name,
                             "items": [{"key": bundle.reference.key, "path": CA_FILE}],
+                            **({"optional": True} if bundle.optional else {}),
                         },
                     }
                     for bundle in bundles

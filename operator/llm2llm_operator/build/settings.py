@@ -25,14 +25,20 @@ OF_THE_OPERATOR = frozenset(
         "retries",
         "retry",
         "suspend",
+        "tracking",
         "ttl_seconds_after_finished",
     }
 )
-"""Fields of the spec that the operator alone acts on, so that a Job need not know of an edit, but for those of
-READ_BY.
+"""Fields of the spec that no step acts on, so that a Job need not know of an edit, but for those of READ_BY."""
+READ_BY = {
+    Stage.PREPARE: frozenset({"max_iterations"}),
+    Stage.EVALUATE: frozenset({"tracking"}),
+    Stage.GENERATE: frozenset({"budget"}),
+    Stage.TEST: frozenset({"tracking"}),
+}
+"""Prepare asks the teacher only if there will be rounds; Generate keeps within what the budget leaves; what is scored
+is shown on a tracking server.
 """
-READ_BY = {Stage.PREPARE: frozenset({"max_iterations"}), Stage.GENERATE: frozenset({"budget"})}
-"""Prepare asks the teacher only if there will be rounds; Generate keeps within what the budget leaves."""
 OF_THE_OPERATOR_IN_A_BLOCK = frozenset({"startup_deadline_seconds", "active_deadline_seconds", "image"})
 """The same in a step block; its image is in the digest as the one that the step gets."""
 BLOCKS = frozenset(traits.block for traits in STAGES.values())

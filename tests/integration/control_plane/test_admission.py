@@ -157,6 +157,10 @@ REFUSED: dict[str, tuple[Document, str]] = {
         {"data": data(evaluation={"uri": "s3://b/e.jsonl", "credentialsSecretRef": {"name": "root"}})},
         "the Secrets s3, teacher",
     ),
+    "a Secret for MLflow": (
+        {"tracking": {"mlflow": {"uri": "https://mlflow", "credentialsSecretRef": {"name": "root"}}}},
+        "the Secrets s3, teacher",
+    ),
     "a Secret for the Hub": ({"student": {"model": {"uri": "hf://a/b"}, "tokenSecretRef": {"name": "root", "key": "k"}}}, "the Secrets"),
     "many GPUs": ({"train": {"resources": {"limits": {"nvidia.com/gpu": "3"}}}}, "at most 2 GPUs"),
     "others' GPUs": ({"evaluate": {"resources": {"limits": {"amd.com/gpu": "3"}}}}, "at most 2 GPUs"),

@@ -110,9 +110,9 @@ def test_what_changes_a_step_s_output_changes_its_key(stage: Stage, path: str, v
     ("path", "value"),
     [("maxIterations", 9), ("objective", {"goal": "0.9"}), ("train.image", "x"), ("train.checkpoint.intervalSeconds", 5), ("retry", 2), ("suspend", True),
      ("artifacts.endpoint", "http://elsewhere"), ("generate.teacher.baseUrl", "http://elsewhere/v1"),
-     ("train.resources.limits", {"nvidia.com/gpu": "8"}), ("generate.limits.maxConcurrentRequests", 2)],
+     ("train.resources.limits", {"nvidia.com/gpu": "8"}), ("generate.limits.maxConcurrentRequests", 2), ("tracking", {"mlflow": {"uri": "https://mlflow", "registeredModel": "m"}})],
 )  # fmt: skip
-@pytest.mark.parametrize("stage", [Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE])
+@pytest.mark.parametrize("stage", Stage)
 def test_how_a_step_runs_is_not_in_its_key(stage: Stage, path: str, value: Any):
     assert content_key(step(stage)) == content_key(step(stage, **merged(path, value)))
 

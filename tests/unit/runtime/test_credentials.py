@@ -49,6 +49,12 @@ def test_a_key_that_no_header_can_hold_is_told_by_secret_and_key_and_not_quoted(
     assert value not in caught.value.message
 
 
+def test_a_key_of_a_tracking_server_fails_no_step():
+    tracking = {"mlflow": {"uri": "https://mlflow", "credentialsSecretRef": {"name": "mlflow"}}}
+    environ = {"LLM2LLM_MLFLOW_TOKEN": "two\nlines", "LLM2LLM_MLFLOW_PASSWORD": "schlüssel"}
+    assert take_secrets(spec(tracking=tracking), Stage.EVALUATE, environ) == environ
+
+
 @pytest.mark.parametrize(
     ("variable", "stage", "source"),
     [

@@ -60,6 +60,7 @@ def test_an_edit_of_what_a_job_is_made_from_makes_it_outdated(edit: dict[str, An
         {"train": {"startupDeadlineSeconds": 60, "activeDeadlineSeconds": 60}},
         {"evaluate": {"env": [{"name": "A", "value": "1"}]}},
         {"generate": {"teacher": {"model": "t", "baseUrl": "http://other/v1"}}},
+        {"tracking": {"mlflow": {"uri": "https://mlflow"}}},
     ],
     ids=str,
 )
@@ -78,6 +79,8 @@ def test_each_step_has_its_own_settings():
     ]
     teacher = {"generate": {"teacher": {"model": "t", "baseUrl": "http://other/v1"}}}
     assert outdated(teacher, generate)
+    tracking = {"tracking": {"mlflow": {"uri": "https://mlflow"}}}
+    assert [outdated(tracking, step) for step in (evaluate, CurrentStep(stage="Test"), generate)] == [True, True, False]
     assert outdated({"prepare": {"image": "x"}}, CurrentStep(stage="Train", kind="Collect"))
     assert outdated({"budget": {"maxTeacherTokens": 5, "onExceeded": "Suspend"}}, generate)
 
