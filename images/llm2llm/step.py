@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -28,6 +29,7 @@ from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import committed_manifest
 from llm2llm.errors import ExitCode, GpuOutOfMemory, StepError, Transient
 from llm2llm.layout import log_key
+from llm2llm.loop.stages import STAGES
 from llm2llm.podenv import POD_UID, SCRATCH_FOLDER, STEP, TERMINATION_PATH
 from llm2llm.records import REPORT_MESSAGE_LIMIT, Kind, Manifest, Report, Stage, StepDocument
 from llm2llm.runtime.context import StageResult, Step, StepContext
@@ -37,6 +39,9 @@ from llm2llm.runtime.logs import Log, tee_output
 from llm2llm.runtime.masking import Masker, masker_of
 from llm2llm.runtime.watchdog import Watchdog
 from llm2llm.storage import Store, open_store
+
+if TYPE_CHECKING:
+    from llm2llm.report.collect import Contents
 
 NOT_COMMITTED = "NotCommitted"
 """Reason of a Collect that found no output: the work has to be repeated."""
@@ -79,8 +84,24 @@ def tidy_up(step: Step, store: Store, context: StepContext) -> None:
         from llm2llm.artifacts.retention import drop_weights
         from llm2llm.report.views import write_views
 
-        write_views(step, store, context)
+        contents = write_views(step, store, context)
         drop_weights(step, store)
+        if contents and step.kind is Kind.RUN and STAGES[step.stage].tracks:
+            _track(step, contents, context)
+
+
+def _track(step: Step, contents: Contents, context: StepContext) -> None:
+    """Shows the run on the tracking server that its spec names; whatever comes of that, the step's work is done."""
+    server = step.spec.tracking.mlflow if step.spec.tracking else None
+    if server is None:
+        return
+    try:
+        from llm2llm.report.mlflow import write_to_mlflow
+    except ImportError as error:  # an image of the user's own
+        message = f"MLflow at {server.uri} was not brought up to date: {error}"
+        context.progress({"stage": step.stage.value, "message": message})
+    else:
+        write_to_mlflow(server, step, contents, context)
 
 
 def _committed_report(step: Step, store: Store, context: StepContext) -> Report | None:

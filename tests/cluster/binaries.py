@@ -32,6 +32,7 @@ KUEUE_MODULE, KUEUE_VERSION = "sigs.k8s.io/kueue", "v0.17.0"
 MONITORING_MODULE, MONITORING_VERSION = "github.com/prometheus-operator/prometheus-operator", "v0.85.0"
 MONITORING_KINDS = ("servicemonitors", "prometheusrules")
 AXE = "axe-core@4.14.1"
+MLFLOW = "mlflow==3.17.2"
 MINIMUM_GO = (1, 26)
 
 _CONTROL_PLANE_SOURCE = Path(__file__).parent / "controlplane"
@@ -177,6 +178,25 @@ def axe() -> Path:
         (folder / "package" / "axe.min.js").rename(folder / "axe")
 
     return _built("axe", hashlib.sha256(AXE.encode()).hexdigest(), "a download of a few MB", build, needs_go=False)
+
+
+def mlflow() -> Path:
+    """MLflow's server, in an environment of its own: it would bring its own versions of what the tests pin.
+
+    It is what `mlflow server` starts, without the processes beside it, and takes the options of uvicorn.
+    """
+    start = '#!/bin/sh\nexec "$(dirname "$0")/environment/bin/python" -m uvicorn mlflow.server.fastapi_app:app "$@"\n'
+
+    def build(folder: Path) -> None:
+        uv = str(Path(sys.executable).with_name("uv"))
+        environment = folder / "environment"
+        _run([uv, "venv", "-q", "--relocatable", "--python", sys.executable, str(environment)])
+        _run([uv, "pip", "install", "-q", "--python", str(environment / "bin" / "python"), MLFLOW])
+        (folder / "mlflow").write_text(start)
+        (folder / "mlflow").chmod(0o755)
+
+    digest = hashlib.sha256(f"{MLFLOW} {sys.version} {start}".encode()).hexdigest()
+    return _built("mlflow", digest, "a download of 200 MB", build, needs_go=False)
 
 
 def _unpack_prometheus(folder: Path) -> None:

@@ -21,19 +21,23 @@ SEED_HISTORIES = "report/seeds.jsonl"
 PAGE = "report/index.html"
 
 
-def write_views(step: Step, store: Store, context: StepContext) -> None:
-    """Rewrites all views. The step is committed already, so an error in the page is reported and fails nothing.
+def write_views(step: Step, store: Store, context: StepContext) -> Contents | None:
+    """Rewrites all views, and returns what they show; None if it cannot be read.
+
+    The step is committed already, so an error in the page is reported and fails nothing.
 
     Raises:
         StepError: `best.json` could not be written.
     """
     iterations = list(committed_iterations(store))
     _write_best(step, store, iterations)
+    contents = None
     try:
         contents = collect(step, store, iterations)
         write_report(contents, render(contents), store)
     except Exception as error:  # noqa: BLE001 - whatever a page or its libraries come upon, the step's work is done
         context.progress({"stage": step.stage.value, "message": f"{store.uri}/{PAGE} could not be rewritten: {error}"})
+    return contents
 
 
 def write_report(contents: Contents, page: bytes, store: Store) -> None:
