@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 from tests.support.imports import loaded
 
@@ -34,6 +36,17 @@ def test_the_folder_operator_does_not_shadow_the_standard_library():
 )
 def test_importing_a_part_does_not_load_what_its_image_does_not_hold(modules: str, forbidden: str):
     assert loaded(forbidden, f"import {modules}") == []
+
+
+def test_no_import_closes_a_circle():
+    """Imports of functions and of type checkers, too: a module in a circle can be understood only with all of it."""
+    shipped = ("llm2llm", "llm2llm_operator", "llm2llm_cluster", "llm2llm_crdgen")
+    graph = grimp.build_graph(*shipped, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(f"each of these is imported by the next: {' -> '.join(error.args[1])}")
 
 
 def test_no_file_has_more_than_400_lines():

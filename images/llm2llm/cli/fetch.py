@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
+from llm2llm.cli.requirements import describe_missing, missing_modules
 from llm2llm.cli.results import Endpoint, Index, Run, reading
-from llm2llm.cli.start import describe_missing, missing_modules
 from llm2llm.errors import ExitCode
 
 

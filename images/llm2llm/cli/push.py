@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 import typer
 
 from llm2llm.cli.fetch import Precision
+from llm2llm.cli.requirements import describe_missing, missing_modules
 from llm2llm.cli.results import Endpoint, Index, reading
 from llm2llm.cli.serve import Target
-from llm2llm.cli.start import describe_missing, missing_modules
 from llm2llm.errors import ExitCode
 
 

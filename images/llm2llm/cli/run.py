@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llm2llm.cli.manifests import Paths, print_problems
-from llm2llm.cli.start import describe_missing, missing_modules
+from llm2llm.cli.requirements import describe_missing, missing_modules
 from llm2llm.errors import ExitCode, InvalidManifest, StepError
 from llm2llm.plaintext import plain_lines
 

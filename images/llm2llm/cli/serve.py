@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llm2llm.cli.requirements import describe_missing, missing_modules
 from llm2llm.cli.results import Endpoint, Index, reading
-from llm2llm.cli.start import describe_missing, missing_modules
 from llm2llm.errors import ExitCode
 
 if TYPE_CHECKING:
