@@ -1,6 +1,6 @@
 """Tells which plain texts kubectl takes for something else, and writes YAML in which it takes none for that.
 
-The table serves both directions: `local/kubectlyaml.py` reads by it, and `dump` quotes by it.
+The table serves both directions: `manifests/kubectlyaml.py` reads by it, and `dump` quotes by it.
 """
 
 from __future__ import annotations

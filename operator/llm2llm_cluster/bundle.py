@@ -17,7 +17,7 @@ from llm2llm.plaintext import plain
 from llm2llm_cluster.options import Context, Namespace, open_cluster
 
 if TYPE_CHECKING:
-    from llm2llm.local.bundle import Bundle, Written
+    from llm2llm.results.bundle import Bundle, Written
 
 
 def bundle(
@@ -48,7 +48,7 @@ def bundle(
 
     Example: llm2llm bundle tickets -n ml
     """
-    from llm2llm.local.bundle import write_bundle
+    from llm2llm.results.bundle import write_bundle
 
     with reading():
         collected = _collect(run, namespace, context, endpoint)
@@ -66,8 +66,8 @@ def bundle(
 def _collect(run: str, namespace: str | None, context: str | None, endpoint: str) -> Bundle:
     """Returns what is known of a run: of one on a cluster, if there is no folder and no address of that name."""
     from llm2llm.errors import ConfigurationError
-    from llm2llm.local.bundle import bundle_of_store
-    from llm2llm.local.targets import the_run
+    from llm2llm.results.bundle import bundle_of_store
+    from llm2llm.results.targets import the_run
     from llm2llm_cluster.collect import collect_run
 
     if "://" not in run and not Path(run).exists():
@@ -91,7 +91,7 @@ def _record(written: Written) -> dict[str, Any]:
 
 
 def _describe(written: Written) -> Iterator[str]:
-    from llm2llm.local.bundle import describe_redacted, describe_unread
+    from llm2llm.results.bundle import describe_redacted, describe_unread
 
     for path, size in written.sizes.items():
         yield f"{size:>10,}  {path}"

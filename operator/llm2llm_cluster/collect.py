@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from llm2llm.errors import StepError
-from llm2llm.local.bundle import LOG_LINES, Bundle, tail_of
+from llm2llm.results.bundle import LOG_LINES, Bundle, tail_of
 from llm2llm_cluster.client import CONTAINER, NotFoundError
 from llm2llm_operator.constants import KUEUE, LABEL_JOB_UID, LABEL_RUN
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llm2llm.local.record import RunRecord
-from llm2llm.local.targets import NamedRun
 from llm2llm.records import Example, Lineage, Prediction, Resolved, Stage, to_jsonl
+from llm2llm.results.targets import NamedRun
 from llm2llm.storage import LocalStore
 from tests.support import builders
 from tests.support.steps import commit_step, step_of

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llm2llm.engines import SamplingSettings
-from llm2llm.local.predictor import Predictor
-from llm2llm.local.student import StudentRecord
 from llm2llm.models.tokenizer import StudentTokenizer
+from llm2llm.results.student import StudentRecord
+from llm2llm.serving.predictor import Predictor
 
 EOS = 2
 

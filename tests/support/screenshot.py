@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llm2llm.local.targets import the_run
 from llm2llm.report.collect import collect
 from llm2llm.report.page import render
+from llm2llm.results.targets import the_run
 from tests.support import browser
 
 WIDTH, HEIGHT = 1400, 1160

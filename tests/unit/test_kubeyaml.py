@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from llm2llm.kubeyaml import dump
-from llm2llm.local.kubectlyaml import load
+from llm2llm.manifests.kubectlyaml import load
 
 texts = some.text(some.characters(exclude_categories=["Cs"]), max_size=40) | some.from_regex(
     r"\A[-+.0-9eEox_:~nNyY]{1,8}\Z"

@@ -9,7 +9,7 @@ import pytest
 from tests.support import builders
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.local.environment import mount_config_maps, step_environment
+from llm2llm.manifests.environment import mount_config_maps, step_environment
 from llm2llm.podenv import ca_bundles, secret_variables
 from llm2llm.records import Kind, Stage
 from llm2llm_operator.build.job import job_manifest

@@ -53,8 +53,8 @@ def fetch(
 
     Example: llm2llm fetch run.yaml ./adapter
     """
-    from llm2llm.local.fetch import fetch_merged, fetch_student
-    from llm2llm.local.targets import the_run
+    from llm2llm.results.fetch import fetch_merged, fetch_student
+    from llm2llm.results.targets import the_run
 
     if merged and (missing := missing_modules()):
         print(describe_missing(missing), file=sys.stderr)
@@ -90,9 +90,9 @@ def export(
     Example: llm2llm export out answers.jsonl --predictions --set evaluation
     """
     from llm2llm.errors import ConfigurationError
-    from llm2llm.local.fetch import training_rows, write_rows
-    from llm2llm.local.predictions import prediction_rows
-    from llm2llm.local.targets import the_run
+    from llm2llm.results.fetch import training_rows, write_rows
+    from llm2llm.results.predictions import prediction_rows
+    from llm2llm.results.targets import the_run
 
     with reading():
         if dataset and not predictions:

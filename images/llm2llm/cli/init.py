@@ -32,12 +32,12 @@ def init(
 
     Example: llm2llm init tickets.csv --answer queue
     """
+    from llm2llm.drafts.draft import Choices, columns_named, guess, write_manifest
+    from llm2llm.drafts.rewrite import settle_rows
+    from llm2llm.drafts.tables import read_table
     from llm2llm.errors import DataError
-    from llm2llm.local.draft import Choices, columns_named, guess, write_manifest
-    from llm2llm.local.kubectlyaml import load
-    from llm2llm.local.problems import validate_spec
-    from llm2llm.local.rewrite import settle_rows
-    from llm2llm.local.tables import read_table
+    from llm2llm.manifests.kubectlyaml import load
+    from llm2llm.manifests.problems import validate_spec
     from llm2llm.plaintext import plain
 
     with reading():

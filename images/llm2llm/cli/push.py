@@ -50,10 +50,10 @@ def push(
 
     Example: llm2llm push out hf://my-team/tickets --dry-run ./student
     """
-    from llm2llm.local.fetch import fetch_dataset, fetch_merged, fetch_student
-    from llm2llm.local.push import push_folder, repository_of
-    from llm2llm.local.student import find_student
     from llm2llm.loop.outcomes import describe_iteration
+    from llm2llm.results.fetch import fetch_dataset, fetch_merged, fetch_student
+    from llm2llm.results.push import push_folder, repository_of
+    from llm2llm.results.student import find_student
 
     kind: Literal["model", "dataset"] = "dataset" if dataset else "model"
     if missing := missing_modules() if merged else missing_modules(("huggingface_hub",)):

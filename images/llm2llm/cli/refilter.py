@@ -39,9 +39,9 @@ def refilter(
     Example: llm2llm refilter out --set generate.filters.dedup.threshold=0.9 --rows
     """
     from llm2llm.errors import ConfigurationError
-    from llm2llm.local import refilter as words
-    from llm2llm.local.documents import read_documents
-    from llm2llm.local.targets import the_run
+    from llm2llm.manifests.documents import read_documents
+    from llm2llm.results import refilter as words
+    from llm2llm.results.targets import the_run
     from llm2llm.stages.refilter import refilter_run
 
     with reading():

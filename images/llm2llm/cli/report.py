@@ -19,7 +19,7 @@ def report(
 
     Example: llm2llm report out --open
     """
-    from llm2llm.local.report import print_reports
+    from llm2llm.results.report import print_reports
 
     with reading():
         raise typer.Exit(print_reports(run, endpoint, os.environ, open_page=open_page))

@@ -53,13 +53,13 @@ def mistakes(
 
     Example: llm2llm mistakes out -i 2 --set evaluation -o csv > mistakes.csv
     """
-    from llm2llm.local import results
+    from llm2llm.results import views
 
     with reading():
         contents = contents_of(run, endpoint)
-        asked = results.iteration_named(contents, iteration)
-        rows = results.mistakes(contents, asked, label, dataset)
-        columns = results.columns_of(contents, results.MISTAKES)
+        asked = views.iteration_named(contents, iteration)
+        rows = views.mistakes(contents, asked, label, dataset)
+        columns = views.columns_of(contents, views.MISTAKES)
         print_rows(rows, output, f"Iteration {asked.name} made no such mistakes.", columns)
 
 
@@ -74,12 +74,12 @@ def samples(
 
     Example: llm2llm samples out -i 1 --rejected
     """
-    from llm2llm.local import results
+    from llm2llm.results import views
 
     with reading():
         contents = contents_of(run, endpoint)
-        rows = results.samples(contents, iteration, rejected=rejected)
-        columns = results.columns_of(contents, results.REJECTED if rejected else results.KEPT)
+        rows = views.samples(contents, iteration, rejected=rejected)
+        columns = views.columns_of(contents, views.REJECTED if rejected else views.KEPT)
         print_rows(rows, output, f"The teacher wrote no rows that were {'rejected' if rejected else 'kept'}.", columns)
 
 
@@ -88,12 +88,12 @@ def suspects(run: Run, output: Output = Format.TABLE, endpoint: Endpoint = "") -
 
     Example: llm2llm suspects out -o json
     """
-    from llm2llm.local import results
+    from llm2llm.results import views
 
     with reading():
         contents = contents_of(run, endpoint)
-        rows = list(results.suspects(contents.seeds))
-        columns = results.columns_of(contents, results.SUSPECTS)
+        rows = list(views.suspects(contents.seeds))
+        columns = views.columns_of(contents, views.SUSPECTS)
         print_rows(rows, output, "No seed row was wrong in three or more iterations.", columns)
 
 
@@ -107,12 +107,12 @@ def compare(
 
     Example: llm2llm compare out/targeted out/untargeted
     """
-    from llm2llm.local import results
+    from llm2llm.results import views
 
     with reading():
         one, other = contents_of(first, endpoint), contents_of(second, endpoint)
-        comparison = results.compare_runs(one, other)
-        print_rows(results.comparison_rows(one, other, comparison), output, "")
+        comparison = views.compare_runs(one, other)
+        print_rows(views.comparison_rows(one, other, comparison), output, "")
         if output is Format.TABLE:
             print("\n" + plain_lines(comparison.verdict("the first", "the second")))
 
@@ -124,9 +124,9 @@ def contents_of(run: str, endpoint: str) -> Contents:
         StepError: there is no such run, or it or its rows cannot be read.
         InvalidManifest: a file is no run.
     """
-    from llm2llm.local.results import check_inputs
-    from llm2llm.local.targets import the_run
     from llm2llm.report.collect import collect
+    from llm2llm.results.targets import the_run
+    from llm2llm.results.views import check_inputs
 
     found = the_run(run, endpoint, os.environ)
     contents = collect(found.view(), found.store, everything=True)

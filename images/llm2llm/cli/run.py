@@ -30,8 +30,8 @@ _CORRECTABLE = (
 """Endings after which the user mends something and goes on in the same work folder."""
 
 if TYPE_CHECKING:
-    from llm2llm.local.documents import LocalRun
     from llm2llm.local.runner import Result
+    from llm2llm.manifests.documents import LocalRun
     from llm2llm.records import Report
     from llm2llm.runtime.context import Step, StepContext
     from llm2llm.storage import Store
@@ -102,9 +102,9 @@ def loaded_run(
     if missing := missing_modules():
         print(describe_missing(missing), file=sys.stderr)
         raise typer.Exit(ExitCode.BAD_CONFIGURATION)
-    from llm2llm.local.documents import read_documents, set_fields, validate_run
-    from llm2llm.local.environment import mount_config_maps
-    from llm2llm.local.secrets import add_secrets, missing_secrets, unused_secrets
+    from llm2llm.manifests.documents import read_documents, set_fields, validate_run
+    from llm2llm.manifests.environment import mount_config_maps
+    from llm2llm.manifests.secrets import add_secrets, missing_secrets, unused_secrets
 
     try:
         documents = read_documents(files)

@@ -21,8 +21,8 @@ from llm2llm.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llm2llm.local.predictor import Predictor
-    from llm2llm.local.student import LocatedStudent
+    from llm2llm.results.student import LocatedStudent
+    from llm2llm.serving.predictor import Predictor
 
 
 class Server(StrEnum):
@@ -64,10 +64,10 @@ def serve(
 
     Example: llm2llm serve out --port 8000
     """
-    from llm2llm.local.student import find_student
+    from llm2llm.results.student import find_student
 
     if manifest:
-        from llm2llm.local.servingmanifests import serving_manifest
+        from llm2llm.serving.servingmanifests import serving_manifest
 
         with reading():
             print(serving_manifest(find_student(target, iteration, endpoint, os.environ), manifest.value), end="")
@@ -75,8 +75,8 @@ def serve(
     if missing := missing_modules():
         print(describe_missing(missing), file=sys.stderr)
         raise typer.Exit(ExitCode.BAD_CONFIGURATION)
-    from llm2llm.local.endpoint import StudentServer
-    from llm2llm.local.predictor import load_predictor
+    from llm2llm.serving.endpoint import StudentServer
+    from llm2llm.serving.predictor import load_predictor
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -8,8 +8,8 @@ from llm2llm.errors import InvalidManifest
 
 def validate(files: Paths) -> None:
     """Check manifests and report every problem with its path."""
-    from llm2llm.local.documents import read_documents, validate_run
-    from llm2llm.local.problems import check_size
+    from llm2llm.manifests.documents import read_documents, validate_run
+    from llm2llm.manifests.problems import check_size
 
     problems: list[str] = []
     try:

@@ -28,7 +28,7 @@ def verify(
 
     The keys of a bucket come from the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     """
-    from llm2llm.local.verify import verify_target
+    from llm2llm.results.verify import verify_target
 
     try:
         raise typer.Exit(verify_target(target, endpoint, os.environ))

@@ -25,8 +25,6 @@ from llm2llm.budget import Spent, gpu_seconds_left
 from llm2llm.errors import BudgetReached, ExitCode, GpuOutOfMemory, IncompatibleArtifacts, StepError, Terminated
 from llm2llm.layout import log_key, run_root
 from llm2llm.local.display import Display
-from llm2llm.local.documents import LocalRun
-from llm2llm.local.environment import step_environment
 from llm2llm.local.hold import hold_run
 from llm2llm.local.record import RECORD, RunRecord, changed_fields, given_fields, keep_defaults
 from llm2llm.local.sources import check_sources
@@ -34,6 +32,8 @@ from llm2llm.loop.outcomes import StepId, StepResult
 from llm2llm.loop.stages import INPUTS
 from llm2llm.loop.steps import awaits_approval, describe_release, ending_step, next_step, parents
 from llm2llm.loop.stopping import Best, Finished, best_iteration
+from llm2llm.manifests.documents import LocalRun
+from llm2llm.manifests.environment import step_environment
 from llm2llm.records import Report, Stage
 from llm2llm.report.views import PAGE
 from llm2llm.runtime.context import Step, StepContext

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from llm2llm.models.cache import LIST
 
 STUDENT = "llm2llm.json"
-"""What a student's folder says about itself outside its run (local/student.py)."""
+"""What a student's folder says about itself outside its run (results/student.py)."""
 SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
 """Tokenizer and config, and code, which runs only if the user trusts it."""
 _WEIGHTS = ("*.safetensors",)

@@ -16,7 +16,7 @@ from llm2llm.presets import Preset, presets
 from llm2llm.suggestion import did_you_mean
 from llm2llm.tasks import grading
 from llm2llm.tasks.presets import expand_preset
-from llm2llm.timelimit import TimeLimitExceeded, limit_cpu_time
+from llm2llm.tasks.timelimit import TimeLimitExceeded, limit_cpu_time
 
 _BRACES = ": a field is written with two braces on each side, as in '{{ prompt }}'"
 _RENDER_SECONDS = 5.0

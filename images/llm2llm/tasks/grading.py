@@ -15,7 +15,7 @@ from typing import Protocol
 
 from llm2llm.api.data import folded
 from llm2llm.tasks.numbers import number_in
-from llm2llm.timelimit import TimeLimitExceeded, limit_cpu_time
+from llm2llm.tasks.timelimit import TimeLimitExceeded, limit_cpu_time
 
 CORRECT = "correct"
 WRONG = "wrong"

@@ -21,8 +21,8 @@ from tests.support.chartswitches import rows, values_of
 from tests.support.install import CHART, parse_manifests, render, rendered
 from tests.support.manifests import IMAGES
 
-from llm2llm.local.documents import read_documents
-from llm2llm.local.problems import validate_spec
+from llm2llm.manifests.documents import read_documents
+from llm2llm.manifests.problems import validate_spec
 from llm2llm.records import Kind, Stage
 from llm2llm_operator.build.job import job_manifest
 from llm2llm_operator.model.status import CurrentStep

@@ -1,4 +1,4 @@
-"""The API server takes and refuses what `llm2llm validate` does; its side is tests/unit/local/test_corpus.py.
+"""The API server takes and refuses what `llm2llm validate` does; its side is tests/unit/manifests/test_corpus.py.
 
 Through kubectl, because that is what reads a user's YAML: two calls for all files, each a dry run on the server.
 """

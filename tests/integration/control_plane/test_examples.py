@@ -17,9 +17,9 @@ from tests.support.corpus import EXAMPLES
 from tests.support.finished import finished_run
 from tests.support.install import operator_container, operator_environment, parse_manifests, render, rendered
 
-from llm2llm.local.problems import validate_spec
-from llm2llm.local.servingmanifests import serving_manifest
-from llm2llm.local.student import LocatedStudent, locate
+from llm2llm.manifests.problems import validate_spec
+from llm2llm.results.student import LocatedStudent, locate
+from llm2llm.serving.servingmanifests import serving_manifest
 
 FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/values.yaml"))
 DRY_RUN = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--field-manager=examples", "-f", "-")

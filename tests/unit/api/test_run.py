@@ -13,7 +13,7 @@ from tests.support.world import World
 from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.keys import content_key
 from llm2llm.errors import InvalidManifest
-from llm2llm.local.problems import validate_spec
+from llm2llm.manifests.problems import validate_spec
 from llm2llm.records import Stage, StepDocument
 from llm2llm.runtime.context import Step
 

@@ -1,4 +1,4 @@
-"""`llm2llm fetch` and `llm2llm export`; what they bring is in tests/unit/local/test_fetch.py."""
+"""`llm2llm fetch` and `llm2llm export`; what they bring is in tests/unit/results/test_fetch.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`llm2llm init`; what it guesses is in tests/unit/local/test_draft.py."""
+"""`llm2llm init`; what it guesses is in tests/unit/drafts/test_draft.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`llm2llm report`; what its table shows is tested in tests/unit/local/test_report.py."""
+"""`llm2llm report`; what its table shows is tested in tests/unit/results/test_report.py."""
 
 from __future__ import annotations
 

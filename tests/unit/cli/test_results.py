@@ -1,4 +1,4 @@
-"""The commands that show a run's results, as a user types them; what they show is in tests/unit/local/test_results.py."""
+"""The commands that show a run's results, as a user types them; what they show is in tests/unit/results/test_views.py."""
 
 from __future__ import annotations
 

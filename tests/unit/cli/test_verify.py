@@ -1,4 +1,4 @@
-"""`llm2llm verify`; what it reads is tested in tests/unit/local/test_verify.py."""
+"""`llm2llm verify`; what it reads is tested in tests/unit/results/test_verify.py."""
 
 from __future__ import annotations
 

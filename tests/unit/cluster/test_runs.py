@@ -11,7 +11,7 @@ from tests.support import builders
 from tests.support.apianswers import Server, answering
 
 from llm2llm.errors import ConfigurationError, InvalidManifest
-from llm2llm.local.targets import named_runs
+from llm2llm.results.targets import named_runs
 from llm2llm_cluster.runs import find_run
 
 

@@ -13,8 +13,8 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.artifacts.commit import commit
 from llm2llm.errors import DataError, IncompatibleArtifacts, Terminated
 from llm2llm.local.display import Lines
-from llm2llm.local.documents import LocalRun
 from llm2llm.local.runner import Runner
+from llm2llm.manifests.documents import LocalRun
 from llm2llm.records import Report, Stage
 from llm2llm.runtime.context import Step, StepContext
 from llm2llm.storage import Store

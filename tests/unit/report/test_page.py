@@ -13,9 +13,9 @@ import yaml
 from tests.support import builders, reports
 
 from llm2llm.api.run import AugmentationRunSpec
-from llm2llm.local.documents import validate_run
-from llm2llm.local.kubectlyaml import load
 from llm2llm.loop.stopping import Best
+from llm2llm.manifests.documents import validate_run
+from llm2llm.manifests.kubectlyaml import load
 from llm2llm.report.page import manifest_of, render
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=\"alert('2')\"> {{ 7*7 }} & \u202etxet \ud800"

@@ -1,0 +1,1 @@
+"""Drafts a manifest for a table of examples (`llm2llm init`)."""
