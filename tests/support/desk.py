@@ -6,20 +6,16 @@ Prepare reads; training is where `begin_training` says that it was reached.
 
 from __future__ import annotations
 
-import copy
 import csv
 import io
 import json
 import re
 import sys
-import threading
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Self
 
 import pytest
@@ -28,6 +24,7 @@ import yaml
 from llm2llm.cli.main import main
 from llm2llm.errors import Terminated
 from tests.support import keyword
+from tests.support.chatserver import ChatServer
 
 LABELS = ("Billing", "Delivery", "Returns", "Technical")
 FIELDS = {"subject": "Subject", "body": "Message", "completion": "Queue"}
@@ -68,7 +65,7 @@ class Desk:
 
     folder: Path
     capsys: pytest.CaptureFixture[str]
-    teacher: Endpoint
+    teacher: ChatServer
     rows: list[Sequence[str]] = field(default_factory=lambda: [HEADER, *map(ticket, range(120))])
     spec: dict[str, Any] = field(default_factory=dict)
     arguments: list[str] = field(default_factory=list)
@@ -205,89 +202,12 @@ def without_training() -> ModuleType:
     return module
 
 
-Answer = Callable[[Mapping[str, Any]], tuple[int, Any]]
-
-
 def good_row(body: Mapping[str, Any]) -> tuple[int, Any]:
     """Writes a row of the fields that the request names."""
     question = body["messages"][-1]["content"]
     number = len(question) + sum(map(ord, question)) % 9973
     names = re.findall(r'"(\w+)"', question.rpartition("keys ")[2]) or ["ready"]
     return 200, json.dumps({name: f"a new {name} about matter {number}" for name in names})
-
-
-class Endpoint:
-    """An OpenAI-compatible endpoint in a thread of this process; `answer` says what it replies.
-
-    Attributes:
-        base_url: its address.
-        requests: the bodies that it was sent.
-        key: the key that it accepts.
-    """
-
-    def __init__(self) -> None:
-        self.answer: Answer = good_row
-        self.requests: list[Mapping[str, Any]] = []
-        self.key = KEY
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def reset(self) -> None:
-        """Makes it answer well again, and forgets what it was sent."""
-        self.answer = good_row
-        self.key = KEY
-        self.requests.clear()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def __init__(self, endpoint: Endpoint, *arguments: Any) -> None:
-        self._endpoint = endpoint
-        super().__init__(*arguments)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Logs nothing."""
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        status, answer = self._reply(body)
-        data = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _reply(self, body: Mapping[str, Any]) -> tuple[int, Any]:
-        if self.path != "/v1/chat/completions":
-            return 404, {"detail": "Not Found"}
-        if self.headers["Authorization"] != f"Bearer {self._endpoint.key}":
-            return 401, {"error": {"message": "Incorrect API key provided"}}
-        self._endpoint.requests.append(copy.deepcopy(body))
-        status, text = self._endpoint.answer(body)
-        if status != 200 or isinstance(text, dict):
-            return status, text
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-        return 200, {
-            "id": "x",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "m",
-            "choices": [choice],
-            "usage": usage,
-        }
 
 
 def stop_before_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+
+from tests.support.chatserver import ChatServer
 
 SHOWN_ROW = re.compile(r"^(?:The small model got this one wrong|Write one like this):\n(\{.*\})$", re.MULTILINE)
 RIGHT_ANSWER = re.compile(r'^Right answer: (".*")$', re.MULTILINE)
@@ -86,67 +85,9 @@ class Pool:
         return sum(self._weights[word] for word in words & wanted) / (LONG_SENTENCE + len(words))
 
 
-class PoolTeacher:
-    """A pool behind HTTP on a free port of this machine.
-
-    Attributes:
-        base_url: the address for `spec.generate.teacher.baseUrl`.
-        pool: what is left of the rows.
-    """
-
-    def __init__(self, rows: Sequence[PoolRow], *, port: int = 0) -> None:
-        self.pool = Pool(rows)
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, self.pool))
-        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="pool-teacher", daemon=True)
-
-    def __enter__(self) -> PoolTeacher:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def serve_forever(self) -> None:
-        """Serves in this thread until it is interrupted."""
-        self._server.serve_forever()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def __init__(self, pool: Pool, *arguments: Any) -> None:
-        self._pool = pool
-        super().__init__(*arguments)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Logs nothing."""
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = self._pool.answer(body["messages"])
-        data = json.dumps(_completion(body, text)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-
-def _completion(body: dict[str, Any], text: str) -> dict[str, Any]:
-    asked, written = sum(len(message["content"].split()) for message in body["messages"]), len(text.split())
-    return {
-        "id": "chatcmpl-pool",
-        "object": "chat.completion",
-        "created": 0,
-        "model": body.get("model", ""),
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written},
-    }
+def serve(pool: Pool, *, port: int = 0) -> ChatServer:
+    """Puts a pool behind HTTP on this machine, by default on a free port."""
+    return ChatServer(lambda body: (200, pool.answer(body["messages"])), port=port)
 
 
 def _words(text: str) -> set[str]:
@@ -159,7 +100,7 @@ def main(argv: Iterable[str]) -> None:
     parser.add_argument("--label", required=True, help="name of the column with the label")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 picks a free one")
     arguments = parser.parse_args(list(argv))
-    teacher = PoolTeacher(read_pool(arguments.rows, arguments.label), port=arguments.port)
+    teacher = serve(Pool(read_pool(arguments.rows, arguments.label)), port=arguments.port)
     print(json.dumps({"baseUrl": teacher.base_url}), flush=True)
     teacher.serve_forever()
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from tests.integration.generation import rounds
+from tests.support.chatserver import ChatServer
 
 from llm2llm.artifacts.commit import commit
 from llm2llm.artifacts.committed import manifest_in, read_object
@@ -25,9 +24,8 @@ FIRST, OTHER = " ".join(WORDS), "something else for the other example to practis
 NEAR = " ".join([*WORDS[:-1], "changed"])
 
 
-@contextmanager
-def scripted(script: Mapping[str, list[str]], asked: dict[str, list[str]]) -> Iterator[str]:
-    """Serves what a test wants written: for each seed id these sentences, one after the other; yields its address.
+def scripted(script: Mapping[str, list[str]], asked: dict[str, list[str]]) -> ChatServer:
+    """Returns a teacher that writes what a test wants written: for each seed id these sentences, one after the other.
 
     The example's teacher writes what the task asks for, and nothing near to what it wrote before.
 
@@ -37,32 +35,14 @@ def scripted(script: Mapping[str, list[str]], asked: dict[str, list[str]]) -> It
     """
     texts = {seed.id: json.dumps(seed.fields) for seed in rounds.seed_rows() if seed.id in script}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            prompt = body["messages"][-1]["content"]
-            seed = next(name for name, text in texts.items() if f"got this one wrong:\n{text}" in prompt)
-            sentence = script[seed][len(asked.setdefault(seed, []))]
-            asked[seed].append(prompt)
-            message = {"role": "assistant", "content": json.dumps({"prompt": sentence})}
-            answer = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+    def answer(body: Mapping[str, Any]) -> tuple[int, str]:
+        prompt = body["messages"][-1]["content"]
+        seed = next(name for name, text in texts.items() if f"got this one wrong:\n{text}" in prompt)
+        sentence = script[seed][len(asked.setdefault(seed, []))]
+        asked[seed].append(prompt)
+        return 200, json.dumps({"prompt": sentence})
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1"
-        finally:
-            server.shutdown()
-            thread.join()
+    return ChatServer(answer)
 
 
 def second(store: Store, first: Step, wrong: list[Example]) -> Step:
@@ -93,7 +73,7 @@ def test_what_a_round_before_kept_is_shown_for_its_seed_and_refused_for_any(tmp_
         two.id: [OTHER, FIRST, "this one differs from them all"],
     }
     with scripted(script, asked) as teacher:
-        spec = rounds.spec_for(teacher, samples=1)
+        spec = rounds.spec_for(teacher.base_url, samples=1)
         spec["generate"]["filters"] = {"dedup": {"threshold": "0.85"}}
         store, first = rounds.prepared(tmp_path, spec, mistakes=2)
         assert run_step(first, store, rounds.context_for("pod-a", tmp_path)).kept == 2

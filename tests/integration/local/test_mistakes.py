@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.desk import KEY, Desk, Endpoint, Said, stop_before_training, write_model
+from tests.support.chatserver import ChatServer
+from tests.support.desk import KEY, Desk, Said, good_row, stop_before_training, write_model
 from tests.support.keyword import CHECKOUT
 from tests.support.mistakes import AROUND_THE_RUN, ELSEWHERE, IN_THE_MANIFEST, IN_THE_ROWS, Mistake
 
@@ -22,8 +23,8 @@ FOR_PROGRAMMERS = ("Traceback", "Errno", "unicode string", "NoneType", "pydantic
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[Endpoint]:
-    with Endpoint() as endpoint:
+def endpoint() -> Iterator[ChatServer]:
+    with ChatServer(good_row, key=KEY) as endpoint:
         yield endpoint
 
 
@@ -39,11 +40,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def desk(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    endpoint: Endpoint,
+    endpoint: ChatServer,
     model: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Desk]:
-    endpoint.reset()
+    endpoint.answer, endpoint.key = good_row, KEY
+    endpoint.requests.clear()
     monkeypatch.setenv("MY_KEY", KEY)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HF_ENDPOINT", "http://no-such-hub.invalid")

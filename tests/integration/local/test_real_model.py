@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.integration.local.workplace import digests, run
-from tests.support.poolteacher import PoolRow, PoolTeacher
+from tests.support.poolteacher import Pool, PoolRow, serve
 from tests.support.smollm2 import smollm2_folder
 
 LABELS = ("weather", "music", "books")
@@ -83,26 +83,27 @@ def manifest(folder: Path, base_url: str) -> Path:
 
 @pytest.mark.timeout(900)  # the model is converted once for a machine
 def test_a_real_model_goes_through_every_stage_and_a_second_command_finds_it_done(tmp_path: Path) -> None:
-    pool = [PoolRow(text, label) for label in LABELS for text in TEXTS[label][5:]]
-    with PoolTeacher(pool) as teacher:
+    rows = [PoolRow(text, label) for label in LABELS for text in TEXTS[label][5:]]
+    pool = Pool(rows)
+    with serve(pool) as teacher:
         path = manifest(tmp_path, teacher.base_url)
         command = ["run", str(path), "--workdir", str(tmp_path / "out")]
         done = run(command)
         assert done.returncode == 0, done.stderr + done.stdout
-        left = teacher.pool.left()
-        assert left < len(pool)
+        left = pool.left()
+        assert left < len(rows)
 
         before = digests(tmp_path / "out")
         again = run(command)
         assert again.returncode == 0, again.stderr
         assert digests(tmp_path / "out") == before
-        assert teacher.pool.left() == left
+        assert pool.left() == left
     assert {folder.rsplit("/", 2)[1] for folder in before} == {"inputs", "train", "evaluate", "generate"}
     [root] = (tmp_path / "out").glob("*/*/run.json")
     rows_of_round = (root.parent).glob("iterations/000/generate/data/*/synthetic.jsonl")
     written = [json.loads(line) for file in rows_of_round for line in file.read_text().splitlines()]
     assert written
-    assert {row["fields"]["prompt"] for row in written} <= {row.text for row in pool}
+    assert {row["fields"]["prompt"] for row in written} <= {row.text for row in rows}
     verified = run(["verify", str(tmp_path / "out")])
     assert verified.returncode == 0, verified.stderr
     assert verified.stdout.splitlines()[-1].endswith("0 problems")
