@@ -72,21 +72,22 @@ def tidy_up(step: Step, store: Store, context: StepContext) -> None:
 
     Runs also if the output was already committed, because a pod may have been killed between its commit and this.
     """
-    if step.stage is Stage.TRAIN:
+    traits = STAGES[step.stage]
+    if traits.keeps_checkpoints:
         from llm2llm.artifacts.checkpoints import Checkpoints
 
         Checkpoints(store, step, pod_uid=context.pod_uid, keep=1).clear()
-    if step.stage in (Stage.EVALUATE, Stage.TEST):
+    if traits.keeps_partials:
         from llm2llm.artifacts.partials import PartialPredictions
 
         PartialPredictions(store, step, context.pod_uid).clear()
-    if step.stage in (Stage.EVALUATE, Stage.GENERATE, Stage.TEST):
+    if traits.writes_views:
         from llm2llm.artifacts.retention import drop_weights
         from llm2llm.report.views import write_views
 
         contents = write_views(step, store, context)
         drop_weights(step, store)
-        if contents and step.kind is Kind.RUN and STAGES[step.stage].tracks:
+        if contents and step.kind is Kind.RUN and traits.tracks:
             _track(step, contents, context)
 
 

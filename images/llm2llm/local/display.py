@@ -15,14 +15,12 @@ from rich.text import Text
 
 from llm2llm.local.progress import progress_of
 from llm2llm.loop.outcomes import StepId, StepResult, describe_iteration, iteration_label
+from llm2llm.loop.stages import STAGES
 from llm2llm.loop.stopping import objective_metric
 from llm2llm.plaintext import plain_lines
 from llm2llm.records import ACCURACY, Metric, Report, Stage
 
 COLUMNS = ("iteration", "train rows", ACCURACY, "interval", "mistakes", "generated", "kept", "tokens")
-
-IN_THE_TABLE = (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)
-"""Stages whose numbers are columns."""
 
 
 @dataclass
@@ -114,7 +112,7 @@ class Lines:
             self.say(_describe_result(report))
         if report.stage is Stage.TEST:
             self.say(describe_test(report, self.metric))
-        if report.stage not in IN_THE_TABLE:
+        if not STAGES[report.stage].in_table:
             return
         row = self.iterations.setdefault(report.iteration, IterationView(report.iteration, self.metric))
         row.take(report)
@@ -163,7 +161,7 @@ class Screen:
             self.say(_describe_result(report))
         if report.stage is Stage.TEST:
             self.say(describe_test(report, self._metric))
-        if report.stage in IN_THE_TABLE:
+        if STAGES[report.stage].in_table:
             row = self._iterations.setdefault(report.iteration, IterationView(report.iteration, self._metric))
             row.take(report)
         self._bars.advance(self._run)

@@ -31,6 +31,11 @@ class StageTraits:
         asks_teacher: it gets the teacher's key, or the token for the teacher's weights.
         loads_student: it gets the token for the base model.
         tracks: it writes to the tracking server, and gets its keys.
+        keeps_checkpoints: it has checkpoints in the store until it is committed.
+        keeps_partials: it has partial predictions in the store until it is committed.
+        writes_views: once it is committed, the run's views are written anew and weights that nothing needs are deleted.
+        in_table: its numbers are columns of the local runner's table.
+        per_iteration: every iteration may have it; Test comes once, after the loop.
     """
 
     verb: str
@@ -42,16 +47,39 @@ class StageTraits:
     asks_teacher: bool = False
     loads_student: bool = True
     tracks: bool = False
+    keeps_checkpoints: bool = False
+    keeps_partials: bool = False
+    writes_views: bool = False
+    in_table: bool = False
+    per_iteration: bool = False
 
 
 STAGES: Mapping[Stage, StageTraits] = {
     Stage.PREPARE: StageTraits(
         "Preparing", "prepare", "prepare", once=True, queued=False, reads_sources=True, asks_teacher=True
     ),
-    Stage.TRAIN: StageTraits("Training", "train", "train"),
-    Stage.EVALUATE: StageTraits("Evaluating", "evaluate", "evaluate", tracks=True),
-    Stage.GENERATE: StageTraits("Generating", "generate", "generate", asks_teacher=True, loads_student=False),
-    Stage.TEST: StageTraits("Testing", "evaluate", "evaluate", tracks=True),
+    Stage.TRAIN: StageTraits("Training", "train", "train", keeps_checkpoints=True, in_table=True, per_iteration=True),
+    Stage.EVALUATE: StageTraits(
+        "Evaluating",
+        "evaluate",
+        "evaluate",
+        tracks=True,
+        keeps_partials=True,
+        writes_views=True,
+        in_table=True,
+        per_iteration=True,
+    ),
+    Stage.GENERATE: StageTraits(
+        "Generating",
+        "generate",
+        "generate",
+        asks_teacher=True,
+        loads_student=False,
+        writes_views=True,
+        in_table=True,
+        per_iteration=True,
+    ),
+    Stage.TEST: StageTraits("Testing", "evaluate", "evaluate", tracks=True, keeps_partials=True, writes_views=True),
 }
 
 

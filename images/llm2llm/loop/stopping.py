@@ -19,6 +19,8 @@ from llm2llm.records import ACCURACY, POOL, Metric, Paired, Stage
 
 JUDGED_ON = ("evaluation", "probe", "seed")
 """Datasets that the objective is computed on, in order of preference."""
+NO_MISTAKES = "NoMistakes"
+"""Reason of a loop that ends because there is nothing left to write for."""
 DECIMALS = 4
 """Decimals that scores are compared with: a status keeps this many, and operator and local runner must choose alike."""
 
@@ -55,7 +57,7 @@ def stop_rule(spec: AugmentationRunSpec, evaluations: Sequence[StepResult]) -> F
             "GoalReached", f"{score.name} {score.value:.3f} on the {score.dataset} set reached the goal {goal}"
         )
     if _nothing_left_to_write(spec, evaluations):
-        return Finished("NoMistakes", f"{_describe_rows(spec, last)} right{_memorization_warning(spec, score)}")
+        return Finished(NO_MISTAKES, f"{_describe_rows(spec, last)} right{_memorization_warning(spec, score)}")
     if iteration + 1 >= spec.max_iterations:
         kind = "probing iterations" if spec.errors_from == "Probe" else "iterations"
         return Finished("MaxIterationsReached", f"all {spec.max_iterations} {kind} are done")

@@ -16,6 +16,7 @@ from llm2llm.api.base import AS_WRITTEN
 from llm2llm.api.forms import OTHER_FORM
 from llm2llm.errors import InvalidManifest
 from llm2llm.loop.outcomes import StepId, StepResult
+from llm2llm.loop.stages import STAGES
 from llm2llm.loop.steps import parents
 from llm2llm.manifests.hints import correction, fields_of, known_field, whole_number
 from llm2llm.records import Paired, Stage, StepDocument, digest_of
@@ -25,7 +26,6 @@ _RESERVED = "LLM2LLM_"
 _NAMESPACE_LIMIT = 63
 _SHOWN = 300
 """Maximum characters of a value in a message."""
-_OF_AN_ITERATION = (Stage.TRAIN, Stage.EVALUATE, Stage.GENERATE)
 _BLOCKS_WITH_ENV = ("prepare", "train", "evaluate", "generate", "pod_overrides")
 _METADATA = frozenset(
     (
@@ -111,7 +111,8 @@ def check_size(spec: api.AugmentationRunSpec, name: str, namespace: str) -> None
     """
     digest, pair = digest_of({}), Paired(against=0, dataset="evaluation", examples=1, gained=0, lost=0)
     steps = [StepId(Stage.PREPARE)]
-    steps += [StepId(stage, number) for number in range(spec.max_iterations) for stage in _OF_AN_ITERATION]
+    stages = [stage for stage, traits in STAGES.items() if traits.per_iteration]
+    steps += [StepId(stage, number) for number in range(spec.max_iterations) for stage in stages]
     outcomes = [StepResult(step, digest, paired=pair) for step in steps]
     step = max(steps, key=lambda step: len(parents(spec, step, outcomes)))
     document = StepDocument(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llm2llm.budget import SECONDS_PER_HOUR, Spent, cost
 from llm2llm.loop.outcomes import CLOSING, describe_iteration
 from llm2llm.loop.signtest import compare, p_value
-from llm2llm.loop.stopping import Finished
+from llm2llm.loop.stopping import NO_MISTAKES, Finished
 from llm2llm.records import Metric, Paired, Usage, total_usage
 from llm2llm.report.collect import Contents, Iteration
 
@@ -170,7 +170,7 @@ def warnings(contents: Contents) -> list[str]:
             "There is no score on a test set: the best of several iterations was chosen by the rows that its score is "
             "computed on, so that score is a little too high. Set spec.data.test to measure it."
         )
-    if isinstance(contents.state, Finished) and contents.state.reason == "NoMistakes":
+    if isinstance(contents.state, Finished) and contents.state.reason == NO_MISTAKES:
         found.append(f"The student has no mistakes left to write for: {contents.state.message}.")
     found += [_acceptance(each) for each in contents.iterations if _has_low_acceptance(each)]
     return found

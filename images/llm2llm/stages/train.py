@@ -61,7 +61,7 @@ def run(step: Step, store: Store, context: StepContext) -> StageResult:
         context_tokens = read_model_info(base, trusted=trusted).context
         rows, dropped_message = _drop_long_rows(token_cache.rows(examples, store, context), spec, context_tokens)
         start = _download_start(step, store, spec, context)
-    step_fields = {"stage": "Train", "iteration": step.iteration}
+    step_fields = {"stage": step.stage.value, "iteration": step.iteration}
     checkpoints = Checkpoints(
         store,
         step,
@@ -120,7 +120,7 @@ def _run_training(job: TrainingJob, step: Step, uploads: Uploads, context: StepC
         from llm2llm.training import run as session
         from llm2llm.training.callback import Hooks
         from llm2llm.training.ranks import Ranks, processes
-    step_fields = {"stage": "Train", "iteration": step.iteration}
+    step_fields = {"stage": step.stage.value, "iteration": step.iteration}
     hooks = Hooks(
         save=uploads.save,
         stopping=context.stopping,

@@ -9,7 +9,7 @@ import pytest
 from tests.support import builders, reports
 
 from llm2llm.loop.outcomes import CLOSING, StepId
-from llm2llm.loop.stopping import Best, Finished
+from llm2llm.loop.stopping import NO_MISTAKES, Best, Finished
 from llm2llm.records import Metric, Stage
 from llm2llm.report import summary
 
@@ -104,7 +104,7 @@ def test_a_good_run_has_no_warnings_but_that_its_rounds_kept_little():
         pytest.param(
             {"best": Best(1, score("seed"), "u", "d")}, "there is no evaluation set", id="judged on its seeds"
         ),
-        pytest.param({"state": Finished("NoMistakes", "may have memorized")}, "memorized", id="memorized"),
+        pytest.param({"state": Finished(NO_MISTAKES, "may have memorized")}, "memorized", id="memorized"),
     ],
 )
 def test_what_makes_a_score_doubtful_is_told(changes: dict[str, Any], words: str):
