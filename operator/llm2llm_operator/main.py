@@ -124,18 +124,18 @@ class Operator:
             self._queue.add_after(key, 0.05)
             return "conflict"
         except NotLeading:
-            self._queue.failed(key)
+            self._queue.retry_later(key)
             return "not-leading"
         except NotFound:  # the run was deleted during this pass
             self._queue.done(key)
             self._queue.forget(key)
             return "gone"
         except ApiError as error:
-            pause = self._queue.failed(key)
+            pause = self._queue.retry_later(key)
             log.warning("%s; retrying in %.0f s", error, pause)
             return "unavailable"
         except Exception:
-            pause = self._queue.failed(key)
+            pause = self._queue.retry_later(key)
             log.exception("internal error; retrying in %.0f s", pause)
             return "error"
         self._queue.done(key)

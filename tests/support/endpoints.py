@@ -150,11 +150,11 @@ class Play:
         self.at(now + NETWORK, partial(self._answer, sent))
 
     def _answer(self, sent: InFlightRequest, now: float) -> None:
-        self.pace.answered(sent, now)
+        self.pace.record_answer(sent, now)
         self.ask(now)
 
     def _refuse(self, sent: InFlightRequest, told: float | None, now: float) -> None:
-        self.pace.refused(sent, now, told)
+        self.pace.record_429(sent, now, told)
         self.ask(now)
 
 

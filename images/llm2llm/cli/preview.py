@@ -15,7 +15,7 @@ import typer
 
 from llm2llm.cli.manifests import Paths
 from llm2llm.cli.output import Format, Output, print_rows
-from llm2llm.cli.run import Secrets, Settings, for_one_try, loaded_run, run_steps
+from llm2llm.cli.run import Secrets, Settings, for_one_try, load_run, run_steps
 from llm2llm.plaintext import plain_lines
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def preview(
 
     with TemporaryDirectory(prefix="llm2llm-preview-") as folder:
         changes = for_one_try(settings, Path(folder))
-        with loaded_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
+        with load_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
             with redirect_stdout(sys.stderr):  # what Prepare tells is not the result
                 code = run_steps(local_run, all_secrets, environ, changes, "", alone=True, execute=execute)
             if code:

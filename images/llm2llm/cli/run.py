@@ -67,7 +67,7 @@ def run(
         raise typer.Exit(ExitCode.BAD_CONFIGURATION)
     if workdir is not None:
         changes.append(f"spec.artifacts.uri={workdir.absolute().as_uri()}")
-    with loaded_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
+    with load_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
         advice = "" if workdir else _workdir_advice(local_run)
         raise typer.Exit(run_steps(local_run, all_secrets, environ, changes, advice))
 
@@ -81,7 +81,7 @@ def check(files: Paths, settings: Settings = None, secrets: Secrets = None) -> N
     """
     with TemporaryDirectory(prefix="llm2llm-check-") as folder:
         changes = for_one_try(settings, Path(folder))
-        with loaded_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
+        with load_run(files, changes, secrets or []) as (local_run, all_secrets, environ):
             raise typer.Exit(run_steps(local_run, all_secrets, environ, changes, "", alone=True))
 
 
@@ -91,7 +91,7 @@ def for_one_try(settings: list[str] | None, folder: Path) -> list[str]:
 
 
 @contextmanager
-def loaded_run(
+def load_run(
     files: list[Path], changes: list[str], secrets: list[str]
 ) -> Iterator[tuple[LocalRun, dict[str, dict[str, str]], Mapping[str, str]]]:
     """Reads what a command line names: the run with its changes, its Secrets, and the environment of its steps.

@@ -78,7 +78,7 @@ class Limiter:
         finally:
             self.in_flight -= 1
             if not sent.ended:
-                self.pace.failed(sent)
+                self.pace.record_end(sent)
             self._changed.set()
 
     async def _wait(self, tokens: int) -> InFlightRequest:
@@ -113,16 +113,18 @@ class Limiter:
             raise UsedUp(f"{header.remaining:.0f} of {header.limit:.0f} {kind} left, more in {pause:.0f} s")
         return pause
 
-    def succeeded(self, sent: InFlightRequest, headers: Mapping[str, RateLimitHeader]) -> None:
+    def record_answer(self, sent: InFlightRequest, headers: Mapping[str, RateLimitHeader]) -> None:
         """Records an answer and the limits in its headers."""
-        self.pace.answered(sent, asyncio.get_running_loop().time())
+        self.pace.record_answer(sent, asyncio.get_running_loop().time())
         self._record_headers(sent, headers)
 
-    def limited(self, sent: InFlightRequest, headers: Mapping[str, RateLimitHeader], retry_after: float | None) -> None:
+    def record_429(
+        self, sent: InFlightRequest, headers: Mapping[str, RateLimitHeader], retry_after: float | None
+    ) -> None:
         """Records a 429 and the limits in its headers."""
         # The jitter only lengthens the pause: never earlier than the endpoint asked for.
         pause = None if retry_after is None else retry_after * (1 + self.rng.random() / 10)
-        self.pace.refused(sent, asyncio.get_running_loop().time(), pause)
+        self.pace.record_429(sent, asyncio.get_running_loop().time(), pause)
         self._record_headers(sent, headers)
 
     def _record_headers(self, sent: InFlightRequest, headers: Mapping[str, RateLimitHeader]) -> None:

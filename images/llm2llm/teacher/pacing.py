@@ -122,7 +122,7 @@ class AdaptivePace:
         return max(0.0, turn)
 
     def send(self, now: float) -> InFlightRequest:
-        """Records that a request is sent now; `answered`, `failed` or `refused` has to be called with the result."""
+        """Records that a request is sent now; one of `record_answer`, `record_429` and `record_end` has to follow."""
         sent = InFlightRequest(now, self.asking)
         self.asking += 1
         self._slots_bound |= (
@@ -142,23 +142,23 @@ class AdaptivePace:
         self._probe(now)
         return sent
 
-    def answered(self, sent: InFlightRequest, now: float) -> None:
+    def record_answer(self, sent: InFlightRequest, now: float) -> None:
         """Records an answer: the endpoint let the request through."""
-        self.failed(sent)
+        self.record_end(sent)
         self._latency += (now - sent.at - self._latency) / (8 if self._latency else 1)
         if self._refused_at is not None and sent.at > self._refused_at:
             self._streak = 0
         if self._event_at is None:
             self.slots = min(self.ceiling, self.slots + 1)
 
-    def failed(self, sent: InFlightRequest) -> None:
-        """Records that a request ended in another way than by a 429."""
+    def record_end(self, sent: InFlightRequest) -> None:
+        """Records that a request ended; called alone for one that ended without an answer and without a 429."""
         self.asking -= 1
         sent.ended = True
 
-    def refused(self, sent: InFlightRequest, now: float, retry_after: float | None = None) -> None:
+    def record_429(self, sent: InFlightRequest, now: float, retry_after: float | None = None) -> None:
         """Records a 429; several 429s to requests that were sent before the first of them are one signal."""
-        self.failed(sent)
+        self.record_end(sent)
         sent.refused = True
         self._refusal_seconds += (now - sent.at - self._refusal_seconds) / 4
         new_signal = self._refused_at is None or sent.at > self._refused_at

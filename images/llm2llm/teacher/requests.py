@@ -213,14 +213,14 @@ class LedgeredTeacher:
             if (error.retry_after or 0.0) > PATIENCE_SECONDS:
                 self.limiter.stop()
                 raise Transient(f"{error}; it asked to retry after {error.retry_after:.0f} s") from error
-            self.limiter.limited(sent, error.announced, error.retry_after)
+            self.limiter.record_429(sent, error.announced, error.retry_after)
             self._record_429()
             return None
         except StepError:
             self.limiter.stop()  # before this slot is free: no other request should be sent in vain
             raise
         self._refused_since, self._last_error = None, ""
-        self.limiter.succeeded(sent, reply.announced)
+        self.limiter.record_answer(sent, reply.announced)
         return reply
 
     def _record_429(self) -> None:

@@ -98,7 +98,7 @@ class CheckpointCallback(TrainerCallback):
         self._ranks.barrier()  # until each rank has written the state of its random numbers
         if self._ranks.rank == 0:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            self._schedule.started(self._hooks.save(folder, state.global_step, self._plan.micro_batch))
+            self._schedule.record_start(self._hooks.save(folder, state.global_step, self._plan.micro_batch))
 
     def _report_progress(self, step: int, now: float, loss: float) -> None:
         seconds = max(now - self._begin, 1e-9)

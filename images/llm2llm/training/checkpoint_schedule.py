@@ -52,7 +52,7 @@ class CheckpointSchedule:
             self._await_upload(self._upload, now)
         return not self._upload and self._seconds_at_risk() > self._interval - self._reserve
 
-    def started(self, upload: Upload) -> None:
+    def record_start(self, upload: Upload) -> None:
         """Records that a checkpoint of the step last passed to `due` is being uploaded. Waits and raises as `due`."""
         self._upload_started = self._clock()
         self._idle = self._upload_started - self._trained

@@ -1,10 +1,10 @@
 """The work queue: each run is in the queue at most once, and has at most one pass at a time.
 
-A worker calls `get` for the next key, reconciles the run, and calls `done` or `failed`. As in client-go's workqueue,
-duplicates are merged, a key that is added during its own pass comes back after it, failures back off per key with
-jitter, and a heap holds the wake-up times. Keys that a resync adds wait behind keys that an event adds, so ten thousand
-finished runs do not delay anyone's next Job; and namespaces are served in turn, none of them by more than a share of
-the workers (for what events add), so ten thousand runs of one tenant do not delay another's.
+A worker calls `get` for the next key, reconciles the run, and calls `done` or `retry_later`. As in client-go's
+workqueue, duplicates are merged, a key that is added during its own pass comes back after it, failures back off per key
+with jitter, and a heap holds the wake-up times. Keys that a resync adds wait behind keys that an event adds, so ten
+thousand finished runs do not delay anyone's next Job; and namespaces are served in turn, none of them by more than a
+share of the workers (for what events add), so ten thousand runs of one tenant do not delay another's.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class WorkQueue:
             self._changed.set()
 
     async def get(self) -> Key:
-        """Returns the next key, and waits for one if needed; the caller must call `done` or `failed` with it."""
+        """Returns the next key, and waits for one if needed; the caller must call `done` or `retry_later` with it."""
         while True:
             self._add_due_keys()
             key = self._pop()
@@ -105,7 +105,7 @@ class WorkQueue:
         self._failures.pop(key, None)
         self._release(key)
 
-    def failed(self, key: Key) -> float:
+    def retry_later(self, key: Key) -> float:
         """Ends a pass that failed, and adds the key again after a pause that doubles. Returns the pause in seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1

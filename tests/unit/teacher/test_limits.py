@@ -37,7 +37,7 @@ def test_the_first_request_goes_alone():
 def test_an_answer_that_is_not_on_record_yet_counts_against_the_ceiling():
     async def scenario(limiter: Limiter) -> None:
         async with limiter.slot(0) as sent:
-            limiter.succeeded(sent, {})
+            limiter.record_answer(sent, {})
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(enters(limiter), 0.02)
 
@@ -49,7 +49,7 @@ def test_a_place_that_becomes_free_goes_to_who_waits():
         async with limiter.slot(0) as sent:
             waiting = asyncio.create_task(enters(limiter))
             await asyncio.sleep(0.01)
-            limiter.succeeded(sent, {})
+            limiter.record_answer(sent, {})
         await asyncio.wait_for(waiting, 1)
 
     run(scenario)
@@ -60,7 +60,7 @@ def test_a_limit_that_an_answer_announces_is_waited_for(kind: str):
     async def scenario(limiter: Limiter) -> None:
         began = asyncio.get_running_loop().time()
         async with limiter.slot(0) as sent:
-            limiter.succeeded(sent, {kind: RateLimitHeader(10, 0, 0.2)})
+            limiter.record_answer(sent, {kind: RateLimitHeader(10, 0, 0.2)})
         await enters(limiter, tokens=5)
         assert asyncio.get_running_loop().time() - began >= 0.2
 
@@ -71,7 +71,7 @@ def test_of_an_announced_limit_of_requests_each_takes_one():
     async def scenario(limiter: Limiter) -> None:
         began = asyncio.get_running_loop().time()
         async with limiter.slot(0) as sent:
-            limiter.succeeded(sent, {"requests": RateLimitHeader(10, 3, 1.0)})
+            limiter.record_answer(sent, {"requests": RateLimitHeader(10, 3, 1.0)})
         await enters(limiter)
         await enters(limiter)
         assert asyncio.get_running_loop().time() - began < 0.9  # of three a second the second goes after a third
@@ -84,7 +84,7 @@ def test_a_limit_that_a_refusal_announces_is_waited_for():
         limiter.pace.rate = 1000.0  # so that the pause of its own is short
         began = asyncio.get_running_loop().time()
         async with limiter.slot(0) as sent:
-            limiter.limited(sent, {"tokens": RateLimitHeader(10, 0, 0.2)}, None)
+            limiter.record_429(sent, {"tokens": RateLimitHeader(10, 0, 0.2)}, None)
         await enters(limiter, tokens=5)
         assert asyncio.get_running_loop().time() - began >= 0.2
 
@@ -136,7 +136,7 @@ def test_a_stop_ends_the_wait_for_a_ceiling_a_minute():
     async def scenario(limiter: Limiter) -> None:
         limiter.requests = bucket_per_minute(1)
         async with limiter.slot(0) as sent:
-            limiter.succeeded(sent, {})
+            limiter.record_answer(sent, {})
         waiting = asyncio.create_task(enters(limiter))
         await asyncio.sleep(0.01)
         limiter.stop()

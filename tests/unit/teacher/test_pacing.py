@@ -94,22 +94,22 @@ def test_answers_open_it_up_to_the_ceiling_and_no_further():
     for second in range(40):
         sent = [pace.send(float(second)) for _ in range(pace.slots)]
         for one in sent:
-            pace.answered(one, second + 0.5)
+            pace.record_answer(one, second + 0.5)
     assert pace.slots == 8
 
 
 def test_nobody_asks_before_retry_after_is_over():
     pace = AdaptivePace(8)
-    pace.refused(pace.send(0.0), 0.1, 20.0)
+    pace.record_429(pace.send(0.0), 0.1, 20.0)
     assert pace.wait(0.1) == pytest.approx(20.0)
     assert pace.wait(20.1) == 0.0
 
 
 def test_a_told_pause_is_believed_until_it_turns_out_too_short():
     pace = AdaptivePace(8)
-    pace.refused(pace.send(0.0), 0.1, 0.3)
+    pace.record_429(pace.send(0.0), 0.1, 0.3)
     assert pace.wait(0.1) == pytest.approx(0.3)
-    pace.refused(pace.send(0.4), 0.5, 0.3)
+    pace.record_429(pace.send(0.4), 0.5, 0.3)
     assert pace.wait(0.5) == pytest.approx(2.0)  # the second of its own, doubled
 
 
@@ -125,7 +125,7 @@ def test_many_429_at_once_are_one_signal():
     pace = AdaptivePace(8, slots=8)
     sent = [pace.send(0.0) for _ in range(8)]
     for one in sent:
-        pace.refused(one, 0.1)
+        pace.record_429(one, 0.1)
     assert pace.wait(0.1) == pytest.approx(1.0)  # one pause, not eight
 
 
@@ -141,7 +141,7 @@ def test_an_endpoint_that_refuses_everything_is_asked_ever_more_rarely(told: flo
     pace, now, asked = AdaptivePace(8), 0.0, 0
     while now < 300:
         sent = pace.send(now)
-        pace.refused(sent, now + 0.05, told)
+        pace.record_429(sent, now + 0.05, told)
         asked += 1
         now += 0.05 + (pace.wait(now + 0.05) or 0.0)
     assert 30 <= asked <= 40

@@ -45,7 +45,7 @@ def losses(
         if spacing.due(time.now):
             time.now += save
             taken.append((number * step, Uploading(time, upload)))
-            spacing.started(taken[-1][1])
+            spacing.record_start(taken[-1][1])
     return lost, time
 
 
@@ -76,7 +76,7 @@ def test_checkpoints_are_no_more_frequent_than_their_uploads_ask_for() -> None:
         time.now += 1
         if spacing.due(time.now):
             taken.append(number)
-            spacing.started(Uploading(time, 9.5))
+            spacing.record_start(Uploading(time, 9.5))
     assert taken[0] == 50
     assert {after - before for before, after in pairwise(taken)} == {90}
 
@@ -89,7 +89,7 @@ def test_what_befalls_an_upload_is_raised() -> None:
     spacing = CheckpointSchedule(10, time := Time(), 1000)
     time.now += 3
     assert spacing.due(time.now)
-    spacing.started(Lost(time, 0))
+    spacing.record_start(Lost(time, 0))
     time.now += 3
     with pytest.raises(RuntimeError, match="no space"):
         spacing.due(time.now)

@@ -62,7 +62,7 @@ def test_few_passes_at_once_are_not_urgent_and_the_next_begins_when_one_is_over(
         waiting = asyncio.create_task(queue.get())
         await asyncio.sleep(0)
         assert not waiting.done()
-        queue.failed(taken[0])
+        queue.retry_later(taken[0])
         return left, urgent, await waiting
 
     assert asyncio.run(scenario()) == (3, ("ns", "urgent"), ("ns", str(MAX_LOW_PRIORITY_WORKERS)))
@@ -200,13 +200,13 @@ def test_fault_45_failures_back_off_longer_each_time_up_to_five_minutes_and_succ
         for _ in range(12):
             queue.add(A)
             await queue.get()
-            pauses.append(queue.failed(A))
+            pauses.append(queue.retry_later(A))
         queue.add(A)
         await queue.get()
         queue.done(A)
         queue.add(A)
         await queue.get()
-        pauses.append(queue.failed(A))
+        pauses.append(queue.retry_later(A))
         return pauses
 
     pauses = asyncio.run(scenario())
