@@ -11,8 +11,9 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 # conftest.py groups the tests and puts the long groups first: xdist shall keep its order
 PYTEST_ALL = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q -n $(JOBS) --no-loadscope-reorder
-OPERATOR_TESTS := tests/unit/control_plane $(addprefix tests/integration/,cluster control_plane) tests/e2e
-DATA_TESTS := $(filter-out tests/unit/control_plane,$(wildcard tests/unit/*)) \
+OPERATOR_UNITS := tests/unit/control_plane tests/unit/cluster_commands
+OPERATOR_TESTS := $(OPERATOR_UNITS) $(addprefix tests/integration/,cluster control_plane) tests/e2e
+DATA_TESTS := $(filter-out $(OPERATOR_UNITS),$(wildcard tests/unit/*)) \
   $(addprefix tests/integration/,data_plane generation local)
 # beside the builds of the tests, so that a fresh clone at the same place need not check everything anew (two minutes of
 # CPU); mypy compares the contents of files, not their times

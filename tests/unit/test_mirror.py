@@ -10,7 +10,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = {
     "images/llm2llm": "tests/unit",
     "operator/llm2llm_operator": "tests/unit/control_plane",
-    "operator/llm2llm_cluster": "tests/unit/cluster",
+    "operator/llm2llm_cluster": "tests/unit/cluster_commands",
     "operator/llm2llm_crdgen": "tests/unit/control_plane/crdgen",
 }
 """Where the tests of a package are; those that need real parts are in tests/integration, under the module's name, too."""
