@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from llm2llm.training.data import TokenizedRow
-from llm2llm.training.plan import Plan
+from llm2llm.training.plan import TrainingPlan
 
 VOCABULARY = 1024
 ROWS = 128
@@ -116,8 +116,8 @@ def _rows() -> list[TokenizedRow]:
     return rows
 
 
-def _plan(rows: Sequence[TokenizedRow], micro_batch: int) -> Plan:
-    return Plan([len(row.ids) for row in rows], BATCH, STEPS, 0, micro_batch)
+def _plan(rows: Sequence[TokenizedRow], micro_batch: int) -> TrainingPlan:
+    return TrainingPlan([len(row.ids) for row in rows], BATCH, STEPS, 0, micro_batch)
 
 
 def _tokens(rows: Sequence[TokenizedRow]) -> int:

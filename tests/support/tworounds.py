@@ -11,7 +11,7 @@ from llm2llm.artifacts.committed import parent_manifest
 from llm2llm.loop.stages import step_folder
 from llm2llm.records import Example, Lineage, Prediction, Report, Stage, StepDocument, Usage, to_jsonl
 from llm2llm.runtime.context import Step, StepContext
-from llm2llm.stages.round import Inputs, Round, begin_round
+from llm2llm.stages.round import Round, RoundInputs, begin_round
 from llm2llm.stages.round_inputs import read_inputs
 from llm2llm.storage import LocalStore
 from tests.support import builders
@@ -62,7 +62,7 @@ class Run:
         }  # fmt: skip
         self.commits(Stage.EVALUATE, iteration, sets)
 
-    def inputs(self, step: Step) -> Inputs:
+    def inputs(self, step: Step) -> RoundInputs:
         return read_inputs(self.store, step.iteration, partial(parent_manifest, self.store, step))
 
     def round(self, **changes: int) -> Round:

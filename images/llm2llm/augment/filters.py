@@ -15,7 +15,7 @@ from typing import Any
 from llm2llm.api.data import folded
 from llm2llm.augment.decontaminate import HeldOut, held_out
 from llm2llm.augment.dedup import SequenceIndex, common_words, similarity
-from llm2llm.augment.parse import Draft, Unparsable, parse
+from llm2llm.augment.parse import DraftRow, Unparsable, parse
 from llm2llm.augment.words import field_text, normalize, rouge_words
 from llm2llm.records import Example
 
@@ -86,7 +86,7 @@ class Filters:
         return Verdict(draft.fields, completion, reason, detail, scores=scores)
 
     def _refusal(
-        self, draft: Draft, completion: str, words: Sequence[str], seed: Example, scores: dict[str, Any]
+        self, draft: DraftRow, completion: str, words: Sequence[str], seed: Example, scores: dict[str, Any]
     ) -> tuple[str, str]:
         if problem := self._schema_problem(draft, completion):
             return "schema", problem
@@ -103,7 +103,7 @@ class Filters:
             return "contaminated", leak
         return "", ""
 
-    def _schema_problem(self, draft: Draft, completion: str) -> str | None:
+    def _schema_problem(self, draft: DraftRow, completion: str) -> str | None:
         for name, value in [*draft.fields.items(), ("completion", completion)]:
             if not value.strip():
                 return f"{name} is empty"

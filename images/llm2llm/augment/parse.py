@@ -30,7 +30,7 @@ _DECODER = json.JSONDecoder(strict=False)
 
 
 @dataclass(frozen=True)
-class Draft:
+class DraftRow:
     """The row that the teacher wrote, before the filters; `completion` is None if it gave none."""
 
     fields: dict[str, str]
@@ -41,7 +41,7 @@ class Unparsable(ValueError):
     """The answer contains no row; the message says why."""
 
 
-def parse(text: str, names: Sequence[str], *, choice: bool) -> Draft:
+def parse(text: str, names: Sequence[str], *, choice: bool) -> DraftRow:
     """Parses the row in an answer.
 
     Args:
@@ -95,9 +95,9 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def _draft(candidate: dict[str, Any], names: Sequence[str]) -> Draft:
+def _draft(candidate: dict[str, Any], names: Sequence[str]) -> DraftRow:
     completion = candidate.get(COMPLETION)
-    return Draft(
+    return DraftRow(
         fields={name: _as_text(candidate[name]) for name in names},
         completion=_as_text(completion) if isinstance(completion, str | int | float) else None,
     )

@@ -45,7 +45,7 @@ Table = Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class Draft:
+class ManifestDraft:
     """What was guessed of a table.
 
     Attributes:
@@ -65,7 +65,7 @@ class Draft:
     notes: tuple[str, ...]
 
 
-def guess(table: Table, answer: str = "", prompt: Sequence[str] = ()) -> Draft:
+def guess(table: Table, answer: str = "", prompt: Sequence[str] = ()) -> ManifestDraft:
     """Guesses how to use a table.
 
     Args:
@@ -91,7 +91,7 @@ def guess(table: Table, answer: str = "", prompt: Sequence[str] = ()) -> Draft:
     counts = Counter(row[answer].strip() for row in answered)
     labels = _labels(counts)
     notes = [*_odd_labels(counts)] if labels else []
-    return Draft(len(answered), answer, texts, identity, labels, tuple(notes))
+    return ManifestDraft(len(answered), answer, texts, identity, labels, tuple(notes))
 
 
 def _answer_in(table: Table, columns: Sequence[str]) -> str:
@@ -177,7 +177,7 @@ class Choices:
     base_url: str
 
 
-def write_manifest(draft: Draft, choices: Choices) -> str:
+def write_manifest(draft: ManifestDraft, choices: Choices) -> str:
     """Returns a manifest for `llm2llm run`, with a comment at everything that was guessed or chosen."""
     names = _variables(draft.prompt)
     fields = {**{variable: column for column, variable in names.items()}, "completion": draft.answer}
@@ -259,13 +259,13 @@ def columns_named(text: str, columns: Collection[str]) -> list[str]:
     return names
 
 
-def _objective(draft: Draft) -> list[str]:
+def _objective(draft: ManifestDraft) -> list[str]:
     if not draft.labels:
         return []
     return ["  # Rare classes count as much as frequent ones.", "  objective: {metric: macroF1}"]
 
 
-def _template(draft: Draft, names: Mapping[str, str]) -> list[str]:
+def _template(draft: ManifestDraft, names: Mapping[str, str]) -> list[str]:
     if len(draft.prompt) == 1:
         return [f"{{{{ {names[draft.prompt[0]]} }}}}", f"{_title(draft.answer)}:"]
     return [*(f"{_title(column)}: {{{{ {names[column]} }}}}" for column in draft.prompt), f"{_title(draft.answer)}:"]
@@ -276,7 +276,7 @@ def _title(column: str) -> str:
     return re.sub(r"[{}#%]", "", plain(column)).strip() or "Text"
 
 
-def _grader(draft: Draft) -> list[str]:
+def _grader(draft: ManifestDraft) -> list[str]:
     if not draft.labels:
         return [
             "    # Right is what equals the answer in the file, but for blanks and case; Numeric and Regex are others.",
@@ -286,7 +286,7 @@ def _grader(draft: Draft) -> list[str]:
     return [*lines, "    labels:", *(f"      - {_quoted(label)}" for label in draft.labels)]
 
 
-def _held_out(draft: Draft) -> list[str]:
+def _held_out(draft: ManifestDraft) -> list[str]:
     stratified = ", stratify: true" if draft.labels else ""
     lines = [
         "    # scored in every iteration, to choose the best one",
@@ -300,7 +300,7 @@ def _held_out(draft: Draft) -> list[str]:
     return lines
 
 
-def _instructions(draft: Draft) -> str:
+def _instructions(draft: ManifestDraft) -> str:
     columns = " and ".join(draft.prompt)
     if draft.labels:
         return plain(f"Each row has {columns}, and is sorted into one of these classes: {', '.join(draft.labels)}.")

@@ -29,7 +29,7 @@ from llm2llm.runtime.disk import disk_advice
 from llm2llm.runtime.passing import may_pass
 from llm2llm.stages.engine_checks import check_adapter, check_engine, check_heads
 from llm2llm.stages.estimate import budget_warning, describe_estimate, estimate
-from llm2llm.stages.row_checks import StudentModel, check_answers, refuse_invalid_rows, refuse_untokenizable_rows
+from llm2llm.stages.row_checks import StudentLimits, check_answers, refuse_invalid_rows, refuse_untokenizable_rows
 from llm2llm.stages.size_checks import size_warnings
 from llm2llm.stages.teacher_endpoint import resolve_teacher
 from llm2llm.stages.teacher_probe import probe_teacher
@@ -217,7 +217,7 @@ def _read_set(
 
 def _inspect_model(
     spec: AugmentationRunSpec, store: Store, context: StepContext, problems: list[StepError]
-) -> StudentModel | None:
+) -> StudentLimits | None:
     """Returns what Prepare needs of the base model, None if it cannot be read; each check adds its own problem."""
     folder = tokens = info = None
     revision, trusted = "", spec.student.trust_remote_code
@@ -248,7 +248,7 @@ def _inspect_model(
     with _collect_problem(problems, f"{_MODEL}: the tokenizer"):
         specials = [*tokens.prompts(["x"]), *tokens.completions(["x"])]  # one word alone shows what is put around it
         check_vocabulary(specials, info.vocabulary)
-    return StudentModel(revision, tokens, info.context, info.vocabulary)
+    return StudentLimits(revision, tokens, info.context, info.vocabulary)
 
 
 def verify_conditional_put(store: Store) -> None:
@@ -273,7 +273,7 @@ def verify_conditional_put(store: Store) -> None:
 def _result(
     step: Step,
     context: StepContext,
-    model: StudentModel,
+    model: StudentLimits,
     examples: Mapping[str, Sequence[Example]],
     digests: Mapping[str, str],
     message: str,

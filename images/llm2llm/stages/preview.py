@@ -20,7 +20,7 @@ from llm2llm.models.fetch import fetch_model
 from llm2llm.models.tokenizer import StudentTokenizer, load_tokenizer
 from llm2llm.records import Example, Manifest, Usage
 from llm2llm.runtime.context import Step, StepContext
-from llm2llm.stages.round import Inputs, Item, Round, begin_round
+from llm2llm.stages.round import Item, Round, RoundInputs, begin_round
 from llm2llm.storage import Store
 from llm2llm.tasks import task_of
 from llm2llm.teacher.client import RateLimited, TeacherUnavailable
@@ -81,7 +81,7 @@ def preview_rows(step: Step, store: Store, context: StepContext, number: int) ->
     assert manifest is not None  # noqa: S101 - see the argument
     seeds = read_examples(store, manifest, SEED)
     held_out = [row for name in (EVALUATION, TEST) for row in read_examples(store, manifest, name)]
-    round_ = begin_round(spec, 0, Inputs(seeds, held_out, mistakes=(), synthetic=(), paid=Usage(), by_seed={}))
+    round_ = begin_round(spec, 0, RoundInputs(seeds, held_out, mistakes=(), synthetic=(), paid=Usage(), by_seed={}))
     number = min(number, len(seeds))
     chosen = [seeds[len(seeds) * part // number] for part in range(number)]
     requests = [round_.request(Item(prompt.Mistake(seed, None), sample=1, samples=1), 0) for seed in chosen]

@@ -22,7 +22,7 @@ from llm2llm.errors import IncompatibleArtifacts, LowAcceptance
 from llm2llm.layout import ledger_folder, manifest_key
 from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.records import Example, Manifest, Stage
-from llm2llm.stages.round import WAVES, Inputs, Item, RejectedRow, Round, begin_round
+from llm2llm.stages.round import WAVES, Item, RejectedRow, Round, RoundInputs, begin_round
 from llm2llm.stages.round_inputs import read_inputs
 from llm2llm.stages.teacher_endpoint import TEACHER, read_teacher, teacher_identity
 from llm2llm.storage import ObjectMissing, Store
@@ -129,7 +129,7 @@ def refilter_run(spec: AugmentationRunSpec, store: Store, filters: Filters) -> I
 class _Replay:
     """A round whose answers are judged as they are recorded."""
 
-    def __init__(self, spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> None:
+    def __init__(self, spec: AugmentationRunSpec, iteration: int, inputs: RoundInputs) -> None:
         self.round: Round = begin_round(spec, iteration, inputs)
         self.unanswered = 0
         self.too_few = False

@@ -49,7 +49,7 @@ class RejectedRow(Record):
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RoundInputs:
     """The inputs of a round, read from committed outputs."""
 
     seeds: Sequence[Example]
@@ -85,7 +85,7 @@ class Round:
 
     spec: AugmentationRunSpec
     iteration: int
-    inputs: Inputs
+    inputs: RoundInputs
     filters: Filters
     items: list[Item]
     rejected: list[RejectedRow] = field(default_factory=list)
@@ -216,7 +216,7 @@ class Round:
         return ", ".join(parts) + (f"; {near} kept rows differ from their own seed by at most one word" if near else "")
 
 
-def begin_round(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> Round:
+def begin_round(spec: AugmentationRunSpec, iteration: int, inputs: RoundInputs) -> Round:
     """Creates the round of an iteration with all its items, none of them requested yet."""
     filters = build_filters(
         seeds=inputs.seeds,
@@ -237,7 +237,7 @@ def _trial_rows(floor: float) -> int:
     return math.ceil(math.log(_TRIAL_ERROR) / math.log1p(-floor)) if floor else 0
 
 
-def _items_to_request(spec: AugmentationRunSpec, iteration: int, inputs: Inputs) -> list[Item]:
+def _items_to_request(spec: AugmentationRunSpec, iteration: int, inputs: RoundInputs) -> list[Item]:
     """Returns the rows to request: a number for each mistake, or for each of some randomly drawn seed examples.
 
     Without mistakes an untargeted round has the rows of one mistake: an empty round would train the same student again.

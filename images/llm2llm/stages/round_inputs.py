@@ -9,11 +9,11 @@ from llm2llm.augment import prompt
 from llm2llm.data.rows import EVALUATION, SEED, SYNTHETIC, TEST, predictions_in, read_examples
 from llm2llm.loop.stages import INPUTS, step_folder
 from llm2llm.records import POOL, Example, Manifest, Stage, total_usage
-from llm2llm.stages.round import Inputs
+from llm2llm.stages.round import RoundInputs
 from llm2llm.storage import Store
 
 
-def read_inputs(store: Store, iteration: int, manifest_of: Callable[[str], Manifest]) -> Inputs:
+def read_inputs(store: Store, iteration: int, manifest_of: Callable[[str], Manifest]) -> RoundInputs:
     """Returns the inputs of the round of an iteration.
 
     Args:
@@ -32,7 +32,7 @@ def read_inputs(store: Store, iteration: int, manifest_of: Callable[[str], Manif
     by_seed: dict[str, list[Example]] = defaultdict(list)
     for row in synthetic:
         by_seed[row.root].append(row)
-    return Inputs(
+    return RoundInputs(
         seeds=seeds,
         held_out=[row for name in (EVALUATION, TEST) for row in read_examples(store, inputs_manifest, name)],
         mistakes=_mistakes(store, evaluated, [*seeds, *synthetic]),

@@ -18,7 +18,7 @@ from llm2llm.tasks import Task
 
 
 @dataclass(frozen=True)
-class StudentModel:
+class StudentLimits:
     """What the checks of rows need to know about the base model."""
 
     revision: str
@@ -41,7 +41,7 @@ def refuse_invalid_rows(rows: SourceRows, task: Task) -> None:
 def refuse_untokenizable_rows(
     sets: Mapping[str, SourceRows],
     task: Task,
-    model: StudentModel,
+    model: StudentLimits,
     spec: AugmentationRunSpec,
     lengths: dict[str, dict[str, int]],
 ) -> None:
@@ -74,14 +74,14 @@ def refuse_untokenizable_rows(
         rows.refuse(lines_where(rows.rows, problems))
 
 
-def _tokenize(rows: SourceRows, task: Task, model: StudentModel) -> list[tuple[list[int], list[int]]]:
+def _tokenize(rows: SourceRows, task: Task, model: StudentLimits) -> list[tuple[list[int], list[int]]]:
     prompts = model.tokens.prompts([task.render(row.example.fields) for row in rows.rows])
     completions = model.tokens.completions([row.example.completion for row in rows.rows])
     return list(zip(prompts, completions, strict=True))
 
 
 def check_answers(
-    sets: Mapping[str, SourceRows], task: Task, model: StudentModel, spec: AugmentationRunSpec
+    sets: Mapping[str, SourceRows], task: Task, model: StudentLimits, spec: AugmentationRunSpec
 ) -> Iterator[str]:
     """Yields a warning if some right answers are longer than the student may answer.
 

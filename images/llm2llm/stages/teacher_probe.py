@@ -18,7 +18,7 @@ from llm2llm.layout import ledger_folder
 from llm2llm.loop.stages import INPUTS
 from llm2llm.records import Example, Usage, to_jsonl
 from llm2llm.runtime.context import StepContext
-from llm2llm.stages.round import Inputs, Item, Round, begin_round
+from llm2llm.stages.round import Item, Round, RoundInputs, begin_round
 from llm2llm.storage import Store
 from llm2llm.teacher.ledger import LedgerRecord, read_segments, usage_of
 from llm2llm.teacher.probe import ATTEMPTS, CONNECTION, Question, probe
@@ -83,7 +83,7 @@ def row_questions(
     spec: AugmentationRunSpec, seeds: Sequence[Example], held_out: Sequence[Example]
 ) -> tuple[Question, ...]:
     """Returns requests for one row each, like seed rows from all over the set, with the verdict of the filters."""
-    inputs = Inputs(seeds, held_out, mistakes=(), synthetic=(), paid=Usage(), by_seed={})
+    inputs = RoundInputs(seeds, held_out, mistakes=(), synthetic=(), paid=Usage(), by_seed={})
     round_ = begin_round(spec, 0, inputs)
     return tuple(_question(round_, seeds[len(seeds) * part // ATTEMPTS]) for part in range(ATTEMPTS))
 

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from llm2llm.errors import MetricInvalid
 from llm2llm.training.checkpoint_schedule import CheckpointSchedule, Upload
 from llm2llm.training.loss import TokenMean
-from llm2llm.training.plan import Plan
+from llm2llm.training.plan import TrainingPlan
 from llm2llm.training.ranks import Ranks
 
 _PROGRESS_SECONDS = 5.0
@@ -57,7 +57,7 @@ class CheckpointCallback(TrainerCallback):
     the weights of an uninterrupted one. Rank 0 decides for all ranks, and only rank 0 uploads checkpoints.
     """
 
-    def __init__(self, loss: TokenMean, plan: Plan, hooks: Hooks, ranks: Ranks) -> None:
+    def __init__(self, loss: TokenMean, plan: TrainingPlan, hooks: Hooks, ranks: Ranks) -> None:
         self.stopped = False
         self._loss = loss
         self._plan = plan

@@ -25,7 +25,7 @@ squared."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """All optimizer steps of a training run.
 
     Attributes:
@@ -110,7 +110,7 @@ def plan(
     micro_batch: int,
     rank: int = 0,
     ranks: int = 1,
-) -> Plan:
+) -> TrainingPlan:
     """Returns the plan of a training run over rows of these lengths.
 
     A batch is never larger than the number of rows; a step in which one epoch ends and the next begins may contain a
@@ -120,10 +120,10 @@ def plan(
     batch = min(batch, len(lengths))
     steps = max(math.ceil(epochs * len(lengths) / batch), min_steps)
     share = math.ceil(batch / ranks)
-    return Plan(lengths, batch, steps, seed, min(micro_batch, share) if micro_batch else share, rank, ranks)
+    return TrainingPlan(lengths, batch, steps, seed, min(micro_batch, share) if micro_batch else share, rank, ranks)
 
 
-def limit_padding(made: Plan, waste: float) -> Plan:
+def limit_padding(made: TrainingPlan, waste: float) -> TrainingPlan:
     """Returns the plan with the largest micro-batch, of 2 rows up to `made`'s, that pads no more than `waste`.
 
     More rows at once are faster, and so is less padding, and halving the micro-batch is not always what is needed. In

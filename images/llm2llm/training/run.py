@@ -19,7 +19,7 @@ from llm2llm.training import trainer
 from llm2llm.training.callback import Hooks, divergence_error
 from llm2llm.training.data import Collation, TokenizedRow, pack, pad
 from llm2llm.training.packing import has_varlen_attention, isolates_rows
-from llm2llm.training.plan import Plan, limit_padding, plan
+from llm2llm.training.plan import TrainingPlan, limit_padding, plan
 from llm2llm.training.ranks import Ranks
 
 PACKED_TOKENS = 4096
@@ -126,7 +126,7 @@ def train(job: TrainingJob, student: Any, hooks: Hooks, ranks: Ranks) -> Trainin
 
 def _plan_training(
     job: TrainingJob, student: Any, precision: students.Precision, ranks: Ranks
-) -> tuple[Collation, Plan]:
+) -> tuple[Collation, TrainingPlan]:
     """Returns how a micro-batch is put together, and the steps of this rank.
 
     Rows are packed without padding if that pays and this model isolates rows; else they are padded as little as rows of

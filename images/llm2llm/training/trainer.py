@@ -26,7 +26,7 @@ from llm2llm.training.callback import CheckpointCallback, Hooks
 from llm2llm.training.data import Collation, TokenizedRow, keep_learned
 from llm2llm.training.loss import TokenMean
 from llm2llm.training.model import Precision
-from llm2llm.training.plan import Plan
+from llm2llm.training.plan import TrainingPlan
 from llm2llm.training.ranks import Ranks
 
 _GPU = "cuda"
@@ -51,7 +51,7 @@ class FitResult:
 def fit(
     model: Any,
     rows: Sequence[TokenizedRow],
-    plan: Plan,
+    plan: TrainingPlan,
     train: api_stages.Train,
     *,
     collation: Collation,
@@ -164,7 +164,7 @@ def _fits(model: Any, batch: dict[str, torch.Tensor], precision: Precision) -> b
 
 
 def _arguments(
-    train: api_stages.Train, plan: Plan, precision: Precision, scratch: Path, ranks: Ranks
+    train: api_stages.Train, plan: TrainingPlan, precision: Precision, scratch: Path, ranks: Ranks
 ) -> TrainingArguments:
     parameters = train.hyperparameters
     cuda = torch.cuda.is_available()
@@ -235,7 +235,7 @@ def _collate(collation: Collation, model: Any) -> Callable[[Sequence[TokenizedRo
 class _PlannedTrainer(Trainer):
     """Uses the plan's micro-batches instead of a shuffled data loader (Trainer has no other way to set them)."""
 
-    plan: Plan
+    plan: TrainingPlan
 
     def get_train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         return DataLoader(

@@ -28,7 +28,7 @@ from llm2llm_operator.decide.inputs import Inputs
 from llm2llm_operator.decide.policies import budget, deadlines, disruptions, edits, retry, waiting
 from llm2llm_operator.decide.policies.cleanup import obsolete_jobs
 from llm2llm_operator.decide.policies.clock import closed_seconds, open_seconds
-from llm2llm_operator.decide.policies.verdicts import Again, Ending, GiveUp, Hold
+from llm2llm_operator.decide.policies.verdicts import Again, AttemptEnd, GiveUp, Hold
 from llm2llm_operator.decide.result import describe_result, ending_of, read_report, success_record
 from llm2llm_operator.decide.usage import with_active_seconds, with_teacher_usage
 from llm2llm_operator.model.observation import Job, Pod
@@ -136,7 +136,7 @@ def judge_missing(inputs: Inputs, status: RunStatus) -> Plan:
     if status.step.job_name not in inputs.confirmed_deleted:
         return Plan(status, confirm_deleted=status.step.job_name)
     status = close_interval(inputs, status, [])
-    return _follow(inputs, status, retry.after_failure(inputs, status, Ending(job_vanished=True)))
+    return _follow(inputs, status, retry.after_failure(inputs, status, AttemptEnd(job_vanished=True)))
 
 
 def judge_running(inputs: Inputs, status: RunStatus, job: Job) -> Plan:

@@ -12,7 +12,7 @@ from llm2llm.loop.stopping import objective_metric
 from llm2llm.records import Report, Stage
 from llm2llm_operator.decide.conditions import timestamp
 from llm2llm_operator.decide.inputs import Inputs
-from llm2llm_operator.decide.policies.verdicts import Ending
+from llm2llm_operator.decide.policies.verdicts import AttemptEnd
 from llm2llm_operator.model.observation import OOM_KILLED, Job, Pod
 from llm2llm_operator.model.status import RunStatus, StepRecord
 
@@ -51,16 +51,16 @@ def _has_score(report: Report) -> bool:
         return False
 
 
-def ending_of(job: Job, pod: Pod | None, report: Report | None) -> Ending:
+def ending_of(job: Job, pod: Pod | None, report: Report | None) -> AttemptEnd:
     """Describes how an attempt without a result ended, from its last pod and its Job.
 
     The words of a kubelet about the pod come before those of the Job, which only knows that a pod failed.
     """
     if pod is None:
-        return Ending(message=job.failure_message)
+        return AttemptEnd(message=job.failure_message)
     if pod.never_ran:
         return _ending_before_start(job, pod)
-    return Ending(
+    return AttemptEnd(
         exit_code=pod.exit_code,
         report=report,
         message=job.failure_message if report or pod.exit_code is None else _describe_exit(pod, pod.exit_code),
@@ -96,14 +96,14 @@ def _last_lines(log: str) -> str:
     return cut.partition("\n")[2] or cut
 
 
-def _ending_before_start(job: Job, pod: Pod) -> Ending:
+def _ending_before_start(job: Job, pod: Pod) -> AttemptEnd:
     """Describes the end of a pod that never ran the step: an init container failed, or the kubelet refused the pod."""
     if pod.init is not None and pod.init.exit_code and not pod.rejection:
         words = f"pod {pod.name}: init container {pod.init.name} failed ({pod.init.words}); the step did not start"
-        return Ending(message=words, unstarted=True)
+        return AttemptEnd(message=words, unstarted=True)
     where = f" on node {pod.node}" if pod.node else ""
     words = pod.rejection or job.failure_message or "no reason is given"
-    return Ending(message=f"pod {pod.name} ended{where} before it started: {words}", refused=True, unstarted=True)
+    return AttemptEnd(message=f"pod {pod.name} ended{where} before it started: {words}", refused=True, unstarted=True)
 
 
 def success_record(status: RunStatus, pod: Pod | None) -> StepRecord:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from llm2llm.augment.parse import Draft, Unparsable, parse
+from llm2llm.augment.parse import DraftRow, Unparsable, parse
 
-ROW = Draft({"prompt": "a b"}, None)
+ROW = DraftRow({"prompt": "a b"}, None)
 
 
 @pytest.mark.parametrize(
@@ -39,25 +39,25 @@ ROW = Draft({"prompt": "a b"}, None)
         pytest.param('{"x": 1} ' * 500 + '{"prompt": "a b"}', ROW, id="after many objects"),
         pytest.param("x" * 300_000 + '{"prompt": "a b"}', ROW, id="after very long thoughts"),
         pytest.param('{"prompt": "a b",}', ROW, id="with a trailing comma"),
-        pytest.param('{"prompt": "a\nb"}', Draft({"prompt": "a\nb"}, None), id="with a line break in it"),
+        pytest.param('{"prompt": "a\nb"}', DraftRow({"prompt": "a\nb"}, None), id="with a line break in it"),
         pytest.param(
             r'{"prompt": "3 \times 4, \frac{1}{2} of \$5"}',
-            Draft({"prompt": r"3 \times 4, \frac{1}{2} of \$5"}, None),
+            DraftRow({"prompt": r"3 \times 4, \frac{1}{2} of \$5"}, None),
             id="with TeX whose backslashes are not escaped",
         ),
         pytest.param(
             ' {"prompt": "close <think> by </think>"}\n',
-            Draft({"prompt": "close <think> by </think>"}, None),
+            DraftRow({"prompt": "close <think> by </think>"}, None),
             id="a row that speaks of thoughts",
         ),
-        pytest.param('{"prompt": 42}', Draft({"prompt": "42"}, None), id="a number means its text"),
-        pytest.param('{"prompt": "a b", "completion": "x"}', Draft({"prompt": "a b"}, "x"), id="with a completion"),
+        pytest.param('{"prompt": 42}', DraftRow({"prompt": "42"}, None), id="a number means its text"),
+        pytest.param('{"prompt": "a b", "completion": "x"}', DraftRow({"prompt": "a b"}, "x"), id="with a completion"),
         pytest.param(
-            '{"prompt": "{{ 7*7 }} $(HOME)"}', Draft({"prompt": "{{ 7*7 }} $(HOME)"}, None), id="syntax is data"
+            '{"prompt": "{{ 7*7 }} $(HOME)"}', DraftRow({"prompt": "{{ 7*7 }} $(HOME)"}, None), id="syntax is data"
         ),
     ],
 )
-def test_fault_59_a_row_is_read_behind_thoughts_and_never_a_draft(text: str, draft: Draft):
+def test_fault_59_a_row_is_read_behind_thoughts_and_never_a_draft(text: str, draft: DraftRow):
     assert parse(text, ["prompt"], choice=True) == draft
 
 

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from llm2llm.drafts.draft import Choices, Draft, columns_named, guess, write_manifest
+from llm2llm.drafts.draft import Choices, ManifestDraft, columns_named, guess, write_manifest
 from llm2llm.errors import DataError
 from llm2llm.manifests.documents import validate_run
 from llm2llm.tasks import task_of
@@ -34,7 +34,7 @@ def tickets(count: int = 60, **changes: str) -> list[dict[str, str]]:
 
 
 def test_answer_texts_id_and_labels_are_guessed():
-    assert guess(tickets()) == Draft(
+    assert guess(tickets()) == ManifestDraft(
         60, "queue", ("subject", "message"), "ticket_id", ("Billing", "Delivery", "Returns"), ()
     )
 
@@ -118,7 +118,7 @@ def test_odd_labels_are_told(labels: list[str], note: str):
     assert any(told.startswith(note) for told in guess(rows).notes)
 
 
-def spec_of(draft: Draft) -> dict[str, Any]:
+def spec_of(draft: ManifestDraft) -> dict[str, Any]:
     spec: dict[str, Any] = yaml.safe_load(write_manifest(draft, CHOICES))["spec"]
     return spec
 

@@ -14,7 +14,7 @@ from llm2llm.api.run import AugmentationRunSpec
 from llm2llm.augment.prompt import EARLIER_SHOWN, Mistake
 from llm2llm.errors import LowAcceptance
 from llm2llm.records import Example, Lineage, Usage
-from llm2llm.stages.round import TRIAL, Inputs, Item, Round, begin_round
+from llm2llm.stages.round import TRIAL, Item, Round, RoundInputs, begin_round
 from llm2llm.teacher.ledger import LedgerRecord
 
 MISTAKES = 10
@@ -24,9 +24,9 @@ SEEDS = [
 ]
 
 
-def inputs(mistakes: int = MISTAKES) -> Inputs:
+def inputs(mistakes: int = MISTAKES) -> RoundInputs:
     """The first `mistakes` of every third seed row were answered wrongly."""
-    return Inputs(
+    return RoundInputs(
         seeds=SEEDS,
         held_out=[],
         mistakes=[Mistake(seed, "no") for seed in SEEDS[::3][:mistakes]],
@@ -36,7 +36,7 @@ def inputs(mistakes: int = MISTAKES) -> Inputs:
     )
 
 
-def begun(known: Inputs | None = None, *, random_seed: int = 0, **generate: Any) -> Round:
+def begun(known: RoundInputs | None = None, *, random_seed: int = 0, **generate: Any) -> Round:
     options = builders.spec()["generate"] | {"examplesPerMistake": 3} | generate
     spec = builders.spec(generate=options, randomSeed=random_seed)
     return begin_round(AugmentationRunSpec.model_validate(spec), 1, known or inputs())

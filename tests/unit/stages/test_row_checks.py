@@ -12,7 +12,7 @@ from llm2llm.data.intake import SourceRow, SourceRows
 from llm2llm.errors import ConfigurationError
 from llm2llm.models.tokenizer import StudentTokenizer
 from llm2llm.records import Example
-from llm2llm.stages.row_checks import StudentModel, check_answers, refuse_invalid_rows, refuse_untokenizable_rows
+from llm2llm.stages.row_checks import StudentLimits, check_answers, refuse_invalid_rows, refuse_untokenizable_rows
 from llm2llm.tasks import task_of
 
 EOS = 0
@@ -40,8 +40,8 @@ def rows(*pairs: tuple[str, str]) -> SourceRows:
     return SourceRows("s3://b/x.csv", [SourceRow(line, example) for line, example in enumerate(examples, start=2)])
 
 
-def model(context: int = 0) -> StudentModel:
-    return StudentModel("main", LETTERS, context, 0)
+def model(context: int = 0) -> StudentLimits:
+    return StudentLimits("main", LETTERS, context, 0)
 
 
 def test_rows_that_are_too_long_have_one_reason_with_the_number_that_would_do_for_all_sets():

@@ -17,7 +17,7 @@ import torch
 from llm2llm.errors import MetricInvalid
 from llm2llm.training.callback import CheckpointCallback, Hooks
 from llm2llm.training.loss import TokenMean
-from llm2llm.training.plan import Plan
+from llm2llm.training.plan import TrainingPlan
 from llm2llm.training.ranks import Ranks
 
 STEPS = 4
@@ -45,7 +45,7 @@ class Training:
 
     def run(self, sigterm: int = 0) -> bool:
         """Whether it was stopped before its end; SIGTERM comes within step `sigterm`."""
-        loss, plan = TokenMean(), Plan([5] * 8, batch=2, steps=STEPS, seed=0, micro_batch=2)
+        loss, plan = TokenMean(), TrainingPlan([5] * 8, batch=2, steps=STEPS, seed=0, micro_batch=2)
         hooks = Hooks(self.save, self.stopping, self.events.append, lambda: self.now, self.interval)
         durable = CheckpointCallback(loss, plan, hooks, Ranks())
         arguments, state = SimpleNamespace(output_dir="unused"), SimpleNamespace(global_step=self.first)

@@ -10,7 +10,7 @@ from llm2llm.errors import FAILS_AT_ONCE, REASONS, ExitCode
 from llm2llm.records import Kind
 from llm2llm_operator.constants import BACKING_OFF
 from llm2llm_operator.decide.inputs import Inputs
-from llm2llm_operator.decide.policies.verdicts import Again, Ending, GiveUp, Hold
+from llm2llm_operator.decide.policies.verdicts import Again, AttemptEnd, GiveUp, Hold
 from llm2llm_operator.model.observation import OOM_KILLED
 from llm2llm_operator.model.status import RunStatus
 from llm2llm_operator.reasons import Reason
@@ -21,7 +21,7 @@ REFUSED_BACKOFF_SECONDS = 60.0
 REFUSED_BACKOFF_LIMIT_SECONDS = 600.0
 
 
-def after_failure(inputs: Inputs, status: RunStatus, ending: Ending) -> Again | Hold | GiveUp:
+def after_failure(inputs: Inputs, status: RunStatus, ending: AttemptEnd) -> Again | Hold | GiveUp:
     """Decides what follows when the attempt in `status.step` ended in this way, without a result."""
     if ending.refused:
         return _after_refusal(inputs, status, ending)
@@ -94,7 +94,7 @@ def _with_no_refusals(status: RunStatus) -> RunStatus:
     return status.with_step(retries=status.step.retries.updated(refused=None))
 
 
-def _after_refusal(inputs: Inputs, status: RunStatus, ending: Ending) -> Again | GiveUp:
+def _after_refusal(inputs: Inputs, status: RunStatus, ending: AttemptEnd) -> Again | GiveUp:
     """Decides what follows a pod that a kubelet did not run: the same attempt again, after minutes.
 
     It costs no retry of the step, which did nothing wrong; like a pod that is evicted, it counts as a disruption.
@@ -120,7 +120,7 @@ def _after_vanished(inputs: Inputs, status: RunStatus) -> Again | GiveUp:
     return Again(Kind.COLLECT, step.micro_batch, counts, f"Job {step.job_name} was deleted by someone else")
 
 
-def _transient(inputs: Inputs, status: RunStatus, ending: Ending, message: str) -> Again | GiveUp:
+def _transient(inputs: Inputs, status: RunStatus, ending: AttemptEnd, message: str) -> Again | GiveUp:
     step, limits = status.step, inputs.spec.retries
     spent = step.retries
     if step.collects and spent.job_deleted and not ending.unstarted:

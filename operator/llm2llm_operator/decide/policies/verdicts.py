@@ -9,7 +9,7 @@ from llm2llm_operator.model.status import RetryCounts
 
 
 @dataclass(frozen=True)
-class Ending:
+class AttemptEnd:
     """How an attempt ended without a result, as far as the cluster shows it.
 
     Attributes:

@@ -11,25 +11,25 @@ from tests.support.attempts import attempt_in_progress
 from llm2llm.errors import FAILS_AT_ONCE, REASONS
 from llm2llm.records import Kind, Stage
 from llm2llm_operator.decide.policies import retry
-from llm2llm_operator.decide.policies.verdicts import Again, Ending, GiveUp, Hold
+from llm2llm_operator.decide.policies.verdicts import Again, AttemptEnd, GiveUp, Hold
 from llm2llm_operator.model.status import RetryCounts
 from llm2llm_operator.reasons import Reason
 
 LIMITS = {"transient": 2, "outOfMemory": 1, "jobDeleted": 1}
 
 
-REFUSED = Ending(message="no healthy devices", refused=True, unstarted=True)
-UNSTARTED = Ending(message="init container i failed", unstarted=True)
+REFUSED = AttemptEnd(message="no healthy devices", refused=True, unstarted=True)
+UNSTARTED = AttemptEnd(message="init container i failed", unstarted=True)
 
 
-def after(ending: Ending, **step: Any) -> Again | Hold | GiveUp:
+def after(ending: AttemptEnd, **step: Any) -> Again | Hold | GiveUp:
     inputs, status = attempt_in_progress([], retries=LIMITS)
     return retry.after_failure(inputs, status.with_step(**step), ending)
 
 
 @pytest.mark.parametrize("code", sorted(FAILS_AT_ONCE))
 def test_what_no_retry_can_mend_fails_the_run_at_once(code: int):
-    verdict = after(Ending(exit_code=code, message="it is broken."))
+    verdict = after(AttemptEnd(exit_code=code, message="it is broken."))
     assert isinstance(verdict, GiveUp)
     assert verdict.reason == REASONS[code]
     assert verdict.message.startswith("it is broken. ")
@@ -39,25 +39,25 @@ def test_what_no_retry_can_mend_fails_the_run_at_once(code: int):
 @pytest.mark.parametrize(
     ("ending", "step", "expected"),
     [
-        pytest.param(Ending(exit_code=75), {}, (Kind.RUN, RetryCounts(transient=1)), id="a transient failure"),
-        pytest.param(Ending(exit_code=3), {}, (Kind.RUN, RetryCounts(transient=1)), id="a code that nobody knows"),
-        pytest.param(Ending(exit_code=75), {"retries": RetryCounts(transient=2)}, Reason.STEP_FAILED, id="one too many"),
-        pytest.param(Ending(exit_code=67), {}, Reason.TEACHER_QUOTA_EXHAUSTED, id="an empty account holds the run"),
-        pytest.param(Ending(exit_code=68), {}, Reason.BUDGET_EXCEEDED, id="a spent budget"),
-        pytest.param(Ending(exit_code=69), {"micro_batch": 8}, (Kind.RUN, RetryCounts(out_of_memory=1)),
+        pytest.param(AttemptEnd(exit_code=75), {}, (Kind.RUN, RetryCounts(transient=1)), id="a transient failure"),
+        pytest.param(AttemptEnd(exit_code=3), {}, (Kind.RUN, RetryCounts(transient=1)), id="a code that nobody knows"),
+        pytest.param(AttemptEnd(exit_code=75), {"retries": RetryCounts(transient=2)}, Reason.STEP_FAILED, id="one too many"),
+        pytest.param(AttemptEnd(exit_code=67), {}, Reason.TEACHER_QUOTA_EXHAUSTED, id="an empty account holds the run"),
+        pytest.param(AttemptEnd(exit_code=68), {}, Reason.BUDGET_EXCEEDED, id="a spent budget"),
+        pytest.param(AttemptEnd(exit_code=69), {"micro_batch": 8}, (Kind.RUN, RetryCounts(out_of_memory=1)),
                      id="fault 21: half the micro-batch"),
-        pytest.param(Ending(exit_code=69), {"micro_batch": 1}, Reason.OUT_OF_MEMORY, id="fault 21: not below one row"),
-        pytest.param(Ending(exit_code=69), {"micro_batch": 8, "retries": RetryCounts(out_of_memory=1)},
+        pytest.param(AttemptEnd(exit_code=69), {"micro_batch": 1}, Reason.OUT_OF_MEMORY, id="fault 21: not below one row"),
+        pytest.param(AttemptEnd(exit_code=69), {"micro_batch": 8, "retries": RetryCounts(out_of_memory=1)},
                      Reason.OUT_OF_MEMORY, id="fault 21: its own limit"),
-        pytest.param(Ending(exit_code=137, pod_reason="OOMKilled"), {}, (Kind.RUN, RetryCounts(transient=1)),
+        pytest.param(AttemptEnd(exit_code=137, pod_reason="OOMKilled"), {}, (Kind.RUN, RetryCounts(transient=1)),
                      id="fault 20: host memory is tried again"),
-        pytest.param(Ending(exit_code=137, pod_reason="OOMKilled"), {"retries": RetryCounts(transient=2)},
+        pytest.param(AttemptEnd(exit_code=137, pod_reason="OOMKilled"), {"retries": RetryCounts(transient=2)},
                      Reason.OUT_OF_MEMORY, id="fault 20: then fails with advice"),
-        pytest.param(Ending(job_vanished=True), {}, (Kind.COLLECT, RetryCounts(job_deleted=1)),
+        pytest.param(AttemptEnd(job_vanished=True), {}, (Kind.COLLECT, RetryCounts(job_deleted=1)),
                      id="fault 17: the manifest of a deleted Job's step decides first"),
-        pytest.param(Ending(job_vanished=True), {"retries": RetryCounts(job_deleted=2)}, Reason.JOB_DELETED,
+        pytest.param(AttemptEnd(job_vanished=True), {"retries": RetryCounts(job_deleted=2)}, Reason.JOB_DELETED,
                      id="fault 17: its own limit"),
-        pytest.param(Ending(exit_code=75), {"kind": "Collect"}, (Kind.RUN, RetryCounts(transient=1)),
+        pytest.param(AttemptEnd(exit_code=75), {"kind": "Collect"}, (Kind.RUN, RetryCounts(transient=1)),
                      id="nothing to collect: the step is done again"),
         pytest.param(REFUSED, {}, (Kind.RUN, RetryCounts(refused=1)), id="fault 61: a pod that a kubelet refused costs no retry"),
         pytest.param(REFUSED, {"retries": RetryCounts(transient=2, refused=3)}, (Kind.RUN, RetryCounts(transient=2, refused=4)),
@@ -66,21 +66,21 @@ def test_what_no_retry_can_mend_fails_the_run_at_once(code: int):
                      (Kind.COLLECT, RetryCounts(job_deleted=1, refused=1)), id="fault 61: a Collect that was refused knows nothing yet"),
         pytest.param(REFUSED, {"retries": RetryCounts(refused=20)}, Reason.TOO_MANY_DISRUPTIONS,
                      id="fault 61: so many in a row as evictions are allowed"),
-        pytest.param(Ending(exit_code=75), {"retries": RetryCounts(refused=3)}, (Kind.RUN, RetryCounts(transient=1)),
+        pytest.param(AttemptEnd(exit_code=75), {"retries": RetryCounts(refused=3)}, (Kind.RUN, RetryCounts(transient=1)),
                      id="fault 61: a pod that was started ends the row"),
         pytest.param(UNSTARTED, {}, (Kind.RUN, RetryCounts(transient=1)), id="fault 61: an init container that failed is a failure"),
         pytest.param(UNSTARTED, {"kind": "Collect", "retries": RetryCounts(job_deleted=1)},
                      (Kind.COLLECT, RetryCounts(job_deleted=1, transient=1)), id="fault 61: a Collect that did not start knows nothing yet"),
     ],
 )  # fmt: skip
-def test_each_cause_is_counted_under_its_own_limit(ending: Ending, step: dict[str, Any], expected: Any):
+def test_each_cause_is_counted_under_its_own_limit(ending: AttemptEnd, step: dict[str, Any], expected: Any):
     verdict = after(ending, **step)
     assert ((verdict.kind, verdict.retries) if isinstance(verdict, Again) else verdict.reason) == expected
 
 
 def test_fault_21_the_next_attempt_has_half_of_what_was_tried():
     report = builders.report(Stage.TRAIN, exit_code=69, micro_batch=6)
-    verdict = after(Ending(exit_code=69, report=report), micro_batch=8)
+    verdict = after(AttemptEnd(exit_code=69, report=report), micro_batch=8)
     assert isinstance(verdict, Again)
     assert verdict.micro_batch == 3
 
