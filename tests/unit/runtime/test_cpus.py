@@ -49,7 +49,7 @@ V1 = "9:name=systemd:/\n7:cpuset:/other\n2:cpu,cpuacct:/kubepods/pod1/c1\n"
         pytest.param("", {}, NODE, id="no control groups"),
     ],
 )
-def test_usable_cpus_are_those_of_the_smallest_quota(
+def test_fault_63_usable_cpus_are_those_of_the_smallest_quota(
     membership: str, files: dict[str, str], cpus: int, tmp_path: Path
 ) -> None:
     for name, text in files.items():
@@ -60,12 +60,12 @@ def test_usable_cpus_are_those_of_the_smallest_quota(
     assert usable_cpus(tmp_path / "cgroup", tmp_path / "self") == cpus
 
 
-def test_without_files_the_cpus_that_it_may_run_on_count(tmp_path: Path) -> None:
+def test_fault_63_without_files_the_cpus_that_it_may_run_on_count(tmp_path: Path) -> None:
     assert usable_cpus(tmp_path, tmp_path / "missing") == NODE
 
 
 @pytest.mark.parametrize(("known", "cpus"), [(8, 8), (None, 1)])
-def test_where_a_process_cannot_be_bound_to_cpus_those_of_the_machine_count(
+def test_fault_63_where_a_process_cannot_be_bound_to_cpus_those_of_the_machine_count(
     known: int | None, cpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
