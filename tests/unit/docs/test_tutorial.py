@@ -1,0 +1,37 @@
+"""The commands of the tutorial answer as it says; one that is not run here says why in a comment before it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.support.tutorial import Shown, answer, shown, work_folder
+
+
+def test_commands_answer_as_the_page_says(tmp_path: Path):
+    folder = work_folder(tmp_path)
+    said = [Shown(command, answer(command, folder)) for command, _ in shown(run=True)]
+    assert said == shown(run=True)
+
+
+def test_init_and_validate_are_run():
+    commands = [command.split()[:2] for command, _ in shown(run=True) if command.startswith("llm2llm")]
+    assert commands == [["llm2llm", "init"], ["llm2llm", "init"], ["llm2llm", "validate"]]
+
+
+def test_the_page_shows_every_command_of_the_way():
+    named = {command for each in shown(run=False) for command in re.findall(r"llm2llm (\w+)", each.command)}
+    local = {
+        "check",
+        "preview",
+        "run",
+        "report",
+        "mistakes",
+        "samples",
+        "suspects",
+        "compare",
+        "fetch",
+        "serve",
+        "push",
+    }
+    assert named >= local | {"watch", "get", "why", "logs", "wait"}
