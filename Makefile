@@ -24,7 +24,7 @@ export MYPY_CACHE_DIR := $(CACHE)/mypy/$(firstword $(shell cksum <<< "$(CURDIR)"
 CRDS := crds/llm2llm.dev_augmentationruns.yaml charts/llm2llm-operator/files/llm2llm.dev_augmentationruns.yaml
 DASHBOARD := charts/llm2llm-operator/files/dashboard.json
 
-.PHONY: help demo try check test test-data test-operator test-realnode bench lint format generate verify constraints images image-test clean
+.PHONY: help demo try check test test-data test-operator test-realnode bench lint format generate verify docs constraints images image-test clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,10 @@ generate: .venv/installed ## write the CRD, the reference and the dashboard anew
 verify: generate ## the generated files are what is committed
 	@git diff --exit-code --stat -- $(CRDS) docs/reference $(DASHBOARD)
 
+docs: .venv-docs/installed ## the site of these pages, into out/site
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build -q --strict
+	@echo "out/site/index.html"
+
 constraints: .venv/installed ## resolve the exact versions anew (UPGRADE= keeps those that still fit)
 	@$(call resolve,image-evaluator,pyproject.toml --extra evaluator,$(IMAGE_RESOLUTION) -c constraints/versions.txt)
 	@for image in trainer generator operator; do \
@@ -86,6 +90,7 @@ constraints: .venv/installed ## resolve the exact versions anew (UPGRADE= keeps 
 	@$(call resolve,image-build,constraints/image-build.in,$(IMAGE_RESOLUTION) $(SHIPPED))
 	@for name in dev try; do \
 	  $(call resolve,$$name,constraints/$$name.in,--override constraints/overrides.txt -c constraints/versions.txt $(SHIPPED)); done
+	@$(call resolve,docs,constraints/docs.in)
 
 # $(1): name, $(2): requirements, $(3): further options
 UPGRADE ?= --upgrade
@@ -114,7 +119,7 @@ image-test: ## check each image from inside (docker or podman)
 	  -v $(CURDIR)/images/selftest.py:/selftest.py:ro $(REGISTRY)/$$image:$(TAG) /selftest.py $$image; done; done
 
 clean: ## remove the environments and what the demo left (the cache outside the checkout stays)
-	@rm -rf .venv .venv-try out
+	@rm -rf .venv .venv-try .venv-docs out
 
 # $(1): environment, $(2): constraints, $(3): further options. --no-deps: the constraints are the whole resolution
 # (constraints/dev.in says why)
@@ -133,3 +138,9 @@ endef
 
 .venv-try/installed: constraints/try.txt pyproject.toml
 	$(call environment,.venv-try,constraints/try.txt)
+
+.venv-docs/installed: constraints/docs.txt
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=.venv-docs .venv-docs/bin/uv pip install -q --no-deps -r constraints/docs.txt
+	@touch .venv-docs/installed
