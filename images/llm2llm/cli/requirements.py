@@ -1,6 +1,6 @@
 """Says which libraries a command needs, and what to install where one is missing.
 
-The package alone holds what the operator and the API need; what a laptop needs on top is one extra, and what the
+The package alone reads and writes manifests; what a laptop needs to run one is one extra, and what the
 commands for runs on a cluster need is another.
 """
 
