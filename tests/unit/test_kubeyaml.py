@@ -22,7 +22,7 @@ documents = some.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(some.dictionaries(texts, documents, max_size=4))
 def test_a_document_is_read_back_as_it_was(document: dict[str, Any]):
     written = dump(document)
