@@ -1,17 +1,10 @@
-"""The commands of the tutorial answer as it says; one that is not run here says why in a comment before it."""
+"""Which commands the tutorial shows; tests/integration/local/test_tutorial.py runs them."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from tests.support.tutorial import Shown, answer, shown, work_folder
-
-
-def test_commands_answer_as_the_page_says(tmp_path: Path):
-    folder = work_folder(tmp_path)
-    said = [Shown(command, answer(command, folder)) for command, _ in shown(run=True)]
-    assert said == shown(run=True)
+from tests.support.tutorial import shown
 
 
 def test_init_and_validate_are_run():
