@@ -226,7 +226,7 @@ def test_the_policy_knows_every_place_where_a_run_names_a_secret():
     ]
     text = json.dumps(policy).replace("?", "")
     places = list(secret_places(schema, "object.spec"))
-    assert len(places) == 9
+    assert len(places) == 10
     for place in places:
         assert place in text or place.replace("object.spec.podOverrides", "variables.overrides") in text, place
 
