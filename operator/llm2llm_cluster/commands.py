@@ -47,7 +47,7 @@ def get(name: Name, namespace: Namespace = None, context: Context = None, output
         if output is Format.JSON:
             print(json.dumps(run, indent=2))
             return
-        print_rows(words.iteration_rows(run), output, "No iteration has begun.")
+        print_rows(words.iteration_rows(run), output, "No iteration has begun.", words.iteration_columns(run))
         if output is Format.TABLE:
             print()
             _print_explanation(run)

@@ -16,8 +16,16 @@ Row = dict[str, Any]
 
 def iteration_rows(run: Run) -> list[Row]:
     """Returns a row for each iteration, with the score that it is judged by."""
-    metric = ((run.get("spec") or {}).get("objective") or {}).get("metric", "accuracy")
-    return [_iteration(row, metric) for row in _status(run).get("iterations") or ()]
+    return [_iteration(row, _metric(run)) for row in _status(run).get("iterations") or ()]
+
+
+def iteration_columns(run: Run) -> list[str]:
+    """Returns the columns of these rows, also if there are none."""
+    return list(_iteration({}, _metric(run)))
+
+
+def _metric(run: Run) -> str:
+    return str(((run.get("spec") or {}).get("objective") or {}).get("metric", "accuracy"))
 
 
 def _iteration(row: Mapping[str, Any], metric: str) -> Row:

@@ -241,7 +241,8 @@ def comparison_rows(first: Contents, second: Contents, comparison: Comparison) -
     add("run", [contents.run for contents, _ in columns])
     add("score", [f"{score.name} {summary.share(score.value)}" for _, score in columns])
     add("95 % interval", [f"{summary.share(score.low)} to {summary.share(score.high)}" for _, score in columns])
-    add("best iteration", [str(contents.best.iteration) if contents.best else "" for contents, _ in columns])
+    bests = [contents.best_iteration for contents, _ in columns]
+    add("best iteration", [best.name if best else "" for best in bests])
     add("right where the other is wrong", [str(comparison.paired.lost), str(comparison.paired.gained)])
     kept = [sum(len(each.kept) for each in contents.iterations) for contents, _ in columns]
     add("rows from the teacher", [f"{count:,}" for count in kept])

@@ -64,6 +64,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
     return use
 
 
+def test_a_program_gets_the_columns_of_a_run_without_iterations(
+    cluster: Callable[[Any], Any], capsys: pytest.CaptureFixture[str]
+):
+    cluster(Said(run("Pending")))
+    assert main(["get", "r", "-o", "csv"]) == 0
+    assert capsys.readouterr().out == "iteration,train rows,accuracy,interval,mistakes,kept\n"
+
+
 @pytest.mark.parametrize(
     ("answers", "code"),
     [

@@ -59,6 +59,7 @@ def test_an_iteration_is_shown_by_the_score_that_it_is_judged_by(metric: str):
     }
     [row] = words.iteration_rows(of)
     assert (row[metric], row["interval"], row["kept"]) == ("0.2" if metric == "accuracy" else "0.4", "0.1-0.9", 3)
+    assert words.iteration_columns(of) == list(row)
 
 
 def test_facts_are_what_the_status_has():

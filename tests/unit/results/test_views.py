@@ -123,6 +123,7 @@ def test_two_runs_are_compared_row_by_row():
     assert (comparison.paired.gained, comparison.paired.lost) == (19, 0)
     assert rows["right where the other is wrong"] == ("0", "19")
     assert rows["cost"] == ("no prices", "no prices")
+    assert rows["best iteration"] == ("0", "1")
     sentence = comparison.verdict("the first", "the second")
     assert sentence.startswith(
         "the second is better than the first (p < .001): of 40 rows, the second alone got 19 right"
