@@ -26,6 +26,8 @@ _NOT_FOUND = 404
 _CONFLICT = 409
 _FOR_NOW = (429, 500, 502, 503, 504)
 """Answers that may be others in a moment."""
+_PAGE = 100
+"""Runs in one answer."""
 _PIECE = 1_000_000
 """Characters of a line without an end after which it is shown in pieces."""
 
@@ -63,6 +65,49 @@ class Cluster:
         """Returns the names of the runs in the namespace."""
         found = self._call(self._runs.list_namespaced_custom_object, GROUP, VERSION, self.namespace, PLURAL, limit=500)
         return sorted(str(run["metadata"]["name"]) for run in found["items"])
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Returns the runs of the namespace, by name."""
+        found: list[dict[str, Any]] = []
+        following = ""
+        while True:
+            page = self._call(
+                self._runs.list_namespaced_custom_object,
+                GROUP,
+                VERSION,
+                self.namespace,
+                PLURAL,
+                limit=_PAGE,
+                **({"_continue": following} if following else {}),
+            )
+            found += page["items"]
+            following = (page.get("metadata") or {}).get("continue") or ""
+            if not following:
+                return sorted(found, key=lambda run: str(run["metadata"]["name"]))
+
+    def create(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """Creates a run and returns it.
+
+        Raises:
+            ConfigurationError: there is one of this name, or the API server refuses it; its words are in the message.
+        """
+        method = self._runs.create_namespaced_custom_object
+        try:
+            created: dict[str, Any] = self._call(method, GROUP, VERSION, self.namespace, PLURAL, dict(run))
+        except ChangedMeanwhile as error:
+            raise ConfigurationError(f"{error.message}: delete that one, or choose another name") from error
+        return created
+
+    def delete(self, name: str) -> None:
+        """Deletes a run.
+
+        Raises:
+            NotFoundError: there is none of this name.
+        """
+        try:
+            self._call(self._runs.delete_namespaced_custom_object, GROUP, VERSION, self.namespace, PLURAL, name)
+        except NotFoundError:
+            raise NotFoundError(self._describe_missing(name)) from None
 
     def change(self, run: Mapping[str, Any], change: Mapping[str, Any]) -> None:
         """Changes fields of a run's spec, if the run is still as it was when it was read.
@@ -244,3 +289,18 @@ def attempt_of(pod: Mapping[str, Any]) -> str:
     labels = pod["metadata"].get("labels") or {}
     stage, iteration = labels.get(LABEL_STAGE, "?").capitalize(), labels.get(LABEL_ITERATION, "?")
     return f"{stage} of iteration {iteration}, attempt {labels.get(LABEL_ATTEMPT, '?')}"
+
+
+def pod_of_step(cluster: Any, run: Mapping[str, Any], stage: str | None, iteration: int | None) -> dict[str, Any]:
+    """Returns the newest pod of a run, of a stage or an iteration if one is named.
+
+    Raises:
+        ConfigurationError: there is none; the message says where the logs of ended steps are.
+    """
+    name = run["metadata"]["name"]
+    pod: dict[str, Any] | None = cluster.newest_pod(name, stage.lower() if stage else None, iteration)
+    if pod is None:
+        uri = (run.get("status") or {}).get("artifactsUri")
+        where = f"; logs of ended steps are in {uri}/logs/" if uri else ""
+        raise ConfigurationError(f"{name} has no pod of this step{where}")
+    return pod

@@ -76,17 +76,11 @@ def logs(
 
     Example: llm2llm logs tickets -i 3 -s Train -f
     """
-    from llm2llm.errors import ConfigurationError
-    from llm2llm_cluster.client import attempt_of
+    from llm2llm_cluster.client import attempt_of, pod_of_step
 
     with reading():
         cluster = _cluster(context, namespace)
-        run = cluster.get(name)
-        pod = cluster.newest_pod(name, stage.lower() if stage else None, iteration)
-        if pod is None:
-            uri = (run.get("status") or {}).get("artifactsUri")
-            where = f"; logs of ended steps are in {uri}/logs/" if uri else ""
-            raise ConfigurationError(f"{name} has no pod of this step{where}")
+        pod = pod_of_step(cluster, cluster.get(name), stage, iteration)
         typer.echo(f"{pod['metadata']['name']}: {attempt_of(pod)}", err=True)
         for line in cluster.log(pod["metadata"]["name"], follow=follow):
             print(plain(line), flush=True)

@@ -47,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.endswith("/cut/log"):
             self.wfile.write(b"0\r\n\r\n")
 
-    do_PATCH = do_GET  # noqa: N815 - http.server's name
+    do_PATCH = do_POST = do_DELETE = do_GET  # noqa: N815 - http.server's names
 
 
 @contextmanager

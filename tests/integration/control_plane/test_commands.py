@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 from tests.cluster.controlplane import Cluster, RequestError
 from tests.cluster.credentials import write_kubeconfig
+from tests.support import builders
 from tests.support.archives import unpacked
 from tests.support.runs import LIMIT, Runs
 
 from llm2llm.cli.main import main
+from llm2llm.client import connect
+from llm2llm.errors import ConfigurationError
 from llm2llm_cluster import watch
 from llm2llm_cluster.view import View
 
@@ -264,3 +267,17 @@ def test_an_api_server_that_is_away_is_told(
     monkeypatch.setenv("KUBECONFIG", str(away))
     assert typed("get", "x") == 75
     assert "the API server cannot be reached" in capsys.readouterr().err
+
+
+def test_the_client_of_notebooks_creates_finds_and_deletes_a_run(runs: Runs):
+    client = connect(namespace=NAMESPACE)
+    created = client.create({"metadata": {"name": "by-client"}, "spec": builders.spec(suspend=True)})
+    assert (created.name, created.namespace, created.phase) == ("by-client", NAMESPACE, "Pending")
+    with pytest.raises(ConfigurationError, match="already exists"):
+        client.create({"metadata": {"name": "by-client"}, "spec": builders.spec()})
+    assert "by-client" in [each.name for each in client.list()]
+    runs.edit_status("by-client", {"phase": "Suspended", "message": "held"})
+    assert client.wait("by-client", timeout=LIMIT).message == "held"
+    client.delete("by-client")
+    with pytest.raises(ConfigurationError, match="there is no AugmentationRun by-client"):
+        client.get("by-client")
