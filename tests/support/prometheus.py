@@ -69,7 +69,8 @@ class Prometheus:
             "--log.level=warn",
         ]
         child = self._child = spawn("prometheus", command, folder=self._folder)
-        wait_until("Prometheus", lambda: listens(child, self._port), [child])
+        wait_until("Prometheus' port", lambda: listens(child, self._port), [child])
+        wait_until("Prometheus", self._is_ready, [child])
         return self
 
     def __exit__(
@@ -90,6 +91,14 @@ class Prometheus:
     def rules(self) -> list[dict[str, Any]]:
         """The alerts that it has loaded, each with its health and its state."""
         return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+
+    def _is_ready(self) -> bool:
+        """Whether it answers queries: for a moment after its start it says "Service Unavailable" to all of them."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.URLError:
+            return False
 
     def _get(self, path: str) -> dict[str, Any]:
         try:
