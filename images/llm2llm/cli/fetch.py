@@ -33,6 +33,11 @@ class AnsweredSet(StrEnum):
     TEST = "test"
 
 
+PrecisionOfMerged = Annotated[
+    Precision, typer.Option(help="Precision of a merged model; Auto is bf16 if the base model has 16 bits.")
+]
+
+
 def fetch(
     run: Run,
     folder: Annotated[Path, typer.Argument(help="New folder for the adapter or model.", show_default=False)],
@@ -40,9 +45,7 @@ def fetch(
     merged: Annotated[
         bool, typer.Option("--merged", help="Write a complete model: the adapter merged into its base model.")
     ] = False,
-    precision: Annotated[
-        Precision, typer.Option(help="Precision of a merged model; Auto is bf16 if the base model has 16 bits.")
-    ] = Precision.AUTO,
+    precision: PrecisionOfMerged = Precision.AUTO,
     endpoint: Endpoint = "",
 ) -> None:
     """Copy the best student of a run into a folder, and verify every file's hash.

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llm2llm.cli.fetch import Precision
+from llm2llm.cli.fetch import Precision, PrecisionOfMerged
 from llm2llm.cli.requirements import describe_missing, missing_modules
 from llm2llm.cli.results import Endpoint, Index, reading
 from llm2llm.cli.serve import Target
@@ -25,9 +25,7 @@ def push(
     merged: Annotated[
         bool, typer.Option("--merged", help="Push a complete model: the adapter merged into its base model.")
     ] = False,
-    precision: Annotated[
-        Precision, typer.Option(help="Precision of a merged model; Auto is bf16 if the base model has 16 bits.")
-    ] = Precision.AUTO,
+    precision: PrecisionOfMerged = Precision.AUTO,
     dataset: Annotated[
         bool, typer.Option("--dataset", help="Push the rows that the student was trained on, to a dataset instead.")
     ] = False,
