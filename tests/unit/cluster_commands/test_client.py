@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tests.support.apianswers import Server, answering, refusal
+from tests.support.apianswers import Server, refusal
 
 from llm2llm.errors import ConfigurationError, Transient
 from llm2llm_cluster.client import ChangedMeanwhile, Cluster, lines_of
 
 RUN = {"metadata": {"name": "tickets", "uid": "u", "resourceVersion": "7"}}
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with answering(tmp_path / "kubeconfig") as server:
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        yield server
 
 
 @pytest.fixture

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support import builders
-from tests.support.apianswers import Server, answering
+from tests.support.apianswers import Server
 
 from llm2llm.errors import ConfigurationError, InvalidManifest
 from llm2llm.results.targets import named_runs
 from llm2llm_cluster.runs import find_run
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has names be no files here."""
     monkeypatch.chdir(tmp_path)
-    with answering(tmp_path / "kubeconfig") as server:
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        yield server
 
 
 def run(tmp_path: Path, **status: str) -> tuple[int, bytes]:

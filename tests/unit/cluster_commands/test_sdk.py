@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support import builders
-from tests.support.apianswers import Server, answering, refusal
+from tests.support.apianswers import Server, refusal
 
 from llm2llm.client import RunClient, connect
 from llm2llm.errors import ConfigurationError, InvalidManifest
@@ -20,15 +18,8 @@ SCORE = {"name": "accuracy", "dataset": "evaluation", "value": "0.85", "low": "0
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with answering(tmp_path / "kubeconfig") as server:
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        monkeypatch.setattr(sdk, "POLL_SECONDS", 0.01)
-        yield server
-
-
-@pytest.fixture
-def client(server: Server) -> RunClient:
+def client(server: Server, monkeypatch: pytest.MonkeyPatch) -> RunClient:
+    monkeypatch.setattr(sdk, "POLL_SECONDS", 0.01)
     return connect()
 
 
